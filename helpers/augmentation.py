@@ -1,0 +1,104 @@
+"""How is a batch varied while training?
+
+Each image of a batch is varied by itself, but all at once and where the batch lies: no loop over
+images, no trip to the CPU. Pixels go in and come out in [0, 255], and what moves in from outside
+the picture is black, as the background of both data sets is.
+"""
+
+import math
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """Which variations, and how strong. Each is off by default.
+
+    A flip is for Fashion-MNIST only: a mirrored boot is a boot, a mirrored 2 is no digit.
+    """
+
+    shift: int = 0  # at most so many pixels left, right, up or down
+    degrees: float = 0.0  # at most this rotation, either way
+    scale: float = 0.0  # at most this relative change of size: 0.1 is 90 % to 110 %
+    flip: bool = False  # mirror every other image, left to right
+    erase: float = 0.0  # the share of images that lose a random rectangle
+
+    def __post_init__(self) -> None:
+        if (
+            self.shift < 0
+            or self.degrees < 0
+            or not 0 <= self.scale < 1
+            or not 0 <= self.erase <= 1
+        ):
+            raise ValueError(
+                f"Wanted shift >= 0, degrees >= 0, scale in [0, 1) and erase in [0, 1], got {self}."
+            )
+
+    def __call__(self, images: Tensor, generator: torch.Generator) -> Tensor:
+        """Vary `images` (N, 1, H, W); `generator` must live on the same device."""
+        if self.degrees or self.scale:
+            images = random_affine(images, generator, degrees=self.degrees, scale=self.scale)
+        if self.shift:
+            images = random_shift(images, generator, pixels=self.shift)
+        if self.flip:
+            images = random_flip(images, generator)
+        if self.erase:
+            images = random_erasing(images, generator, share=self.erase)
+        return images
+
+
+def random_shift(images: Tensor, generator: torch.Generator, *, pixels: int) -> Tensor:
+    """Move each image (N, C, H, W) by whole pixels, each from -pixels to +pixels, both ways."""
+    n, channels, height, width = images.shape
+    device = images.device
+    padded = F.pad(images, [pixels] * 4)
+    top, left = torch.randint(2 * pixels + 1, (2, n, 1), generator=generator, device=device)
+    rows = top + torch.arange(height, device=device)  # (N, H)
+    columns = left + torch.arange(width, device=device)  # (N, W)
+    image = torch.arange(n, device=device)[:, None, None, None]
+    channel = torch.arange(channels, device=device)[None, :, None, None]
+    return padded[image, channel, rows[:, None, :, None], columns[:, None, None, :]]
+
+
+def random_affine(
+    images: Tensor, generator: torch.Generator, *, degrees: float, scale: float
+) -> Tensor:
+    """Turn and resize each image (N, C, H, W) about its centre; returns float32.
+
+    Angles are uniform in ±degrees, sizes in 1 ± scale; new pixels are interpolated bilinearly.
+    """
+    n, device = len(images), images.device
+    angle, size = torch.rand(2, n, generator=generator, device=device) * 2 - 1
+    angle, size = angle * math.radians(degrees), 1 + size * scale
+    cos, sin, zero = angle.cos() / size, angle.sin() / size, torch.zeros_like(angle)
+    # affine_grid asks where each new pixel comes from, so these are the inverse maps, (N, 2, 3)
+    inverse = torch.stack([cos, sin, zero, -sin, cos, zero], dim=1).view(n, 2, 3)
+    grid = F.affine_grid(inverse, list(images.shape), align_corners=False)
+    return F.grid_sample(images.float(), grid, align_corners=False)
+
+
+def random_flip(images: Tensor, generator: torch.Generator) -> Tensor:
+    """Mirror each image (N, C, H, W) left to right with probability one half."""
+    flipped = torch.rand(len(images), 1, 1, 1, generator=generator, device=images.device) < 0.5
+    return torch.where(flipped, images.flip(3), images)
+
+
+def random_erasing(images: Tensor, generator: torch.Generator, *, share: float) -> Tensor:
+    """Blacken a random rectangle in `share` of the images (N, C, H, W).
+
+    Random erasing (Zhong et al., AAAI 2020, section 3.2): the rectangle covers 2 % to 33 % of the
+    image, its sides have a ratio between 0.3 and 1/0.3, and it may stick out over the edge.
+    """
+    n, _, height, width = images.shape
+    device = images.device
+    chance, area, ratio, y, x = torch.rand(5, n, 1, 1, 1, generator=generator, device=device)
+    area = height * width * (0.02 + area * (0.33 - 0.02))
+    ratio = torch.exp((2 * ratio - 1) * math.log(1 / 0.3))
+    tall, wide = (area * ratio).sqrt(), (area / ratio).sqrt()
+    rows = torch.arange(height, device=device).view(1, 1, height, 1)
+    columns = torch.arange(width, device=device).view(1, 1, 1, width)
+    inside = (abs(rows + 0.5 - y * height) < tall / 2) & (abs(columns + 0.5 - x * width) < wide / 2)
+    return images.masked_fill(inside & (chance < share), 0)

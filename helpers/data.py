@@ -1,0 +1,191 @@
+"""Which images, are they the right ones, and in which batches?"""
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from helpers import archives
+from helpers.files import PROJECT
+
+VALIDATION_SIZE = 5_000
+
+
+@dataclass(frozen=True)
+class DatasetSpec:
+    """What there is to know about a data set before it is loaded."""
+
+    name: str  # what people call it here
+    title: str  # what people read
+    folder: str  # torchvision's class, and its folder under data/
+    class_names: tuple[str, ...]  # by target, 0..K-1
+    mean: float  # of the 60,000 training images, pixels scaled to [0, 1]; see pixel_statistics
+    std: float
+
+    @property
+    def digest(self) -> str:
+        """Twelve hex digits that stand for the content of all four files."""
+        files = archives.DIGESTS[self.folder]
+        return hashlib.sha256("".join(files[stem] for stem in sorted(files)).encode()).hexdigest()[
+            :12
+        ]
+
+
+MNIST = DatasetSpec(
+    name="mnist",
+    title="MNIST",
+    folder="MNIST",
+    class_names=tuple("0123456789"),
+    mean=0.1307,
+    std=0.3081,
+)
+FASHION_MNIST = DatasetSpec(
+    name="fashion_mnist",
+    title="Fashion-MNIST",
+    folder="FashionMNIST",
+    class_names=(
+        "T-shirt/top",
+        "Trouser",
+        "Pullover",
+        "Dress",
+        "Coat",
+        "Sandal",
+        "Shirt",
+        "Sneaker",
+        "Bag",
+        "Ankle boot",
+    ),
+    mean=0.2860,
+    std=0.3530,
+)
+SPECS = {spec.name: spec for spec in (MNIST, FASHION_MNIST)}
+
+
+@dataclass(frozen=True)
+class Split:
+    """Images with their targets. Row i is image i, everywhere in this project."""
+
+    images: Tensor  # uint8 (N, 1, 28, 28), 0 is black, 255 is white
+    targets: Tensor  # int64 (N,), each in [0, K)
+
+    def __post_init__(self) -> None:
+        images, targets = self.images, self.targets
+        if images.dtype != torch.uint8 or images.ndim != 4 or images.shape[1:] != (1, 28, 28):
+            raise ValueError(
+                f"Images must be uint8 (N, 1, 28, 28), got {images.dtype} {tuple(images.shape)}."
+            )
+        if targets.dtype != torch.int64 or targets.shape != images.shape[:1]:
+            raise ValueError(
+                f"Targets must be int64 ({len(images)},), one for each image, "
+                f"got {targets.dtype} {tuple(targets.shape)}."
+            )
+
+    def __len__(self) -> int:
+        return len(self.targets)
+
+    def __getitem__(self, rows: Tensor | slice) -> "Split":
+        """The chosen rows, by a slice, an int64 index tensor or a bool mask."""
+        return Split(self.images[rows], self.targets[rows])
+
+    def to(self, device: torch.device) -> "Split":
+        return Split(self.images.to(device), self.targets.to(device))
+
+
+@dataclass(frozen=True)
+class Splits:
+    train: Split  # 55,000: what the model learns from
+    validation: Split  # 5,000: what choices are made on
+    test: Split  # 10,000: looked at once, at the end
+    spec: DatasetSpec
+
+
+def spec(name: str) -> DatasetSpec:
+    """Look a data set up by name. Raises ValueError if there is none of that name."""
+    if name not in SPECS:
+        raise ValueError(f"There is no data set {name!r}. Choose one of: {', '.join(SPECS)}.")
+    return SPECS[name]
+
+
+def load_splits(name: str, root: Path | str | None = None) -> Splits:
+    """Load the verified images of "mnist" or "fashion_mnist", split three ways.
+
+    `root` is the folder that holds `MNIST/` and `FashionMNIST/`; by default the project's `data/`.
+    The 60,000 training images are divided 55,000 to 5,000: sorted by class, every twelfth image
+    goes to validation, so that each class has its share and no random generator is involved.
+
+    Raises ValueError for an unknown name, DamagedDataError (a ValueError) for files that are not
+    the published ones, FileNotFoundError where files are missing and cannot be downloaded.
+    """
+    from torchvision import datasets  # here, because importing it takes as long as loading the data
+
+    described = spec(name)
+    dataset = getattr(datasets, described.folder)
+    folder = Path(root) if root is not None else PROJECT / "data"
+
+    def download(into: Path) -> None:
+        dataset(into, download=True)
+
+    with archives.verified(folder, described.folder, download) as sound:
+        train, test = (dataset(sound, train=train) for train in (True, False))
+    labelled = Split(train.data[:, None], train.targets)
+    validation = torch.zeros(len(labelled), dtype=torch.bool)
+    step = len(labelled) // VALIDATION_SIZE
+    validation[labelled.targets.argsort(stable=True)[step // 2 :: step]] = True
+    return Splits(
+        train=labelled[~validation],
+        validation=labelled[validation],
+        test=Split(test.data[:, None], test.targets),
+        spec=described,
+    )
+
+
+def batches(
+    split: Split, batch_size: int, *, generator: torch.Generator | None = None
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Cut a split into batches (images uint8 (B, 1, 28, 28), targets int64 (B,)).
+
+    Batches are slices of tensors that lie on the device already, so an image costs no Python at
+    all. With a `generator` the rows come in a random order drawn from it on the CPU, which is the
+    same order on every device; without one they come as they are. The last batch may be smaller.
+    """
+    if generator is None:
+        for start in range(0, len(split), batch_size):
+            yield (
+                split.images[start : start + batch_size],
+                split.targets[start : start + batch_size],
+            )
+        return
+    order = torch.randperm(len(split), generator=generator).to(split.images.device)
+    for rows in order.split(batch_size):
+        yield split.images[rows], split.targets[rows]
+
+
+def loader(split: Split, batch_size: int = 32, *, shuffle: bool) -> "torch.utils.data.DataLoader":
+    """The same batches from torch's DataLoader, as most courses teach it: image by image."""
+    pairs = torch.utils.data.TensorDataset(split.images, split.targets)
+    return torch.utils.data.DataLoader(pairs, batch_size=batch_size, shuffle=shuffle)
+
+
+def pixel_statistics(images: Tensor) -> tuple[float, float]:
+    """Mean and standard deviation over all pixels of uint8 images, scaled to [0, 1].
+
+    Computed from the histogram of the 256 grey values, so that it is exact for any number of
+    images and needs no float copy of them. Applied to all 60,000 training images it gives the
+    `mean` and `std` that stand in each DatasetSpec.
+    """
+    counts = torch.bincount(images.flatten(), minlength=256).double()
+    greys = torch.arange(256, dtype=torch.float64) / 255
+    mean = (counts * greys).sum() / counts.sum()
+    variance = (counts * (greys - mean) ** 2).sum() / counts.sum()
+    return mean.item(), variance.sqrt().item()
+
+
+def class_means(split: Split) -> Tensor:
+    """The mean image of each class, float32 (K, 1, 28, 28), in grey values from 0 to 255."""
+    classes = int(split.targets.max()) + 1
+    return torch.stack(
+        [split.images[split.targets == k].float().mean(dim=0) for k in range(classes)]
+    )

@@ -1,0 +1,130 @@
+"""What does a model predict, and how good is that?
+
+`predict` runs the model once, in data-set order. Everything else here is a pure function of what
+it returns, so no figure can come from another pass, another order or another model.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from helpers.data import Split
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+UNLABELLED = -1  # the target of an image whose class nobody told us
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """What a model said of each image, on the CPU. Row i is image i."""
+
+    logits: Tensor  # float32 (N, K), unnormalised log-probabilities
+    targets: Tensor  # int64 (N,), the truth, or UNLABELLED
+
+    def __len__(self) -> int:
+        return len(self.targets)
+
+    @property
+    def labels(self) -> Tensor:
+        """The predicted classes, int64 (N,): the largest logit of each row."""
+        return self.logits.argmax(dim=1)
+
+    @property
+    def probabilities(self) -> Tensor:
+        """Softmax of the logits, float32 (N, K), rows sum to 1."""
+        return self.logits.softmax(dim=1)
+
+    @property
+    def confidence(self) -> Tensor:
+        """The probability of the predicted class, float32 (N,), in [1/K, 1]."""
+        return self.probabilities.max(dim=1).values
+
+
+def predict(model: nn.Module, images: Split | Tensor, *, batch_size: int = 1_000) -> Predictions:
+    """Run `model` over `images` in their order, in evaluation mode, without gradients.
+
+    `images` is a Split, or uint8 (N, 1, 28, 28) alone when the targets are not known. They may lie
+    on any device; batches are moved to the model's. The model is left in the mode it was in.
+
+    Raises ValueError if the images are of another shape or dtype, or if there are none.
+    """
+    if isinstance(images, Tensor):
+        # as many targets as rows, so that Split's own check speaks of the images
+        images = Split(images, torch.full(images.shape[:1], UNLABELLED))
+    if len(images) == 0:
+        raise ValueError("Got 0 images; a prediction needs at least one.")
+    device = next(model.parameters()).device
+    was_training = model.training
+    model.eval()
+    try:
+        with torch.inference_mode():
+            logits = [model(batch.to(device)) for batch in images.images.split(batch_size)]
+    finally:
+        model.train(was_training)
+    return Predictions(torch.cat(logits).float().cpu(), images.targets.cpu())
+
+
+def accuracy(predictions: Predictions) -> float:
+    """The fraction of images given their own class, in [0, 1]: images are counted, not batches."""
+    _check_targets(predictions)
+    return (predictions.labels == predictions.targets).double().mean().item()
+
+
+def loss(predictions: Predictions) -> float:
+    """Mean cross-entropy per image in nats; ln K, 2.30 for ten classes, is pure guessing."""
+    _check_targets(predictions)
+    return F.cross_entropy(predictions.logits, predictions.targets).item()
+
+
+def confusion_matrix(predictions: Predictions) -> Tensor:
+    """Count how often each true class was given each label.
+
+    Returns int64 (K, K); entry [i, j] counts images of class i predicted as j, so rows sum to the
+    class sizes. Raises ValueError if a target lies outside [0, K).
+    """
+    from torchmetrics.functional.classification import multiclass_confusion_matrix
+
+    _check_targets(predictions)
+    classes = predictions.logits.shape[1]
+    return multiclass_confusion_matrix(predictions.labels, predictions.targets, num_classes=classes)
+
+
+def per_class(predictions: Predictions, class_names: Sequence[str]) -> "pd.DataFrame":
+    """Precision, recall and F1 of each class, fractions in [0, 1], and its number of images.
+
+    Of the images *called* Shirt, precision is the share that are shirts; of the images that *are*
+    shirts, recall is the share that were called so; F1 is their harmonic mean. A class that was
+    never predicted has precision 0.
+    """
+    import pandas as pd  # here, as torchmetrics is: both take long to import
+    from torchmetrics.functional import classification
+
+    _check_targets(predictions)
+    settings = {"num_classes": predictions.logits.shape[1], "average": "none"}
+    measures = {
+        "precision": classification.multiclass_precision,
+        "recall": classification.multiclass_recall,
+        "f1": classification.multiclass_f1_score,
+    }
+    columns = {
+        name: measure(predictions.labels, predictions.targets, **settings).numpy()
+        for name, measure in measures.items()
+    }
+    counts = predictions.targets.bincount(minlength=len(class_names)).numpy()
+    return pd.DataFrame({**columns, "images": counts}, index=pd.Index(class_names, name="class"))
+
+
+def _check_targets(predictions: Predictions) -> None:
+    lowest, highest = predictions.targets.min().item(), predictions.targets.max().item()
+    classes = predictions.logits.shape[1]
+    if lowest < 0 or highest >= classes:
+        raise ValueError(
+            f"Targets must lie in [0, {classes}), got {lowest} to {highest}. "
+            f"Predictions made from bare images have no targets; predict a Split to measure them."
+        )

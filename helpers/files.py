@@ -1,0 +1,34 @@
+"""How is a file written so that it is either whole or not there?"""
+
+import os
+import tempfile
+from pathlib import Path
+
+PROJECT = Path(__file__).resolve().parent.parent  # the clone: data/, notebooks/ and runs/ are in it
+
+
+def write_atomically(path: Path, content: bytes | str) -> None:
+    """Write `content` to `path` such that a reader sees the old file or the whole new one.
+
+    The bytes go to a temporary file in the same folder, are forced to the disk, and are then
+    renamed; a crash, a full disk or a second writer leaves no half-written file. Parent folders
+    are made. Raises OSError if the folder cannot be written to; `path` is then as it was.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content.encode() if isinstance(content, str) else content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(name, 0o666 & ~_umask())  # mkstemp makes files that only their owner can read
+        os.replace(name, path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+
+
+def _umask() -> int:
+    current = os.umask(0o022)  # the only way to read it is to set it
+    os.umask(current)
+    return current

@@ -1,0 +1,57 @@
+"""What did a training do, epoch by epoch?"""
+
+import math
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+@dataclass(frozen=True)
+class EpochRecord:
+    """One pass over the training images. Its `str` is the line one reads while it runs."""
+
+    epoch: int  # 1-based
+    train_loss: float  # mean cross-entropy per image in nats, while learning
+    train_accuracy: float  # fraction in [0, 1], while learning
+    validation_loss: float  # at the end of the epoch; nan without a validation split
+    validation_accuracy: float
+    learning_rate: float  # at the end of the epoch
+    seconds: float  # training and validation
+
+    def __str__(self) -> str:
+        parts = [f"epoch {self.epoch:2d}"]
+        parts += [f"training loss {self.train_loss:.3f}, accuracy {self.train_accuracy:.2%}"]
+        if not math.isnan(self.validation_loss):
+            loss, accuracy = self.validation_loss, self.validation_accuracy
+            parts += [f"validation loss {loss:.3f}, accuracy {accuracy:.2%}"]
+        return "   ".join([*parts, f"{self.seconds:.1f} s"])
+
+
+@dataclass
+class History:
+    """What a training did, epoch by epoch."""
+
+    epochs: list[EpochRecord] = field(default_factory=list)
+    best_epoch: int | None = None  # the one of the lowest validation loss
+    stopped_early: bool = False  # because that had not improved for `patience` epochs
+    interrupted: bool = False  # by Ctrl-C or the stop button
+
+    @property
+    def seconds(self) -> float:
+        return sum(record.seconds for record in self.epochs)
+
+    def frame(self) -> "pd.DataFrame":
+        """A row for each epoch; the columns are the fields of EpochRecord."""
+        import pandas as pd  # here, because importing it takes longer than all of this package
+
+        return pd.DataFrame([asdict(record) for record in self.epochs])
+
+
+class NonFiniteLossError(ArithmeticError):
+    """The loss became infinite or nan. `history` holds the epochs before."""
+
+    def __init__(self, message: str, history: History) -> None:
+        super().__init__(message)
+        self.history = history

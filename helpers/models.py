@@ -1,0 +1,155 @@
+"""What maps (N, 1, 28, 28) images to (N, K) logits?
+
+Every model here takes images as they are stored, uint8 from 0 to 255, and normalises them itself.
+So the constants travel with the weights: a checkpoint cannot be fed wrongly scaled images, and
+augmentation works on plain pixels, where the padding it needs is simply black.
+"""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+
+class Normalise(nn.Module):
+    """Turn pixels from [0, 255] into float32 numbers with mean 0 and standard deviation 1.
+
+    `mean` and `std` are those of the training images scaled to [0, 1], as a DatasetSpec holds
+    them. They are buffers: saved with the weights, moved with the model, not trained.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, mean: float, std: float) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.tensor(255 * mean))
+        self.register_buffer("std", torch.tensor(255 * std))
+
+    def forward(self, images: Tensor) -> Tensor:
+        return (images.float() - self.mean) / self.std
+
+
+class Linear(nn.Module):
+    """One weight for each pixel and class: a straight cut through pixel space. 7,850 parameters.
+
+    images (N, 1, 28, 28) → flatten (N, 784) → linear (N, K).
+    """
+
+    def __init__(self, num_classes: int = 10, mean: float = 0.0, std: float = 1.0) -> None:
+        super().__init__()
+        self.normalise = Normalise(mean, std)
+        self.classifier = nn.Sequential(nn.Flatten(), nn.Linear(28 * 28, num_classes))
+
+    def forward(self, images: Tensor) -> Tensor:  # (N, 1, 28, 28)
+        return self.classifier(self.normalise(images))  # (N, K)
+
+
+class MLP(nn.Module):
+    """A multilayer perceptron: every hidden unit sees every pixel, and none knows what is near.
+
+    images (N, 1, 28, 28) → flatten (N, 784) → hidden (N, H) → ReLU → linear (N, K).
+    """
+
+    def __init__(
+        self, hidden_units: int = 128, num_classes: int = 10, mean: float = 0.0, std: float = 1.0
+    ) -> None:
+        super().__init__()
+        self.normalise = Normalise(mean, std)
+        self.hidden = nn.Sequential(nn.Flatten(), nn.Linear(28 * 28, hidden_units), nn.ReLU())
+        self.classifier = nn.Linear(hidden_units, num_classes)
+
+    def forward(self, images: Tensor) -> Tensor:  # (N, 1, 28, 28)
+        return self.classifier(self.hidden(self.normalise(images)))  # (N, K)
+
+
+class TinyVGG(nn.Module):
+    """Two blocks of conv-ReLU-conv-ReLU-pool and a linear classifier. 7,740 parameters at H = 10.
+
+    The network of the CNN Explainer (Wang et al., "CNN Explainer: Learning Convolutional Neural
+    Networks with Interactive Visualization", IEEE VIS 2020), with a padding of 1 so that only the
+    pooling shrinks the image. It is VGG (Simonyan and Zisserman, 2015, table 1) made tiny.
+    """
+
+    def __init__(
+        self, hidden_units: int = 10, num_classes: int = 10, mean: float = 0.0, std: float = 1.0
+    ) -> None:
+        super().__init__()
+        self.normalise = Normalise(mean, std)
+        self.block_1 = _vgg_block(1, hidden_units)
+        self.block_2 = _vgg_block(hidden_units, hidden_units)
+        self.classifier = nn.Sequential(nn.Flatten(), nn.Linear(hidden_units * 7 * 7, num_classes))
+
+    def forward(self, images: Tensor) -> Tensor:  # (N, 1, 28, 28)
+        features = self.block_1(self.normalise(images))  # (N, H, 14, 14)
+        features = self.block_2(features)  # (N, H, 7, 7)
+        return self.classifier(features)  # (N, K)
+
+
+def _vgg_block(channels_in: int, channels_out: int) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Conv2d(channels_in, channels_out, kernel_size=3, padding=1),
+        nn.ReLU(),
+        nn.Conv2d(channels_out, channels_out, kernel_size=3, padding=1),
+        nn.ReLU(),
+        nn.MaxPool2d(kernel_size=2),
+    )
+
+
+MODELS: dict[str, Callable[..., nn.Module]] = {"linear": Linear, "mlp": MLP, "tiny_vgg": TinyVGG}
+
+
+def build(name: str, **settings: float) -> nn.Module:
+    """Build a model by name: "linear", "mlp" or "tiny_vgg", with fresh random weights.
+
+    `settings` are those of the class, such as `hidden_units`, and the `mean` and `std` of the data
+    set's pixels. The model remembers how it was built in `model.architecture`, from which a
+    checkpoint can build it again.
+
+    Raises ValueError for an unknown name or setting.
+    """
+    if name not in MODELS:
+        raise ValueError(f"There is no model {name!r}. Choose one of: {', '.join(MODELS)}.")
+    try:
+        model = MODELS[name](**settings)
+    except TypeError as error:
+        raise ValueError(f"Model {name!r} cannot be built with {settings}: {error}.") from error
+    model.architecture = {"name": name, **settings}  # type: ignore[assignment]
+    return model
+
+
+def count_parameters(model: nn.Module) -> int:
+    """How many numbers the optimizer may change."""
+    return sum(weights.numel() for weights in model.parameters() if weights.requires_grad)
+
+
+def shape_walk(model: nn.Module, images: Tensor) -> list[dict[str, object]]:
+    """Send `images` (N, 1, 28, 28) through and note what each layer makes of them.
+
+    Returns a row for each layer without layers of its own, in the order in which they ran:
+    `layer` (its name in the model), `kind`, `output` (its shape), `parameters`.
+    """
+    rows: list[dict[str, object]] = []
+
+    def note(name: str) -> Callable[[nn.Module, object, Tensor], None]:
+        def hook(layer: nn.Module, _: object, output: Tensor) -> None:
+            rows.append(
+                {
+                    "layer": name,
+                    "kind": type(layer).__name__,
+                    "output": tuple(output.shape),
+                    "parameters": count_parameters(layer),
+                }
+            )
+
+        return hook
+
+    leaves = [(name, layer) for name, layer in model.named_modules() if not list(layer.children())]
+    handles = [layer.register_forward_hook(note(name)) for name, layer in leaves]
+    try:
+        with torch.inference_mode():
+            model(images)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return rows

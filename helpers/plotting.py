@@ -1,0 +1,125 @@
+"""How do the numbers look?
+
+Arrays and records go in; a panel takes `ax=None` and returns Axes, several panels return a Figure.
+Nothing here computes a result, shows, saves or sets a style for anybody else. Sizes are in inches.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator, PercentFormatter
+from torch import Tensor
+
+TRAIN, VALIDATION = "#4c72b0", "#dd8452"
+
+
+def class_balance(
+    counts: Mapping[str, Sequence[int]], class_names: Sequence[str], ax: Axes | None = None
+) -> Axes:
+    """A bar for each class and split: `counts` maps a split's name to K counts."""
+    ax = ax or plt.subplots(figsize=(9, 3.2), layout="constrained")[1]
+    pd.DataFrame(dict(counts), index=list(class_names)).plot.bar(
+        ax=ax, width=0.8, rot=20 if len("".join(class_names)) > 20 else 0
+    )
+    ax.set(ylabel="images", title="Images of each class")
+    ax.spines[["top", "right"]].set_visible(False)
+    return ax
+
+
+def pixel_histogram(images: Mapping[str, Tensor], ax: Axes | None = None) -> Axes:
+    """How often each grey value occurs in each set of uint8 images, on a logarithmic scale."""
+    ax = ax or plt.subplots(figsize=(9, 3), layout="constrained")[1]
+    for name, pixels in images.items():
+        shares = pixels.flatten().bincount(minlength=256).numpy() / pixels.numel()
+        ax.plot(np.arange(256), shares, label=name)
+    ax.yaxis.set_major_formatter(PercentFormatter(1))
+    ax.set(
+        yscale="log",
+        xlabel="grey value (0 is black)",
+        ylabel="share of pixels",
+        title="Grey values",
+    )
+    ax.spines[["top", "right"]].set_visible(False)
+    ax.legend()
+    return ax
+
+
+def heat_map(
+    values: np.ndarray,
+    names: Sequence[str],
+    *,
+    title: str,
+    form: str,
+    ax: Axes | None = None,
+    **labels: str,
+) -> Axes:
+    """A labelled K × K matrix; `form` is the format of a cell, `labels` are xlabel and ylabel."""
+    ax = ax or plt.subplots(figsize=(7.5, 6.5), layout="constrained")[1]
+    sns.heatmap(
+        values,
+        annot=True,
+        fmt=form,
+        cmap="Blues",
+        square=True,
+        cbar=False,
+        linewidths=0.5,
+        xticklabels=names,
+        yticklabels=names,
+        annot_kws={"size": 8.5},
+        ax=ax,
+    )
+    ax.set(title=title, **labels)
+    long_names = max(map(len, names)) > 3
+    ax.tick_params(axis="x", rotation=40 if long_names else 0)
+    ax.tick_params(axis="y", rotation=0)
+    plt.setp(ax.get_xticklabels(), ha="right" if long_names else "center", rotation_mode="anchor")
+    return ax
+
+
+def confusion_matrix(counts: Tensor, class_names: Sequence[str]) -> Figure:
+    """Counts (K, K), and each row as shares of its class: true down, predicted across."""
+    figure, axes = plt.subplots(1, 2, figsize=(14, 6.6), layout="constrained")
+    labels = {"xlabel": "predicted class", "ylabel": "true class"}
+    heat_map(counts.numpy(), class_names, title="Images", form="d", ax=axes[0], **labels)
+    shares = (100 * counts / counts.sum(dim=1, keepdim=True).clamp(min=1)).numpy()
+    heat_map(shares, class_names, title="% of the true class", form=".1f", ax=axes[1], **labels)
+    return figure
+
+
+def learning_curves(histories: Mapping[str, pd.DataFrame] | pd.DataFrame) -> Figure:
+    """Loss and accuracy by epoch; dashed while training, solid on validation.
+
+    Takes the frame of one History, or several by name to be compared in the same two panels.
+    """
+    named = {"": histories} if isinstance(histories, pd.DataFrame) else histories
+    figure, axes = plt.subplots(1, 2, figsize=(11, 3.6), layout="constrained")
+    colours = (
+        {"": TRAIN} if "" in named else dict(zip(named, sns.color_palette("deep"), strict=False))
+    )
+    for name, frame in named.items():
+        lone = name == ""
+        for ax, measure in zip(axes, ("loss", "accuracy"), strict=True):
+            kind = dict(marker="." if len(frame) > 15 else "o", markersize=5)
+            ax.plot(
+                frame["epoch"], frame[f"train_{measure}"], "--", color=colours[name],
+                label="training" if lone else None, alpha=0.8, **kind,
+            )  # fmt: skip
+            ax.plot(
+                frame["epoch"], frame[f"validation_{measure}"], "-",
+                color=VALIDATION if lone else colours[name],
+                label="validation" if lone else name, **kind,
+            )  # fmt: skip
+    axes[0].set(title="Loss", xlabel="epoch", ylabel="cross-entropy (nats)")
+    axes[1].set(title="Accuracy", xlabel="epoch", ylabel="images right")
+    axes[1].yaxis.set_major_formatter(PercentFormatter(1, decimals=None))
+    for ax in axes:
+        ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+        ax.grid(alpha=0.3)
+        ax.spines[["top", "right"]].set_visible(False)
+    axes[0].legend(fontsize=9, title=None if "" in named else "validation (training dashed)")
+    return figure

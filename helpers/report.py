@@ -1,0 +1,79 @@
+"""What did a run make, as pages to read?
+
+Each executed notebook becomes an HTML page, its figures PNG files, and an index page ties them
+together. The pages fetch nothing: they can be read without a network.
+"""
+
+import base64
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+import jinja2
+import nbformat
+
+from helpers import runs
+from helpers.files import write_atomically
+from helpers.series import Outcome
+
+# nbconvert's page wants two scripts from the network, which these notebooks do not use
+NOTHING = "data:text/javascript,//"
+
+
+def write_pages(folder: Path, outcomes: Sequence[Outcome], *, title: str) -> Path:
+    """Write the pages of the run in `folder` and return the path of its `index.html`.
+
+    Notebooks that failed get a page too, up to the cell that failed.
+    """
+    notebooks: list[dict[str, object]] = []
+    for outcome in outcomes:
+        executed = folder / outcome.notebook / f"{outcome.notebook}.ipynb"
+        if not executed.is_file():
+            notebooks.append({"outcome": outcome, "page": None, "figures": []})
+            continue
+        page, figures = _export(executed)
+        notebooks.append(
+            {
+                "outcome": outcome,
+                "page": page.relative_to(folder).as_posix(),
+                "figures": [figure.relative_to(folder).as_posix() for figure in figures],
+            }
+        )
+    templates = jinja2.Environment(loader=jinja2.PackageLoader("helpers"), autoescape=True)
+    summary = runs.summary(runs.collect(folder)) if list(folder.rglob(runs.RESULT)) else None
+    html = templates.get_template("index.html").render(
+        title=title,
+        notebooks=notebooks,
+        summary=None if summary is None or summary.empty else summary,
+    )
+    write_atomically(folder / "index.html", html)
+    return folder / "index.html"
+
+
+def _export(executed: Path) -> tuple[Path, list[Path]]:
+    """Write the page of one executed notebook, and its figures in `figures/` beside it."""
+    from nbconvert import HTMLExporter
+
+    notebook = nbformat.read(executed, as_version=4)
+    exporter = HTMLExporter(require_js_url=NOTHING, mathjax_url=NOTHING)
+    html, _ = exporter.from_notebook_node(notebook, {"metadata": {"name": executed.stem}})
+    page = executed.with_suffix(".html")
+    write_atomically(page, html)
+    figures: list[Path] = []
+    section = "start"
+    for cell in notebook.cells:
+        if cell.cell_type == "markdown":
+            headings = re.findall(r"^#+ (.+)$", cell.source, flags=re.MULTILINE)
+            section = _slug(headings[-1]) if headings else section
+            continue
+        for picture in (
+            o.data["image/png"] for o in cell.get("outputs", []) if "image/png" in o.get("data", {})
+        ):
+            path = executed.parent / "figures" / f"{len(figures) + 1:02d}-{section}.png"
+            write_atomically(path, base64.b64decode(picture))
+            figures.append(path)
+    return page, figures
+
+
+def _slug(heading: str) -> str:
+    return re.sub(r"[^a-z0-9]+", "-", heading.lower()).strip("-")[:50]

@@ -1,0 +1,154 @@
+"""What did a run do, where is its record, and how do runs compare?
+
+A run is a folder under `runs/`, and each of its notebooks a folder in that. What a notebook
+measured is its `result.json`, written whole by its last cell: if the file is there, the notebook
+came to its end.
+"""
+
+import datetime
+import json
+import math
+from collections.abc import Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from torch import nn
+
+from helpers import checkpoints
+from helpers.data import DatasetSpec
+from helpers.files import PROJECT, write_atomically
+from helpers.history import History
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+ROOT = PROJECT / "runs"
+RESULT = "result.json"
+WEIGHTS = "weights.safetensors"
+PACKAGES = ("torch", "torchvision", "torchmetrics", "numpy", "image-classification-notebooks")
+REPORTED = {
+    "mnist": 0.98,
+    "fashion_mnist": 0.86,
+}  # the test accuracies of the report we started from
+
+
+def folder(output: str, notebook: str) -> Path:
+    """Where a notebook leaves its results; for an empty `output`, `runs/by-hand/<notebook>`."""
+    return Path(output) if output else ROOT / "by-hand" / notebook
+
+
+def new(root: Path, name: str) -> Path:
+    """Make the folder `<root>/<date>-<time>-<name>` for one run; a second one at once gets `-2`.
+
+    Raises OSError, with the folder named, where that cannot be done.
+    """
+    stamp = f"{datetime.datetime.now():%Y%m%d-%H%M%S}-{name}"
+    for suffix in ("", *(f"-{i}" for i in range(2, 1_000))):
+        path = root / f"{stamp}{suffix}"
+        try:
+            path.mkdir(parents=True)
+        except FileExistsError:
+            continue
+        except OSError as error:
+            raise OSError(
+                f"Cannot make the folder {path} ({error.strerror}). "
+                f"Name a place that can be written to with --root."
+            ) from error
+        return path
+    raise OSError(f"There are a thousand runs named {stamp} in {root}.")
+
+
+def save(
+    where: Path,
+    *,
+    notebook: str,
+    dataset: DatasetSpec,
+    parameters: Mapping[str, object],
+    measured: Mapping[str, object],
+    model: nn.Module | None = None,
+    history: History | None = None,
+    device: str = "",
+) -> Path:
+    """Keep what a notebook made in the folder `where`, the record last.
+
+    `weights.safetensors` and `history.csv` are written for a model and a history; `result.json`
+    holds the settings in `parameters`, the figures in `measured` (accuracies are fractions in
+    [0, 1]), and from what and with what they were made. Returns the path of the record. Raises
+    OSError if the folder cannot be written to.
+    """
+    record: dict[str, object] = {
+        "notebook": notebook,
+        "dataset": dataset.name,
+        "data_digest": dataset.digest,
+        "parameters": dict(parameters),
+        "measured": dict(measured),
+        "device": device,
+        "versions": {package: version(package) for package in PACKAGES},
+        "finished": datetime.datetime.now().astimezone().isoformat(timespec="seconds"),
+    }
+    if model is not None:
+        record["model"] = model.architecture
+        checkpoints.save(
+            model, where / WEIGHTS, notebook=notebook, dataset=dataset.name, **measured
+        )
+    if history is not None:
+        record["epochs"] = len(history.epochs)
+        record["seconds"] = round(history.seconds, 2)
+        record["interrupted"] = history.interrupted
+        write_atomically(where / "history.csv", history.frame().to_csv(index=False))
+    write_atomically(where / RESULT, json.dumps(record, indent=2) + "\n")
+    return where / RESULT
+
+
+def collect(root: Path | str | None = None) -> "pd.DataFrame":
+    """Read every `result.json` below `root` (by default `runs/`) into one frame, oldest first.
+
+    Columns: `run` and `notebook`, `finished`, `dataset`, `device`, `epochs`, `seconds`; then a
+    column for each parameter, such as `parameters.seed`, and for each figure, such as
+    `measured.test_accuracy`; whatever a notebook does not have is nan. Raises FileNotFoundError if
+    there is no such folder, ValueError for a record that cannot be read.
+    """
+    import pandas as pd
+
+    root = Path(root) if root is not None else ROOT
+    if not root.is_dir():
+        raise FileNotFoundError(f"There are no runs at {root}. `python -m helpers run` makes one.")
+    records = []
+    for path in sorted(root.rglob(RESULT)):
+        try:
+            record = json.loads(path.read_text())
+        except ValueError as error:
+            raise ValueError(
+                f"{path} is not a record of a run: {error}. Delete that folder."
+            ) from error
+        records.append({"run": str(path.parent.parent.relative_to(root)), **record})
+    first = ["run", "notebook", "finished", "dataset", "device", "epochs", "seconds"]
+    frame = pd.json_normalize(records)
+    return frame.reindex(
+        columns=[*first, *frame.columns.difference(first, sort=False)]
+    ).sort_values("finished", ignore_index=True)
+
+
+def summary(frame: "pd.DataFrame") -> "pd.DataFrame":
+    """What was measured beside what the report says: a row for each test accuracy."""
+    import pandas as pd
+
+    rows = [
+        {
+            "notebook": row["notebook"],
+            "data set": row["dataset"],
+            "epochs": "" if math.isnan(row["epochs"]) else int(row["epochs"]),
+            "seconds": "" if math.isnan(row["seconds"]) else round(row["seconds"]),
+            "validation": _percent(row.get("measured.validation_accuracy")),
+            "test": _percent(row.get("measured.test_accuracy")),
+            "report": _percent(REPORTED.get(row["dataset"])),
+        }
+        for _, row in frame.iterrows()
+        if not math.isnan(row.get("measured.test_accuracy", math.nan))
+    ]
+    return pd.DataFrame(rows)
+
+
+def _percent(fraction: float | None) -> str:
+    return "" if fraction is None or math.isnan(fraction) else f"{fraction:.2%}"

@@ -1,0 +1,206 @@
+"""How does a model learn?
+
+`train_epoch` is the textbook loop; `fit` repeats it, and puts around it a validation split to
+choose by, a history of what happened, and a guard against a loss that is no number.
+"""
+
+import copy
+import math
+import time
+from collections.abc import Callable, Iterable, Iterator
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.optim.lr_scheduler import LRScheduler
+
+from helpers import device, evaluation
+from helpers.data import Split, batches
+from helpers.history import EpochRecord, History, NonFiniteLossError
+
+
+def train_epoch(
+    forward: Callable[[Tensor], Tensor],
+    optimizer: torch.optim.Optimizer,
+    batches: Iterable[tuple[Tensor, Tensor]],
+    scheduler: LRScheduler | None = None,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """One pass over the batches: the loop that every textbook shows.
+
+    Returns three tensors on the CPU with an entry for each step: mean loss (float32, nats), number
+    of images right (int64), number of images (int64). They are read off the device at the end, all
+    at once, so that no step waits for a number.
+    """
+    losses, right, sizes = [], [], []
+    for images, targets in batches:
+        logits = forward(images)
+        loss = F.cross_entropy(logits, targets)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        if scheduler is not None:
+            scheduler.step()
+        losses.append(loss.detach())
+        right.append((logits.argmax(dim=1) == targets).sum())
+        sizes.append(len(targets))
+    return torch.stack(losses).cpu(), torch.stack(right).cpu(), torch.tensor(sizes)
+
+
+def fit(
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    train: Split,
+    *,
+    validation: Split | None = None,
+    epochs: int,
+    batch_size: int = 32,
+    scheduler: LRScheduler | None = None,
+    augment: Callable[[Tensor, torch.Generator], Tensor] | None = None,
+    seed: int = 0,
+    patience: int | None = None,
+    keep_best: bool = True,
+    on_epoch: Callable[[EpochRecord], object] | None = None,
+    progress: bool | None = None,
+    precision: str = "float32",
+    channels_last: bool = False,
+    compile: bool = False,
+) -> History:
+    """Train `model` in place by cross-entropy, and return what happened.
+
+    The images move to the model's device once. `scheduler` is stepped after every batch: a schedule
+    over the whole training has `epochs * ceil(len(train) / batch_size)` steps. `augment` is given a
+    batch of images and a generator. `seed` decides the order of the images and their augmentation;
+    dropout draws from torch's global generator.
+
+    With `validation`, each epoch ends with a look at it, the model ends with the weights of the
+    lowest validation loss (unless `keep_best` is off), and with `patience` the training stops after
+    that many epochs without a new lowest. `on_epoch` is called with each EpochRecord;
+    `on_epoch=print` shows a line an epoch. A bar over the steps appears where somebody watches, or
+    as `progress` says. `precision="bfloat16"`, `channels_last` and `compile` are for hardware that
+    is faster with them.
+
+    Ctrl-C ends the training without an error, and the history says so. The model is left in the
+    mode, training or evaluation, in which it was.
+
+    Raises ValueError for settings that make no sense, and NonFiniteLossError when the loss is no
+    longer a number.
+    """
+    _check(model, optimizer, train, validation, epochs, batch_size, patience)
+    where, was_training = next(model.parameters()).device, model.training
+    train = train.to(where)
+    validation = validation.to(where) if validation is not None else None
+    forward = _forward(model, where, precision, channels_last, compile)
+    order = torch.Generator().manual_seed(seed)
+    chance = torch.Generator(where).manual_seed(seed)
+    history, best_loss, best_weights = History(), math.inf, None
+    try:
+        for epoch in range(1, epochs + 1):
+            start = time.perf_counter()
+            steps = _steps(train, batch_size, order, chance, augment, f"{epoch}/{epochs}", progress)
+            model.train()
+            losses, right, sizes = train_epoch(forward, optimizer, steps, scheduler)
+            _check_finite(losses, history)
+            seen = evaluation.predict(model, validation) if validation is not None else None
+            record = EpochRecord(
+                epoch=epoch,
+                train_loss=((losses * sizes).sum() / len(train)).item(),
+                train_accuracy=(right.sum() / len(train)).item(),
+                validation_loss=evaluation.loss(seen) if seen else math.nan,
+                validation_accuracy=evaluation.accuracy(seen) if seen else math.nan,
+                learning_rate=float(optimizer.param_groups[0]["lr"]),
+                seconds=time.perf_counter() - start,
+            )
+            history.epochs.append(record)
+            if record.validation_loss < best_loss:
+                best_loss, history.best_epoch = record.validation_loss, epoch
+                best_weights = copy.deepcopy(model.state_dict()) if keep_best else None
+            if on_epoch is not None:
+                on_epoch(record)
+            if patience is not None and epoch - (history.best_epoch or 0) >= patience:
+                history.stopped_early = True
+                break
+    except KeyboardInterrupt:
+        history.interrupted = True
+    finally:
+        if best_weights is not None:
+            model.load_state_dict(best_weights)
+        model.train(was_training)
+    return history
+
+
+def _steps(
+    train: Split,
+    batch_size: int,
+    order: torch.Generator,
+    chance: torch.Generator,
+    augment: Callable[[Tensor, torch.Generator], Tensor] | None,
+    title: str,
+    progress: bool | None,
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """The batches of one epoch, shuffled, augmented, and with a bar where somebody watches."""
+    from tqdm.auto import tqdm
+
+    show = device.somebody_watches() if progress is None else progress
+    with tqdm(
+        total=len(train), desc=f"epoch {title}", unit=" images", leave=False, disable=not show
+    ) as bar:
+        for images, targets in batches(train, batch_size, generator=order):
+            yield (augment(images, chance) if augment else images), targets
+            bar.update(len(targets))
+
+
+def _forward(
+    model: nn.Module, where: torch.device, precision: str, channels_last: bool, compile: bool
+) -> Callable[[Tensor], Tensor]:
+    """The model as it runs in training: in which number format, memory layout, and how compiled."""
+    layout = torch.channels_last if channels_last else torch.contiguous_format
+    model.to(memory_format=layout)
+    run = torch.compile(model) if compile else model
+    device.autocast(where, precision)  # an unknown precision is refused before the first epoch
+
+    def forward(images: Tensor) -> Tensor:
+        with device.autocast(where, precision):
+            return run(images.to(memory_format=layout)).float()
+
+    return forward
+
+
+def _check_finite(losses: Tensor, history: History) -> None:
+    bad = (~losses.isfinite()).nonzero()
+    if len(bad):
+        step = int(bad[0])
+        raise NonFiniteLossError(
+            f"The loss became {losses[step]:.0f} in epoch {len(history.epochs) + 1}, "
+            f"step {step + 1}. Try a tenth of the learning rate, and build the model anew.",
+            history,
+        )
+
+
+def _check(
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    train: Split,
+    validation: Split | None,
+    epochs: int,
+    batch_size: int,
+    patience: int | None,
+) -> None:
+    if epochs < 1:
+        raise ValueError(f"epochs must be at least 1, got {epochs}.")
+    if not 1 <= batch_size <= len(train):
+        raise ValueError(
+            f"batch_size must be in [1, {len(train)}], the training images, got {batch_size}."
+        )
+    if patience is not None and patience < 1:
+        raise ValueError(f"patience must be at least 1 epoch, or None, got {patience}.")
+    if patience is not None and validation is None:
+        raise ValueError("patience watches the validation loss; give a validation split as well.")
+    rates = [float(group["lr"]) for group in optimizer.param_groups]
+    if not all(math.isfinite(rate) and rate >= 0 for rate in rates):
+        raise ValueError(f"The learning rate must be a finite number >= 0, got {rates}.")
+    known = {id(weights) for group in optimizer.param_groups for weights in group["params"]}
+    if not all(id(weights) in known for weights in model.parameters() if weights.requires_grad):
+        raise ValueError(
+            "The optimizer does not hold all of this model's parameters, so it would not train it. "
+            "Build it from model.parameters(), after the model is built and moved to its device."
+        )
