@@ -37,7 +37,12 @@ def run(
     only = [series.find(name).name for name in only or ()]
     folder = runs.new(root, profile)
     typer.echo(f"Running into {folder}")
-    outcomes = series.run(settings, folder, only=only, progress=sys.stderr.isatty(), on_done=_tell)
+    watched = sys.stderr.isatty()
+    try:
+        outcomes = series.run(settings, folder, only=only, progress=watched, on_done=_tell)
+    except KeyboardInterrupt:
+        typer.echo(f"Interrupted. What was finished is kept in {folder}", err=True)
+        raise typer.Exit(130) from None
     index = report.write_pages(
         folder, outcomes, title=f"Image classification: {profile} run, {folder.name}"
     )
@@ -68,9 +73,6 @@ def main() -> None:
     except (ValueError, OSError) as error:
         typer.echo(f"Error: {error}", err=True)
         raise SystemExit(2) from error
-    except KeyboardInterrupt:
-        typer.echo("Interrupted. What was finished is kept.", err=True)
-        raise SystemExit(130) from None
 
 
 if __name__ == "__main__":

@@ -96,6 +96,8 @@ class Split:
 
 @dataclass(frozen=True)
 class Splits:
+    """The three splits of a data set, and what there is to know about it."""
+
     train: Split  # 55,000: what the model learns from
     validation: Split  # 5,000: what choices are made on
     test: Split  # 10,000: looked at once, at the end

@@ -4,6 +4,7 @@ As in `plotting`: arrays and records go in, Axes or a Figure come out, nothing i
 """
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -17,6 +18,8 @@ from helpers.data import Split
 from helpers.evaluation import Predictions
 
 RIGHT, WRONG = "#1a7a4c", "#c0392b"
+# pixels as they are: black is always 0, white always 255, and none is smoothed into its neighbours
+GREY: dict[str, Any] = {"cmap": "gray", "vmin": 0, "vmax": 255, "interpolation": "nearest"}
 
 
 def image_grid(
@@ -37,7 +40,7 @@ def image_grid(
     for i, ax in enumerate(axes.flat):
         ax.axis("off")
         if i < len(images):
-            ax.imshow(images[i, 0], cmap="gray", vmin=0, vmax=255)
+            ax.imshow(images[i, 0].numpy(), **GREY)
             if titles:
                 ax.set_title(titles[i], fontsize=9, color=colours[i] if colours else "black")
     if heading:
@@ -45,7 +48,7 @@ def image_grid(
     return figure
 
 
-def class_samples(split: Split, class_names: Sequence[str], *, per_class: int = 12) -> Axes:
+def class_samples(split: Split, class_names: Sequence[str], *, per_class: int = 10) -> Axes:
     """The first images of each class, a class a row."""
     strips = [
         np.hstack([*split.images[split.targets == k][:per_class, 0].numpy()])
@@ -54,7 +57,7 @@ def class_samples(split: Split, class_names: Sequence[str], *, per_class: int = 
     _, ax = plt.subplots(
         figsize=(per_class * 0.6 + 1, len(class_names) * 0.6), layout="constrained"
     )
-    ax.imshow(np.vstack(strips), cmap="gray")
+    ax.imshow(np.vstack(strips), **GREY)
     ax.set_yticks(14 + 28 * np.arange(len(class_names)), class_names, fontsize=11)
     ax.set_xticks([])
     ax.tick_params(length=0)
@@ -64,7 +67,7 @@ def class_samples(split: Split, class_names: Sequence[str], *, per_class: int = 
 
 def digits_as_numbers(image: Tensor, ax: Axes | None = None) -> Axes:
     """One image (1, H, W), each pixel labelled with its grey value."""
-    ax = ax or plt.subplots(figsize=(8, 8), layout="constrained")[1]
+    ax = ax or plt.subplots(figsize=(6.4, 6.4), layout="constrained")[1]
     sns.heatmap(
         image[0].numpy(),
         annot=True,
@@ -72,7 +75,7 @@ def digits_as_numbers(image: Tensor, ax: Axes | None = None) -> Axes:
         cmap="gray",
         cbar=False,
         square=True,
-        annot_kws={"size": 6.5},
+        annot_kws={"size": 7.5},
         xticklabels=False,
         yticklabels=False,
         ax=ax,
@@ -89,7 +92,7 @@ def augmentation_preview(
     """
     figure, axes = plt.subplots(
         len(originals), 1 + len(varied), squeeze=False, layout="constrained",
-        figsize=(1.4 + 2.9 * len(varied), 1.05 * len(originals) + 0.3),
+        figsize=(1.4 + 2.9 * len(varied), 0.8 * len(originals) + 0.3),
         width_ratios=[1] + [variants] * len(varied),
     )  # fmt: skip
     for row, original in enumerate(originals):
@@ -97,7 +100,7 @@ def augmentation_preview(
         for images in varied.values():
             strips.append(np.hstack([*images[row * variants : (row + 1) * variants, 0].numpy()]))
         for ax, strip in zip(axes[row], strips, strict=True):
-            ax.imshow(strip, cmap="gray", vmin=0, vmax=255)
+            ax.imshow(strip, **GREY)
             ax.axis("off")
     for ax, title in zip(axes[0], ["original", *varied], strict=True):
         ax.set_title(title, fontsize=10)
@@ -133,7 +136,7 @@ def probability_bars(image: Tensor, probabilities: Tensor, class_names: Sequence
     figure, (left, right) = plt.subplots(
         1, 2, figsize=(7, 2.8), width_ratios=[1, 1.6], layout="constrained"
     )
-    left.imshow(image[0], cmap="gray", vmin=0, vmax=255)
+    left.imshow(image[0].numpy(), **GREY)
     left.axis("off")
     right.barh(class_names, probabilities.numpy(), color="#4c72b0")
     right.invert_yaxis()
@@ -158,6 +161,6 @@ def feature_maps(maps: Mapping[str, Tensor]) -> Figure:
             ax.set(xticks=[], yticks=[])
             ax.spines[:].set_visible(False)
             if i < len(channels):
-                ax.imshow(channels[i], cmap="viridis")
+                ax.imshow(channels[i].numpy(), cmap="viridis")
         row[0].set_ylabel(name, rotation=0, ha="right", va="center", fontsize=10)
     return figure

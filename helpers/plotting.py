@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
+from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 from torch import Tensor
@@ -27,6 +28,8 @@ def class_balance(
         ax=ax, width=0.8, rot=20 if len("".join(class_names)) > 20 else 0
     )
     ax.set(ylabel="images", title="Images of each class")
+    ax.margins(y=0.2)  # room for the legend above the bars
+    ax.legend(ncols=len(counts), loc="upper right", frameon=False)
     ax.spines[["top", "right"]].set_visible(False)
     return ax
 
@@ -37,13 +40,13 @@ def pixel_histogram(images: Mapping[str, Tensor], ax: Axes | None = None) -> Axe
     for name, pixels in images.items():
         shares = pixels.flatten().bincount(minlength=256).numpy() / pixels.numel()
         ax.plot(np.arange(256), shares, label=name)
-    ax.yaxis.set_major_formatter(PercentFormatter(1))
     ax.set(
         yscale="log",
         xlabel="grey value (0 is black)",
         ylabel="share of pixels",
         title="Grey values",
     )
+    ax.yaxis.set_major_formatter(lambda share, _: f"{100 * share:g} %")
     ax.spines[["top", "right"]].set_visible(False)
     ax.legend()
     return ax
@@ -65,12 +68,13 @@ def heat_map(
         annot=True,
         fmt=form,
         cmap="Blues",
+        norm=PowerNorm(0.5),  # the square root of a value is its shade, so that small ones show
         square=True,
         cbar=False,
         linewidths=0.5,
         xticklabels=names,
         yticklabels=names,
-        annot_kws={"size": 8.5},
+        annot_kws={"size": 8},
         ax=ax,
     )
     ax.set(title=title, **labels)
@@ -83,7 +87,7 @@ def heat_map(
 
 def confusion_matrix(counts: Tensor, class_names: Sequence[str]) -> Figure:
     """Counts (K, K), and each row as shares of its class: true down, predicted across."""
-    figure, axes = plt.subplots(1, 2, figsize=(14, 6.6), layout="constrained")
+    figure, axes = plt.subplots(1, 2, figsize=(12, 5.7), layout="constrained")
     labels = {"xlabel": "predicted class", "ylabel": "true class"}
     heat_map(counts.numpy(), class_names, title="Images", form="d", ax=axes[0], **labels)
     shares = (100 * counts / counts.sum(dim=1, keepdim=True).clamp(min=1)).numpy()
@@ -97,14 +101,15 @@ def learning_curves(histories: Mapping[str, pd.DataFrame] | pd.DataFrame) -> Fig
     Takes the frame of one History, or several by name to be compared in the same two panels.
     """
     named = {"": histories} if isinstance(histories, pd.DataFrame) else histories
-    figure, axes = plt.subplots(1, 2, figsize=(11, 3.6), layout="constrained")
+    figure, axes = plt.subplots(1, 2, figsize=(9, 3.2), layout="constrained")
     colours = (
         {"": TRAIN} if "" in named else dict(zip(named, sns.color_palette("deep"), strict=False))
     )
+    longest = max(len(frame) for frame in named.values())
     for name, frame in named.items():
         lone = name == ""
         for ax, measure in zip(axes, ("loss", "accuracy"), strict=True):
-            kind = dict(marker="." if len(frame) > 15 else "o", markersize=5)
+            kind = dict(marker="." if longest > 15 else "o", markersize=5)
             ax.plot(
                 frame["epoch"], frame[f"train_{measure}"], "--", color=colours[name],
                 label="training" if lone else None, alpha=0.8, **kind,
@@ -118,6 +123,7 @@ def learning_curves(histories: Mapping[str, pd.DataFrame] | pd.DataFrame) -> Fig
     axes[1].set(title="Accuracy", xlabel="epoch", ylabel="images right")
     axes[1].yaxis.set_major_formatter(PercentFormatter(1, decimals=None))
     for ax in axes:
+        ax.set_xlim(0.5, longest + 0.5)
         ax.xaxis.set_major_locator(MaxNLocator(integer=True))
         ax.grid(alpha=0.3)
         ax.spines[["top", "right"]].set_visible(False)

@@ -16,15 +16,21 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from traitlets.config import Config
+
 from helpers import runs
 from helpers.files import PROJECT, write_atomically
 
 NOTEBOOKS = PROJECT / "notebooks"
 STATUS = "status.json"
+# where kernels can, what they are told and answer is encrypted: other users may share the machine
+ENCRYPTED = Config({"KernelManager": {"transport_encryption": "auto"}})
 
 
 @dataclass(frozen=True)
 class Notebook:
+    """A notebook of the series, and whose weights it works on."""
+
     name: str  # of its file, without .ipynb
     needs: Mapping[str, str] = field(
         default_factory=dict
@@ -184,6 +190,7 @@ def execute(
             {**parameters, "output": str(output)},
             kernel_name="python3",
             progress_bar={"desc": name, "leave": False} if progress else False,
+            config=ENCRYPTED,
         )
     except papermill.PapermillExecutionError as error:
         message = f"cell [{error.exec_count}] raised {error.ename}: {error.evalue}"

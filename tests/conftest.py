@@ -1,0 +1,47 @@
+"""What the tests share. One thread: tiny tensors gain nothing from more, a busy machine loses."""
+
+import os
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ["MPLBACKEND"] = "agg"
+
+import matplotlib.pyplot as plt
+import pytest
+import torch
+
+from helpers import data
+from helpers.data import Split
+from helpers.evaluation import Predictions
+
+
+@pytest.fixture(scope="session")
+def mnist() -> data.Splits:
+    return data.load_splits("mnist")
+
+
+@pytest.fixture(scope="session")
+def fashion() -> data.Splits:
+    return data.load_splits("fashion_mnist")
+
+
+@pytest.fixture
+def tiny() -> Split:
+    """70 images of two classes that a model can tell apart: bright on the left, or on the right."""
+    generator = torch.Generator().manual_seed(0)
+    images = torch.randint(0, 60, (70, 1, 28, 28), generator=generator, dtype=torch.uint8)
+    targets = torch.arange(70) % 2
+    images[targets == 0, :, :, :14] += 150
+    images[targets == 1, :, :, 14:] += 150
+    return Split(images, targets)
+
+
+@pytest.fixture(autouse=True)
+def _close_figures():
+    yield
+    plt.close("all")
+
+
+def predictions_from(labels: list[int], targets: list[int], classes: int = 3) -> Predictions:
+    """Predictions whose argmax is `labels`."""
+    logits = torch.nn.functional.one_hot(torch.tensor(labels), classes).float()
+    return Predictions(logits, torch.tensor(targets))

@@ -1,0 +1,115 @@
+import os
+import pickle
+
+import pytest
+import torch
+
+from helpers import checkpoints, evaluation, models
+from helpers.checkpoints import CheckpointError
+
+
+@pytest.fixture
+def model() -> torch.nn.Module:
+    torch.manual_seed(0)
+    return models.build("tiny_vgg", hidden_units=4, mean=0.3, std=0.4)
+
+
+@pytest.fixture
+def path(model, tmp_path):
+    return checkpoints.save(model, tmp_path / "w.safetensors", dataset="mnist", test_accuracy=0.5)
+
+
+def test_what_was_saved_comes_back_and_says_the_same(model, path, tiny):
+    loaded = checkpoints.load(path)
+    assert loaded.architecture == {"name": "tiny_vgg", "hidden_units": 4, "mean": 0.3, "std": 0.4}
+    assert not loaded.training
+    logits = [evaluation.predict(m, tiny).logits for m in (model, loaded)]
+    assert torch.equal(*logits)
+    assert checkpoints.read_about(path)["notes"] == {"dataset": "mnist", "test_accuracy": 0.5}
+
+
+def test_weights_in_another_memory_layout_are_saved_alike(model, path, tmp_path):
+    other = checkpoints.save(
+        model.to(memory_format=torch.channels_last), tmp_path / "cl.safetensors"
+    )
+    assert checkpoints.read_about(other)["sha256"] == checkpoints.read_about(path)["sha256"]
+    assert torch.equal(
+        *(checkpoints.load(p).state_dict()["block_2.0.weight"] for p in (path, other))
+    )
+
+
+def test_another_architecture_is_refused(path):
+    checkpoints.load(path, "tiny_vgg")
+    with pytest.raises(CheckpointError, match="holds a 'tiny_vgg', wanted a 'mlp'"):
+        checkpoints.load(path, "mlp")
+
+
+def test_a_flipped_bit_in_the_weights_is_noticed(path):
+    content = bytearray(path.read_bytes())
+    content[-5] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(CheckpointError, match="is damaged: its weights have SHA-256"):
+        checkpoints.load(path)
+
+
+@pytest.mark.parametrize("keep", [0, 5, 200, 2_000])
+def test_a_truncated_file_is_refused(path, keep):
+    path.write_bytes(path.read_bytes()[:keep])
+    with pytest.raises(CheckpointError, match="not a checkpoint of this project, or was cut short"):
+        checkpoints.load(path)
+
+
+def test_a_pickle_is_refused_and_not_run(tmp_path):
+    class Malicious:
+        def __reduce__(self):
+            return os.mkdir, (str(tmp_path / "pwned"),)
+
+    path = tmp_path / "w.safetensors"
+    path.write_bytes(pickle.dumps(Malicious()))
+    with pytest.raises(CheckpointError):
+        checkpoints.load(path)
+    assert not (tmp_path / "pwned").exists()
+
+
+def test_foreign_safetensors_are_refused(tmp_path):
+    from safetensors.torch import save_file
+
+    save_file({"x": torch.zeros(2)}, tmp_path / "x.safetensors")
+    with pytest.raises(CheckpointError, match="not a checkpoint of this project"):
+        checkpoints.load(tmp_path / "x.safetensors")
+
+
+def test_a_model_that_is_no_longer_known_is_refused(path, monkeypatch):
+    monkeypatch.delitem(models.MODELS, "tiny_vgg")
+    with pytest.raises(CheckpointError, match="does not fit the models of this version"):
+        checkpoints.load(path)
+
+
+def test_a_missing_file_is_named_with_what_there_is(tmp_path):
+    with pytest.raises(
+        FileNotFoundError, match=r"no checkpoint at .*w\.safetensors.*mnist/tiny_vgg"
+    ):
+        checkpoints.load(tmp_path / "w.safetensors")
+
+
+def test_only_models_that_can_be_built_again_are_saved(tmp_path):
+    with pytest.raises(ValueError, match=r"Only models from models\.build"):
+        checkpoints.save(torch.nn.Linear(2, 2), tmp_path / "w.safetensors")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("name", ["mnist", "fashion_mnist"])
+def test_the_shipped_weights_are_as_good_as_they_say(name, request):
+    splits = request.getfixturevalue(name.removesuffix("_mnist"))
+    model = checkpoints.load_pretrained(f"{name}/tiny_vgg")
+    notes = checkpoints.read_about(checkpoints.SHIPPED / name / "tiny_vgg.safetensors")["notes"]
+    assert models.count_parameters(model) == 7_740
+    measured = evaluation.accuracy(evaluation.predict(model, splits.test))
+    assert measured == pytest.approx(
+        notes["test_accuracy"], abs=3e-4
+    )  # three images, for other CPUs
+
+
+def test_weights_that_are_not_shipped_are_refused():
+    with pytest.raises(ValueError, match=r"'mnist/resnet'.*fashion_mnist/tiny_vgg, mnist/tiny_vgg"):
+        checkpoints.load_pretrained("mnist/resnet")

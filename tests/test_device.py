@@ -1,0 +1,102 @@
+"""Accelerators that are not here are mocked; what runs on them is tested on the CPU elsewhere."""
+
+import os
+import random
+
+import numpy as np
+import pytest
+import torch
+
+from helpers import device
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture
+def with_two_gpus(monkeypatch):
+    monkeypatch.setattr(
+        torch.accelerator, "current_accelerator", lambda check_available: torch.device("cuda")
+    )
+    monkeypatch.setattr(torch.accelerator, "device_count", lambda: 2)
+
+
+@pytest.fixture
+def without_accelerator(monkeypatch):
+    monkeypatch.setattr(torch.accelerator, "current_accelerator", lambda check_available: None)
+    monkeypatch.setattr(torch.accelerator, "device_count", lambda: 0)
+
+
+def test_auto_takes_the_accelerator_if_there_is_one(with_two_gpus):
+    assert device.choose() == torch.device("cuda")
+    assert [d.type for d in device.available()] == ["cpu", "cuda"]
+
+
+def test_auto_falls_back_to_the_cpu(without_accelerator):
+    assert device.choose() == CPU
+    assert device.available() == [CPU]
+
+
+def test_a_device_can_be_named(with_two_gpus):
+    assert device.choose("cpu") == CPU
+    assert device.choose("cuda:1") == torch.device("cuda:1")
+
+
+@pytest.mark.parametrize("name", ["cuda:2", "mps", "tpu9", ""])
+def test_a_device_that_is_not_there_is_refused(with_two_gpus, name):
+    with pytest.raises(ValueError, match=f"There is no device '{name}'.*auto, cpu, cuda"):
+        device.choose(name)
+
+
+def test_no_gpu_is_refused_by_name(without_accelerator):
+    with pytest.raises(ValueError, match=r"'cuda'.*auto, cpu\."):
+        device.choose("cuda")
+
+
+def test_the_seed_decides_all_three_generators():
+    def draw() -> tuple[float, float, float]:
+        device.seed_everything(7)
+        return random.random(), np.random.rand(), torch.rand(()).item()  # noqa: NPY002
+
+    assert draw() == draw()
+
+
+def test_autocast_changes_the_precision_of_products_only_when_asked():
+    matrix = torch.ones(2, 2)
+    with device.autocast(CPU, "float32"):
+        assert (matrix @ matrix).dtype == torch.float32
+    with device.autocast(CPU, "bfloat16"):
+        assert (matrix @ matrix).dtype == torch.bfloat16
+    with pytest.raises(ValueError, match="'float8'"):
+        device.autocast(CPU, "float8")
+
+
+def test_the_cpu_is_described_with_its_threads():
+    assert device.describe(CPU) == f"cpu, {os.uname().machine}, {torch.get_num_threads()} threads"
+
+
+def test_a_gpu_is_described_by_its_name(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "Some GPU")
+    assert device.describe(torch.device("cuda")) == "cuda, Some GPU"
+    assert device.describe(torch.device("mps")) == "mps"
+
+
+@pytest.mark.parametrize(
+    ("environment", "terminal", "watched"),
+    [
+        (
+            {"JPY_SESSION_NAME": "a.ipynb", "JPY_PARENT_PID": "1"},
+            False,
+            True,
+        ),  # a person's notebook
+        ({"JPY_PARENT_PID": "1"}, True, False),  # papermill, started from a terminal
+        ({}, True, True),
+        ({}, False, False),  # a log file
+    ],
+)
+def test_who_watches(monkeypatch, environment, terminal, watched):
+    for name in ("JPY_SESSION_NAME", "JPY_PARENT_PID"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(os, "isatty", lambda handle: terminal)
+    assert device.somebody_watches() is watched

@@ -1,0 +1,86 @@
+import pytest
+import torch
+
+from helpers import error_analysis
+from helpers.data import Split
+from helpers.evaluation import Predictions
+from tests.conftest import predictions_from
+
+
+@pytest.fixture
+def predictions() -> Predictions:
+    """Rows 1, 2 and 4 are wrong; of these 4 is the surest. Row 3 is the closest call, and right."""
+    probabilities = torch.tensor(
+        [[0.8, 0.1, 0.1], [0.6, 0.3, 0.1], [0.2, 0.5, 0.3], [0.3, 0.3, 0.4], [0.0, 0.9, 0.1]]
+    )
+    return Predictions((probabilities + 1e-6).log(), torch.tensor([0, 1, 0, 2, 2]))
+
+
+def test_mistakes_in_order(predictions):
+    assert error_analysis.mistakes(predictions).tolist() == [1, 2, 4]
+
+
+def test_random_mistakes_are_mistakes_without_repetition_and_seeded(predictions):
+    drawn = error_analysis.random_mistakes(predictions, 2, seed=0)
+    assert len(set(drawn.tolist()) & {1, 2, 4}) == 2
+    assert torch.equal(drawn, error_analysis.random_mistakes(predictions, 2, seed=0))
+    assert sorted(error_analysis.random_mistakes(predictions, 9, seed=0).tolist()) == [1, 2, 4]
+    firsts = {error_analysis.random_mistakes(predictions, 1, seed=s).item() for s in range(30)}
+    assert firsts == {1, 2, 4}
+
+
+def test_the_surest_mistakes_come_first(predictions):
+    assert error_analysis.most_confident_mistakes(predictions, 2).tolist() == [4, 1]
+
+
+def test_the_closest_calls_come_first_right_or_wrong(predictions):
+    assert error_analysis.closest_calls(predictions, 2).tolist() == [3, 2]
+
+
+def test_pairs_are_ranked_with_both_directions():
+    predictions = predictions_from(labels=[1, 1, 0, 2, 0, 0], targets=[0, 0, 1, 0, 0, 0])
+    frame = error_analysis.ranked_pairs(predictions, ["a", "b", "c"])
+    assert frame.to_dict("list") == {
+        "pair": ["a / b", "a / c"],
+        "errors": [3, 1],
+        "share": [0.75, 0.25],
+        "first as second": [2, 1],
+        "second as first": [1, 0],
+    }
+
+
+def test_no_mistakes_make_no_pairs():
+    frame = error_analysis.ranked_pairs(
+        predictions_from(labels=[0, 1], targets=[0, 1]), ["a", "b", "c"]
+    )
+    assert len(frame) == 0
+    assert "share" in frame
+
+
+def test_neighbours_agree_with_all_distances_written_out():
+    images = torch.randint(256, (30, 1, 28, 28), dtype=torch.uint8)
+    among = torch.randint(256, (50, 1, 28, 28), dtype=torch.uint8)
+    distances = (images[:, None].double() - among[None].double()).square().sum(dim=(2, 3, 4))
+    expected = distances.argsort(dim=1)[:, :4]
+    assert torch.equal(error_analysis.nearest_neighbours(images, among, 4, chunk=7), expected)
+
+
+def grey(*levels: int) -> torch.Tensor:
+    return (
+        torch.tensor(levels, dtype=torch.uint8).view(-1, 1, 1, 1).expand(-1, 1, 28, 28).contiguous()
+    )
+
+
+def test_verdicts_by_the_votes_of_the_nearest():
+    """Three mistakes, each 0 taken for 1; neighbours are told apart by brightness."""
+    train = Split(
+        grey(10, 11, 12, 13, 100, 101, 102, 103, 200, 201, 202, 203),
+        torch.tensor([0, 0, 0, 1, 0, 1, 1, 1, 0, 0, 1, 1]),
+    )
+    test = Split(grey(12, 102, 202, 50), torch.tensor([0, 0, 0, 1]))
+    predictions = predictions_from(labels=[1, 1, 1, 1], targets=[0, 0, 0, 1])
+    frame = error_analysis.neighbour_verdicts(predictions, test, train, k=4)
+    assert frame.index.tolist() == [0, 1, 2]
+    assert frame["for_target"].tolist() == [0.75, 0.25, 0.5]
+    assert frame["for_prediction"].tolist() == [0.25, 0.75, 0.5]
+    assert frame["verdict"].tolist() == ["model", "label", "overlap"]

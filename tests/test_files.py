@@ -1,0 +1,35 @@
+import os
+
+import pytest
+
+from helpers.files import write_atomically
+
+
+def test_it_writes_text_and_bytes_and_makes_folders(tmp_path):
+    write_atomically(tmp_path / "a" / "b.txt", "é")
+    write_atomically(tmp_path / "a" / "b.bin", b"\x00\xff")
+    assert (tmp_path / "a" / "b.txt").read_bytes() == "é".encode()
+    assert (tmp_path / "a" / "b.bin").read_bytes() == b"\x00\xff"
+
+
+def test_a_failure_leaves_the_old_file_and_nothing_else(tmp_path, monkeypatch):
+    path = tmp_path / "record.json"
+    write_atomically(path, "old")
+
+    def full_disk(handle: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full_disk)
+    with pytest.raises(OSError, match="No space left"):
+        write_atomically(path, "new")
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_others_may_read_what_the_umask_lets_them(tmp_path):
+    before = os.umask(0o022)
+    try:
+        write_atomically(tmp_path / "shared", "x")
+    finally:
+        os.umask(before)
+    assert (tmp_path / "shared").stat().st_mode & 0o777 == 0o644

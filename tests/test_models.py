@@ -1,0 +1,83 @@
+import pytest
+import torch
+import torch.nn.functional as F
+
+from helpers import models
+
+IMAGES = torch.randint(256, (3, 1, 28, 28), dtype=torch.uint8)
+
+
+@pytest.mark.parametrize(
+    ("name", "settings", "parameters"),
+    [
+        ("tiny_vgg", {"hidden_units": 10}, 7_740),
+        ("tiny_vgg", {}, 7_740),
+        ("linear", {}, 784 * 10 + 10),
+        ("mlp", {"hidden_units": 64}, 784 * 64 + 64 + 64 * 10 + 10),
+        ("mlp", {"num_classes": 7}, 784 * 128 + 128 + 128 * 7 + 7),
+    ],
+)
+def test_models_map_images_to_logits_with_so_many_parameters(name, settings, parameters):
+    model = models.build(name, **settings)
+    assert models.count_parameters(model) == parameters
+    assert model(IMAGES).shape == (3, settings.get("num_classes", 10))
+    assert model.architecture == {"name": name, **settings}
+
+
+def test_normalising_by_hand():
+    normalise = models.Normalise(mean=0.2, std=0.5)
+    pixels = torch.tensor([0, 51, 255], dtype=torch.uint8)
+    torch.testing.assert_close(normalise(pixels), torch.tensor([-0.4, 0.0, 1.6]))
+
+
+def test_the_constants_travel_with_the_weights_and_are_not_trained():
+    model = models.build("linear", mean=0.25, std=0.5)
+    assert model.state_dict()["normalise.mean"] == 255 * 0.25
+    assert "normalise.mean" not in dict(model.named_parameters())
+
+
+def test_tiny_vgg_is_the_published_chain_of_operations():
+    model = models.build("tiny_vgg", mean=0.1, std=0.3)
+    weights = model.state_dict()
+    x = (IMAGES / 255 - 0.1) / 0.3
+    for block in ("block_1", "block_2"):
+        for layer in (0, 2):
+            kernel, bias = weights[f"{block}.{layer}.weight"], weights[f"{block}.{layer}.bias"]
+            x = F.relu(F.conv2d(x, kernel, bias, padding=1))
+        x = F.max_pool2d(x, 2)
+    expected = x.flatten(1) @ weights["classifier.1.weight"].T + weights["classifier.1.bias"]
+    torch.testing.assert_close(model(IMAGES), expected, atol=1e-5, rtol=1e-4)
+
+
+def test_the_shape_walk_tells_each_layer_in_order():
+    rows = models.shape_walk(models.build("tiny_vgg"), IMAGES)
+    assert [row["kind"] for row in rows] == [
+        "Normalise",
+        *["Conv2d", "ReLU", "Conv2d", "ReLU", "MaxPool2d"] * 2,
+        "Flatten",
+        "Linear",
+    ]
+    assert [row["output"] for row in rows if row["kind"] == "MaxPool2d"] == [
+        (3, 10, 14, 14),
+        (3, 10, 7, 7),
+    ]
+    assert sum(row["parameters"] for row in rows) == 7_740
+
+
+def test_the_shape_walk_leaves_no_hooks():
+    model = models.build("linear")
+    models.shape_walk(model, IMAGES)
+    assert not any(layer._forward_hooks for layer in model.modules())
+
+
+def test_unknown_names_and_settings_are_refused():
+    with pytest.raises(ValueError, match=r"'resnet'.*linear, mlp, tiny_vgg"):
+        models.build("resnet")
+    with pytest.raises(ValueError, match="hidden_layers"):
+        models.build("mlp", hidden_layers=3)
+
+
+def test_models_also_build_without_memory_for_weights():
+    with torch.device("meta"):
+        model = models.build("tiny_vgg")
+    assert model(torch.empty(5, 1, 28, 28, device="meta")).shape == (5, 10)

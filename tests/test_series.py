@@ -1,0 +1,239 @@
+"""The runner, on small notebooks that go wrong; the real ones are in test_notebooks."""
+
+import base64
+import io
+import json
+import re
+
+import nbformat
+import pytest
+from PIL import Image
+
+from helpers import report, runs, series
+from helpers.series import Notebook, Outcome
+
+PARAMETERS = """\
+epochs: int = 5  # passes
+rate: float = 0.1
+name: str = "x"
+flip: bool = False
+output: str = ""
+checkpoint: str = ""
+"""
+RECORD = """
+import pathlib
+pathlib.Path(output, "result.json").write_text("{}")
+"""
+
+
+def write_notebook(folder, name: str, *cells: str) -> None:
+    parameters = nbformat.v4.new_code_cell(
+        PARAMETERS,
+        metadata={"tags": ["parameters"]},
+    )
+    notebook = nbformat.v4.new_notebook(
+        cells=[parameters, *map(nbformat.v4.new_code_cell, cells)],
+        metadata={
+            "kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}
+        },
+    )
+    nbformat.write(notebook, folder / f"{name}.ipynb")
+
+
+@pytest.fixture
+def small(tmp_path, monkeypatch):
+    """A series of two notebooks, the second of which needs the first."""
+    notebooks = tmp_path / "notebooks"
+    notebooks.mkdir()
+    monkeypatch.setattr(series, "NOTEBOOKS", notebooks)
+    monkeypatch.setattr(
+        series, "SERIES", (Notebook("01_a"), Notebook("02_b", needs={"checkpoint": "01_a"}))
+    )
+    monkeypatch.setattr(series, "PROFILES", {"standard": {}, "quick": {"01_a": {"epochs": 1}}})
+    for name in ("01_a", "02_b"):
+        write_notebook(notebooks, name, RECORD)
+    return notebooks
+
+
+def test_profiles_name_real_notebooks_and_parameters():
+    for profile, by_notebook in series.PROFILES.items():
+        for name, values in by_notebook.items():
+            known = series.parameters_of(series.find(name))
+            for parameter, value in values.items():
+                assert known[parameter]["inferred_type_name"] == type(value).__name__, (
+                    profile,
+                    name,
+                    parameter,
+                )
+
+
+def test_every_notebook_takes_what_the_runner_gives():
+    for notebook in series.SERIES:
+        known = series.parameters_of(notebook)
+        assert {"output", *notebook.needs} <= set(known)
+        assert all(parameter["help"] for parameter in known.values()), (
+            "each parameter says what it is"
+        )
+
+
+def test_settings_of_a_profile_and_by_name(small):
+    assert series.settings_for("quick") == {"01_a": {"epochs": 1}, "02_b": {}}
+    given = ["01.epochs=3", "01_a.rate=1", "02.name=a=b", "02.flip=true"]
+    assert series.settings_for("quick", given) == {
+        "01_a": {"epochs": 3, "rate": 1.0},
+        "02_b": {"name": "a=b", "flip": True},
+    }
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ("01.epoch=3", r"01_a has no parameter 'epoch'\. It has: epochs, rate"),
+        ("09.epochs=3", r"no notebook '09'.*01_a, 02_b"),
+        ("01.epochs=many", "01.epochs is of type int, got 'many'"),
+        ("01.epochs=3.5", "of type int"),
+        ("01.epochs=True", "of type int"),
+        ("01.rate=fast", "of type float"),
+        ("01.flip=1", "of type bool"),
+        ("01.epochs=__import__('os').getcwd()", "of type int"),
+        ("epochs=3", "NOTEBOOK.NAME=VALUE"),
+        ("01.epochs", "NOTEBOOK.NAME=VALUE"),
+    ],
+)
+def test_bad_parameters_are_refused(small, given, message):
+    with pytest.raises(ValueError, match=message):
+        series.settings_for("standard", [given])
+
+
+def test_unknown_profiles_are_refused(small):
+    with pytest.raises(ValueError, match=r"no profile 'fast'.*standard, quick"):
+        series.settings_for("fast")
+
+
+def fake_execution(monkeypatch, failing: str = "") -> list[tuple[str, dict]]:
+    executed = []
+
+    def execute(name, folder, parameters, *, progress=False):
+        executed.append((name, dict(parameters)))
+        return Outcome(
+            name, "failed" if name == failing else "done", 1.0, "boom" if name == failing else ""
+        )
+
+    monkeypatch.setattr(series, "execute", execute)
+    return executed
+
+
+def test_a_notebook_gets_the_weights_of_the_one_it_needs(small, tmp_path, monkeypatch):
+    executed = fake_execution(monkeypatch)
+    outcomes = series.run(series.settings_for("quick"), tmp_path)
+    assert executed == [
+        ("01_a", {"epochs": 1}),
+        ("02_b", {"checkpoint": str(tmp_path / "01_a" / "weights.safetensors")}),
+    ]
+    assert [outcome.state for outcome in outcomes] == ["done", "done"]
+
+
+def test_alone_it_takes_the_shipped_weights(small, tmp_path, monkeypatch):
+    executed = fake_execution(monkeypatch)
+    series.run(series.settings_for("quick"), tmp_path, only=["02"])
+    assert executed == [("02_b", {})]
+
+
+def test_after_a_failure_what_needs_it_is_skipped_and_status_says_so(small, tmp_path, monkeypatch):
+    fake_execution(monkeypatch, failing="01_a")
+    seen = []
+    outcomes = series.run(series.settings_for("standard"), tmp_path, on_done=seen.append)
+    assert [outcome.state for outcome in outcomes] == ["failed", "skipped"]
+    assert "needs 01_a" in outcomes[1].message
+    assert seen == outcomes
+    status = json.loads((tmp_path / "status.json").read_text())
+    assert [entry["state"] for entry in status["notebooks"]] == ["failed", "skipped"]
+
+
+def test_ctrl_c_is_recorded_and_ends_the_run(small, tmp_path, monkeypatch):
+    def execute(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(series, "execute", execute)
+    with pytest.raises(KeyboardInterrupt):
+        series.run(series.settings_for("standard"), tmp_path)
+    status = json.loads((tmp_path / "status.json").read_text())
+    assert [entry["state"] for entry in status["notebooks"]] == ["interrupted"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("cells", "state", "message"),
+    [
+        ((RECORD,), "done", ""),
+        (("1 / 0", RECORD), "failed", r"cell \[\d\] raised ZeroDivisionError: division by zero"),
+        (("import sys; sys.exit(0)", RECORD), "failed", "SystemExit|without its record"),
+        (("exit()", RECORD), "failed", "without its record"),
+        (("import os; os.kill(os.getpid(), 9)", RECORD), "failed", "its kernel died"),
+        (("print('fine')",), "failed", "without its record"),
+    ],
+)
+def test_how_a_notebook_ended_is_told_as_it_was(small, tmp_path, cells, state, message):
+    write_notebook(small, "01_a", *cells)
+    outcome = series.execute("01_a", tmp_path / "run", {"epochs": 2})
+    assert outcome.state == state
+    if message:
+        assert re.search(message, outcome.message)
+    kept = nbformat.read(tmp_path / "run" / "01_a" / "01_a.ipynb", as_version=4)
+    assert any("epochs = 2" in cell.source for cell in kept.cells)
+
+
+@pytest.mark.slow
+def test_text_parameters_arrive_as_they_are(small, tmp_path):
+    nasty = """it's "quoted" \\ {braces}
+and a new line; import os"""
+    write_notebook(
+        small, "01_a", "import pathlib; pathlib.Path(output, 'name.txt').write_text(name)", RECORD
+    )
+    outcome = series.execute("01_a", tmp_path / "run", {"name": nasty})
+    assert outcome.state == "done"
+    assert (tmp_path / "run" / "01_a" / "name.txt").read_text() == nasty
+
+
+def test_the_pages_of_a_run(small, tmp_path):
+    buffer = io.BytesIO()
+    Image.new("L", (2, 2)).save(buffer, "png")
+    picture = base64.b64encode(buffer.getvalue()).decode()
+    cell = nbformat.v4.new_code_cell("plot()", execution_count=1)
+    cell.outputs = [
+        nbformat.v4.new_output("display_data", {"image/png": picture, "text/plain": "figure"})
+    ]
+    notebook = nbformat.v4.new_notebook(
+        cells=[nbformat.v4.new_markdown_cell("# 1 · One\n\n## 1.1 A plot!"), cell]
+    )
+    (tmp_path / "01_a").mkdir()
+    nbformat.write(notebook, tmp_path / "01_a" / "01_a.ipynb")
+    outcomes = [
+        Outcome("01_a", "done", 3.0),
+        Outcome("02_b", "failed", 1.0, "cell [1] raised ValueError: <script>alert(1)</script>"),
+    ]
+    index = report.write_pages(tmp_path, outcomes, title="A <b>run</b>")
+    html = index.read_text()
+    assert (tmp_path / "01_a" / "figures" / "01-1-1-a-plot.png").read_bytes().startswith(b"\x89PNG")
+    assert 'href="01_a/01_a.html"' in html
+    assert 'src="01_a/figures/01-1-1-a-plot.png"' in html
+    assert "<script>" not in html
+    assert "A &lt;b&gt;run&lt;/b&gt;" in html
+    page = (tmp_path / "01_a" / "01_a.html").read_text()
+    assert "A plot!" in page
+    assert not re.search(r'(src|href)="https?://', page)  # it can be read without a network
+
+
+def test_the_index_has_the_table_of_what_was_measured(small, tmp_path):
+    from helpers import data
+
+    runs.save(
+        tmp_path / "01_a",
+        notebook="01_a",
+        dataset=data.MNIST,
+        parameters={},
+        measured={"test_accuracy": 0.9876},
+    )
+    html = report.write_pages(tmp_path, [Outcome("01_a", "done")], title="t").read_text()
+    assert "98.76%" in html
+    assert "98.00%" in html

@@ -1,0 +1,143 @@
+"""The house stands as its plan says: who imports whom, who may print, what is installed."""
+
+import ast
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+import yaml
+
+from helpers.files import PROJECT
+
+MODULES = {
+    path.stem: path for path in (PROJECT / "helpers").glob("*.py") if path.stem != "__init__"
+}
+
+# module → what it may import from helpers; the README has the same table in words
+MAY_IMPORT = {
+    "files": set(),
+    "archives": {"files"},
+    "data": {"archives", "files"},
+    "own_image": {"files"},
+    "augmentation": set(),
+    "models": set(),
+    "device": set(),
+    "claims": set(),
+    "history": set(),
+    "evaluation": {"data"},
+    "training": {"data", "device", "evaluation", "history"},
+    "checkpoints": {"models", "files"},
+    "error_analysis": {"data", "evaluation"},
+    "plotting": set(),
+    "pictures": {"data", "evaluation"},
+    "runs": {"checkpoints", "data", "files", "history"},
+    "series": {"runs", "files"},
+    "report": {"runs", "series", "files"},
+    "__main__": {"runs", "series", "report"},
+}
+
+
+def imports_of(path: Path) -> set[str]:
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.module == "helpers":
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("helpers."):
+            found.add(node.module.split(".")[1])
+        elif isinstance(node, ast.Import):
+            found |= {a.name.split(".")[1] for a in node.names if a.name.startswith("helpers.")}
+    return found
+
+
+def test_every_module_has_its_place():
+    assert set(MODULES) == set(MAY_IMPORT)
+
+
+@pytest.mark.parametrize("name", MAY_IMPORT)
+def test_modules_import_what_they_may(name):
+    assert imports_of(MODULES[name]) <= MAY_IMPORT[name]
+
+
+def test_there_are_no_cycles():
+    left = {name: set(needs) for name, needs in MAY_IMPORT.items()}
+    while left:
+        free = {name for name, needs in left.items() if not needs & set(left)}
+        assert free, f"these import each other: {sorted(left)}"
+        left = {name: needs for name, needs in left.items() if name not in free}
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_modules_are_short_and_say_what_they_answer(name):
+    text = MODULES[name].read_text()
+    assert text.count("\n") <= 220
+    assert ast.get_docstring(ast.parse(text))
+
+
+@pytest.mark.parametrize("name", sorted(set(MODULES) - {"__main__"}))
+def test_helpers_neither_print_nor_show(name):
+    calls = [
+        node.func
+        for node in ast.walk(ast.parse(MODULES[name].read_text()))
+        if isinstance(node, ast.Call)
+    ]
+    called = {getattr(func, "id", getattr(func, "attr", "")) for func in calls}
+    assert not called & {"print", "show", "cuda"}
+
+
+@pytest.mark.parametrize("name", sorted(set(MODULES) - {"__main__"}))
+def test_public_functions_are_documented(name):
+    for node in ast.parse(MODULES[name].read_text()).body:
+        if isinstance(node, ast.FunctionDef | ast.ClassDef) and not node.name.startswith("_"):
+            assert ast.get_docstring(node), f"{name}.{node.name} has no docstring"
+
+
+def test_importing_seeds_nothing_and_is_light():
+    """Nothing heavy beyond torch is imported by what a notebook uses to train."""
+    code = (
+        "import sys, torch; before = torch.initial_seed()\n"
+        "from helpers import augmentation, data, device, evaluation, models, training\n"
+        "assert torch.initial_seed() == before\n"
+        "heavy = {'pandas', 'matplotlib', 'seaborn', 'torchvision', 'torchmetrics'}\n"
+        "print(*heavy & set(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == ""
+
+
+def test_conda_and_pip_users_get_the_same():
+    project = tomllib.loads((PROJECT / "pyproject.toml").read_text())["project"]
+    wanted = {*project["dependencies"], *project["optional-dependencies"]["test"]}
+    wanted |= {f"python{project['requires-python']}"}
+    environment = yaml.safe_load((PROJECT / "environment.yml").read_text())["dependencies"]
+    conda = {re.sub(r"^pytorch(?=[<>=])", "torch", line) for line in environment}
+    assert conda - {"pip", "setuptools>=68"} == wanted
+
+
+def test_what_is_imported_is_declared():
+    project = tomllib.loads((PROJECT / "pyproject.toml").read_text())["project"]
+    declared = {re.split(r"[<>=!]", line)[0] for line in project["dependencies"]}
+    names = {"PIL": "pillow"}
+    imported = set()
+    for path in MODULES.values():
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Import):
+                imported |= {alias.name.split(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom):
+                imported.add((node.module or "").split(".")[0])
+    third_party = {
+        names.get(name, name) for name in imported - set(sys.stdlib_module_names) - {"helpers"}
+    }
+    assert third_party <= declared
+
+
+def test_the_tree_names_no_machine():
+    files = subprocess.run(
+        ["git", "ls-files"], cwd=PROJECT, capture_output=True, text=True, check=False
+    ).stdout
+    for name in files.split():
+        path = PROJECT / name
+        if path.suffix in {".py", ".md", ".toml", ".yml", ".ipynb", ".json"} and path.is_file():
+            assert str(PROJECT) not in path.read_text(), f"{name} holds a path of this machine"

@@ -1,0 +1,256 @@
+import math
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from helpers import evaluation, models, training
+from helpers.augmentation import Augmentation
+from helpers.data import Split, batches
+from helpers.history import EpochRecord
+
+
+def linear(seed: int = 0) -> nn.Module:
+    torch.manual_seed(seed)
+    return models.build("linear", num_classes=2, mean=0.4, std=0.4)
+
+
+def sgd(model: nn.Module, **settings) -> torch.optim.SGD:
+    return torch.optim.SGD(model.parameters(), **{"lr": 0.01, **settings})
+
+
+def fit(model: nn.Module, train: Split, **settings) -> training.History:
+    settings = {"epochs": 2, "batch_size": 32, **settings}
+    return training.fit(model, settings.pop("optimizer", None) or sgd(model), train, **settings)
+
+
+def weights(model: nn.Module) -> torch.Tensor:
+    return torch.cat([p.detach().flatten() for p in model.parameters()]).clone()
+
+
+def test_it_does_what_the_textbook_says(tiny):
+    """The same weights, to the bit, as a loop written out here; the last batch is smaller."""
+    model, twin = linear(), linear()
+    fit(model, tiny, seed=3)
+    optimizer, order = sgd(twin), torch.Generator().manual_seed(3)
+    for _ in range(2):
+        for images, targets in batches(tiny, 32, generator=order):
+            loss = F.cross_entropy(twin(images), targets)
+            twin.zero_grad()
+            loss.backward()
+            optimizer.step()
+    assert torch.equal(weights(model), weights(twin))
+
+
+def test_one_batch_can_be_learned_by_heart():
+    torch.manual_seed(0)
+    noise = Split(torch.randint(256, (32, 1, 28, 28), dtype=torch.uint8), torch.randint(10, (32,)))
+    model = models.build("tiny_vgg", mean=0.5, std=0.3)
+    history = fit(model, noise, epochs=150, optimizer=torch.optim.Adam(model.parameters(), lr=0.01))
+    assert history.epochs[-1].train_accuracy == 1
+    assert history.epochs[-1].train_loss < 0.05
+
+
+def test_the_record_means_over_images_not_batches(tiny):
+    """With a learning rate of 0 the training figures must equal an evaluation of the same model."""
+    model = linear()
+    model.classifier[1].weight.data.mul_(20)  # so that the batches differ in loss
+    record = fit(model, tiny, epochs=1, optimizer=sgd(model, lr=0.0)).epochs[0]
+    predictions = evaluation.predict(model, tiny)
+    assert record.train_loss == pytest.approx(evaluation.loss(predictions), rel=1e-5)
+    assert record.train_accuracy == pytest.approx(evaluation.accuracy(predictions))
+    assert math.isnan(record.validation_loss)
+
+
+def test_validation_is_the_model_at_the_end_of_the_epoch(tiny):
+    model = linear()
+    history = fit(model, tiny[:50], validation=tiny[50:], epochs=1)
+    predictions = evaluation.predict(model, tiny[50:])
+    assert history.epochs[0].validation_loss == pytest.approx(evaluation.loss(predictions))
+    assert history.epochs[0].validation_accuracy == evaluation.accuracy(predictions)
+
+
+def test_the_seed_decides_order_and_augmentation(tiny):
+    def trained(seed: int) -> torch.Tensor:
+        model = linear()
+        fit(model, tiny, seed=seed, augment=Augmentation(shift=2))
+        return weights(model)
+
+    assert torch.equal(trained(1), trained(1))
+    assert not torch.equal(trained(1), trained(2))
+
+
+def test_augmentation_touches_training_images_only(tiny):
+    seen = []
+
+    def blacken(images, generator):
+        seen.append(len(images))
+        return torch.zeros_like(images)
+
+    model = linear()
+    before = evaluation.predict(model, tiny).logits
+    record = fit(
+        model, tiny, epochs=1, augment=blacken, validation=tiny, optimizer=sgd(model, lr=0.0)
+    ).epochs[0]
+    assert seen == [32, 32, 6]
+    assert record.validation_loss == pytest.approx(F.cross_entropy(before, tiny.targets).item())
+    assert record.train_loss != pytest.approx(record.validation_loss)
+
+
+def test_the_scheduler_steps_once_a_batch(tiny):
+    model = linear()
+    optimizer = sgd(model, lr=1.0)
+    scheduler = torch.optim.lr_scheduler.ExponentialLR(optimizer, gamma=0.5)
+    history = fit(model, tiny, optimizer=optimizer, scheduler=scheduler, epochs=2)
+    assert [record.learning_rate for record in history.epochs] == [0.5**3, 0.5**6]
+
+
+def script_validation_losses(monkeypatch, losses: list[float]) -> None:
+    remaining = iter(losses)
+    monkeypatch.setattr(evaluation, "loss", lambda predictions: next(remaining))
+
+
+@pytest.mark.parametrize("keep_best", [True, False])
+def test_the_best_weights_are_kept(tiny, monkeypatch, keep_best):
+    script_validation_losses(monkeypatch, [3.0, 1.0, 2.0])
+    model, after_each = linear(), []
+    history = fit(
+        model, tiny, validation=tiny, epochs=3, keep_best=keep_best,
+        on_epoch=lambda record: after_each.append(weights(model)),
+    )  # fmt: skip
+    assert history.best_epoch == 2
+    assert torch.equal(weights(model), after_each[1 if keep_best else 2])
+    assert not torch.equal(after_each[1], after_each[2])
+
+
+def test_it_stops_early_when_validation_no_longer_improves(tiny, monkeypatch):
+    script_validation_losses(monkeypatch, [3.0, 2.0, 2.5, 2.0, 2.1, 0.0])
+    history = fit(linear(), tiny, validation=tiny, epochs=6, patience=3)
+    assert len(history.epochs) == 5
+    assert history.stopped_early
+    assert history.best_epoch == 2
+
+
+def test_without_early_stopping_it_runs_to_the_end(tiny):
+    history = fit(linear(), tiny, validation=tiny, epochs=3)
+    assert [record.epoch for record in history.epochs] == [1, 2, 3]
+    assert not history.stopped_early
+    assert not history.interrupted
+
+
+def test_a_loss_that_is_no_number_stops_it_and_says_where(tiny):
+    model = linear()
+
+    def poison(images, generator):
+        poison.calls += 1
+        return images.float() * (math.nan if poison.calls == 5 else 1)
+
+    poison.calls = 0
+    with pytest.raises(
+        training.NonFiniteLossError, match=r"nan in epoch 2, step 2.*learning rate"
+    ) as caught:
+        fit(model, tiny, validation=tiny, epochs=3, augment=poison)
+    assert len(caught.value.history.epochs) == 1
+    assert weights(model).isfinite().all()  # back to the best epoch's
+
+
+def test_ctrl_c_leaves_model_and_history_usable(tiny):
+    def press(record: EpochRecord) -> None:
+        if record.epoch == 2:
+            raise KeyboardInterrupt
+
+    model = linear().eval()
+    history = fit(model, tiny, validation=tiny, epochs=5, on_epoch=press)
+    assert history.interrupted
+    assert len(history.epochs) == 2
+    assert not model.training
+    assert evaluation.accuracy(evaluation.predict(model, tiny)) > 0.4
+
+
+@pytest.mark.parametrize("mode", [True, False])
+def test_the_mode_is_left_as_it_was(tiny, mode):
+    model = linear().train(mode)
+    fit(model, tiny, validation=tiny)
+    assert model.training is mode
+
+
+@pytest.mark.parametrize("options", [{"channels_last": True}, {"precision": "bfloat16"}])
+def test_options_for_hardware_change_the_result_little(tiny, options):
+    torch.manual_seed(0)
+    plain = models.build("tiny_vgg", mean=0.4, std=0.4)
+    other = models.build("tiny_vgg", mean=0.4, std=0.4)
+    other.load_state_dict(plain.state_dict())
+    histories = [fit(plain, tiny, epochs=1), fit(other, tiny, epochs=1, **options)]
+    losses = [history.epochs[0].train_loss for history in histories]
+    assert losses[1] == pytest.approx(losses[0], rel=0.02)
+    assert next(other.parameters()).dtype == torch.float32
+
+
+def test_compile_is_handed_to_torch(tiny, monkeypatch):
+    compiled = []
+    monkeypatch.setattr(torch, "compile", lambda model: compiled.append(model) or model)
+    model = linear()
+    fit(model, tiny, compile=True)
+    assert compiled == [model]
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"epochs": 0}, "epochs must be at least 1, got 0"),
+        ({"epochs": -2}, "epochs must be at least 1, got -2"),
+        ({"batch_size": 0}, r"batch_size must be in \[1, 70\].*got 0"),
+        ({"batch_size": 71}, r"batch_size must be in \[1, 70\].*got 71"),
+        ({"patience": 0}, "patience must be at least 1"),
+        ({"patience": 2}, "give a validation split"),
+        ({"precision": "float8"}, "'float8'"),
+    ],
+)
+def test_settings_that_make_no_sense_are_refused(tiny, settings, message):
+    model = linear()
+    before = weights(model)
+    with pytest.raises(ValueError, match=message):
+        fit(model, tiny, **settings)
+    assert torch.equal(weights(model), before)
+
+
+@pytest.mark.parametrize("rate", [math.nan, math.inf])
+def test_a_learning_rate_that_is_no_number_is_refused(tiny, rate):
+    model = linear()
+    with pytest.raises(ValueError, match="learning rate must be a finite number"):
+        fit(model, tiny, optimizer=sgd(model, lr=rate))
+
+
+def test_the_optimizer_of_another_model_is_refused(tiny):
+    with pytest.raises(ValueError, match="does not hold all of this model's parameters"):
+        fit(linear(), tiny, optimizer=sgd(linear()))
+
+
+def test_frozen_weights_need_no_optimizer(tiny):
+    model = linear()
+    model.classifier[1].bias.requires_grad_(False)
+    fit(model, tiny, optimizer=torch.optim.SGD([model.classifier[1].weight], lr=0.01))
+
+
+def test_a_bar_shows_where_asked_for_and_nothing_is_printed_otherwise(tiny, capsys):
+    fit(linear(), tiny, progress=False)
+    assert capsys.readouterr() == ("", "")
+    fit(linear(), tiny, progress=True)
+    assert "epoch 2/2" in capsys.readouterr().err
+
+
+def test_the_history_as_lines_and_as_a_frame(tiny):
+    history = fit(linear(), tiny, validation=tiny)
+    line = str(EpochRecord(3, 0.51234, 0.8125, 0.4, 0.9, 0.1, 12.34))
+    assert line.split("   ") == [
+        "epoch  3",
+        "training loss 0.512, accuracy 81.25%",
+        "validation loss 0.400, accuracy 90.00%",
+        "12.3 s",
+    ]
+    assert str(EpochRecord(1, 1.0, 0.5, math.nan, math.nan, 0.1, 1.0)).count("loss") == 1
+    frame = history.frame()
+    assert frame["epoch"].tolist() == [1, 2]
+    assert frame["train_loss"].tolist() == [record.train_loss for record in history.epochs]
+    assert history.seconds == pytest.approx(frame["seconds"].sum())
