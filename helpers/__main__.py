@@ -1,12 +1,15 @@
 """`python -m helpers …`: the command line, a thin layer over `series`, `runs` and `report`."""
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
 import typer
+from tqdm.auto import tqdm
 
-from helpers import runs, series
+from helpers import parameters, runs, series
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 
@@ -21,59 +24,68 @@ def run(
     ] = "standard",
     parameter: Annotated[
         list[str] | None,
-        typer.Option(
-            "--parameter", "-p", help="Change a parameter, such as 02.epochs=3. Repeatable."
-        ),
+        typer.Option("--parameter", "-p", help="Change one, such as 02.epochs=3. Repeatable."),
     ] = None,
     only: Annotated[
         list[str] | None, typer.Option(help="Run this notebook only, such as 03. Repeatable.")
     ] = None,
+    cell_timeout: Annotated[int, typer.Option(help="Seconds that one cell may take.")] = 3_600,
     root: RootOption = runs.ROOT,
 ) -> None:
     """Run the notebooks headlessly and leave notebooks, pages, weights, figures and records."""
-    from helpers import report
-
-    settings = series.settings_for(profile, parameter or ())
-    only = [series.find(name).name for name in only or ()]
-    folder = runs.new(root, profile)
+    with _told_in_a_line(ValueError, OSError):
+        settings = parameters.settings_for(profile, parameter or (), only or ())
+        folder = runs.new(root, profile)
     typer.echo(f"Running into {folder}")
-    watched = sys.stderr.isatty()
-    try:
-        outcomes = series.run(settings, folder, only=only, progress=watched, on_done=_tell)
-    except KeyboardInterrupt:
-        typer.echo(f"Interrupted. What was finished is kept in {folder}", err=True)
-        raise typer.Exit(130) from None
-    index = report.write_pages(
-        folder, outcomes, title=f"Image classification: {profile} run, {folder.name}"
-    )
-    finished = [outcome for outcome in outcomes if outcome.state == "done"]
-    if finished:
-        table = runs.summary(runs.collect(folder))
-        typer.echo("" if table.empty else f"\n{table.to_string(index=False)}\n")
-    typer.echo(f"Read it at {index}")
-    if len(finished) < len(outcomes):
-        raise typer.Exit(1)
+    outcomes: list[series.Outcome] = []
+
+    def tell(outcome: series.Outcome) -> None:
+        outcomes.append(outcome)
+        line = f"{outcome.notebook:<24} {outcome.state:<11} {outcome.seconds:5.0f} s"
+        tqdm.write(f"{line}  {outcome.message}".rstrip())  # above the progress bars, if any
+
+    status = 0
+    with _told_in_a_line(OSError):
+        try:
+            series.run(
+                settings,
+                folder,
+                cell_timeout=cell_timeout,
+                progress=sys.stderr.isatty(),
+                on_done=tell,
+            )
+        except KeyboardInterrupt:
+            typer.echo("Interrupted. What was finished is kept.", err=True)
+            status = 130
+        _show(folder)
+        from helpers import report
+
+        title = f"Image classification: {profile} run, {folder.name}"
+        typer.echo(f"Read it at {report.write_pages(folder, outcomes, title=title)}")
+    raise typer.Exit(status or int(any(outcome.state != "done" for outcome in outcomes)))
 
 
 @app.command(name="runs")
 def show_runs(root: RootOption = runs.ROOT) -> None:
     """List what all runs so far have measured."""
-    typer.echo(runs.summary(runs.collect(root)).to_string(index=False))
+    with _told_in_a_line(ValueError, OSError):
+        _show(root)
 
 
-def _tell(outcome: series.Outcome) -> None:
-    line = f"{outcome.notebook:<24} {outcome.state:<8} {outcome.seconds:5.0f} s  {outcome.message}"
-    typer.echo(line.rstrip(), err=outcome.state != "done")
+def _show(root: Path) -> None:
+    table = runs.summary(runs.collect(root))
+    typer.echo("" if table.empty else f"\n{table.to_string(index=False)}\n")
 
 
-def main() -> None:
-    """Run the command line; errors that a user can mend end in one line and exit status 2."""
+@contextmanager
+def _told_in_a_line(*errors: type[Exception]) -> Iterator[None]:
+    """What a user can mend is told in one line, with exit status 2."""
     try:
-        app()
-    except (ValueError, OSError) as error:
+        yield
+    except errors as error:
         typer.echo(f"Error: {error}", err=True)
-        raise SystemExit(2) from error
+        raise typer.Exit(2) from error
 
 
 if __name__ == "__main__":
-    main()
+    app()

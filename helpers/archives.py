@@ -7,7 +7,6 @@ the SHA-256 of the published one before torchvision may read it.
 
 import gzip
 import hashlib
-import shutil
 import tempfile
 import zlib
 from collections.abc import Callable, Iterator
@@ -67,32 +66,27 @@ def verified(root: Path, folder: str, download: Callable[[Path], object]) -> Ite
     missing and cannot be downloaded.
     """
     raw, digests = root / folder / "raw", DIGESTS[folder]
-    rebuilt = {
-        stem: _unpack(raw / f"{stem}.gz", folder, download)
-        for stem, digest in digests.items()
-        if _file_digest(raw / stem) != digest
-    }
+    damaged = [stem for stem, digest in digests.items() if _file_digest(raw / stem) != digest]
+    missing = [stem for stem in damaged if not (raw / f"{stem}.gz").exists()]
+    fetched = _fetch(raw, missing, folder, download) if missing else {}
+    rebuilt = {stem: _unpack(raw / f"{stem}.gz", folder, fetched.get(stem)) for stem in damaged}
     try:
+        for stem, archive in fetched.items():
+            write_atomically(raw / f"{stem}.gz", archive)
         for stem, content in rebuilt.items():
             write_atomically(raw / stem, content)
     except OSError:  # a read-only folder or a full disk: leave it as it is and work beside it
         with tempfile.TemporaryDirectory(prefix="images-") as spare:
             for stem in digests:
                 target = Path(spare) / folder / "raw" / stem
-                if stem in rebuilt:
-                    write_atomically(target, rebuilt[stem])
-                else:
-                    target.parent.mkdir(parents=True, exist_ok=True)
-                    shutil.copyfile(raw / stem, target)
+                write_atomically(target, rebuilt.get(stem) or (raw / stem).read_bytes())
             yield Path(spare)
     else:
         yield root
 
 
-def _unpack(archive: Path, folder: str, download: Callable[[Path], object]) -> bytes:
-    if not archive.exists():
-        _fetch_archives(archive.parent, folder, download)
-    content = _unzip(archive)
+def _unpack(archive: Path, folder: str, fetched: bytes | None) -> bytes:
+    content = _unzip(archive.read_bytes() if fetched is None else fetched)
     got, wanted = hashlib.sha256(content).hexdigest(), DIGESTS[folder][archive.stem]
     if got != wanted:
         raise DamagedDataError(
@@ -103,27 +97,26 @@ def _unpack(archive: Path, folder: str, download: Callable[[Path], object]) -> b
     return content
 
 
-def _fetch_archives(raw: Path, folder: str, download: Callable[[Path], object]) -> None:
-    """Download beside the data folder and move archives in whole; those already there stay."""
+def _fetch(
+    raw: Path, missing: list[str], folder: str, download: Callable[[Path], object]
+) -> dict[str, bytes]:
+    """Download beside the data folder and return the archives that are missing from it."""
     with tempfile.TemporaryDirectory(prefix="download-") as spare:
         try:
             download(Path(spare))
+            fresh = Path(spare) / folder / "raw"
+            return {stem: (fresh / f"{stem}.gz").read_bytes() for stem in missing}
         except (OSError, RuntimeError) as error:
-            missing = [
-                f"{stem}.gz" for stem in DIGESTS[folder] if not (raw / f"{stem}.gz").exists()
-            ]
+            names = ", ".join(f"{stem}.gz" for stem in missing)
             raise FileNotFoundError(
-                f"{raw} lacks {', '.join(missing)}, and downloading failed ({error}). Restore the "
-                f'files with `git checkout -- "{raw}"`, or try again with a network.'
+                f"{raw} lacks {names}, and downloading failed ({error}). Restore the files with "
+                f'`git checkout -- "{raw}"`, or try again with a network.'
             ) from error
-        for archive in Path(spare, folder, "raw").glob("*.gz"):
-            if not (raw / archive.name).exists():
-                write_atomically(raw / archive.name, archive.read_bytes())
 
 
-def _unzip(archive: Path) -> bytes:
+def _unzip(archive: bytes) -> bytes:
     try:
-        return gzip.decompress(archive.read_bytes())
+        return gzip.decompress(archive)
     except (EOFError, gzip.BadGzipFile, zlib.error):
         return b""  # truncated or no archive at all; its digest will not match either
 

@@ -23,7 +23,7 @@ class Augmentation:
     shift: int = 0  # at most so many pixels left, right, up or down
     degrees: float = 0.0  # at most this rotation, either way
     scale: float = 0.0  # at most this relative change of size: 0.1 is 90 % to 110 %
-    flip: bool = False  # mirror every other image, left to right
+    flip: bool = False  # mirror each image left to right with probability one half
     erase: float = 0.0  # the share of images that lose a random rectangle
 
     def __post_init__(self) -> None:

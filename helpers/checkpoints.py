@@ -9,6 +9,7 @@ import json
 from pathlib import Path
 
 import safetensors.torch
+import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
@@ -28,6 +29,7 @@ def save(model: nn.Module, path: Path | str, **notes: object) -> Path:
     The file is written whole or not at all. Raises ValueError for a model that does not know how
     it was built.
     """
+    model = getattr(model, "_orig_mod", model)  # what torch.compile wraps
     if not isinstance(getattr(model, "architecture", None), dict):
         raise ValueError(
             "Only models from models.build can be saved: others could not be built again."
@@ -41,16 +43,22 @@ def save(model: nn.Module, path: Path | str, **notes: object) -> Path:
     return Path(path)
 
 
-def load(path: Path | str, architecture: str | None = None) -> nn.Module:
+def load(
+    path: Path | str, architecture: str | None = None, *, dataset: str | None = None
+) -> nn.Module:
     """Build the model that was saved at `path` and give it its weights, on the CPU, in eval mode.
 
-    With `architecture`, such as "tiny_vgg", another model than that is refused. Raises
-    FileNotFoundError if there is no such file, and CheckpointError if it cannot be trusted.
+    With `architecture`, such as "tiny_vgg", or `dataset`, such as "mnist", a model of another kind
+    or one that was trained on other data is refused. Raises FileNotFoundError if there is no such
+    file, and CheckpointError if it cannot be trusted or is not what was asked for.
     """
     about = read_about(path)
     built = about["architecture"]
     if architecture is not None and built["name"] != architecture:
         raise CheckpointError(f"{path} holds a {built['name']!r}, wanted a {architecture!r}.")
+    trained_on = about["notes"].get("dataset")
+    if dataset is not None and trained_on != dataset:
+        raise CheckpointError(f"{path} was trained on {trained_on!r}, wanted {dataset!r}.")
     weights = safetensors.torch.load(Path(path).read_bytes())
     if _digest(weights) != about["sha256"]:
         raise CheckpointError(
@@ -76,8 +84,11 @@ def read_about(path: Path | str) -> dict:
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
-        return json.loads(metadata["about"])
-    except (SafetensorError, KeyError, ValueError) as error:
+        about = json.loads(metadata["about"])
+        if not {"architecture", "sha256", "notes"} <= set(about):
+            raise KeyError("architecture, sha256, notes")
+        return about
+    except (SafetensorError, KeyError, TypeError, ValueError) as error:
         raise CheckpointError(
             f"{path} is not a checkpoint of this project, or was cut short ({error!r})."
         ) from error
@@ -85,9 +96,8 @@ def read_about(path: Path | str) -> dict:
 
 def pretrained() -> list[str]:
     """The names that `load_pretrained` knows, such as "mnist/tiny_vgg"."""
-    return sorted(
-        str(path.relative_to(SHIPPED).with_suffix("")) for path in SHIPPED.rglob("*.safetensors")
-    )
+    shipped = (path.relative_to(SHIPPED) for path in SHIPPED.rglob("*.safetensors"))
+    return sorted(path.with_suffix("").as_posix() for path in shipped)
 
 
 def load_pretrained(name: str) -> nn.Module:
@@ -107,5 +117,5 @@ def _digest(weights: dict[str, Tensor]) -> str:
     total = hashlib.sha256()
     for name, tensor in sorted(weights.items()):
         total.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-        total.update(tensor.contiguous().numpy().tobytes())
+        total.update(tensor.contiguous().flatten().view(torch.uint8).numpy().tobytes())
     return total.hexdigest()

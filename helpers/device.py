@@ -3,7 +3,7 @@
 import os
 import platform
 import random
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 
 import numpy as np
 import torch
@@ -62,7 +62,9 @@ def autocast(device: torch.device, precision: str) -> AbstractContextManager:
     if precision not in PRECISIONS:
         choices = ", ".join(PRECISIONS)
         raise ValueError(f"There is no precision {precision!r}. Choose one of: {choices}.")
-    return torch.autocast(device.type, dtype=PRECISIONS[precision], enabled=precision != "float32")
+    if precision == "float32":
+        return nullcontext()
+    return torch.autocast(device.type, dtype=PRECISIONS[precision])
 
 
 def synchronise(device: torch.device) -> None:

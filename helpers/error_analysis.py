@@ -12,6 +12,8 @@ from helpers.evaluation import Predictions, confusion_matrix
 if TYPE_CHECKING:
     import pandas as pd
 
+SIDES = ("with the label", "with the model", "undecided")
+
 
 def mistakes(predictions: Predictions) -> Tensor:
     """The rows whose predicted class is not the target, int64 (M,), in data-set order."""
@@ -62,6 +64,22 @@ def ranked_pairs(predictions: Predictions, class_names: Sequence[str]) -> "pd.Da
     return frame.sort_values("errors", ascending=False, kind="stable", ignore_index=True)
 
 
+def class_means(split: Split) -> Tensor:
+    """The mean image of each class, float32 (K, 1, 28, 28), in grey values from 0 to 255."""
+    classes = int(split.targets.max()) + 1
+    return torch.stack(
+        [split.images[split.targets == k].float().mean(dim=0) for k in range(classes)]
+    )
+
+
+def closest_pairs(means: Tensor, class_names: Sequence[str], n: int) -> list[str]:
+    """The `n` pairs of classes whose mean images (K, 1, 28, 28) are nearest, such as "4 / 9"."""
+    gaps = torch.cdist(means.flatten(1), means.flatten(1))
+    first, second = torch.triu_indices(len(means), len(means), offset=1)
+    nearest = gaps[first, second].argsort(stable=True)[:n]
+    return [f"{class_names[first[i]]} / {class_names[second[i]]}" for i in nearest]
+
+
 def nearest_neighbours(images: Tensor, among: Tensor, k: int, *, chunk: int = 500) -> Tensor:
     """The `k` rows of `among` whose pixels are nearest to each image, nearest first, int64 (N, k).
 
@@ -78,36 +96,31 @@ def nearest_neighbours(images: Tensor, among: Tensor, k: int, *, chunk: int = 50
     return torch.cat(nearest)
 
 
-def neighbour_verdicts(
+def neighbour_votes(
     predictions: Predictions, test: Split, train: Split, *, k: int = 10, majority: float = 0.7
 ) -> "pd.DataFrame":
     """Ask the training images that look most like each mistake whose side they take.
 
     The `k` nearest training images (by pixels, so no model has a say) vote with their labels.
     Returns a row for each mistake, indexed by its row in `test`: `target`, `prediction`, the
-    fractions `for_target` and `for_prediction` of the votes, and a `verdict`:
-
-    - "model": at least `majority` of the neighbours bear the target, so it could have been known;
-    - "label": at least `majority` bear the prediction, so the label is the odd one out;
-    - "overlap": neither; images like this one bear several labels.
+    fractions `for_target` and `for_prediction` of the votes, and the `side`, one of SIDES: "with
+    the label" or "with the model" if at least `majority` of the votes are, else "undecided".
     """
     import pandas as pd
 
     rows = mistakes(predictions)
     votes = train.targets[nearest_neighbours(test.images[rows], train.images, k)]
     target, prediction = predictions.targets[rows], predictions.labels[rows]
-    for_target = (votes == target[:, None]).float().mean(dim=1)
-    for_prediction = (votes == prediction[:, None]).float().mean(dim=1)
     frame = pd.DataFrame(
         {
-            "target": target,
-            "prediction": prediction,
-            "for_target": for_target.numpy(),
-            "for_prediction": for_prediction.numpy(),
+            "target": target.numpy(),
+            "prediction": prediction.numpy(),
+            "for_target": (votes == target[:, None]).double().mean(dim=1).numpy(),
+            "for_prediction": (votes == prediction[:, None]).double().mean(dim=1).numpy(),
         },
         index=pd.Index(rows.numpy(), name="image"),
     )
-    frame["verdict"] = "overlap"
-    frame.loc[frame["for_target"] >= majority, "verdict"] = "model"
-    frame.loc[frame["for_prediction"] >= majority, "verdict"] = "label"
+    frame["side"] = SIDES[2]
+    frame.loc[frame["for_target"] >= majority, "side"] = SIDES[0]
+    frame.loc[frame["for_prediction"] >= majority, "side"] = SIDES[1]
     return frame

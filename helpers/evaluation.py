@@ -4,7 +4,8 @@
 it returns, so no figure can come from another pass, another order or another model.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -57,17 +58,28 @@ def predict(model: nn.Module, images: Split | Tensor, *, batch_size: int = 1_000
     if isinstance(images, Tensor):
         # as many targets as rows, so that Split's own check speaks of the images
         images = Split(images, torch.full(images.shape[:1], UNLABELLED))
+    if not isinstance(images, Split):
+        raise ValueError(
+            f"Images must be a Split or a uint8 tensor (N, 1, 28, 28), got {type(images).__name__}."
+        )
     if len(images) == 0:
         raise ValueError("Got 0 images; a prediction needs at least one.")
     device = next(model.parameters()).device
-    was_training = model.training
-    model.eval()
-    try:
-        with torch.inference_mode():
-            logits = [model(batch.to(device)) for batch in images.images.split(batch_size)]
-    finally:
-        model.train(was_training)
+    with modes_restored(model), torch.inference_mode():
+        model.eval()
+        logits = [model(batch.to(device)) for batch in images.images.split(batch_size)]
     return Predictions(torch.cat(logits).float().cpu(), images.targets.cpu())
+
+
+@contextmanager
+def modes_restored(model: nn.Module) -> Iterator[None]:
+    """Leave each layer in the mode, training or evaluation, in which it was, whatever happens."""
+    modes = {layer: layer.training for layer in model.modules()}
+    try:
+        yield
+    finally:
+        for layer, mode in modes.items():
+            layer.training = mode
 
 
 def accuracy(predictions: Predictions) -> float:

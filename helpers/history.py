@@ -1,7 +1,7 @@
 """What did a training do, epoch by epoch?"""
 
 import math
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -46,7 +46,8 @@ class History:
         """A row for each epoch; the columns are the fields of EpochRecord."""
         import pandas as pd  # here, because importing it takes longer than all of this package
 
-        return pd.DataFrame([asdict(record) for record in self.epochs])
+        names = [column.name for column in fields(EpochRecord)]
+        return pd.DataFrame([asdict(record) for record in self.epochs], columns=names)
 
 
 class NonFiniteLossError(ArithmeticError):

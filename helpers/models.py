@@ -5,6 +5,7 @@ So the constants travel with the weights: a checkpoint cannot be fed wrongly sca
 augmentation works on plain pixels, where the padding it needs is simply black.
 """
 
+import inspect
 from collections.abc import Callable
 
 import torch
@@ -111,10 +112,12 @@ def build(name: str, **settings: float) -> nn.Module:
     if name not in MODELS:
         raise ValueError(f"There is no model {name!r}. Choose one of: {', '.join(MODELS)}.")
     try:
-        model = MODELS[name](**settings)
+        complete = inspect.signature(MODELS[name]).bind(**settings)
     except TypeError as error:
         raise ValueError(f"Model {name!r} cannot be built with {settings}: {error}.") from error
-    model.architecture = {"name": name, **settings}  # type: ignore[assignment]
+    complete.apply_defaults()  # remembered too, so that changing one later spoils no checkpoint
+    model = MODELS[name](**complete.arguments)
+    model.architecture = {"name": name, **complete.arguments}  # type: ignore[assignment]
     return model
 
 
@@ -124,7 +127,7 @@ def count_parameters(model: nn.Module) -> int:
 
 
 def shape_walk(model: nn.Module, images: Tensor) -> list[dict[str, object]]:
-    """Send `images` (N, 1, 28, 28) through and note what each layer makes of them.
+    """Send `images` (N, 1, 28, 28), on the model's device, through it, and note what layers do.
 
     Returns a row for each layer without layers of its own, in the order in which they ran:
     `layer` (its name in the model), `kind`, `output` (its shape), `parameters`.

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageOps
 from torch import Tensor
 
 from helpers.files import PROJECT
@@ -25,12 +25,12 @@ def read_digit(path: Path | str) -> Tensor:
     """
     try:
         with Image.open(path) as picture:
-            grey = torch.from_numpy(np.array(picture.convert("L"), dtype=np.float32))  # (H, W)
+            upright = ImageOps.exif_transpose(picture)  # telephones note how they were held
     except FileNotFoundError:
         raise FileNotFoundError(f"There is no picture at {path}.") from None
-    except UnidentifiedImageError as error:
+    except OSError as error:
         raise ValueError(f"{path} is not a picture that can be read; PNG and JPEG can.") from error
-
+    grey = _grey(upright)
     rim = torch.cat([grey[0], grey[-1], grey[:, 0], grey[:, -1]])
     if rim.median() > 127:
         grey = 255 - grey  # ink on paper becomes light on dark
@@ -43,6 +43,16 @@ def read_digit(path: Path | str) -> Tensor:
     (top, left), (bottom, right) = ink.min(dim=0).values.tolist(), ink.max(dim=0).values.tolist()
     cropped = grey[top : bottom + 1, left : right + 1]
     return _centred(cropped)
+
+
+def _grey(picture: Image.Image) -> Tensor:
+    """Grey values from 0 to 255, float32 (H, W); what is transparent is white paper."""
+    if picture.mode.startswith("I"):  # 16 bits, which `convert` would cut off instead of scaling
+        return torch.from_numpy(np.array(picture, dtype=np.float32)) / 257
+    opaque = picture.convert("RGBA")
+    paper = Image.new("RGBA", opaque.size, "white")
+    composed = Image.alpha_composite(paper, opaque).convert("L")
+    return torch.from_numpy(np.array(composed, dtype=np.float32))
 
 
 def _centred(digit: Tensor) -> Tensor:

@@ -8,7 +8,6 @@ from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
-import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
@@ -32,7 +31,7 @@ def image_grid(
     cell: float = 1.15,
 ) -> Figure:
     """Images (N, 1, H, W) in rows of `columns`, each under its title, `cell` inches wide."""
-    rows = -(-len(images) // columns)
+    rows = max(1, -(-len(images) // columns))
     height = rows * (cell + (0.32 if titles else 0.05)) + (0.4 if heading else 0)
     figure, axes = plt.subplots(
         rows, columns, figsize=(columns * cell, height), squeeze=False, layout="constrained"
@@ -65,24 +64,6 @@ def class_samples(split: Split, class_names: Sequence[str], *, per_class: int = 
     return ax
 
 
-def digits_as_numbers(image: Tensor, ax: Axes | None = None) -> Axes:
-    """One image (1, H, W), each pixel labelled with its grey value."""
-    ax = ax or plt.subplots(figsize=(6.4, 6.4), layout="constrained")[1]
-    sns.heatmap(
-        image[0].numpy(),
-        annot=True,
-        fmt="d",
-        cmap="gray",
-        cbar=False,
-        square=True,
-        annot_kws={"size": 7.5},
-        xticklabels=False,
-        yticklabels=False,
-        ax=ax,
-    )
-    return ax
-
-
 def augmentation_preview(
     originals: Tensor, varied: Mapping[str, Tensor], *, variants: int
 ) -> Figure:
@@ -92,7 +73,7 @@ def augmentation_preview(
     """
     figure, axes = plt.subplots(
         len(originals), 1 + len(varied), squeeze=False, layout="constrained",
-        figsize=(1.4 + 2.9 * len(varied), 0.8 * len(originals) + 0.3),
+        figsize=(0.9 * (1 + variants * len(varied)), 0.9 * len(originals) + 0.3),
         width_ratios=[1] + [variants] * len(varied),
     )  # fmt: skip
     for row, original in enumerate(originals):

@@ -13,10 +13,8 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator, PercentFormatter
+from matplotlib.ticker import MaxNLocator
 from torch import Tensor
-
-TRAIN, VALIDATION = "#4c72b0", "#dd8452"
 
 
 def class_balance(
@@ -58,17 +56,18 @@ def heat_map(
     *,
     title: str,
     form: str,
+    cmap: str = "Blues",
     ax: Axes | None = None,
     **labels: str,
 ) -> Axes:
-    """A labelled K × K matrix; `form` is the format of a cell, `labels` are xlabel and ylabel."""
-    ax = ax or plt.subplots(figsize=(7.5, 6.5), layout="constrained")[1]
+    """A labelled K × K matrix of numbers >= 0; `form` formats a cell, `labels` name the axes."""
+    ax = ax or plt.subplots(figsize=(6.5, 5.6), layout="constrained")[1]
     sns.heatmap(
         values,
         annot=True,
         fmt=form,
-        cmap="Blues",
-        norm=PowerNorm(0.5),  # the square root of a value is its shade, so that small ones show
+        cmap=cmap,
+        norm=PowerNorm(0.5),  # the shade is the square root of a value, so that small ones show
         square=True,
         cbar=False,
         linewidths=0.5,
@@ -87,7 +86,7 @@ def heat_map(
 
 def confusion_matrix(counts: Tensor, class_names: Sequence[str]) -> Figure:
     """Counts (K, K), and each row as shares of its class: true down, predicted across."""
-    figure, axes = plt.subplots(1, 2, figsize=(12, 5.7), layout="constrained")
+    figure, axes = plt.subplots(1, 2, figsize=(11.2, 5.3), layout="constrained")
     labels = {"xlabel": "predicted class", "ylabel": "true class"}
     heat_map(counts.numpy(), class_names, title="Images", form="d", ax=axes[0], **labels)
     shares = (100 * counts / counts.sum(dim=1, keepdim=True).clamp(min=1)).numpy()
@@ -100,32 +99,32 @@ def learning_curves(histories: Mapping[str, pd.DataFrame] | pd.DataFrame) -> Fig
 
     Takes the frame of one History, or several by name to be compared in the same two panels.
     """
-    named = {"": histories} if isinstance(histories, pd.DataFrame) else histories
-    figure, axes = plt.subplots(1, 2, figsize=(9, 3.2), layout="constrained")
-    colours = (
-        {"": TRAIN} if "" in named else dict(zip(named, sns.color_palette("deep"), strict=False))
-    )
-    longest = max(len(frame) for frame in named.values())
-    for name, frame in named.items():
-        lone = name == ""
+    one = isinstance(histories, pd.DataFrame)
+    named: Mapping[str, pd.DataFrame]
+    named = {"validation": histories} if isinstance(histories, pd.DataFrame) else dict(histories)
+    figure, axes = plt.subplots(1, 2, figsize=(9, 3.3), layout="constrained")
+    longest = max(1, *(len(frame) for frame in named.values()))
+    marker = "" if longest > 15 else "o"
+    for (name, frame), colour in zip(named.items(), sns.color_palette("deep"), strict=False):
         for ax, measure in zip(axes, ("loss", "accuracy"), strict=True):
-            kind = dict(marker="." if longest > 15 else "o", markersize=5)
             ax.plot(
-                frame["epoch"], frame[f"train_{measure}"], "--", color=colours[name],
-                label="training" if lone else None, alpha=0.8, **kind,
+                frame["epoch"], frame[f"train_{measure}"], "--",
+                color="tab:gray" if one else colour, label="training" if one else None,
+                marker=marker, markersize=4,
             )  # fmt: skip
             ax.plot(
-                frame["epoch"], frame[f"validation_{measure}"], "-",
-                color=VALIDATION if lone else colours[name],
-                label="validation" if lone else name, **kind,
+                frame["epoch"], frame[f"validation_{measure}"], color=colour, label=name,
+                marker=marker, markersize=4,
             )  # fmt: skip
     axes[0].set(title="Loss", xlabel="epoch", ylabel="cross-entropy (nats)")
     axes[1].set(title="Accuracy", xlabel="epoch", ylabel="images right")
-    axes[1].yaxis.set_major_formatter(PercentFormatter(1, decimals=None))
+    axes[1].yaxis.set_major_formatter(lambda share, _: f"{100 * share:g} %")
     for ax in axes:
         ax.set_xlim(0.5, longest + 0.5)
         ax.xaxis.set_major_locator(MaxNLocator(integer=True))
         ax.grid(alpha=0.3)
         ax.spines[["top", "right"]].set_visible(False)
-    axes[0].legend(fontsize=9, title=None if "" in named else "validation (training dashed)")
+    lines, labels = axes[0].get_legend_handles_labels()
+    title = None if one else "validation (training dashed)"
+    figure.legend(lines, labels, title=title, loc="outside lower center", ncols=5, frameon=False)
     return figure

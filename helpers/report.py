@@ -40,11 +40,10 @@ def write_pages(folder: Path, outcomes: Sequence[Outcome], *, title: str) -> Pat
             }
         )
     templates = jinja2.Environment(loader=jinja2.PackageLoader("helpers"), autoescape=True)
-    summary = runs.summary(runs.collect(folder)) if list(folder.rglob(runs.RESULT)) else None
     html = templates.get_template("index.html").render(
         title=title,
         notebooks=notebooks,
-        summary=None if summary is None or summary.empty else summary,
+        summary=runs.summary(runs.collect(folder)),
     )
     write_atomically(folder / "index.html", html)
     return folder / "index.html"
@@ -55,6 +54,9 @@ def _export(executed: Path) -> tuple[Path, list[Path]]:
     from nbconvert import HTMLExporter
 
     notebook = nbformat.read(executed, as_version=4)
+    for cell in notebook.cells:  # in a run every notebook has a folder of its own
+        if cell.cell_type == "markdown":
+            cell.source = re.sub(r"\]\((\w+)\.ipynb\)", r"](../\1/\1.html)", cell.source)
     exporter = HTMLExporter(require_js_url=NOTHING, mathjax_url=NOTHING)
     html, _ = exporter.from_notebook_node(notebook, {"metadata": {"name": executed.stem}})
     page = executed.with_suffix(".html")

@@ -117,12 +117,12 @@ def collect(root: Path | str | None = None) -> "pd.DataFrame":
     records = []
     for path in sorted(root.rglob(RESULT)):
         try:
-            record = json.loads(path.read_text())
-        except ValueError as error:
+            record = {"run": path.parent.parent.name, **json.loads(path.read_text())}
+        except (ValueError, TypeError) as error:
             raise ValueError(
                 f"{path} is not a record of a run: {error}. Delete that folder."
             ) from error
-        records.append({"run": str(path.parent.parent.relative_to(root)), **record})
+        records.append(record)
     first = ["run", "notebook", "finished", "dataset", "device", "epochs", "seconds"]
     frame = pd.json_normalize(records)
     return frame.reindex(

@@ -14,9 +14,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LRScheduler
 
-from helpers import device, evaluation
-from helpers.data import Split, batches
+from helpers import data, device, evaluation
+from helpers.data import Split
+from helpers.evaluation import Predictions
 from helpers.history import EpochRecord, History, NonFiniteLossError
+from helpers.preconditions import check_fit
 
 
 def train_epoch(
@@ -85,47 +87,59 @@ def fit(
     Raises ValueError for settings that make no sense, and NonFiniteLossError when the loss is no
     longer a number.
     """
-    _check(model, optimizer, train, validation, epochs, batch_size, patience)
-    where, was_training = next(model.parameters()).device, model.training
+    check_fit(model, optimizer, train, validation, epochs, batch_size, scheduler, patience)
+    where = next(model.parameters()).device
     train = train.to(where)
     validation = validation.to(where) if validation is not None else None
     forward = _forward(model, where, precision, channels_last, compile)
     order = torch.Generator().manual_seed(seed)
     chance = torch.Generator(where).manual_seed(seed)
     history, best_loss, best_weights = History(), math.inf, None
-    try:
-        for epoch in range(1, epochs + 1):
-            start = time.perf_counter()
-            steps = _steps(train, batch_size, order, chance, augment, f"{epoch}/{epochs}", progress)
-            model.train()
-            losses, right, sizes = train_epoch(forward, optimizer, steps, scheduler)
-            _check_finite(losses, history)
-            seen = evaluation.predict(model, validation) if validation is not None else None
-            record = EpochRecord(
-                epoch=epoch,
-                train_loss=((losses * sizes).sum() / len(train)).item(),
-                train_accuracy=(right.sum() / len(train)).item(),
-                validation_loss=evaluation.loss(seen) if seen else math.nan,
-                validation_accuracy=evaluation.accuracy(seen) if seen else math.nan,
-                learning_rate=float(optimizer.param_groups[0]["lr"]),
-                seconds=time.perf_counter() - start,
-            )
-            history.epochs.append(record)
-            if record.validation_loss < best_loss:
-                best_loss, history.best_epoch = record.validation_loss, epoch
-                best_weights = copy.deepcopy(model.state_dict()) if keep_best else None
-            if on_epoch is not None:
-                on_epoch(record)
-            if patience is not None and epoch - (history.best_epoch or 0) >= patience:
-                history.stopped_early = True
-                break
-    except KeyboardInterrupt:
-        history.interrupted = True
-    finally:
-        if best_weights is not None:
-            model.load_state_dict(best_weights)
-        model.train(was_training)
+    with evaluation.modes_restored(model):
+        try:
+            for epoch in range(1, epochs + 1):
+                start = time.perf_counter()
+                title = f"epoch {epoch}/{epochs}"
+                steps = _steps(train, batch_size, order, chance, augment, title, progress)
+                model.train()
+                passed = train_epoch(forward, optimizer, steps, scheduler)
+                seen = evaluation.predict(model, validation) if validation is not None else None
+                _check_finite(passed[0], seen, history)
+                record = _record(epoch, passed, seen, optimizer, time.perf_counter() - start)
+                history.epochs.append(record)
+                if record.validation_loss < best_loss:
+                    best_loss, history.best_epoch = record.validation_loss, epoch
+                    best_weights = copy.deepcopy(model.state_dict()) if keep_best else None
+                if on_epoch is not None:
+                    on_epoch(record)
+                if patience is not None and epoch - (history.best_epoch or 0) >= patience:
+                    history.stopped_early = True
+                    break
+        except KeyboardInterrupt:
+            history.interrupted = True
+        finally:
+            if best_weights is not None:
+                model.load_state_dict(best_weights)
     return history
+
+
+def _record(
+    epoch: int,
+    passed: tuple[Tensor, Tensor, Tensor],
+    seen: Predictions | None,
+    optimizer: torch.optim.Optimizer,
+    seconds: float,
+) -> EpochRecord:
+    losses, right, sizes = passed
+    return EpochRecord(
+        epoch=epoch,
+        train_loss=((losses * sizes).sum() / sizes.sum()).item(),
+        train_accuracy=(right.sum() / sizes.sum()).item(),
+        validation_loss=evaluation.loss(seen) if seen is not None else math.nan,
+        validation_accuracy=evaluation.accuracy(seen) if seen is not None else math.nan,
+        learning_rate=float(optimizer.param_groups[0]["lr"]),
+        seconds=seconds,
+    )
 
 
 def _steps(
@@ -141,10 +155,8 @@ def _steps(
     from tqdm.auto import tqdm
 
     show = device.somebody_watches() if progress is None else progress
-    with tqdm(
-        total=len(train), desc=f"epoch {title}", unit=" images", leave=False, disable=not show
-    ) as bar:
-        for images, targets in batches(train, batch_size, generator=order):
+    with tqdm(total=len(train), desc=title, unit=" images", leave=False, disable=not show) as bar:
+        for images, targets in data.batches(train, batch_size, generator=order):
             yield (augment(images, chance) if augment else images), targets
             bar.update(len(targets))
 
@@ -165,42 +177,14 @@ def _forward(
     return forward
 
 
-def _check_finite(losses: Tensor, history: History) -> None:
-    bad = (~losses.isfinite()).nonzero()
-    if len(bad):
-        step = int(bad[0])
+def _check_finite(losses: Tensor, seen: Predictions | None, history: History) -> None:
+    """Stop at a loss that is no number; what the last step spoilt shows on validation only."""
+    bad = (~losses.isfinite()).nonzero().flatten().tolist()
+    if not bad and seen is not None and not seen.logits.isfinite().all():
+        bad = [len(losses) - 1]
+    if bad:
         raise NonFiniteLossError(
-            f"The loss became {losses[step]:.0f} in epoch {len(history.epochs) + 1}, "
-            f"step {step + 1}. Try a tenth of the learning rate, and build the model anew.",
+            f"The loss is no finite number any more: epoch {len(history.epochs) + 1}, "
+            f"step {bad[0] + 1}. Try a tenth of the learning rate, and build the model anew.",
             history,
-        )
-
-
-def _check(
-    model: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    train: Split,
-    validation: Split | None,
-    epochs: int,
-    batch_size: int,
-    patience: int | None,
-) -> None:
-    if epochs < 1:
-        raise ValueError(f"epochs must be at least 1, got {epochs}.")
-    if not 1 <= batch_size <= len(train):
-        raise ValueError(
-            f"batch_size must be in [1, {len(train)}], the training images, got {batch_size}."
-        )
-    if patience is not None and patience < 1:
-        raise ValueError(f"patience must be at least 1 epoch, or None, got {patience}.")
-    if patience is not None and validation is None:
-        raise ValueError("patience watches the validation loss; give a validation split as well.")
-    rates = [float(group["lr"]) for group in optimizer.param_groups]
-    if not all(math.isfinite(rate) and rate >= 0 for rate in rates):
-        raise ValueError(f"The learning rate must be a finite number >= 0, got {rates}.")
-    known = {id(weights) for group in optimizer.param_groups for weights in group["params"]}
-    if not all(id(weights) in known for weights in model.parameters() if weights.requires_grad):
-        raise ValueError(
-            "The optimizer does not hold all of this model's parameters, so it would not train it. "
-            "Build it from model.parameters(), after the model is built and moved to its device."
         )

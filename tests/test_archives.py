@@ -87,19 +87,28 @@ def test_a_foreign_archive_is_recognised(root):
         load(root)
 
 
+def sound_download(into: Path) -> None:
+    (into / "First/raw").mkdir(parents=True)
+    for stem in UNPACKED:
+        (into / "First/raw" / f"{stem}.gz").write_bytes(gzip.compress(CONTENT["First"][stem]))
+
+
 def test_missing_archives_are_downloaded_and_kept_and_others_left_alone(root):
     raw = root / "First/raw"
     (raw / "images.gz").unlink()
     kept = (raw / "labels.gz").stat().st_mtime_ns
-
-    def download(into: Path) -> None:
-        (into / "First/raw").mkdir(parents=True)
-        for stem in UNPACKED:
-            (into / "First/raw" / f"{stem}.gz").write_bytes(gzip.compress(CONTENT["First"][stem]))
-
-    assert load(root, download) == CONTENT["First"]
+    assert load(root, sound_download) == CONTENT["First"]
     assert (raw / "images.gz").exists()
     assert (raw / "labels.gz").stat().st_mtime_ns == kept
+
+
+def test_an_empty_place_is_filled(root, tmp_path):
+    assert load(tmp_path / "nothing here yet", sound_download) == CONTENT["First"]
+
+
+def test_a_place_that_cannot_be_made_is_worked_beside(root, tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    assert load(tmp_path / "file" / "data", sound_download) == CONTENT["First"]
 
 
 def test_missing_archives_without_a_network(root):
@@ -108,21 +117,22 @@ def test_missing_archives_without_a_network(root):
     def download(into: Path) -> None:
         raise RuntimeError("name resolution failed")
 
-    with pytest.raises(
-        FileNotFoundError, match=r"lacks images\.gz, .*name resolution failed.*git checkout"
-    ):
+    message = r"lacks images\.gz, .*name resolution failed.*git checkout"
+    with pytest.raises(FileNotFoundError, match=message):
         load(root, download)
 
 
-def test_a_downloaded_foreign_file_is_refused(root):
+def test_a_downloaded_foreign_file_is_refused_and_not_kept(root):
     (root / "First/raw/images.gz").unlink()
 
     def download(into: Path) -> None:
         (into / "First/raw").mkdir(parents=True)
-        (into / "First/raw/images.gz").write_bytes(gzip.compress(b"<html>log in here</html>"))
+        page = gzip.compress(b"<html>log in here</html>")
+        (into / "First/raw/images.gz").write_bytes(page)
 
     with pytest.raises(archives.DamagedDataError):
         load(root, download)
+    assert not (root / "First/raw/images.gz").exists()
 
 
 @pytest.mark.parametrize("unpacked_before", [False, True])

@@ -21,7 +21,8 @@ def path(model, tmp_path):
 
 def test_what_was_saved_comes_back_and_says_the_same(model, path, tiny):
     loaded = checkpoints.load(path)
-    assert loaded.architecture == {"name": "tiny_vgg", "hidden_units": 4, "mean": 0.3, "std": 0.4}
+    assert loaded.architecture == model.architecture
+    assert loaded.architecture["hidden_units"] == 4
     assert not loaded.training
     logits = [evaluation.predict(m, tiny).logits for m in (model, loaded)]
     assert torch.equal(*logits)
@@ -42,6 +43,32 @@ def test_another_architecture_is_refused(path):
     checkpoints.load(path, "tiny_vgg")
     with pytest.raises(CheckpointError, match="holds a 'tiny_vgg', wanted a 'mlp'"):
         checkpoints.load(path, "mlp")
+
+
+def test_weights_from_other_data_are_refused(path):
+    checkpoints.load(path, dataset="mnist")
+    with pytest.raises(CheckpointError, match="was trained on 'mnist', wanted 'fashion_mnist'"):
+        checkpoints.load(path, dataset="fashion_mnist")
+
+
+def test_a_compiled_model_is_saved_as_what_it_is(model, tmp_path):
+    class Compiled(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self._orig_mod = model
+
+    path = checkpoints.save(Compiled(), tmp_path / "c.safetensors")
+    assert checkpoints.load(path, "tiny_vgg")
+
+
+def test_changing_a_default_spoils_no_checkpoint(tmp_path, monkeypatch):
+    path = checkpoints.save(models.build("mlp"), tmp_path / "w.safetensors")
+
+    def wider(hidden_units=500, num_classes=10, mean=0.0, std=1.0):
+        return models.MLP(hidden_units, num_classes, mean, std)
+
+    monkeypatch.setitem(models.MODELS, "mlp", wider)
+    assert checkpoints.load(path).classifier.in_features == 128
 
 
 def test_a_flipped_bit_in_the_weights_is_noticed(path):
@@ -74,9 +101,10 @@ def test_a_pickle_is_refused_and_not_run(tmp_path):
 def test_foreign_safetensors_are_refused(tmp_path):
     from safetensors.torch import save_file
 
-    save_file({"x": torch.zeros(2)}, tmp_path / "x.safetensors")
-    with pytest.raises(CheckpointError, match="not a checkpoint of this project"):
-        checkpoints.load(tmp_path / "x.safetensors")
+    for metadata in (None, {"about": "{}"}, {"about": "[]"}, {"about": "null"}, {"about": "x"}):
+        save_file({"x": torch.zeros(2)}, tmp_path / "x.safetensors", metadata=metadata)
+        with pytest.raises(CheckpointError, match="not a checkpoint of this project"):
+            checkpoints.load(tmp_path / "x.safetensors")
 
 
 def test_a_model_that_is_no_longer_known_is_refused(path, monkeypatch):

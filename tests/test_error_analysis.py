@@ -71,16 +71,27 @@ def grey(*levels: int) -> torch.Tensor:
     )
 
 
-def test_verdicts_by_the_votes_of_the_nearest():
+def test_votes_of_the_nearest_and_whose_side_they_take():
     """Three mistakes, each 0 taken for 1; neighbours are told apart by brightness."""
     train = Split(
         grey(10, 11, 12, 13, 100, 101, 102, 103, 200, 201, 202, 203),
-        torch.tensor([0, 0, 0, 1, 0, 1, 1, 1, 0, 0, 1, 1]),
+        torch.tensor([0, 0, 0, 1, 0, 1, 1, 1, 2, 2, 2, 2]),
     )
     test = Split(grey(12, 102, 202, 50), torch.tensor([0, 0, 0, 1]))
     predictions = predictions_from(labels=[1, 1, 1, 1], targets=[0, 0, 0, 1])
-    frame = error_analysis.neighbour_verdicts(predictions, test, train, k=4)
+    frame = error_analysis.neighbour_votes(predictions, test, train, k=4)
     assert frame.index.tolist() == [0, 1, 2]
-    assert frame["for_target"].tolist() == [0.75, 0.25, 0.5]
-    assert frame["for_prediction"].tolist() == [0.25, 0.75, 0.5]
-    assert frame["verdict"].tolist() == ["model", "label", "overlap"]
+    assert frame["for_target"].tolist() == [0.75, 0.25, 0]
+    assert frame["for_prediction"].tolist() == [0.25, 0.75, 0]
+    assert tuple(frame["side"]) == error_analysis.SIDES
+
+
+def test_class_means_by_hand(tiny):
+    means = error_analysis.class_means(tiny)
+    assert means.shape == (2, 1, 28, 28)
+    torch.testing.assert_close(means[1], tiny.images[1::2].float().mean(dim=0))
+
+
+def test_the_closest_pairs_of_classes():
+    pairs = error_analysis.closest_pairs(grey(0, 100, 130, 10).float(), "abcd", 3)
+    assert pairs == ["a / d", "b / c", "b / d"]

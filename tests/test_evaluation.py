@@ -74,6 +74,18 @@ def test_images_of_another_kind_are_refused(images):
         evaluation.predict(models.build("linear"), images)
 
 
+def test_what_is_no_tensor_is_refused():
+    with pytest.raises(ValueError, match=r"a Split or a uint8 tensor .* got ndarray"):
+        evaluation.predict(models.build("linear"), torch.zeros(2, 1, 28, 28).byte().numpy())
+
+
+def test_layers_keep_modes_of_their_own(split):
+    model = BrightPixel().train()
+    model.dropout.eval()
+    evaluation.predict(model, split)
+    assert (model.training, model.dropout.training) == (True, False)
+
+
 def test_no_images_are_refused():
     with pytest.raises(ValueError, match="Got 0 images"):
         evaluation.predict(models.build("linear"), torch.zeros(0, 1, 28, 28, dtype=torch.uint8))

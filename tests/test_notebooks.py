@@ -10,7 +10,7 @@ import sys
 import nbformat
 import pytest
 
-from helpers import runs, series
+from helpers import parameters, runs
 from helpers.files import PROJECT
 
 NOTEBOOKS = sorted((PROJECT / "notebooks").glob("*.ipynb"))
@@ -43,7 +43,7 @@ def test_links_between_notebooks_lead_somewhere(path):
 
 
 def test_the_series_is_what_lies_in_the_folder():
-    assert [notebook.name for notebook in series.SERIES] == [path.stem for path in NOTEBOOKS]
+    assert [notebook.name for notebook in parameters.SERIES] == [path.stem for path in NOTEBOOKS]
 
 
 @pytest.mark.slow
@@ -61,7 +61,7 @@ def test_the_quick_profile_runs_the_whole_series(tmp_path):
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     (folder,) = (tmp_path / "my runs").iterdir()
-    for notebook in series.SERIES:
+    for notebook in parameters.SERIES:
         made = folder / notebook.name
         assert (made / "result.json").is_file()
         assert (made / f"{notebook.name}.html").stat().st_size > 100_000

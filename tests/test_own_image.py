@@ -39,6 +39,26 @@ def test_dark_on_light_and_light_on_dark_come_out_alike(tmp_path, background, in
     assert columns.max() - columns.min() + 1 == 5  # 80 : 20 stays 20 : 5
 
 
+def test_a_telephone_held_sideways_is_understood(tmp_path):
+    upright = own_image.read_digit(save(tmp_path, stroke(240, 20)))
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be turned by 90 degrees to the right
+    lying = Image.fromarray(np.rot90(stroke(240, 20)).astype("uint8"))
+    lying.save(tmp_path / "phone.png", exif=exif)
+    assert torch.equal(own_image.read_digit(tmp_path / "phone.png"), upright)
+
+
+def test_ink_on_nothing_and_sixteen_bits_are_understood(tmp_path):
+    expected = own_image.read_digit(save(tmp_path, stroke(255, 0)))
+    black = np.zeros((120, 160, 4), dtype="uint8")
+    black[..., 3] = 255 - stroke(255, 0)  # black ink, the rest transparent
+    Image.fromarray(black).save(tmp_path / "ink.png")
+    deep = (stroke(255, 0) * 257).astype("uint16")
+    Image.fromarray(deep).save(tmp_path / "deep.png")
+    for name in ("ink.png", "deep.png"):
+        assert torch.equal(own_image.read_digit(tmp_path / name), expected)
+
+
 def test_the_mass_comes_to_the_middle():
     row, column = centre_of_mass(own_image.read_digit(own_image.SAMPLE))
     assert abs(row - 13.5) < 1
@@ -56,7 +76,10 @@ def test_bad_pictures_are_refused(tmp_path):
     with pytest.raises(FileNotFoundError, match="There is no picture at"):
         own_image.read_digit(tmp_path / "missing.png")
     (tmp_path / "text.png").write_text("no picture")
-    with pytest.raises(ValueError, match="is not a picture"):
-        own_image.read_digit(tmp_path / "text.png")
+    content = own_image.SAMPLE.read_bytes()
+    (tmp_path / "cut.png").write_bytes(content[: len(content) // 2])
+    for name in ("text.png", "cut.png"):
+        with pytest.raises(ValueError, match=rf"{name} is not a picture"):
+            own_image.read_digit(tmp_path / name)
     with pytest.raises(ValueError, match="shows nothing"):
         own_image.read_digit(save(tmp_path, np.full((50, 50), 200)))

@@ -30,7 +30,7 @@ def test_a_record_says_what_was_measured_with_what(tmp_path, history):
     assert record["data_digest"] == data.MNIST.digest
     assert record["parameters"] == {"seed": 0, "epochs": 2}
     assert record["measured"] == {"test_accuracy": 0.99, "validation_accuracy": 0.98}
-    assert record["model"] == {"name": "linear"}
+    assert record["model"]["name"] == "linear"
     assert (record["epochs"], record["seconds"], record["interrupted"]) == (2, 3.0, False)
     assert record["device"] == "cpu, 2 threads"
     assert set(record["versions"]) == set(runs.PACKAGES)
@@ -96,9 +96,16 @@ def test_a_missing_folder_and_a_broken_record_are_named(tmp_path):
     with pytest.raises(FileNotFoundError, match="There are no runs at"):
         runs.collect(tmp_path / "nothing")
     (tmp_path / "r" / "n").mkdir(parents=True)
-    (tmp_path / "r" / "n" / "result.json").write_text('{"notebook": ')
-    with pytest.raises(ValueError, match=r"n/result\.json is not a record"):
-        runs.collect(tmp_path)
+    for content in ('{"notebook": ', "[]"):
+        (tmp_path / "r" / "n" / "result.json").write_text(content)
+        with pytest.raises(ValueError, match=r"n/result\.json is not a record"):
+            runs.collect(tmp_path)
+
+
+def test_one_run_can_be_collected_alone(tmp_path):
+    save(tmp_path / "run" / "02_train_mnist")
+    for root in (tmp_path / "run", tmp_path / "run" / "02_train_mnist"):
+        assert runs.collect(root)["run"].tolist() == ["run"]
 
 
 def test_an_empty_folder_of_runs_is_an_empty_frame(tmp_path):

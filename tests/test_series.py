@@ -9,8 +9,9 @@ import nbformat
 import pytest
 from PIL import Image
 
-from helpers import report, runs, series
-from helpers.series import Notebook, Outcome
+from helpers import parameters, report, runs, series
+from helpers.parameters import Notebook
+from helpers.series import Outcome
 
 PARAMETERS = """\
 epochs: int = 5  # passes
@@ -19,6 +20,7 @@ name: str = "x"
 flip: bool = False
 output: str = ""
 checkpoint: str = ""
+dataset: str = "mnist"
 """
 RECORD = """
 import pathlib
@@ -45,41 +47,40 @@ def small(tmp_path, monkeypatch):
     """A series of two notebooks, the second of which needs the first."""
     notebooks = tmp_path / "notebooks"
     notebooks.mkdir()
-    monkeypatch.setattr(series, "NOTEBOOKS", notebooks)
-    monkeypatch.setattr(
-        series, "SERIES", (Notebook("01_a"), Notebook("02_b", needs={"checkpoint": "01_a"}))
-    )
-    monkeypatch.setattr(series, "PROFILES", {"standard": {}, "quick": {"01_a": {"epochs": 1}}})
+    monkeypatch.setattr(parameters, "NOTEBOOKS", notebooks)
+    second = Notebook("02_b", weights_from={"mnist": "01_a", "other": "00"})
+    monkeypatch.setattr(parameters, "SERIES", (Notebook("01_a"), second))
+    monkeypatch.setattr(parameters, "PROFILES", {"standard": {}, "quick": {"01_a": {"epochs": 1}}})
     for name in ("01_a", "02_b"):
         write_notebook(notebooks, name, RECORD)
     return notebooks
 
 
 def test_profiles_name_real_notebooks_and_parameters():
-    for profile, by_notebook in series.PROFILES.items():
+    for profile, by_notebook in parameters.PROFILES.items():
         for name, values in by_notebook.items():
-            known = series.parameters_of(series.find(name))
+            known = parameters.parameters_of(parameters.find(name))
             for parameter, value in values.items():
-                assert known[parameter]["inferred_type_name"] == type(value).__name__, (
-                    profile,
-                    name,
-                    parameter,
-                )
+                kind = known[parameter]["inferred_type_name"]
+                assert kind == type(value).__name__, (profile, name, parameter)
 
 
 def test_every_notebook_takes_what_the_runner_gives():
-    for notebook in series.SERIES:
-        known = series.parameters_of(notebook)
-        assert {"output", *notebook.needs} <= set(known)
-        assert all(parameter["help"] for parameter in known.values()), (
-            "each parameter says what it is"
-        )
+    for notebook in parameters.SERIES:
+        known = parameters.parameters_of(notebook)
+        assert "output" in known
+        assert all(parameter["help"] for parameter in known.values()), "each says what it is"
+        if notebook.weights_from:
+            assert "checkpoint" in known
+            assert known["dataset"]["default"] == repr(next(iter(notebook.weights_from))).replace(
+                "'", '"'
+            )
 
 
 def test_settings_of_a_profile_and_by_name(small):
-    assert series.settings_for("quick") == {"01_a": {"epochs": 1}, "02_b": {}}
+    assert parameters.settings_for("quick") == {"01_a": {"epochs": 1}, "02_b": {}}
     given = ["01.epochs=3", "01_a.rate=1", "02.name=a=b", "02.flip=true"]
-    assert series.settings_for("quick", given) == {
+    assert parameters.settings_for("quick", given) == {
         "01_a": {"epochs": 3, "rate": 1.0},
         "02_b": {"name": "a=b", "flip": True},
     }
@@ -96,25 +97,32 @@ def test_settings_of_a_profile_and_by_name(small):
         ("01.rate=fast", "of type float"),
         ("01.flip=1", "of type bool"),
         ("01.epochs=__import__('os').getcwd()", "of type int"),
+        ("02.output=elsewhere", r"02_b has no parameter 'output'"),
         ("epochs=3", "NOTEBOOK.NAME=VALUE"),
         ("01.epochs", "NOTEBOOK.NAME=VALUE"),
     ],
 )
 def test_bad_parameters_are_refused(small, given, message):
     with pytest.raises(ValueError, match=message):
-        series.settings_for("standard", [given])
+        parameters.settings_for("standard", [given])
+
+
+def test_only_some_notebooks(small):
+    assert parameters.settings_for("quick", only=["02"]) == {"02_b": {}}
+    with pytest.raises(ValueError, match=r"01\.epochs is given, but 01_a is not among"):
+        parameters.settings_for("quick", ["01.epochs=2"], only=["02"])
 
 
 def test_unknown_profiles_are_refused(small):
     with pytest.raises(ValueError, match=r"no profile 'fast'.*standard, quick"):
-        series.settings_for("fast")
+        parameters.settings_for("fast")
 
 
 def fake_execution(monkeypatch, failing: str = "") -> list[tuple[str, dict]]:
     executed = []
 
-    def execute(name, folder, parameters, *, progress=False):
-        executed.append((name, dict(parameters)))
+    def execute(name, folder, given, **_):
+        executed.append((name, dict(given)))
         return Outcome(
             name, "failed" if name == failing else "done", 1.0, "boom" if name == failing else ""
         )
@@ -125,7 +133,7 @@ def fake_execution(monkeypatch, failing: str = "") -> list[tuple[str, dict]]:
 
 def test_a_notebook_gets_the_weights_of_the_one_it_needs(small, tmp_path, monkeypatch):
     executed = fake_execution(monkeypatch)
-    outcomes = series.run(series.settings_for("quick"), tmp_path)
+    outcomes = series.run(parameters.settings_for("quick"), tmp_path)
     assert executed == [
         ("01_a", {"epochs": 1}),
         ("02_b", {"checkpoint": str(tmp_path / "01_a" / "weights.safetensors")}),
@@ -135,16 +143,24 @@ def test_a_notebook_gets_the_weights_of_the_one_it_needs(small, tmp_path, monkey
 
 def test_alone_it_takes_the_shipped_weights(small, tmp_path, monkeypatch):
     executed = fake_execution(monkeypatch)
-    series.run(series.settings_for("quick"), tmp_path, only=["02"])
+    series.run(parameters.settings_for("quick", only=["02"]), tmp_path)
     assert executed == [("02_b", {})]
+
+
+@pytest.mark.parametrize("given", ["02.checkpoint=mine", "02.dataset=other"])
+def test_it_does_not_wait_for_weights_that_it_does_not_read(small, tmp_path, monkeypatch, given):
+    executed = fake_execution(monkeypatch, failing="01_a")
+    outcomes = series.run(parameters.settings_for("standard", [given]), tmp_path)
+    assert [outcome.state for outcome in outcomes] == ["failed", "done"]
+    assert executed[1][1].get("checkpoint", "") in ("", "mine")
 
 
 def test_after_a_failure_what_needs_it_is_skipped_and_status_says_so(small, tmp_path, monkeypatch):
     fake_execution(monkeypatch, failing="01_a")
     seen = []
-    outcomes = series.run(series.settings_for("standard"), tmp_path, on_done=seen.append)
+    outcomes = series.run(parameters.settings_for("standard"), tmp_path, on_done=seen.append)
     assert [outcome.state for outcome in outcomes] == ["failed", "skipped"]
-    assert "needs 01_a" in outcomes[1].message
+    assert "it reads the weights of 01_a" in outcomes[1].message
     assert seen == outcomes
     status = json.loads((tmp_path / "status.json").read_text())
     assert [entry["state"] for entry in status["notebooks"]] == ["failed", "skipped"]
@@ -156,9 +172,12 @@ def test_ctrl_c_is_recorded_and_ends_the_run(small, tmp_path, monkeypatch):
 
     monkeypatch.setattr(series, "execute", execute)
     with pytest.raises(KeyboardInterrupt):
-        series.run(series.settings_for("standard"), tmp_path)
+        series.run(parameters.settings_for("standard"), tmp_path)
     status = json.loads((tmp_path / "status.json").read_text())
     assert [entry["state"] for entry in status["notebooks"]] == ["interrupted"]
+
+
+WAIT = "import time; time.sleep(2)"
 
 
 @pytest.mark.slow
@@ -166,21 +185,38 @@ def test_ctrl_c_is_recorded_and_ends_the_run(small, tmp_path, monkeypatch):
     ("cells", "state", "message"),
     [
         ((RECORD,), "done", ""),
-        (("1 / 0", RECORD), "failed", r"cell \[\d\] raised ZeroDivisionError: division by zero"),
-        (("import sys; sys.exit(0)", RECORD), "failed", "SystemExit|without its record"),
-        (("exit()", RECORD), "failed", "without its record"),
-        (("import os; os.kill(os.getpid(), 9)", RECORD), "failed", "its kernel died"),
+        (("1 / 0", RECORD), "failed", r"cell \[3\] raised ZeroDivisionError: division by zero"),
+        (("import sys; sys.exit(0)", RECORD), "failed", r"cell \[3\] raised SystemExit"),
+        (("exit()", WAIT, RECORD), "failed", "its kernel died in cell"),
+        (
+            ("import os; os.kill(os.getpid(), 9)", RECORD),
+            "failed",
+            r"its kernel died in cell \[3\], 'import os; os\.kill\(os\.getpid\(\), 9\)'",
+        ),
+        (("import time; time.sleep(60)", RECORD), "failed", r"cell \[3\], .* longer than 8 s"),
         (("print('fine')",), "failed", "without its record"),
     ],
 )
 def test_how_a_notebook_ended_is_told_as_it_was(small, tmp_path, cells, state, message):
     write_notebook(small, "01_a", *cells)
-    outcome = series.execute("01_a", tmp_path / "run", {"epochs": 2})
+    (tmp_path / "run" / "01_a").mkdir(parents=True)
+    (tmp_path / "run" / "01_a" / "result.json").write_text("{}")  # of an earlier run
+    outcome = series.execute("01_a", tmp_path / "run", {"epochs": 2}, cell_timeout=8)
     assert outcome.state == state
-    if message:
-        assert re.search(message, outcome.message)
+    assert re.search(message, outcome.message)
     kept = nbformat.read(tmp_path / "run" / "01_a" / "01_a.ipynb", as_version=4)
     assert any("epochs = 2" in cell.source for cell in kept.cells)
+
+
+def test_what_cannot_be_run_at_all_is_told(small, tmp_path, monkeypatch):
+    import papermill
+
+    def no_space(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(papermill, "execute_notebook", no_space)
+    outcome = series.execute("01_a", tmp_path / "run", {})
+    assert (outcome.state, "No space left" in outcome.message) == ("failed", True)
 
 
 @pytest.mark.slow
@@ -204,7 +240,10 @@ def test_the_pages_of_a_run(small, tmp_path):
         nbformat.v4.new_output("display_data", {"image/png": picture, "text/plain": "figure"})
     ]
     notebook = nbformat.v4.new_notebook(
-        cells=[nbformat.v4.new_markdown_cell("# 1 · One\n\n## 1.1 A plot!"), cell]
+        cells=[
+            nbformat.v4.new_markdown_cell("# 1 · One\n\n## 1.1 A plot!\n\n[on](02_b.ipynb)"),
+            cell,
+        ]
     )
     (tmp_path / "01_a").mkdir()
     nbformat.write(notebook, tmp_path / "01_a" / "01_a.ipynb")
@@ -221,6 +260,7 @@ def test_the_pages_of_a_run(small, tmp_path):
     assert "A &lt;b&gt;run&lt;/b&gt;" in html
     page = (tmp_path / "01_a" / "01_a.html").read_text()
     assert "A plot!" in page
+    assert 'href="../02_b/02_b.html"' in page
     assert not re.search(r'(src|href)="https?://', page)  # it can be read without a network
 
 

@@ -148,24 +148,48 @@ def test_a_loss_that_is_no_number_stops_it_and_says_where(tiny):
 
     poison.calls = 0
     with pytest.raises(
-        training.NonFiniteLossError, match=r"nan in epoch 2, step 2.*learning rate"
+        training.NonFiniteLossError, match=r"epoch 2, step 2\..*learning rate"
     ) as caught:
         fit(model, tiny, validation=tiny, epochs=3, augment=poison)
     assert len(caught.value.history.epochs) == 1
     assert weights(model).isfinite().all()  # back to the best epoch's
 
 
-def test_ctrl_c_leaves_model_and_history_usable(tiny):
-    def press(record: EpochRecord) -> None:
-        if record.epoch == 2:
+def test_damage_done_by_the_very_last_step_is_noticed(tiny):
+    model = linear()
+    optimizer = sgd(model)
+    step = optimizer.step
+
+    def spoil() -> None:
+        step()
+        model.classifier[1].weight.data.fill_(math.nan)
+
+    optimizer.step = spoil
+    with pytest.raises(training.NonFiniteLossError, match="epoch 1, step 1"):
+        fit(model, tiny, validation=tiny, epochs=1, batch_size=70, optimizer=optimizer)
+
+
+@pytest.mark.parametrize("epoch", [1, 3])
+def test_ctrl_c_in_the_middle_of_an_epoch_leaves_model_and_history_usable(tiny, epoch):
+    seen, after_each = [], []
+
+    def press(images, generator):
+        seen.append(len(images))
+        if len(seen) == 3 * (epoch - 1) + 2:  # the second of three batches
             raise KeyboardInterrupt
+        return images
 
     model = linear().eval()
-    history = fit(model, tiny, validation=tiny, epochs=5, on_epoch=press)
+    history = fit(
+        model, tiny, validation=tiny, epochs=5, augment=press,
+        on_epoch=lambda record: after_each.append(weights(model)),
+    )  # fmt: skip
     assert history.interrupted
-    assert len(history.epochs) == 2
+    assert len(history.epochs) == epoch - 1
+    assert list(history.frame()["epoch"]) == list(range(1, epoch))
     assert not model.training
-    assert evaluation.accuracy(evaluation.predict(model, tiny)) > 0.4
+    if history.best_epoch:
+        assert torch.equal(weights(model), after_each[history.best_epoch - 1])
 
 
 @pytest.mark.parametrize("mode", [True, False])
@@ -175,16 +199,26 @@ def test_the_mode_is_left_as_it_was(tiny, mode):
     assert model.training is mode
 
 
-@pytest.mark.parametrize("options", [{"channels_last": True}, {"precision": "bfloat16"}])
-def test_options_for_hardware_change_the_result_little(tiny, options):
+@pytest.mark.parametrize(
+    ("options", "dtype", "layout"),
+    [
+        ({}, torch.float32, torch.contiguous_format),
+        ({"channels_last": True}, torch.float32, torch.channels_last),
+        ({"precision": "bfloat16"}, torch.bfloat16, torch.contiguous_format),
+    ],
+)
+def test_options_for_hardware_do_what_they_say_and_change_the_result_little(
+    tiny, options, dtype, layout
+):
     torch.manual_seed(0)
-    plain = models.build("tiny_vgg", mean=0.4, std=0.4)
-    other = models.build("tiny_vgg", mean=0.4, std=0.4)
-    other.load_state_dict(plain.state_dict())
-    histories = [fit(plain, tiny, epochs=1), fit(other, tiny, epochs=1, **options)]
-    losses = [history.epochs[0].train_loss for history in histories]
-    assert losses[1] == pytest.approx(losses[0], rel=0.02)
-    assert next(other.parameters()).dtype == torch.float32
+    model = models.build("tiny_vgg", mean=0.4, std=0.4)
+    seen = []
+    model.block_1[2].register_forward_hook(lambda *call: seen.append(call[2].dtype))
+    history = fit(model, tiny, epochs=1, **options)
+    assert set(seen) == {dtype}
+    assert model.block_1[2].weight.is_contiguous(memory_format=layout)
+    assert model.block_1[2].weight.dtype == torch.float32
+    assert history.epochs[0].train_loss == pytest.approx(math.log(10), abs=0.03)
 
 
 def test_compile_is_handed_to_torch(tiny, monkeypatch):
@@ -225,6 +259,16 @@ def test_a_learning_rate_that_is_no_number_is_refused(tiny, rate):
 def test_the_optimizer_of_another_model_is_refused(tiny):
     with pytest.raises(ValueError, match="does not hold all of this model's parameters"):
         fit(linear(), tiny, optimizer=sgd(linear()))
+
+
+def test_a_schedule_that_is_too_short_is_refused_before_training(tiny):
+    model = linear()
+    optimizer = sgd(model)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 0.1, total_steps=5)
+    before = weights(model)
+    with pytest.raises(ValueError, match="The schedule has 5 steps, this training 6"):
+        fit(model, tiny, optimizer=optimizer, scheduler=schedule, epochs=2)
+    assert torch.equal(weights(model), before)
 
 
 def test_frozen_weights_need_no_optimizer(tiny):
