@@ -33,8 +33,9 @@ check: $(READY)
 	@$(BIN)/mypy helpers
 
 refresh: $(READY)
-	@$(BIN)/jupyter nbconvert --to notebook --execute --inplace \
-		--ExecutePreprocessor.record_timing=False notebooks/*.ipynb
+	@$(BIN)/jupyter nbconvert --to notebook --execute --inplace notebooks/*.ipynb \
+		--coalesce-streams --ExecutePreprocessor.record_timing=False \
+		--KernelManager.transport_encryption=auto
 
 $(READY): pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

@@ -31,6 +31,7 @@ def image_grid(
     cell: float = 1.15,
 ) -> Figure:
     """Images (N, 1, H, W) in rows of `columns`, each under its title, `cell` inches wide."""
+    columns = max(1, min(columns, len(images)))
     rows = max(1, -(-len(images) // columns))
     height = rows * (cell + (0.32 if titles else 0.05)) + (0.4 if heading else 0)
     figure, axes = plt.subplots(

@@ -115,6 +115,7 @@ def execute(
             progress_bar={"desc": name, "leave": False} if progress else False,
             execution_timeout=cell_timeout,
             start_timeout=300,  # a busy machine may take its time
+            coalesce_streams=True,  # the lines of a training as one output, not one each
             config=ENCRYPTED,
         )
     except papermill.PapermillExecutionError as error:
