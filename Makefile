@@ -34,8 +34,7 @@ check: $(READY)
 
 refresh: $(READY)
 	@$(BIN)/jupyter nbconvert --to notebook --execute --inplace notebooks/*.ipynb \
-		--coalesce-streams --ExecutePreprocessor.record_timing=False \
-		--KernelManager.transport_encryption=auto
+		--ExecutePreprocessor.record_timing=False --KernelManager.transport_encryption=auto
 
 $(READY): pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

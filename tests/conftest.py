@@ -3,8 +3,8 @@
 import os
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
-os.environ["MPLBACKEND"] = "agg"
 
+import matplotlib
 import matplotlib.pyplot as plt
 import pytest
 import torch
@@ -12,6 +12,8 @@ import torch
 from helpers import data
 from helpers.data import Split
 from helpers.evaluation import Predictions
+
+matplotlib.use("agg")  # not by the environment: kernels that tests start shall draw as ever
 
 
 @pytest.fixture(scope="session")

@@ -186,7 +186,7 @@ WAIT = "import time; time.sleep(2)"
     [
         ((RECORD,), "done", ""),
         (("1 / 0", RECORD), "failed", r"cell \[3\] raised ZeroDivisionError: division by zero"),
-        (("import sys; sys.exit(0)", RECORD), "failed", r"cell \[3\] raised SystemExit"),
+        (("import sys; sys.exit(0)", RECORD), "failed", r"it ended in cell \[3\], 'import sys;"),
         (("exit()", WAIT, RECORD), "failed", "its kernel died in cell"),
         (
             ("import os; os.kill(os.getpid(), 9)", RECORD),
