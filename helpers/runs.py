@@ -140,9 +140,9 @@ def summary(frame: "pd.DataFrame") -> "pd.DataFrame":
             "data set": row["dataset"],
             "epochs": "" if math.isnan(row["epochs"]) else int(row["epochs"]),
             "seconds": "" if math.isnan(row["seconds"]) else round(row["seconds"]),
-            "validation": _percent(row.get("measured.validation_accuracy")),
-            "test": _percent(row.get("measured.test_accuracy")),
-            "report": _percent(REPORTED.get(row["dataset"])),
+            "validation": _percent(row.get("measured.validation_accuracy", math.nan)),
+            "test": _percent(row["measured.test_accuracy"]),
+            "report": f"{REPORTED[row['dataset']]:.0%}",
         }
         for _, row in frame.iterrows()
         if not math.isnan(row.get("measured.test_accuracy", math.nan))
@@ -150,5 +150,5 @@ def summary(frame: "pd.DataFrame") -> "pd.DataFrame":
     return pd.DataFrame(rows)
 
 
-def _percent(fraction: float | None) -> str:
-    return "" if fraction is None or math.isnan(fraction) else f"{fraction:.2%}"
+def _percent(fraction: float) -> str:
+    return "" if math.isnan(fraction) else f"{fraction:.2%}"

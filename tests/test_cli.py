@@ -40,7 +40,7 @@ def test_a_run_ends_with_the_table_and_the_page(monkeypatch, tmp_path, capsys, f
     assert invoke(monkeypatch, "run", "--root", str(tmp_path), "-p", "02.epochs=3") == 0
     printed = capsys.readouterr().out
     assert "02_train_mnist           done" in printed
-    assert "99.00% 98.00%" in printed
+    assert "99.00%    98%" in printed
     (folder,) = tmp_path.iterdir()
     assert f"Read it at {folder / 'index.html'}" in printed
     assert (

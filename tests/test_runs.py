@@ -76,7 +76,7 @@ def test_the_summary_puts_the_report_beside_what_was_measured(tmp_path, history)
             "seconds": 3,
             "validation": "98.00%",
             "test": "99.12%",
-            "report": "98.00%",
+            "report": "98%",
         }
     ]
 
