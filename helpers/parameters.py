@@ -32,8 +32,8 @@ SERIES = (
 # What differs from the parameters that stand in the notebooks themselves.
 PROFILES: dict[str, dict[str, dict[str, object]]] = {
     "quick": {
-        "02_train_mnist": {"epochs": 1, "train_images": 20_000},
-        "03_train_fashion_mnist": {"epochs": 1, "train_images": 20_000, "overfit_epochs": 25},
+        "02_train_mnist": {"epochs": 1, "train_images": 15_000},
+        "03_train_fashion_mnist": {"epochs": 1, "train_images": 15_000, "overfit_epochs": 12},
     },
     "standard": {},
     "full": {

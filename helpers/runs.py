@@ -13,15 +13,14 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from torch import nn
-
-from helpers import checkpoints
-from helpers.data import DatasetSpec
 from helpers.files import PROJECT, write_atomically
-from helpers.history import History
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # the command line reads records, and should not wait for torch
     import pandas as pd
+    from torch import nn
+
+    from helpers.data import DatasetSpec
+    from helpers.history import History
 
 ROOT = PROJECT / "runs"
 RESULT = "result.json"
@@ -63,11 +62,11 @@ def save(
     where: Path,
     *,
     notebook: str,
-    dataset: DatasetSpec,
+    dataset: "DatasetSpec",
     parameters: Mapping[str, object],
     measured: Mapping[str, object],
-    model: nn.Module | None = None,
-    history: History | None = None,
+    model: "nn.Module | None" = None,
+    history: "History | None" = None,
     device: str = "",
 ) -> Path:
     """Keep what a notebook made in the folder `where`, the record last.
@@ -77,6 +76,8 @@ def save(
     [0, 1]), and from what and with what they were made. Returns the path of the record. Raises
     OSError if the folder cannot be written to.
     """
+    from helpers import checkpoints
+
     record: dict[str, object] = {
         "notebook": notebook,
         "dataset": dataset.name,

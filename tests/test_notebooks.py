@@ -69,8 +69,9 @@ def test_the_quick_profile_runs_the_whole_series(tmp_path):
         assert (made / f"{notebook.name}.html").stat().st_size > 100_000
         assert list((made / "figures").glob("*.png"))
     frame = runs.collect(folder).set_index("notebook")
-    assert frame.loc["02_train_mnist", "measured.test_accuracy"] > 0.95
-    assert frame.loc["03_train_fashion_mnist", "measured.test_accuracy"] > 0.80
+    # one epoch on 15,000 images; what the defaults must reach, the notebooks claim themselves
+    assert frame.loc["02_train_mnist", "measured.test_accuracy"] > 0.90
+    assert frame.loc["03_train_fashion_mnist", "measured.test_accuracy"] > 0.70
     # 04 looked at the very model that 03 trained
     accuracies = frame["measured.test_accuracy"]
     assert accuracies["04_error_analysis"] == accuracies["03_train_fashion_mnist"]
