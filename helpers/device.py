@@ -67,12 +67,6 @@ def autocast(device: torch.device, precision: str) -> AbstractContextManager:
     return torch.autocast(device.type, dtype=PRECISIONS[precision])
 
 
-def synchronise(device: torch.device) -> None:
-    """Wait until the device has done its work; without it a clock measures the asking."""
-    if device.type != "cpu":
-        torch.accelerator.synchronize(device)
-
-
 def somebody_watches() -> bool:
     """Whether a person sees this process's output as it comes: a terminal, or a front end's kernel.
 
