@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LRScheduler
+from tqdm.auto import tqdm
 
 from helpers import data, device, evaluation
 from helpers.data import Split
@@ -77,7 +78,7 @@ def fit(
     With `validation`, each epoch ends with a look at it, the model ends with the weights of the
     lowest validation loss (unless `keep_best` is off), and with `patience` the training stops after
     that many epochs without a new lowest. `on_epoch` is called with each EpochRecord;
-    `on_epoch=print` shows a line an epoch. A bar over the steps appears where somebody watches, or
+    `on_epoch=print` shows a line an epoch. A bar over all images appears where somebody watches, or
     as `progress` says. `precision="bfloat16"`, `channels_last` and `compile` are for hardware that
     is faster with them.
 
@@ -95,12 +96,12 @@ def fit(
     order = torch.Generator().manual_seed(seed)
     chance = torch.Generator(where).manual_seed(seed)
     history, best_loss, best_weights = History(), math.inf, None
-    with evaluation.modes_restored(model):
+    with evaluation.modes_restored(model), _bar(epochs * len(train), progress) as bar:
         try:
             for epoch in range(1, epochs + 1):
                 start = time.perf_counter()
-                title = f"epoch {epoch}/{epochs}"
-                steps = _steps(train, batch_size, order, chance, augment, title, progress)
+                bar.set_description(f"epoch {epoch}/{epochs}")
+                steps = _steps(train, batch_size, order, chance, augment, bar)
                 model.train()
                 passed = train_epoch(forward, optimizer, steps, scheduler)
                 seen = evaluation.predict(model, validation) if validation is not None else None
@@ -148,17 +149,18 @@ def _steps(
     order: torch.Generator,
     chance: torch.Generator,
     augment: Callable[[Tensor, torch.Generator], Tensor] | None,
-    title: str,
-    progress: bool | None,
+    bar: tqdm,
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """The batches of one epoch, shuffled, augmented, and with a bar where somebody watches."""
-    from tqdm.auto import tqdm
+    """The batches of one epoch, shuffled, augmented, and counted by the bar."""
+    for images, targets in data.batches(train, batch_size, generator=order):
+        yield (augment(images, chance) if augment else images), targets
+        bar.update(len(targets))
 
+
+def _bar(images: int, progress: bool | None) -> tqdm:
+    """One bar for the whole training: JupyterLab hides a cell's outputs when there are many."""
     show = device.somebody_watches() if progress is None else progress
-    with tqdm(total=len(train), desc=title, unit=" images", leave=False, disable=not show) as bar:
-        for images, targets in data.batches(train, batch_size, generator=order):
-            yield (augment(images, chance) if augment else images), targets
-            bar.update(len(targets))
+    return tqdm(total=images, unit=" images", leave=False, disable=not show)
 
 
 def _forward(
