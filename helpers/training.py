@@ -115,6 +115,7 @@ def fit(
                     on_epoch(record)
                 if patience is not None and epoch - (history.best_epoch or 0) >= patience:
                     history.stopped_early = True
+                    bar.total = bar.n  # it came to its end, so the bar shall not turn red
                     break
         except KeyboardInterrupt:
             history.interrupted = True
