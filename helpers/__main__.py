@@ -65,6 +65,61 @@ def run(
     raise typer.Exit(status or int(any(outcome.state != "done" for outcome in outcomes)))
 
 
+@app.command()
+def train(
+    dataset: Annotated[str, typer.Argument(help="mnist or fashion_mnist.")],
+    recipe: Annotated[str, typer.Option(help="Which settings: fast, report, …")] = "fast",
+    seed: Annotated[int, typer.Option(help="Decides first weights, order, augmentation.")] = 0,
+    device_name: Annotated[
+        str, typer.Option("--device", help="cpu, cuda, mps, … or auto for the fastest there is.")
+    ] = "auto",
+    precision: Annotated[
+        str | None,
+        typer.Option(help="float32, bfloat16 or float16; by default what the recipe says."),
+    ] = None,
+    compile: Annotated[bool, typer.Option("--compile", help="Compile the model first.")] = False,
+    root: RootOption = runs.ROOT,
+) -> None:
+    """Train one model by a recipe, test it once, and keep weights, history and record."""
+    from dataclasses import asdict, replace
+
+    from helpers import data, device, evaluation, history, recipes
+
+    with _told_in_a_line(ValueError, OSError):
+        where = device.choose(device_name)
+        followed = recipes.find(recipe, dataset)
+        followed = replace(followed, precision=precision or followed.precision_on(where))
+        device.gradient_scaler(where, followed.precision)  # not every device has every format
+        splits = data.load_splits(dataset)
+    typer.echo(f"{recipe} on {splits.spec.title}, {device.describe(where)}, {followed.precision}")
+    with _told_in_a_line(history.NonFiniteLossError):
+        model, trained = recipes.train(
+            followed, splits, where=where, seed=seed, compile=compile,
+            on_epoch=lambda record: tqdm.write(str(record)),
+        )  # fmt: skip
+    if trained.interrupted:
+        typer.echo("Interrupted: nothing is measured on the test split, and nothing kept.")
+        raise typer.Exit(130)
+    unseen, test = (evaluation.predict(model, part) for part in (splits.validation, splits.test))
+    accuracy = evaluation.accuracy(test)
+    settings = asdict(followed) | {"recipe": recipe, "seed": seed, "compile": compile}
+    with _told_in_a_line(OSError):
+        record = runs.save(
+            runs.new(root, recipe) / f"train_{dataset}",
+            notebook=f"train_{dataset}",
+            dataset=splits.spec,
+            parameters={k: v for k, v in settings.items() if k not in ("source", "measured")},
+            measured={
+                "test_accuracy": accuracy,
+                "validation_accuracy": evaluation.accuracy(unseen),
+            },
+            model=model,
+            history=trained,
+            device=device.describe(where),
+        )
+    typer.echo(f"test accuracy {accuracy:.2%} after {trained.seconds:.1f} s, in {record.parent}")
+
+
 @app.command(name="runs")
 def show_runs(root: RootOption = runs.ROOT) -> None:
     """List what all runs so far have measured."""

@@ -32,7 +32,7 @@ SERIES = (
 # What differs from the parameters that stand in the notebooks themselves.
 PROFILES: dict[str, dict[str, dict[str, object]]] = {
     "quick": {
-        "02_train_mnist": {"epochs": 1, "train_images": 15_000},
+        "02_train_mnist": {"epochs": 1, "train_images": 15_000, "timed_images": 1_600},
         "03_train_fashion_mnist": {"epochs": 1, "train_images": 15_000, "overfit_epochs": 12},
     },
     "standard": {},

@@ -24,9 +24,11 @@ from helpers.preconditions import check_fit
 
 def train_epoch(
     forward: Callable[[Tensor], Tensor],
-    optimizer: torch.optim.Optimizer,
+    optimizer: torch.optim.Optimizer | device.ScaledOptimizer,
     batches: Iterable[tuple[Tensor, Tensor]],
     scheduler: LRScheduler | None = None,
+    *,
+    label_smoothing: float = 0.0,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """One pass over the batches: the loop that every textbook shows.
 
@@ -37,7 +39,7 @@ def train_epoch(
     losses, right, sizes = [], [], []
     for images, targets in batches:
         logits = forward(images)
-        loss = F.cross_entropy(logits, targets)
+        loss = F.cross_entropy(logits, targets, label_smoothing=label_smoothing)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -64,6 +66,7 @@ def fit(
     keep_best: bool = True,
     on_epoch: Callable[[EpochRecord], object] | None = None,
     progress: bool | None = None,
+    label_smoothing: float = 0.0,
     precision: str = "float32",
     channels_last: bool = False,
     compile: bool = False,
@@ -92,7 +95,11 @@ def fit(
     where = next(model.parameters()).device
     train = train.to(where)
     validation = validation.to(where) if validation is not None else None
-    forward = _forward(model, where, precision, channels_last, compile)
+    scaler = device.gradient_scaler(where, precision)
+    forward = device.forward_of(
+        model, precision=precision, channels_last=channels_last, compile=compile, scaler=scaler
+    )
+    scaled = device.ScaledOptimizer(optimizer, scaler)
     order = torch.Generator().manual_seed(seed)
     chance = torch.Generator(where).manual_seed(seed)
     history, best_loss, best_weights = History(), math.inf, None
@@ -103,7 +110,9 @@ def fit(
                 bar.set_description(f"epoch {epoch}/{epochs}")
                 steps = _steps(train, batch_size, order, chance, augment, bar)
                 model.train()
-                passed = train_epoch(forward, optimizer, steps, scheduler)
+                passed = train_epoch(
+                    forward, scaled, steps, scheduler, label_smoothing=label_smoothing
+                )
                 seen = evaluation.predict(model, validation) if validation is not None else None
                 _check_finite(passed[0], seen, history)
                 record = _record(epoch, passed, seen, optimizer, time.perf_counter() - start)
@@ -162,22 +171,6 @@ def _bar(images: int, progress: bool | None) -> tqdm:
     """One bar for the whole training: JupyterLab hides a cell's outputs when there are many."""
     show = device.somebody_watches() if progress is None else progress
     return tqdm(total=images, unit=" images", leave=False, disable=not show)
-
-
-def _forward(
-    model: nn.Module, where: torch.device, precision: str, channels_last: bool, compile: bool
-) -> Callable[[Tensor], Tensor]:
-    """The model as it runs in training: in which number format, memory layout, and how compiled."""
-    layout = torch.channels_last if channels_last else torch.contiguous_format
-    model.to(memory_format=layout)
-    run = torch.compile(model) if compile else model
-    device.autocast(where, precision)  # an unknown precision is refused before the first epoch
-
-    def forward(images: Tensor) -> Tensor:
-        with device.autocast(where, precision):
-            return run(images.to(memory_format=layout)).float()
-
-    return forward
 
 
 def _check_finite(losses: Tensor, seen: Predictions | None, history: History) -> None:

@@ -1,9 +1,13 @@
 import json
+import platform
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
+import torch
 
 from helpers import __main__ as cli
-from helpers import data, report, runs, series
+from helpers import checkpoints, data, evaluation, recipes, report, runs, series
 from helpers.series import Outcome
 
 
@@ -96,3 +100,86 @@ def test_runs_are_listed(monkeypatch, tmp_path, capsys, faked):
     assert invoke(monkeypatch, "runs", "--root", str(tmp_path)) == 0
     assert "02_train_mnist" in capsys.readouterr().out
     assert invoke(monkeypatch, "runs", "--root", str(tmp_path / "none")) == 2
+
+
+@pytest.fixture
+def tiny_data(monkeypatch, tiny):
+    splits = data.Splits(train=tiny, validation=tiny[:20], test=tiny[20:], spec=data.MNIST)
+    monkeypatch.setattr(data, "load_splits", lambda name: splits)
+    recipe = recipes.Recipe(
+        model="linear", epochs=2, batch_size=10, learning_rate=0.01, source="", measured=""
+    )
+    monkeypatch.setitem(recipes.RECIPES, ("fast", "mnist"), recipe)
+    return splits
+
+
+def test_training_by_a_recipe_leaves_weights_history_and_record(
+    monkeypatch, tmp_path, capsys, tiny_data
+):
+    assert (
+        invoke(
+            monkeypatch, "train", "mnist", "--seed", "3", "--device", "cpu", "--root", str(tmp_path)
+        )
+        == 0
+    )
+    told = capsys.readouterr().out
+    (run,) = tmp_path.iterdir()
+    made = run / "train_mnist"
+    model = checkpoints.load(made / "weights.safetensors", dataset="mnist")
+    accuracy = evaluation.accuracy(evaluation.predict(model, tiny_data.test))
+    assert f"test accuracy {accuracy:.2%}" in told
+    assert f"fast on MNIST, cpu, {platform.machine()}" in told
+    assert told.count("validation loss") == 2
+    (row,) = runs.collect(tmp_path).to_dict("records")
+    assert row["measured.test_accuracy"] == accuracy
+    assert (row["parameters.recipe"], row["parameters.seed"], row["epochs"]) == ("fast", 3, 2)
+    assert row["parameters.precision"] in ("float32", "bfloat16")
+    assert "parameters.source" not in row
+    assert (made / "history.csv").read_text().count("\n") == 3
+
+
+def test_the_seed_of_a_training_decides_its_weights(monkeypatch, tmp_path, tiny_data):
+    def weights(seed: str, folder: str) -> torch.Tensor:
+        told = ("mnist", "--seed", seed, "--device", "cpu", "--root", folder)
+        assert invoke(monkeypatch, "train", *told) == 0
+        (path,) = Path(folder).rglob("weights.safetensors")
+        return checkpoints.load(path).state_dict()["classifier.1.weight"]
+
+    first, again, other = (
+        weights(seed, str(tmp_path / name)) for seed, name in (("1", "a"), ("1", "b"), ("2", "c"))
+    )
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("cifar",), "There is no recipe 'fast' for 'cifar'"),
+        (("mnist", "--recipe", "best"), "There is no recipe 'best' for 'mnist'"),
+        (("mnist", "--device", "abacus"), "There is no device 'abacus'"),
+        (("mnist", "--precision", "float8"), "There is no precision 'float8'"),
+    ],
+)
+def test_a_training_that_cannot_be_is_refused(monkeypatch, tmp_path, capsys, arguments, message):
+    assert invoke(monkeypatch, "train", *arguments, "--root", str(tmp_path)) == 2
+    assert capsys.readouterr().err.startswith(f"Error: {message}")
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_interrupted_training_keeps_and_tests_nothing(monkeypatch, tmp_path, capsys, tiny_data):
+    def press(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(torch.optim.SGD, "step", press)
+    assert invoke(monkeypatch, "train", "mnist", "--root", str(tmp_path)) == 130
+    assert "Interrupted" in capsys.readouterr().out
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_loss_that_is_no_number_is_told_in_a_line(monkeypatch, tmp_path, capsys, tiny_data):
+    wild = replace(recipes.RECIPES["fast", "mnist"], learning_rate=3e38)
+    monkeypatch.setitem(recipes.RECIPES, ("fast", "mnist"), wild)
+    assert invoke(monkeypatch, "train", "mnist", "--root", str(tmp_path)) == 2
+    assert "Error: The loss is no finite number any more" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())

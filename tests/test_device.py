@@ -100,3 +100,44 @@ def test_who_watches(monkeypatch, environment, terminal, watched):
         monkeypatch.setenv(name, value)
     monkeypatch.setattr(os, "isatty", lambda handle: terminal)
     assert device.somebody_watches() is watched
+
+
+@pytest.mark.parametrize(
+    ("capabilities", "precision"),
+    [
+        ({"avx512_bf16": True, "amx_bf16": False}, "bfloat16"),
+        ({"amx_bf16": True}, "bfloat16"),
+        ({"avx2": True, "avx512_f": True, "avx512_bf16": False}, "float32"),
+        ({}, "float32"),
+    ],
+)
+def test_bfloat16_is_for_processors_that_have_it(monkeypatch, capabilities, precision):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities, raising=False)
+    assert device.fastest_precision(CPU) == precision
+    assert device.fastest_precision(torch.device("mps")) == "float32"
+
+
+def test_a_torch_that_cannot_tell_gets_float32(monkeypatch):
+    monkeypatch.delattr(torch.cpu, "get_capabilities", raising=False)
+    assert device.fastest_precision(CPU) == "float32"
+
+
+def test_what_is_wrong_on_an_apple_gpu_is_not_done_there(monkeypatch):
+    with pytest.raises(ValueError, match="float16 cannot be trained on"):
+        device.gradient_scaler(torch.device("mps"), "float16")
+    assert not device.gradient_scaler(torch.device("mps"), "float32").is_enabled()
+
+    class OnMps(torch.nn.Conv2d):
+        """Says that it is there; its weights are on the CPU."""
+
+        def parameters(self, recurse=True):
+            return iter([type("", (), {"device": torch.device("mps")})()])
+
+    model = OnMps(8, 8, 3)
+    device.forward_of(model, channels_last=True)
+    assert not model.weight.is_contiguous(memory_format=torch.channels_last)
+
+
+@pytest.mark.parametrize(("precision", "idle"), [("float32", True), ("float16", False)])
+def test_only_float16_has_its_gradients_scaled(precision, idle):
+    assert device.gradient_scaler(CPU, precision).is_enabled() is not idle

@@ -14,6 +14,8 @@ IMAGES = torch.randint(256, (3, 1, 28, 28), dtype=torch.uint8)
         ("tiny_vgg", {}, 7_740),
         ("linear", {}, 784 * 10 + 10),
         ("mlp", {"hidden_units": 64}, 784 * 64 + 64 + 64 * 10 + 10),
+        ("fast_cnn", {}, 75_546),
+        ("fast_cnn", {"width": 8}, 20_498),
         ("mlp", {"num_classes": 7}, 784 * 128 + 128 + 128 * 7 + 7),
     ],
 )
@@ -49,29 +51,8 @@ def test_tiny_vgg_is_the_published_chain_of_operations():
     torch.testing.assert_close(model(IMAGES), expected, atol=1e-5, rtol=1e-4)
 
 
-def test_the_shape_walk_tells_each_layer_in_order():
-    rows = models.shape_walk(models.build("tiny_vgg"), IMAGES)
-    assert [row["kind"] for row in rows] == [
-        "Normalise",
-        *["Conv2d", "ReLU", "Conv2d", "ReLU", "MaxPool2d"] * 2,
-        "Flatten",
-        "Linear",
-    ]
-    assert [row["output"] for row in rows if row["kind"] == "MaxPool2d"] == [
-        (3, 10, 14, 14),
-        (3, 10, 7, 7),
-    ]
-    assert sum(row["parameters"] for row in rows) == 7_740
-
-
-def test_the_shape_walk_leaves_no_hooks():
-    model = models.build("linear")
-    models.shape_walk(model, IMAGES)
-    assert not any(layer._forward_hooks for layer in model.modules())
-
-
 def test_unknown_names_and_settings_are_refused():
-    with pytest.raises(ValueError, match=r"'resnet'.*linear, mlp, tiny_vgg"):
+    with pytest.raises(ValueError, match=r"'resnet'.*linear, mlp, tiny_vgg, fast_cnn"):
         models.build("resnet")
     with pytest.raises(ValueError, match="hidden_layers"):
         models.build("mlp", hidden_layers=3)

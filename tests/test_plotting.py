@@ -111,3 +111,12 @@ def test_a_panel_can_be_drawn_into_axes_of_ones_own():
     _, ax = plt.subplots()
     assert plotting.class_balance({"train": [1, 2, 3]}, NAMES, ax=ax) is ax
     assert len(plt.get_fignums()) == 1
+
+
+def test_durations_are_bars_in_their_order_with_their_seconds():
+    ax = plotting.durations({"slow": 23.4, "fast": 1.26}, title="An epoch")
+    assert [bar.get_width() for bar in ax.patches] == [23.4, 1.26]
+    assert [text.get_text() for text in ax.texts] == ["23 s", "1.3 s"]
+    assert [label.get_text() for label in ax.get_yticklabels()] == ["slow", "fast"]
+    assert ax.yaxis_inverted()
+    assert ax.get_title() == "An epoch"

@@ -30,6 +30,8 @@ MAY_IMPORT = {
     "evaluation": {"data"},
     "preconditions": {"data"},
     "training": {"data", "device", "evaluation", "history", "preconditions"},
+    "anatomy": {"evaluation", "models"},
+    "recipes": {"augmentation", "data", "device", "history", "models", "training"},
     "checkpoints": {"models", "files"},
     "error_analysis": {"data", "evaluation"},
     "plotting": set(),
@@ -38,7 +40,17 @@ MAY_IMPORT = {
     "parameters": {"files"},
     "series": {"parameters", "runs", "files"},
     "report": {"runs", "series", "files"},
-    "__main__": {"parameters", "runs", "series", "report"},
+    "__main__": {
+        "data",
+        "device",
+        "evaluation",
+        "history",
+        "parameters",
+        "recipes",
+        "report",
+        "runs",
+        "series",
+    },
 }
 
 
@@ -143,6 +155,7 @@ def test_the_tree_names_no_machine():
     anybody = re.compile("|".join(["/" + "home/", "/" + "Users/", "/" + "root/", "/" + "work/"]))
     folders = ("helpers", "notebooks", "tests", "data", "docs")
     files = [path for folder in folders for path in (PROJECT / folder).rglob("*")]
+    files += [*(PROJECT / "benchmarks").glob("*"), *(PROJECT / "benchmarks").glob("[cr]*/*")]
     files += [path for path in PROJECT.iterdir() if path.is_file()]
     texts = [p for p in files if p.suffix in TEXT and p.is_file() and "ubyte" not in p.name]
     assert len(texts) > 40

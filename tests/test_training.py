@@ -4,8 +4,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
-from helpers import evaluation, models, training
+from helpers import device, evaluation, models, training
 from helpers.augmentation import Augmentation
 from helpers.data import Split, batches
 from helpers.history import EpochRecord
@@ -205,6 +206,7 @@ def test_the_mode_is_left_as_it_was(tiny, mode):
         ({}, torch.float32, torch.contiguous_format),
         ({"channels_last": True}, torch.float32, torch.channels_last),
         ({"precision": "bfloat16"}, torch.bfloat16, torch.contiguous_format),
+        ({"precision": "float16"}, torch.float16, torch.contiguous_format),
     ],
 )
 def test_options_for_hardware_do_what_they_say_and_change_the_result_little(
@@ -219,6 +221,73 @@ def test_options_for_hardware_do_what_they_say_and_change_the_result_little(
     assert model.block_1[2].weight.is_contiguous(memory_format=layout)
     assert model.block_1[2].weight.dtype == torch.float32
     assert history.epochs[0].train_loss == pytest.approx(math.log(10), abs=0.03)
+
+
+class WaitsCounted(TorchDispatchMode):
+    """Counts how often a number is read off the device, which is when a program waits for it."""
+
+    def __init__(self):
+        super().__init__()
+        self.waits = 0
+
+    def __torch_dispatch__(self, operation, types, args=(), kwargs=None):
+        self.waits += operation is torch.ops.aten._local_scalar_dense.default
+        return operation(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("precision", ["float32", "float16"])
+def test_no_step_waits_for_the_device(tiny, precision):
+    """A hundred more steps read no number more."""
+
+    def waits(batch_size: int) -> int:
+        model = linear()
+        settings = {"optimizer": sgd(model, fused=True), "augment": Augmentation(shift=1)}
+        with WaitsCounted() as counted:
+            fit(model, tiny, batch_size=batch_size, precision=precision, **settings)
+        return counted.waits
+
+    assert waits(1) == waits(70) > 0
+
+
+def test_float16_gradients_are_scaled_for_the_way_back_and_divided_before_the_step(tiny):
+    model, twin = linear(), linear()
+    fit(model, tiny, epochs=1, precision="float16", optimizer=sgd(model, lr=0.1))
+    fit(twin, tiny, epochs=1, optimizer=sgd(twin, lr=0.1))
+    torch.testing.assert_close(weights(model), weights(twin), atol=2e-3, rtol=0)
+
+
+def test_float16_gradients_that_would_vanish_are_kept(tiny):
+    """Logits that hardly matter: their gradients are far below what float16 can hold unscaled."""
+
+    class Faint(nn.Linear):
+        def forward(self, images):
+            return 1e-7 * super().forward(images.flatten(1).float() / 255).float()
+
+    model = Faint(784, 2)
+    before = weights(model)
+    fit(model, tiny, epochs=1, batch_size=70, precision="float16", optimizer=sgd(model, lr=1e6))
+    moved = (weights(model) - before)[:-2].abs()  # the bias adds up in float32
+    assert moved.max() > 1e-4
+
+
+def test_a_step_whose_scaled_gradients_overflow_is_left_out(tiny, monkeypatch):
+    scaler = torch.amp.GradScaler("cpu", init_scale=2.0**60)
+    monkeypatch.setattr(device, "gradient_scaler", lambda where, precision: scaler)
+    model = linear()
+    before = weights(model)
+    fit(model, tiny, epochs=1, batch_size=70, precision="float16")
+    assert torch.equal(weights(model), before)
+    assert scaler.get_scale() == 2.0**59
+
+
+def test_label_smoothing_is_that_of_torch(tiny):
+    model, twin = linear(), linear()
+    fit(model, tiny, epochs=1, batch_size=70, label_smoothing=0.2, seed=1)
+    ((images, targets),) = batches(tiny, 70, generator=torch.Generator().manual_seed(1))
+    hot = 0.8 * F.one_hot(targets, 2) + 0.2 / 2  # Szegedy et al. 2016, section 7
+    (-(hot * twin(images).log_softmax(dim=1)).sum(dim=1).mean()).backward()
+    sgd(twin).step()
+    torch.testing.assert_close(weights(model), weights(twin))
 
 
 def test_compile_is_handed_to_torch(tiny, monkeypatch):

@@ -1,0 +1,72 @@
+"""What does each layer of a model do with its input, and how much work is that?"""
+
+import os
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from helpers.evaluation import modes_restored
+from helpers.models import count_parameters
+
+
+def shape_walk(model: nn.Module, images: Tensor) -> list[dict[str, object]]:
+    """Send `images` (N, 1, 28, 28), on the model's device, through it, and note what layers do.
+
+    Returns a row for each layer without layers of its own, in the order in which they ran:
+    `layer` (its name in the model), `kind`, `output` (its shape), `parameters`.
+    """
+    rows: list[dict[str, object]] = []
+
+    def note(name: str) -> Callable[[nn.Module, object, Tensor], None]:
+        def hook(layer: nn.Module, _: object, output: Tensor) -> None:
+            rows.append(
+                {
+                    "layer": name,
+                    "kind": type(layer).__name__,
+                    "output": tuple(output.shape),
+                    "parameters": count_parameters(layer),
+                }
+            )
+
+        return hook
+
+    leaves = [(name, layer) for name, layer in model.named_modules() if not list(layer.children())]
+    handles = [layer.register_forward_hook(note(name)) for name, layer in leaves]
+    try:
+        with torch.inference_mode():
+            model(images)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return rows
+
+
+def operations(model: nn.Module) -> int:
+    """Multiplications and additions of one forward pass, for one image of 28 × 28 pixels.
+
+    Counted in convolutions and matrix products. A training step costs about three times as many:
+    the backward pass computes the gradient of a layer's weights, and of its input unless that is
+    the image. What is not counted (normalisation, ReLU, pooling) is memory traffic rather than
+    arithmetic.
+    """
+    image = torch.zeros(1, 1, 28, 28, dtype=torch.uint8, device=next(model.parameters()).device)
+    with modes_restored(model), torch.no_grad(), FlopCounterMode(display=False) as counter:
+        model.eval()(image)
+    return counter.get_total_flops()
+
+
+def time_shares(work: Callable[[], object]) -> dict[str, float]:
+    """In which of torch's operations `work` spends its time: shares in [0, 1], the largest first.
+
+    It is the time of the CPU: on an accelerator, that of launching the operations.
+    """
+    os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # or the profiler writes to stderr about itself
+    with torch.profiler.profile() as profile:
+        work()
+    spent = {event.key: event.self_cpu_time_total for event in profile.key_averages()}
+    total = sum(spent.values())
+    return {
+        name: spent[name] / total for name in sorted(spent, key=spent.__getitem__, reverse=True)
+    }

@@ -1,0 +1,177 @@
+import ast
+import inspect
+import json
+import re
+import statistics
+from dataclasses import FrozenInstanceError, replace
+
+import pytest
+import torch
+
+from helpers import data, device, evaluation, models, parameters, recipes, training
+from helpers.augmentation import Augmentation
+from helpers.data import Split, Splits
+from helpers.files import PROJECT
+from helpers.recipes import Recipe
+
+CPU = torch.device("cpu")
+RELIABILITY = PROJECT / "benchmarks" / "results" / "reliability.json"
+
+
+@pytest.fixture
+def splits(tiny) -> Splits:
+    return Splits(train=tiny, validation=tiny[:20], test=tiny[20:], spec=data.MNIST)
+
+
+def small(**changes) -> Recipe:
+    settings = {
+        "model": "linear",
+        "epochs": 2,
+        "batch_size": 32,
+        "learning_rate": 0.01,
+        "precision": "float32",
+    }
+    return Recipe(**{**settings, "source": "", "measured": "", **changes})
+
+
+@pytest.mark.parametrize(("name", "dataset"), recipes.RECIPES)
+def test_a_recipe_can_be_followed_and_says_where_it_is_from_and_what_it_reaches(name, dataset):
+    recipe = recipes.find(name, dataset)
+    spec = data.spec(dataset)
+    model = recipe.build(spec)
+    assert model.architecture["mean"] == spec.mean
+    assert model(torch.zeros(2, 1, 28, 28, dtype=torch.uint8)).shape == (2, 10)
+    assert recipe.source
+    assert re.search(r"\d\d\.\d\d % ± \d\.\d\d over \d+ seeds", recipe.measured)
+    with pytest.raises(FrozenInstanceError):
+        recipe.epochs = 3
+
+
+@pytest.mark.parametrize("dataset", data.SPECS)
+def test_every_data_set_has_every_recipe(dataset):
+    assert {name for name, _ in recipes.RECIPES} == {"report", "fast", "sprint"}
+    assert {name for name, of in recipes.RECIPES if of == dataset} == {"report", "fast", "sprint"}
+
+
+def test_unknown_recipes_are_refused():
+    with pytest.raises(ValueError, match=r"no recipe 'best' for 'mnist'.*report.*fast"):
+        recipes.find("best", "mnist")
+    with pytest.raises(ValueError, match="no recipe 'fast' for 'cifar'"):
+        recipes.find("fast", "cifar")
+
+
+def test_following_a_recipe_is_fit_with_its_settings(splits, tiny):
+    """The same weights, to the bit, as a training set up by hand."""
+    recipe = small(
+        momentum=0.8, weight_decay=0.1, label_smoothing=0.2, train_images=40,
+        augmentation=Augmentation(shift=1),
+    )  # fmt: skip
+    model, history = recipes.train(recipe, splits, where=CPU, seed=7)
+
+    device.seed_everything(7)
+    twin = models.build("linear", mean=data.MNIST.mean, std=data.MNIST.std)
+    optimizer = torch.optim.SGD(
+        twin.parameters(), lr=0.01, momentum=0.8, nesterov=True, weight_decay=0.1, fused=True
+    )
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, 0.01, total_steps=4, cycle_momentum=False
+    )
+    training.fit(
+        twin, optimizer, tiny[:40], validation=splits.validation, epochs=2, batch_size=32,
+        scheduler=schedule, augment=Augmentation(shift=1), seed=7, label_smoothing=0.2,
+        channels_last=True,
+    )  # fmt: skip
+    for weights, expected in zip(model.parameters(), twin.parameters(), strict=True):
+        assert torch.equal(weights, expected)
+    assert len(history.epochs) == 2
+    assert history.epochs[0].validation_accuracy > 0
+
+
+def test_without_momentum_there_is_no_nesterov(splits):
+    recipes.train(small(momentum=0.0), splits, where=CPU)
+
+
+def test_the_schedule_ends_near_zero(splits):
+    _, history = recipes.train(small(batch_size=1), splits, where=CPU)
+    assert history.epochs[-1].learning_rate < 0.01 / 1_000
+
+
+@pytest.mark.parametrize("notebook", ["02", "03"])
+def test_the_report_s_recipe_is_what_the_notebooks_do(notebook):
+    found = parameters.parameters_of(parameters.find(notebook))
+    defaults = {name: ast.literal_eval(about["default"]) for name, about in found.items()}
+    recipe = recipes.find("report", defaults["dataset"])
+    for name in ("epochs", "batch_size", "learning_rate", "momentum"):
+        assert getattr(recipe, name) == defaults[name]
+    assert recipe.augmentation == Augmentation(shift=defaults["shift"])
+    assert recipe.train_images is None
+
+
+def test_every_setting_of_a_recipe_is_used():
+    source = inspect.getsource(recipes)
+    for name in set(Recipe.__dataclass_fields__) - {"source", "measured"}:
+        assert re.search(rf"(recipe|self)\.{name}\b", source), name
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["sprint", "fast"])
+@pytest.mark.parametrize("dataset", data.SPECS)
+def test_the_fast_recipes_reach_their_accuracy(name, dataset):
+    """On validation, within four standard deviations of what twenty seeds have shown."""
+    seeds = next(
+        row["validation_accuracy"]
+        for row in json.loads(RELIABILITY.read_text())["recipes"]
+        if (row["recipe"], row["dataset"]) == (name, dataset)
+    )
+    splits = data.load_splits(dataset)
+    model, _ = recipes.train(recipes.find(name, dataset), splits, where=CPU)
+    accuracy = evaluation.accuracy(evaluation.predict(model, splits.validation))
+    assert abs(accuracy - statistics.mean(seeds)) < 4 * statistics.stdev(seeds)
+
+
+@pytest.mark.parametrize("fastest", ["bfloat16", "float32"])
+def test_the_fastest_precision_is_taken_where_none_is_named(splits, monkeypatch, fastest):
+    monkeypatch.setattr(device, "fastest_precision", lambda where: fastest)
+    taken = []
+    fit = training.fit
+    monkeypatch.setattr(
+        training, "fit", lambda *a, **k: taken.append(k["precision"]) or fit(*a, **k)
+    )
+    recipes.train(small(precision="auto"), splits, where=CPU)
+    recipes.train(small(precision="float32"), splits, where=CPU)
+    assert taken == [fastest, "float32"]
+
+
+def test_the_seed_decides_everything(splits):
+    def weights(seed: int) -> torch.Tensor:
+        model, _ = recipes.train(
+            small(augmentation=Augmentation(shift=1)), splits, where=CPU, seed=seed
+        )
+        return model.classifier[1].weight
+
+    assert torch.equal(weights(1), weights(1))
+    assert not torch.equal(weights(1), weights(2))
+
+
+def test_an_unknown_precision_is_refused_at_once():
+    with pytest.raises(ValueError, match=r"no precision 'float8'.*auto, float32"):
+        small(precision="float8")
+
+
+def test_more_images_than_there_are_is_all_of_them(splits):
+    seen: list[int] = []
+
+    def count(images, generator):
+        seen.append(len(images))
+        return images
+
+    recipe = replace(small(epochs=1, train_images=1_000), augmentation=count)
+    recipes.train(recipe, splits, where=CPU)
+    assert sum(seen) == 70
+
+
+def test_splits_are_not_changed(splits):
+    before = Split(splits.train.images.clone(), splits.train.targets.clone())
+    recipes.train(small(augmentation=Augmentation(shift=2, erase=1.0)), splits, where=CPU)
+    assert torch.equal(splits.train.images, before.images)
+    assert torch.equal(splits.train.targets, before.targets)
