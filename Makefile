@@ -5,6 +5,7 @@
 #   make lab       open the notebooks in JupyterLab
 #   make check     format, lint and types only
 #   make refresh   run the committed notebooks anew, in place
+#   make bench     race against what people use today, in an environment of its own; one to two hours
 #
 # PYTHON=python3.12 chooses an interpreter; ARGS="--profile quick" is handed on by `run`.
 # PIP_ARGS is handed to pip: see "A smaller torch" in the README.
@@ -14,8 +15,9 @@ ARGS ?=
 PIP_ARGS ?=
 BIN := .venv/bin
 READY := .venv/.ready
+BENCH_READY := .venv-bench/.ready
 
-.PHONY: run test lab check refresh
+.PHONY: run test lab check refresh bench
 
 run: $(READY)
 	@$(BIN)/python -m helpers run $(ARGS)
@@ -35,6 +37,17 @@ check: $(READY)
 refresh: $(READY)
 	@$(BIN)/jupyter nbconvert --to notebook --execute --inplace notebooks/*.ipynb \
 		--ExecutePreprocessor.record_timing=False --KernelManager.transport_encryption=auto
+
+bench: $(BENCH_READY)
+	@.venv-bench/bin/python -m benchmarks.limits
+	@.venv-bench/bin/python -m benchmarks.reliability
+	@.venv-bench/bin/python -m benchmarks.race $(ARGS)
+
+$(BENCH_READY): benchmarks/requirements.txt pyproject.toml
+	@echo "Setting up .venv-bench (once; this takes a few minutes)"
+	@$(PYTHON) -m venv .venv-bench
+	@.venv-bench/bin/python -m pip install --quiet $(PIP_ARGS) --requirement benchmarks/requirements.txt
+	@touch $(BENCH_READY)
 
 $(READY): pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

@@ -1,0 +1,15 @@
+"""This project: a recipe by name, as `python -m helpers train` follows it."""
+
+from dataclasses import replace
+
+import torch
+from stopwatch import Stopwatch
+
+from helpers import data, evaluation, recipes
+
+watch = Stopwatch()
+splits = data.load_splits(watch.dataset)
+recipe = replace(recipes.find(watch.told.recipe, watch.dataset), precision=watch.told.precision)
+model, _ = recipes.train(recipe, splits, where=torch.device("cpu"), seed=watch.seed)
+watch.lap(evaluation.accuracy(evaluation.predict(model, splits.test)))
+watch.finish()

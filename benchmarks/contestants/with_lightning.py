@@ -1,0 +1,61 @@
+"""Lightning, with the network and the settings of its own image classifier example.
+
+Written by us from what is publicly known of it: the framework's example as a LightningModule,
+with Adadelta, StepLR and torchmetrics. As in the framework's example, batches are of 64
+(Lightning's has 32, which would take longer) and shuffled. The test split stands as validation
+split, so that one evaluation an epoch is paid, not two; bars, loggers and checkpoints are off.
+"""
+
+import logging
+import warnings
+
+import torch
+import torch.nn.functional as F
+from lightning.pytorch import LightningModule, Trainer
+from networks import ExampleNet
+from stopwatch import Stopwatch, torchvision_splits
+from torch.utils.data import DataLoader
+from torchmetrics import Accuracy
+
+warnings.filterwarnings("ignore")  # about the number of workers, among others
+logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+watch = Stopwatch()
+
+
+class Classifier(LightningModule):
+    def __init__(self) -> None:
+        super().__init__()
+        self.model = ExampleNet()
+        self.accuracy = Accuracy(task="multiclass", num_classes=10)
+
+    def training_step(self, batch, batch_index):
+        images, targets = batch
+        return F.nll_loss(self.model(images), targets)
+
+    def validation_step(self, batch, batch_index):
+        images, targets = batch
+        self.accuracy(self.model(images), targets)
+
+    def on_validation_epoch_end(self):
+        watch.lap(self.accuracy.compute().item())
+        self.accuracy.reset()
+
+    def configure_optimizers(self):
+        optimizer = torch.optim.Adadelta(self.parameters(), lr=1.0)
+        return [optimizer], [torch.optim.lr_scheduler.StepLR(optimizer, 1, gamma=0.7)]
+
+
+train, test = torchvision_splits(watch.dataset, normalise=True)
+trainer = Trainer(
+    max_epochs=14,
+    accelerator="cpu",
+    logger=False,
+    enable_checkpointing=False,
+    enable_progress_bar=False,
+    enable_model_summary=False,
+    num_sanity_val_steps=0,
+)
+trainer.fit(
+    Classifier(), DataLoader(train, batch_size=64, shuffle=True), DataLoader(test, batch_size=64)
+)
+watch.finish()

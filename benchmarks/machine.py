@@ -1,0 +1,36 @@
+"""On what was it measured?"""
+
+import datetime
+import platform
+from importlib import metadata
+from pathlib import Path
+
+PACKAGES = ("torch", "torchvision", "lightning", "keras", "fastai", "skorch")
+
+
+def describe(threads: int) -> dict[str, object]:
+    """Processor, threads, versions and date, as a result file keeps them."""
+    versions = {"python": platform.python_version()}
+    for package in PACKAGES:
+        try:
+            versions[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            continue  # limits.py runs without the peers
+    return {
+        "processor": _processor(),
+        "threads": threads,
+        "versions": versions,
+        "date": f"{datetime.date.today():%d %B %Y}",
+    }
+
+
+def _processor() -> str:
+    """The name and the widest vector unit as Linux tells them; elsewhere, what Python knows."""
+    told = Path("/proc/cpuinfo")
+    if not told.exists():
+        return platform.processor() or platform.machine()
+    lines = dict(line.split(":", 1) for line in told.read_text().splitlines() if ":" in line)
+    fields = {key.strip(): value.strip() for key, value in lines.items()}
+    flags = fields.get("flags", "").split()
+    vectors = [name.upper() for name in ("avx2", "avx512f", "avx512_bf16") if name in flags]
+    return " ".join([fields.get("model name", platform.machine()), *vectors[-2:]])

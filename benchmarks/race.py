@@ -1,0 +1,123 @@
+"""Who reaches a given accuracy first? Everybody in turn, several rounds, the same threads.
+
+    python -m benchmarks.race --rounds 3
+
+Each contestant is a program of its own in `contestants/`, run in a fresh process. What was timed
+is written after each run, so that a race which was stopped can be gone on with: `--resume`.
+"""
+
+import json
+import os
+import random
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from tqdm import tqdm
+
+from benchmarks import standings
+from benchmarks.machine import describe
+from benchmarks.prepare import prepare
+from helpers.files import PROJECT, write_atomically
+
+RESULTS = PROJECT / "benchmarks" / "results" / "race.json"
+PICTURE = PROJECT / "docs" / "race.png"
+TARGETS = {"mnist": (0.98, 0.99), "fashion_mnist": (0.88, 0.90)}
+
+
+@dataclass(frozen=True)
+class Contestant:
+    """A program to be timed."""
+
+    name: str  # what people read
+    script: str  # in contestants/
+    arguments: tuple[str, ...] = ()
+
+
+CONTESTANTS = (
+    Contestant("ours, sprint", "ours.py", ("--recipe", "sprint")),
+    Contestant("ours, fast", "ours.py", ("--recipe", "fast")),
+    Contestant("ours, fast, float32", "ours.py", ("--recipe", "fast", "--precision", "float32")),
+    Contestant("course loop", "course_loop.py"),
+    Contestant("PyTorch example", "torch_example.py"),
+    Contestant("Lightning", "with_lightning.py"),
+    Contestant("Keras 3 on torch", "with_keras.py"),
+    Contestant("fastai", "with_fastai.py"),
+    Contestant("skorch", "with_skorch.py"),
+)
+
+
+def main(
+    rounds: Annotated[int, typer.Option(help="How often everybody runs.")] = 3,
+    threads: Annotated[int, typer.Option(help="Threads for everybody.")] = 2,
+    limit: Annotated[float, typer.Option(help="Seconds after which one gives up.")] = 140.0,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the race in --out.")] = False,
+    only: Annotated[list[str] | None, typer.Option(help="Run this contestant only.")] = None,
+    out: Annotated[Path, typer.Option(help="Where results are kept.")] = RESULTS,
+) -> None:
+    """Run the race, print its table and draw its picture."""
+    here = describe(threads) | {"limit": limit, "targets": TARGETS}
+    results: dict = here | {"runs": _earlier_runs(out, here) if resume else []}
+    for dataset in TARGETS:
+        prepare(dataset)
+    done = {(run["contestant"], run["dataset"], run["round"]) for run in results["runs"]}
+    for turn in (bar := tqdm(list(_turns(rounds, only)), unit=" runs")):
+        contestant, dataset, round_number = turn
+        if (contestant.name, dataset, round_number) in done:
+            continue
+        bar.set_description(f"{contestant.name}, {dataset}, round {round_number}")
+        results["runs"].append(_timed(contestant, dataset, round_number, threads, limit))
+        write_atomically(out, json.dumps(results, indent=1) + "\n")
+    standings.show(results, picture=PICTURE if out == RESULTS else out.with_suffix(".png"))
+
+
+def _earlier_runs(out: Path, here: dict) -> list[dict]:
+    """The runs that are done, if they were made on this machine with these versions and rules."""
+    earlier = json.loads(out.read_text())
+    runs = earlier.pop("runs")
+    for name in set(here) - {"date"}:
+        if json.dumps(earlier.get(name)) != json.dumps(here[name]):
+            raise typer.BadParameter(
+                f"{out} was measured with another {name}: {earlier.get(name)}, now {here[name]}."
+            )
+    return runs
+
+
+def _turns(rounds: int, only: list[str] | None) -> Iterator[tuple[Contestant, str, int]]:
+    """Everybody once in each round and data set, in an order of its own for each round."""
+    chosen = [c for c in CONTESTANTS if not only or c.name in only]
+    for round_number in range(rounds):
+        order = random.Random(round_number)
+        for dataset in TARGETS:
+            for contestant in order.sample(chosen, len(chosen)):
+                yield contestant, dataset, round_number
+
+
+def _timed(
+    contestant: Contestant, dataset: str, round_number: int, threads: int, limit: float
+) -> dict[str, object]:
+    with tempfile.TemporaryDirectory() as folder:
+        laps = Path(folder) / "laps.json"
+        command = [
+            *(sys.executable, PROJECT / "benchmarks" / "contestants" / contestant.script),
+            *(dataset, "--seed", round_number, "--target", max(TARGETS[dataset])),
+            *("--limit", limit, "--threads", threads, "--out", laps),
+            *contestant.arguments,
+        ]
+        environment = os.environ | {"OMP_NUM_THREADS": str(threads), "CUDA_VISIBLE_DEVICES": ""}
+        subprocess.run([str(word) for word in command], env=environment, check=True)
+        return {
+            "contestant": contestant.name,
+            "dataset": dataset,
+            "round": round_number,
+            **json.loads(laps.read_text()),
+        }
+
+
+if __name__ == "__main__":
+    typer.run(main)

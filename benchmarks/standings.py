@@ -1,0 +1,158 @@
+"""Who was how fast? The table and the picture of a race."""
+
+import json
+import math
+import statistics
+from pathlib import Path
+from typing import Annotated
+
+import matplotlib.pyplot as plt
+import pandas as pd
+import typer
+from matplotlib.axes import Axes
+
+TITLES = {"mnist": "MNIST", "fashion_mnist": "Fashion-MNIST"}
+OURS = "ours"
+
+
+def seconds_to(laps: list[list[float]], target: float) -> float:
+    """Seconds until the evaluation that first shows `target`; infinite if none did."""
+    return next((seconds for seconds, accuracy in laps if accuracy >= target), math.inf)
+
+
+def table(results: dict, dataset: str, target: float) -> pd.DataFrame:
+    """A row for each contestant, the fastest first: `arrived` (how often), `seconds` (median),
+    `lowest to highest`, and `times ours`, the ratio to the fastest of ours.
+
+    A median run that the time limit ended is a lower bound: "more than". One that came to the end
+    of its own epochs, or of its recipe, has not reached the target, and has no time.
+    """
+    runs = [run for run in results["runs"] if run["dataset"] == dataset]
+    names = dict.fromkeys(run["contestant"] for run in runs)
+    times = {
+        name: sorted(seconds_to(run["laps"], target) for run in runs if run["contestant"] == name)
+        for name in names
+    }
+    medians = {name: statistics.median_low(seconds) for name, seconds in times.items()}
+    best = min(seconds for name, seconds in medians.items() if name.startswith(OURS))
+    rows = {}
+    for name in sorted(names, key=medians.__getitem__):
+        arrived = [seconds for seconds in times[name] if math.isfinite(seconds)]
+        stopped = [run["laps"][-1][0] for run in runs if _stopped(run, name, target)]
+        rows[name] = {
+            "arrived": f"{len(arrived)} of {len(times[name])}",
+            "seconds": f"{medians[name]:.1f}",
+            "lowest to highest": f"{arrived[0]:.1f} to {arrived[-1]:.1f}" if arrived else "",
+            "times ours": f"{medians[name] / best:.1f}",
+        }
+        if not math.isfinite(medians[name]):
+            bound = statistics.median_low(stopped) if stopped else math.inf
+            known = math.isfinite(bound)
+            rows[name]["seconds"] = f"more than {bound:.1f}" if known else "not reached"
+            rows[name]["times ours"] = f"> {bound / best:.1f}" if known else ""
+    return pd.DataFrame(rows).T.rename_axis("contestant")
+
+
+def _stopped(run: dict, name: str, target: float) -> bool:
+    """Whether this is a run of `name` that the time limit ended before the target."""
+    return (
+        run["contestant"] == name
+        and run["ended"] == "limit"
+        and not math.isfinite(seconds_to(run["laps"], target))
+    )
+
+
+def overview(results: dict) -> str:
+    """All targets side by side, as the table of the README: seconds, and how many times ours."""
+    columns = {
+        f"{TITLES[dataset]} {100 * target:.0f} %": table(results, dataset, target)
+        for dataset, targets in results["targets"].items()
+        for target in targets
+    }
+    names = list(dict.fromkeys(name for column in columns.values() for name in column.index))
+    names.sort(key=lambda name: not name.startswith(OURS))  # stable: ours first
+    lines = [f"| seconds to | {' | '.join(columns)} |", "| --- |" + " ---: |" * len(columns)]
+    for name in names:
+        cells = [_cell(name, column.loc[name]) for column in columns.values()]
+        lines.append(f"| {name} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def _cell(name: str, row: pd.Series) -> str:
+    arrived, of = row["arrived"].split(" of ")
+    note = "" if arrived in ("0", of) else f", {row['arrived']} arrived"
+    if name.startswith(OURS):
+        return f"**{row['seconds']}**{note}"
+    ratio = f" ({row['times ours']} ×)" if row["times ours"] else ""
+    return f"{row['seconds']}{ratio}{note}"
+
+
+def draw(results: dict) -> plt.Figure:
+    """Error against seconds, both on log axes, a panel for each data set, a line for each run."""
+    figure, panels = plt.subplots(1, 2, figsize=(12, 5), layout="constrained")
+    names = list(dict.fromkeys(run["contestant"] for run in results["runs"]))
+    names.sort(key=lambda name: not name.startswith(OURS))
+    colours = dict(zip(names, plt.get_cmap("tab10").colors, strict=False))
+    for axes, dataset in zip(panels, results["targets"], strict=True):
+        _panel(axes, [run for run in results["runs"] if run["dataset"] == dataset], colours)
+        for target in results["targets"][dataset]:
+            axes.axhline(1 - target, color="0.4", linewidth=0.8, linestyle="--")
+        axes.set(title=TITLES[dataset], xlabel="seconds, loading the data included")
+    panels[0].set_ylabel("test accuracy")
+    panels[0].legend(loc="lower left", fontsize=9)
+    return figure
+
+
+def _panel(axes: Axes, runs: list[dict], colours: dict[str, tuple]) -> None:
+    for name, colour in colours.items():
+        for index, run in enumerate(r for r in runs if r["contestant"] == name):
+            seconds, accuracy = zip(*run["laps"], strict=True)
+            errors = [_error(a) for a in accuracy]
+            axes.plot(
+                seconds, errors, marker="*" if name.startswith(OURS) else "o", color=colour,
+                markersize=12 if name.startswith(OURS) else 4, linewidth=1, alpha=0.8,
+                label=name if index == 0 else None,
+            )  # fmt: skip
+    axes.set(xscale="log", yscale="log")
+    axes.invert_yaxis()
+    lowest = min(_error(a) for run in runs for _, a in run["laps"])
+    highest = min(0.25, max(_error(a) for run in runs for _, a in run["laps"]))
+    axes.set_ylim(highest * 1.1, lowest * 0.9)
+    ticks = [
+        e for e in (0.2, 0.15, 0.12, 0.1, 0.08, 0.05, 0.03, 0.02, 0.01) if lowest <= e <= highest
+    ]
+    axes.set_yticks(ticks, [f"{1 - e:.0%}" for e in ticks])
+    axes.set_yticks([], minor=True)
+    times = (1, 2, 5, 10, 20, 50, 100, 200)
+    axes.set_xticks(times, [str(t) for t in times])
+    axes.grid(alpha=0.3)
+
+
+def _error(accuracy: float) -> float:
+    return max(1 - accuracy, 1e-4)  # one of 10,000 images: a logarithmic axis has no 0
+
+
+def show(results: dict, *, picture: Path) -> None:
+    """Print a table for each target, and draw the file `picture`."""
+    versions = ", ".join(f"{name} {number}" for name, number in results["versions"].items())
+    typer.echo(f"\n{results['processor']}, {results['threads']} threads, {results['date']}")
+    typer.echo(versions)
+    for dataset, targets in results["targets"].items():
+        for target in targets:
+            typer.echo(f"\n{TITLES[dataset]}, {target:.0%}\n")
+            typer.echo(table(results, dataset, target).to_string())
+    typer.echo(f"\nFor the README:\n\n{overview(results)}")
+    draw(results).savefig(picture, dpi=110)
+    typer.echo(f"\n{picture} drawn")
+
+
+def main(
+    results: Annotated[Path, typer.Argument(help="What a race has written.")],
+    picture: Annotated[Path, typer.Argument(help="The PNG file to draw.")],
+) -> None:
+    """Show a race that was run before."""
+    show(json.loads(results.read_text()), picture=picture)
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -1,0 +1,207 @@
+"""The benchmarks measure what they say. The race itself is `make bench`."""
+
+import ast
+import json
+import math
+import os
+import re
+import subprocess
+import sys
+
+import pytest
+import torch
+import typer
+
+from benchmarks import limits, race, standings
+from benchmarks import reliability as reliable
+from helpers import claims, data, recipes
+from helpers.files import PROJECT
+
+RESULTS = PROJECT / "benchmarks" / "results"
+
+
+@pytest.fixture
+def raced() -> dict:
+    return json.loads((RESULTS / "race.json").read_text())
+
+
+@pytest.fixture
+def reliability() -> list[dict]:
+    return json.loads((RESULTS / "reliability.json").read_text())["recipes"]
+
+
+def run(
+    contestant: str,
+    turn: int,
+    *laps: tuple[float, float],
+    dataset: str = "mnist",
+    ended: str = "target",
+) -> dict:
+    laps_as_read = [list(lap) for lap in laps]
+    about = {"contestant": contestant, "dataset": dataset, "round": turn}
+    return about | {"laps": laps_as_read, "ended": ended}
+
+
+def test_the_time_is_that_of_the_evaluation_that_first_shows_the_target():
+    laps = [[10.0, 0.97], [20.0, 0.985], [30.0, 0.98], [40.0, 0.991]]
+    assert standings.seconds_to(laps, 0.98) == 20
+    assert standings.seconds_to(laps, 0.985) == 20
+    assert standings.seconds_to(laps, 0.99) == 40
+    assert standings.seconds_to(laps, 0.995) == math.inf
+
+
+RUNS = [
+    *(run("ours, fast", turn, (seconds, 0.99)) for turn, seconds in enumerate((4, 2, 3))),
+    *(run("ours, sprint", turn, (1, 0.982), ended="epochs") for turn in range(3)),
+    run("slow", 0, (60, 0.97), (90, 0.99)),
+    run("slow", 1, (50, 0.985), (100, 0.99)),
+    run("slow", 2, (60, 0.97), (120, 0.98), ended="limit"),
+    *(run("late", turn, (200, 0.97), (300 + turn, 0.98), ended="limit") for turn in range(3)),
+    *(run("weak", turn, (50, 0.97), (80, 0.975), ended="epochs") for turn in range(3)),
+    run("slow", 0, (1, 1.0), dataset="fashion_mnist"),
+]
+
+
+def test_the_table_has_medians_spreads_and_ratios_and_knows_bounds_from_failures():
+    table = standings.table({"runs": RUNS}, "mnist", 0.99)
+    assert list(table.index[:2]) == ["ours, fast", "slow"]
+    assert table.loc["ours, fast"].tolist() == ["3 of 3", "3.0", "2.0 to 4.0", "1.0"]
+    assert table.loc["slow"].tolist() == ["2 of 3", "100.0", "90.0 to 100.0", "33.3"]
+    assert table.loc["late"].tolist() == ["0 of 3", "more than 301.0", "", "> 100.3"]
+    assert table.loc["weak"].tolist() == ["0 of 3", "not reached", "", ""]
+    assert table.loc["ours, sprint"].tolist() == ["0 of 3", "not reached", "", ""]
+
+
+def test_the_overview_puts_all_targets_side_by_side_and_hides_no_failure():
+    results = {"targets": {"mnist": [0.98, 0.99]}, "runs": RUNS}
+    assert standings.overview(results).splitlines() == [
+        "| seconds to | MNIST 98 % | MNIST 99 % |",
+        "| --- | ---: | ---: |",
+        "| ours, sprint | **1.0** | **not reached** |",
+        "| ours, fast | **3.0** | **3.0** |",
+        "| slow | 90.0 (90.0 ×) | 100.0 (33.3 ×), 2 of 3 arrived |",
+        "| late | 301.0 (301.0 ×) | more than 301.0 (> 100.3 ×) |",
+        "| weak | not reached | not reached |",
+    ]
+
+
+def test_the_picture_has_a_panel_for_each_data_set_and_a_line_for_each_run():
+    both = [*RUNS, *(made | {"dataset": "fashion_mnist"} for made in RUNS if made["round"] == 0)]
+    targets = {"mnist": [0.98, 0.99], "fashion_mnist": [0.88, 0.9]}
+    figure = standings.draw({"runs": both, "targets": targets})
+    first, second = figure.axes
+    assert [axes.get_title() for axes in figure.axes] == ["MNIST", "Fashion-MNIST"]
+    curves = [line for line in first.lines if len(line.get_xdata()) and line.get_marker() != "None"]
+    assert len(curves) == sum(made["dataset"] == "mnist" for made in both)
+    assert second.lines
+
+
+def test_a_race_goes_on_only_where_it_was_begun(tmp_path):
+    here = {"processor": "p", "threads": 2, "limit": 100.0, "targets": {"mnist": (0.98,)}}
+    out = tmp_path / "race.json"
+    out.write_text(json.dumps(here | {"date": "yesterday", "runs": [{"round": 0}]}))
+    assert race._earlier_runs(out, here | {"date": "today"}) == [{"round": 0}]
+    with pytest.raises(typer.BadParameter, match="another threads: 2, now 1"):
+        race._earlier_runs(out, here | {"threads": 1})
+
+
+def test_everybody_runs_once_in_each_round_in_an_order_of_its_own():
+    turns = list(race._turns(2, None))
+    assert len(turns) == len(set(turns)) == 2 * 2 * len(race.CONTESTANTS)
+    first, second = (
+        [turn[0] for turn in turns if turn[1:] == ("mnist", number)] for number in (0, 1)
+    )
+    assert set(first) == set(second) == set(race.CONTESTANTS)
+    assert first != second
+
+
+@pytest.mark.parametrize("script", sorted({c.script for c in race.CONTESTANTS}))
+def test_each_contestant_says_what_it_follows_and_imports_before_the_clock_starts(script):
+    text = (PROJECT / "benchmarks" / "contestants" / script).read_text()
+    tree = ast.parse(text)
+    (start,) = [
+        node.lineno
+        for node in tree.body
+        if isinstance(node, ast.Assign) and ast.unparse(node) == "watch = Stopwatch()"
+    ]
+    for node in ast.walk(tree):
+        assert not isinstance(node, ast.Import | ast.ImportFrom) or node.lineno < start
+    if script != "ours.py":
+        assert "Written by us from what is publicly known" in text
+
+
+def test_the_stopwatch_imports_nothing_while_it_runs():
+    tree = ast.parse((PROJECT / "benchmarks" / "contestants" / "stopwatch.py").read_text())
+    imports = [node for node in ast.walk(tree) if isinstance(node, ast.Import | ast.ImportFrom)]
+    assert set(imports) <= set(tree.body)
+
+
+def test_the_committed_race_is_whole_and_the_readme_tells_it(raced):
+    """Every run of every contestant is there, and the README's table is that of the file."""
+    rounds = {made["round"] for made in raced["runs"]}
+    done = {(made["contestant"], made["dataset"], made["round"]) for made in raced["runs"]}
+    assert done == {(c.name, dataset, turn) for c, dataset, turn in race._turns(len(rounds), None)}
+    text = (PROJECT / "README.md").read_text()
+    assert standings.overview(raced) in text
+    for fact in (raced["processor"], raced["date"], f"torch {raced['versions']['torch']}"):
+        assert fact in text
+    assert f"{len(rounds)} round" in text
+    assert f"{raced['limit']:.0f} seconds" in (PROJECT / "benchmarks" / "README.md").read_text()
+
+
+def test_the_recipes_claim_what_twenty_seeds_showed(reliability):
+    assert len(reliability) == 4
+    for row in reliability:
+        got = torch.tensor(row["test_accuracy"], dtype=torch.float64)
+        claim = f"{100 * got.mean():.2f} % ± {100 * got.std():.2f} over {len(got)} seeds"
+        assert recipes.find(row["recipe"], row["dataset"]).measured == claim
+        assert claim.removesuffix(" over 20 seeds") in (PROJECT / "README.md").read_text()
+        assert row["target"] == reliable.CLAIMS[row["recipe"], row["dataset"]]
+        assert (got >= row["target"]).sum() >= 0.95 * len(got)
+
+
+@pytest.mark.parametrize("dataset", data.SPECS)
+def test_the_band_of_the_fast_recipe_is_four_standard_deviations(reliability, dataset):
+    row = next(r for r in reliability if (r["recipe"], r["dataset"]) == ("fast", dataset))
+    got = torch.tensor(row["validation_accuracy"], dtype=torch.float64)
+    lo, hi = claims.band(f"{dataset} fast validation accuracy", recipe="fast")
+    assert lo == pytest.approx((got.mean() - 4 * got.std()).item(), abs=0.0011)
+    assert hi == pytest.approx((got.mean() + 4 * got.std()).item(), abs=0.0011)
+
+
+def test_our_contestant_runs_and_writes_its_laps(tmp_path):
+    """The real program in its own process, cut short by a recipe of few images."""
+    code = (
+        "import runpy, sys, dataclasses\n"
+        "from helpers import recipes\n"
+        "key = ('fast', 'mnist')\n"
+        "recipes.RECIPES[key] = dataclasses.replace(recipes.RECIPES[key], train_images=640)\n"
+        "sys.path.insert(0, sys.argv[1]); script = sys.argv[1] + '/ours.py'\n"
+        "sys.argv = [script, *sys.argv[2:]]; runpy.run_path(script, run_name='__main__')\n"
+    )
+    out = tmp_path / "laps.json"
+    folder = PROJECT / "benchmarks" / "contestants"
+    subprocess.run(
+        [sys.executable, "-c", code, folder, "mnist", "--out", out, "--threads", "1"],
+        check=True, capture_output=True, env=os.environ | {"PYTHONPATH": str(PROJECT)},
+    )  # fmt: skip
+    made = json.loads(out.read_text())
+    ((seconds, accuracy),) = made["laps"]
+    assert seconds > 0
+    assert 0.1 < accuracy < 1
+    assert made["ended"] == "epochs"
+
+
+@pytest.mark.slow
+def test_shares_of_the_matrix_rate_are_shares():
+    found = limits.shares("mnist", recipes.find("fast", "mnist"), repeats=3)
+    assert 0.05 < found["step"] < 1.3
+    assert 0.05 < found["evaluation"] < 1.3
+    assert found["operations_per_image"] > 1e5
+    assert found["matrix_rate"] > 1e8
+
+
+def test_readmes_of_race_and_recipes_agree_on_the_targets():
+    text = (PROJECT / "benchmarks" / "README.md").read_text()
+    assert re.search(r"98 % and 99 % on MNIST, 88 % and 90 % on Fashion-MNIST", text)
+    assert race.TARGETS == {"mnist": (0.98, 0.99), "fashion_mnist": (0.88, 0.90)}
