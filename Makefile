@@ -5,7 +5,7 @@
 #   make lab       open the notebooks in JupyterLab
 #   make check     format, lint and types only
 #   make refresh   run the committed notebooks anew, in place
-#   make bench     race against what people use today, in an environment of its own; one to two hours
+#   make bench     race against what people use today, in an environment of its own; about two hours
 #
 # PYTHON=python3.12 chooses an interpreter; ARGS="--profile quick" is handed on by `run`.
 # PIP_ARGS is handed to pip: see "A smaller torch" in the README.

@@ -108,9 +108,11 @@ def scaling(dataset: str, recipe: Recipe, repeats: int) -> list[dict[str, float]
     ]
 
 
-FIRST_STEP = """
-import time, torch
+IMPORTS = """
+import torch
 from helpers import data, recipes
+"""
+FIRST_STEP = f"""{IMPORTS}
 class Started(Exception): pass
 def tell(*_):
     raise Started
@@ -131,7 +133,7 @@ def start_up(repeats: int) -> list[float]:
 
 def peak_memory() -> float:
     """Megabytes that a process needs at most to train by the fast recipe on Fashion-MNIST."""
-    code = FIRST_STEP.split("class")[0] + (
+    code = IMPORTS + (
         'recipes.train(recipes.find("fast", "fashion_mnist"), '
         'data.load_splits("fashion_mnist"), where=torch.device("cpu"))\n'
         "import resource; print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"

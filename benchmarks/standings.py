@@ -11,7 +11,8 @@ import pandas as pd
 import typer
 from matplotlib.axes import Axes
 
-TITLES = {"mnist": "MNIST", "fashion_mnist": "Fashion-MNIST"}
+from helpers.data import SPECS
+
 OURS = "ours"
 
 
@@ -27,45 +28,42 @@ def table(results: dict, dataset: str, target: float) -> pd.DataFrame:
     A median run that the time limit ended is a lower bound: "more than". One that came to the end
     of its own epochs, or of its recipe, has not reached the target, and has no time.
     """
-    runs = [run for run in results["runs"] if run["dataset"] == dataset]
-    names = dict.fromkeys(run["contestant"] for run in runs)
+    by_name: dict[str, list[dict]] = {}
+    for run in results["runs"]:
+        if run["dataset"] == dataset:
+            by_name.setdefault(run["contestant"], []).append(run)
     times = {
-        name: sorted(seconds_to(run["laps"], target) for run in runs if run["contestant"] == name)
-        for name in names
+        name: sorted(seconds_to(run["laps"], target) for run in runs)
+        for name, runs in by_name.items()
     }
     medians = {name: statistics.median_low(seconds) for name, seconds in times.items()}
     best = min(seconds for name, seconds in medians.items() if name.startswith(OURS))
     rows = {}
-    for name in sorted(names, key=medians.__getitem__):
+    for name, median in sorted(medians.items(), key=lambda item: item[1]):
         arrived = [seconds for seconds in times[name] if math.isfinite(seconds)]
-        stopped = [run["laps"][-1][0] for run in runs if _stopped(run, name, target)]
+        seconds, ratio = f"{median:.1f}", f"{median / best:.1f}"
+        if math.isinf(median):
+            limited = [
+                run["laps"][-1][0]
+                for run in by_name[name]
+                if run["ended"] == "limit" and math.isinf(seconds_to(run["laps"], target))
+            ]
+            bound = statistics.median_low(limited) if limited else None
+            seconds = f"more than {bound:.1f}" if bound else "not reached"
+            ratio = f"> {bound / best:.1f}" if bound else ""
         rows[name] = {
             "arrived": f"{len(arrived)} of {len(times[name])}",
-            "seconds": f"{medians[name]:.1f}",
+            "seconds": seconds,
             "lowest to highest": f"{arrived[0]:.1f} to {arrived[-1]:.1f}" if arrived else "",
-            "times ours": f"{medians[name] / best:.1f}",
+            "times ours": ratio,
         }
-        if not math.isfinite(medians[name]):
-            bound = statistics.median_low(stopped) if stopped else math.inf
-            known = math.isfinite(bound)
-            rows[name]["seconds"] = f"more than {bound:.1f}" if known else "not reached"
-            rows[name]["times ours"] = f"> {bound / best:.1f}" if known else ""
     return pd.DataFrame(rows).T.rename_axis("contestant")
-
-
-def _stopped(run: dict, name: str, target: float) -> bool:
-    """Whether this is a run of `name` that the time limit ended before the target."""
-    return (
-        run["contestant"] == name
-        and run["ended"] == "limit"
-        and not math.isfinite(seconds_to(run["laps"], target))
-    )
 
 
 def overview(results: dict) -> str:
     """All targets side by side, as the table of the README: seconds, and how many times ours."""
     columns = {
-        f"{TITLES[dataset]} {100 * target:.0f} %": table(results, dataset, target)
+        f"{SPECS[dataset].title} {100 * target:.0f} %": table(results, dataset, target)
         for dataset, targets in results["targets"].items()
         for target in targets
     }
@@ -97,7 +95,7 @@ def draw(results: dict) -> plt.Figure:
         _panel(axes, [run for run in results["runs"] if run["dataset"] == dataset], colours)
         for target in results["targets"][dataset]:
             axes.axhline(1 - target, color="0.4", linewidth=0.8, linestyle="--")
-        axes.set(title=TITLES[dataset], xlabel="seconds, loading the data included")
+        axes.set(title=SPECS[dataset].title, xlabel="seconds, loading the data included")
     panels[0].set_ylabel("test accuracy")
     panels[0].legend(loc="lower left", fontsize=9)
     return figure
@@ -139,7 +137,7 @@ def show(results: dict, *, picture: Path) -> None:
     typer.echo(versions)
     for dataset, targets in results["targets"].items():
         for target in targets:
-            typer.echo(f"\n{TITLES[dataset]}, {target:.0%}\n")
+            typer.echo(f"\n{SPECS[dataset].title}, {target:.0%}\n")
             typer.echo(table(results, dataset, target).to_string())
     typer.echo(f"\nFor the README:\n\n{overview(results)}")
     draw(results).savefig(picture, dpi=110)

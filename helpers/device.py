@@ -70,7 +70,7 @@ def autocast(device: torch.device, precision: str) -> AbstractContextManager:
 
 
 def fastest_precision(device: torch.device) -> str:
-    """ "bfloat16" on a CPU that has instructions for it (AVX512-BF16, AMX), else "float32".
+    """Name the format to train in: "bfloat16" on a CPU with AVX512-BF16 or AMX, else "float32".
 
     Without the instructions bfloat16 is emulated, and slower. Networks as small as ours are bound
     on a GPU by the launching of work, so that there the format hardly matters.

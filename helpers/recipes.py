@@ -165,9 +165,7 @@ def train(
         seed=seed,
         on_epoch=on_epoch,
         label_smoothing=recipe.label_smoothing,
-        precision=device.fastest_precision(where)
-        if recipe.precision == "auto"
-        else recipe.precision,
+        precision=recipe.precision_on(where),
         channels_last=True,
         compile=compile,
     )

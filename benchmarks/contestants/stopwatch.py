@@ -17,13 +17,10 @@ import numpy as np
 import torch
 from torchvision import datasets, transforms
 
-PROJECT = Path(__file__).resolve().parents[2]
+from helpers.data import SPECS
+from helpers.files import PROJECT
+
 PREPARED = PROJECT / "benchmarks" / "prepared"
-# torchvision's class, and the mean and standard deviation of the training pixels
-TORCHVISION = {
-    "mnist": ("MNIST", 0.1307, 0.3081),
-    "fashion_mnist": ("FashionMNIST", 0.2860, 0.3530),
-}
 
 
 class Stopwatch:
@@ -31,7 +28,7 @@ class Stopwatch:
 
     def __init__(self) -> None:
         parser = argparse.ArgumentParser()
-        parser.add_argument("dataset", choices=list(TORCHVISION))
+        parser.add_argument("dataset", choices=list(SPECS))
         parser.add_argument("--seed", type=int, default=0)
         parser.add_argument("--target", type=float, default=1.0)
         parser.add_argument("--limit", type=float, default=600.0)
@@ -69,9 +66,9 @@ class Stopwatch:
 
 def torchvision_splits(dataset: str, *, normalise: bool) -> tuple:
     """Training and test split as torchvision gives them: image by image, in [0, 1]."""
-    name, mean, std = TORCHVISION[dataset]
-    steps = [transforms.ToTensor()] + normalise * [transforms.Normalize((mean,), (std,))]
-    kind, transform = getattr(datasets, name), transforms.Compose(steps)
+    spec = SPECS[dataset]
+    steps = [transforms.ToTensor()] + normalise * [transforms.Normalize((spec.mean,), (spec.std,))]
+    kind, transform = getattr(datasets, spec.folder), transforms.Compose(steps)
     root = PROJECT / "data"
     return (
         kind(root, train=True, transform=transform),
