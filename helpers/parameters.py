@@ -33,7 +33,7 @@ SERIES = (
 PROFILES: dict[str, dict[str, dict[str, object]]] = {
     "quick": {
         "02_train_mnist": {"epochs": 1, "train_images": 15_000, "timed_images": 1_600},
-        "03_train_fashion_mnist": {"epochs": 1, "train_images": 15_000, "overfit_epochs": 12},
+        "03_train_fashion_mnist": {"epochs": 1, "train_images": 15_000, "overfit_epochs": 20},
     },
     "standard": {},
     "full": {

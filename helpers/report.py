@@ -18,6 +18,7 @@ from helpers.series import Outcome
 
 # nbconvert's page wants two scripts from the network, which these notebooks do not use
 NOTHING = "data:text/javascript,//"
+PAGE = Path(__file__).parent / "templates" / "page.html.j2"
 
 
 def write_pages(folder: Path, outcomes: Sequence[Outcome], *, title: str) -> Path:
@@ -29,14 +30,17 @@ def write_pages(folder: Path, outcomes: Sequence[Outcome], *, title: str) -> Pat
     for outcome in outcomes:
         executed = folder / outcome.notebook / f"{outcome.notebook}.ipynb"
         if not executed.is_file():
-            notebooks.append({"outcome": outcome, "page": None, "figures": []})
+            notebooks.append({"outcome": outcome, "page": None, "figures": {}})
             continue
         page, figures = _export(executed)
         notebooks.append(
             {
                 "outcome": outcome,
                 "page": page.relative_to(folder).as_posix(),
-                "figures": [figure.relative_to(folder).as_posix() for figure in figures],
+                "figures": {
+                    figure.relative_to(folder).as_posix(): words
+                    for figure, words in figures.items()
+                },
             }
         )
     templates = jinja2.Environment(loader=jinja2.PackageLoader("helpers"), autoescape=True)
@@ -49,8 +53,11 @@ def write_pages(folder: Path, outcomes: Sequence[Outcome], *, title: str) -> Pat
     return folder / "index.html"
 
 
-def _export(executed: Path) -> tuple[Path, list[Path]]:
-    """Write the page of one executed notebook, and its figures in `figures/` beside it."""
+def _export(executed: Path) -> tuple[Path, dict[Path, str]]:
+    """Write the page of one executed notebook, and its figures in `figures/` beside it.
+
+    A figure is told in the words that its cell has for it in its metadata, `alt`.
+    """
     from nbconvert import HTMLExporter
 
     notebook = nbformat.read(executed, as_version=4)
@@ -58,10 +65,11 @@ def _export(executed: Path) -> tuple[Path, list[Path]]:
         if cell.cell_type == "markdown":
             cell.source = re.sub(r"\]\((\w+)\.ipynb\)", r"](../\1/\1.html)", cell.source)
     exporter = HTMLExporter(require_js_url=NOTHING, mathjax_url=NOTHING)
+    exporter.raw_template = PAGE.read_text()
     html, _ = exporter.from_notebook_node(notebook, {"metadata": {"name": executed.stem}})
     page = executed.with_suffix(".html")
     write_atomically(page, html)
-    figures: list[Path] = []
+    figures: dict[Path, str] = {}
     section = "start"
     for cell in notebook.cells:
         if cell.cell_type == "markdown":
@@ -73,7 +81,7 @@ def _export(executed: Path) -> tuple[Path, list[Path]]:
         ):
             path = executed.parent / "figures" / f"{len(figures) + 1:02d}-{section}.png"
             write_atomically(path, base64.b64decode(picture))
-            figures.append(path)
+            figures[path] = cell.metadata.get("alt", path.stem)
     return page, figures
 
 

@@ -235,7 +235,7 @@ def test_the_pages_of_a_run(small, tmp_path):
     buffer = io.BytesIO()
     Image.new("L", (2, 2)).save(buffer, "png")
     picture = base64.b64encode(buffer.getvalue()).decode()
-    cell = nbformat.v4.new_code_cell("plot()", execution_count=1)
+    cell = nbformat.v4.new_code_cell("plot()", execution_count=1, metadata={"alt": 'A "<b>" line'})
     cell.outputs = [
         nbformat.v4.new_output("display_data", {"image/png": picture, "text/plain": "figure"})
     ]
@@ -258,7 +258,9 @@ def test_the_pages_of_a_run(small, tmp_path):
     assert 'src="01_a/figures/01-1-1-a-plot.png"' in html
     assert "<script>" not in html
     assert "A &lt;b&gt;run&lt;/b&gt;" in html
+    assert 'alt="A &#34;&lt;b&gt;&#34; line"' in html
     page = (tmp_path / "01_a" / "01_a.html").read_text()
+    assert """alt='A "&lt;b&gt;" line'""" in page
     assert "A plot!" in page
     assert 'href="../02_b/02_b.html"' in page
     assert not re.search(r'(src|href)="https?://', page)  # it can be read without a network

@@ -1,0 +1,52 @@
+import nbformat
+import pytest
+from nbformat.v4 import new_code_cell, new_notebook, new_output
+
+from tests import refresh
+
+
+def stream(text):
+    return new_output("stream", text=text, name="stdout")
+
+
+@pytest.fixture
+def notebook():
+    """A reading, and a claim that somebody's front end has left its traces on."""
+    reading = new_code_cell("t", metadata={"tags": ["nbval-ignore-output"]})
+    reading.outputs = [stream("3.1 s\n")]
+    claim = new_code_cell("c", metadata={"collapsed": True, "tags": [], "alt": "words"})
+    claim.outputs = [stream("one: True\n"), stream("two: True\n")]
+    made = new_notebook(cells=[reading, claim])
+    made.metadata.kernelspec = {"name": "my-env", "display_name": "My env"}
+    made.metadata.language_info = {"name": "python", "version": "3.99"}
+    return made
+
+
+def test_every_machine_leaves_the_same_metadata(notebook):
+    after = refresh.normalised(notebook)
+    assert after.metadata.kernelspec["name"] == "python3"
+    assert after.metadata.language_info == {"name": "python"}
+    assert set(after.metadata) == {"kernelspec", "language_info"}
+    assert set(after.cells[1].metadata) == {"tags", "alt"}
+    assert [output.text for output in after.cells[1].outputs] == ["one: True\ntwo: True\n"]
+
+
+def test_changed_claims_are_shown_and_changed_readings_are_not(notebook):
+    before = nbformat.from_dict(notebook)
+    after = refresh.deepcopy(notebook)
+    after.cells[0].outputs = [stream("9.9 s\n")]
+    assert refresh.changes(before, after) == []
+    after.cells[1].outputs = [stream("one: True\ntwo: False\n")]
+    assert refresh.changes(before, after) == ["-two: True", "+two: False"]
+
+
+def test_a_notebook_that_raises_stays_as_it_was(tmp_path, monkeypatch):
+    path = tmp_path / "01_small.ipynb"
+    nbformat.write(new_notebook(cells=[new_code_cell("1 / 0")]), path)
+    before = path.read_bytes()
+    small = refresh.parameters.Notebook("01_small")
+    monkeypatch.setattr(refresh.parameters, "SERIES", (small,))
+    monkeypatch.setattr(refresh.parameters, "NOTEBOOKS", tmp_path)
+    with pytest.raises(Exception, match="ZeroDivisionError"):
+        refresh.main()
+    assert path.read_bytes() == before
