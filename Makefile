@@ -4,7 +4,7 @@
 #   make test      everything that says whether the project is sound
 #   make lab       open the notebooks in JupyterLab
 #   make check     format, lint and types only
-#   make refresh   run the committed notebooks anew, in place
+#   make refresh   run the committed notebooks anew, in place, and show which facts and claims changed
 #   make bench     race against what people use today, in an environment of its own; about two hours
 #
 # PYTHON=python3.12 chooses an interpreter; ARGS="--profile quick" is handed on by `run`.
@@ -23,8 +23,11 @@ run: $(READY)
 	@$(BIN)/python -m helpers run $(ARGS)
 
 test: check
-	@$(BIN)/python -m pytest -m "" tests
-	@$(BIN)/python -m pytest --nbval --nbval-current-env --nbval-cell-timeout=1200 notebooks
+	@$(BIN)/python -m coverage erase
+	@$(BIN)/python -m coverage run -m pytest -m "" -rs tests
+	@$(BIN)/python -m coverage run -m pytest --nbval --nbval-current-env --nbval-cell-timeout=1200 notebooks
+	@$(BIN)/python -m coverage combine --quiet
+	@$(BIN)/python -m coverage report
 
 lab: $(READY)
 	@$(BIN)/jupyter lab --notebook-dir=. notebooks/01_explore.ipynb
@@ -35,8 +38,7 @@ check: $(READY)
 	@$(BIN)/mypy helpers
 
 refresh: $(READY)
-	@$(BIN)/jupyter nbconvert --to notebook --execute --inplace notebooks/*.ipynb \
-		--ExecutePreprocessor.record_timing=False --KernelManager.transport_encryption=auto
+	@$(BIN)/python -m tests.refresh
 
 bench: $(BENCH_READY)
 	@.venv-bench/bin/python -m benchmarks.limits

@@ -1,0 +1,156 @@
+"""Each notebook in the real JupyterLab, driven through a real browser, as a reader would run it.
+
+It needs a Chromium on the PATH. The cells run at the quick profile, since the front end is what is
+tested here. Long pictures of what the reader sees are kept in tests/screenshots/.
+"""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import nbformat
+import pytest
+from papermill.iorw import load_notebook_node
+from papermill.parameterize import parameterize_notebook
+
+from helpers import parameters
+from helpers.files import PROJECT
+
+SCREENSHOTS = PROJECT / "tests" / "screenshots"
+CHROMIUM = next(
+    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
+)
+NOTEBOOKS = [notebook.name for notebook in parameters.SERIES]
+TRAINS = ("02_train_mnist", "03_train_fashion_mnist")  # and so must show its progress
+PATIENCE = 600_000  # milliseconds until a hung front end is given up; nothing is timed by it
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(
+        CHROMIUM is None and "CI" not in os.environ,
+        reason="no Chromium is installed, so JupyterLab was NOT tested in a browser",
+    ),
+    # pyzmq and playwright leave the closing of their sockets to the garbage collector
+    pytest.mark.filterwarnings("default::ResourceWarning"),
+]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    """The notebooks without outputs, at the quick profile."""
+    folder = tmp_path_factory.mktemp("lab")
+    for name in NOTEBOOKS:
+        notebook = load_notebook_node(str(parameters.NOTEBOOKS / f"{name}.ipynb"))
+        for cell in notebook.cells:
+            if cell.cell_type == "code":
+                cell.outputs, cell.execution_count = [], None
+        given = parameters.PROFILES["quick"].get(name, {}) | {"output": str(folder / name)}
+        nbformat.write(parameterize_notebook(notebook, given), folder / f"{name}.ipynb")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def lab(folder, tmp_path_factory):
+    """The address of a JupyterLab on loopback that serves the folder, with its token."""
+    private = tmp_path_factory.mktemp("jupyter")
+    settings = {
+        "notebook-extension/tracker": {"windowingMode": "none"},  # keeps all cells on the page
+        "apputils-extension/notification": {"fetchNews": "false", "checkForUpdates": False},
+    }
+    for name, choices in settings.items():
+        path = private / "settings" / "@jupyterlab" / f"{name}.jupyterlab-settings"
+        path.parent.mkdir(parents=True)
+        path.write_text(json.dumps(choices))
+    places = {
+        "JUPYTER_RUNTIME_DIR": private / "runtime",
+        "JUPYTER_CONFIG_DIR": private / "config",
+        "JUPYTERLAB_SETTINGS_DIR": private / "settings",
+        "JUPYTERLAB_WORKSPACES_DIR": private / "workspaces",
+    }
+    with (private / "log.txt").open("w") as log:
+        server = subprocess.Popen(
+            [
+                *(sys.executable, "-m", "jupyterlab", "--no-browser", "--ip=127.0.0.1"),
+                *("--port=0", f"--notebook-dir={folder}", "--expose-app-in-browser"),
+                "--allow-root",
+            ],
+            env=os.environ | {name: str(place) for name, place in places.items()},
+            stdout=log,
+            stderr=log,
+        )
+        try:
+            while not (found := list((private / "runtime").glob("jpserver-*.json"))):
+                assert server.poll() is None, (private / "log.txt").read_text()
+                time.sleep(0.2)
+            yield json.loads(found[0].read_text())
+        finally:
+            server.terminate()
+            server.wait()
+
+
+@pytest.fixture(scope="module")
+def browser():
+    from playwright.sync_api import sync_playwright
+
+    assert CHROMIUM, "no Chromium is installed, and CI must not go without"
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=CHROMIUM, args=["--no-sandbox", "--disable-dev-shm-usage"]
+        )
+        yield browser
+        browser.close()
+
+
+@pytest.mark.parametrize("name", NOTEBOOKS)
+def test_a_notebook_runs_in_jupyterlab(browser, lab, folder, name):
+    page = browser.new_page(viewport={"width": 1400, "height": 1000})
+    page.set_default_timeout(PATIENCE)
+    page.goto(f"{lab['url']}lab/tree/{name}.ipynb?reset&token={lab['token']}")
+    page.wait_for_function(
+        "window.jupyterapp?.shell.currentWidget?.sessionContext?.session?.kernel"
+        "?.connectionStatus === 'connected'"
+    )
+    page.evaluate(
+        """() => {
+            window.finished = false;
+            const kernel = window.jupyterapp.shell.currentWidget.sessionContext;
+            kernel.ready
+                .then(() => window.jupyterapp.commands.execute('notebook:run-all-cells'))
+                .then(() => window.jupyterapp.commands.execute('docmanager:save'))
+                .then(() => { window.finished = true; });
+        }"""
+    )
+    if name in TRAINS:
+        bar = page.wait_for_selector(".widget-hprogress .progress-bar", state="attached")
+        bar.evaluate("bar => bar.scrollIntoView({block: 'center'})")
+        page.screenshot(path=SCREENSHOTS / f"{name}-while-training.png")
+    page.wait_for_function("window.finished")
+
+    cells = nbformat.read(folder / f"{name}.ipynb", as_version=4).cells
+    code = [cell for cell in cells if cell.cell_type == "code"]
+    assert [cell.execution_count for cell in code] == list(range(1, len(code) + 1))
+    outputs = [output for cell in code for output in cell.outputs]
+    assert not [o for o in outputs if o.output_type == "error" or o.get("name") == "stderr"]
+    drawn = page.locator(".jp-RenderedImage img")
+    assert drawn.count() == sum("image/png" in o.get("data", {}) for o in outputs) > 3
+    assert all(drawn.nth(i).evaluate("image => image.naturalWidth > 0") for i in range(4))
+    assert (folder / name / "result.json").is_file()
+
+    photograph(page, name)
+    page.close()
+
+
+def photograph(page, name: str) -> None:
+    """One picture after another, from the top of the notebook to its end."""
+    page.evaluate("window.jupyterapp.commands.execute('application:toggle-left-area')")
+    page.set_viewport_size({"width": 1100, "height": 1900})
+    notebook = page.locator(".jp-WindowedPanel-outer")
+    height = notebook.evaluate("notebook => notebook.scrollHeight")
+    for number, top in enumerate(range(0, height, 1750), start=1):
+        notebook.evaluate("(notebook, top) => { notebook.scrollTop = top; }", top)
+        page.wait_for_timeout(300)  # milliseconds, until it has scrolled there
+        page.screenshot(path=SCREENSHOTS / f"{name}-{number}.png")

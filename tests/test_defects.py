@@ -1,0 +1,175 @@
+"""Would the notebooks notice? One defect at a time is planted in a copy of `helpers/`.
+
+Notebooks 2 and 3 are run in their quick form with the sound helpers; the copies that this makes are
+what nbval compares with. With sound helpers they must be green, with each defect red, and red in
+the cell that is there to notice it: a patch that merely crashes would not count.
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from helpers import parameters, series
+from helpers.files import PROJECT
+
+TRAIN_MNIST, TRAIN_FASHION = "02_train_mnist", "03_train_fashion_mnist"
+
+
+@dataclass(frozen=True)
+class Defect:
+    """One change to one module, and words of the cell that first notices it."""
+
+    module: str
+    sound: str  # stands in the module exactly once
+    planted: str  # what stands there instead
+    noticed_by: str
+    notebook: str = TRAIN_MNIST
+
+
+DEFECTS = {
+    "labels shuffled": Defect(
+        "data",
+        "torch.from_numpy(targets).long())",
+        "torch.from_numpy(targets).long()[torch.randperm(len(targets))])",
+        "validation accuracy of the recipe",
+    ),
+    "weights frozen": Defect(
+        "training", "        optimizer.step()\n", "", "validation accuracy of the recipe"
+    ),
+    "evaluation order shuffled": Defect(
+        "evaluation",
+        "    with modes_restored(model), torch.inference_mode():",
+        "    images = images[torch.randperm(len(images))]\n"
+        "    with modes_restored(model), torch.inference_mode():",
+        "row i is image i",
+    ),
+    "evaluation in training mode": Defect(
+        "evaluation", "        model.eval()\n", "        model.train()\n", "judged by itself"
+    ),
+    "mean of batch means": Defect(
+        "training",
+        "((losses * sizes).sum() / sizes.sum()).item()",
+        "losses.mean().item()",
+        "the loss is the mean over images",
+    ),
+    "confusion matrix transposed": Defect(
+        "evaluation",
+        "multiclass_confusion_matrix(predictions.labels, predictions.targets,",
+        "multiclass_confusion_matrix(predictions.targets, predictions.labels,",
+        "rows add up to the class sizes",
+    ),
+    "augmentation left on at evaluation": Defect(
+        "evaluation",
+        "        logits = [model(batch.to(device)) for",
+        "        from helpers.augmentation import random_shift\n\n"
+        "        moved = lambda x: random_shift(x, torch.default_generator, pixels=1)\n"
+        "        logits = [model(moved(batch).to(device)) for",
+        "the loss is the mean over images",
+    ),
+    "constants of the other data set": Defect(
+        "data",
+        "mean=0.1307,\n    std=0.3081",
+        "mean=0.2860,\n    std=0.3530",
+        "pixels are normalised by",
+    ),
+    "validation leaks into training": Defect(
+        "data",
+        "train=labelled[~validation]",
+        "train=labelled[:-VALIDATION_SIZE]",  # as many images as before
+        "validation images that are training images as well",
+    ),
+    "schedule never stepped": Defect(
+        "training",
+        "        if scheduler is not None:\n            scheduler.step()\n",
+        "",
+        "the learning rate ended near zero",
+    ),
+    "best weights not restored": Defect(
+        "training",
+        "model.load_state_dict(best_weights)",
+        "pass",
+        "went back to its best weights",
+        TRAIN_FASHION,
+    ),
+    "class names off by one": Defect(
+        "data",
+        'class_names=(\n        "T-shirt/top",',
+        'class_names=(\n        "background",\n        "T-shirt/top",',
+        "the first five are",
+        TRAIN_FASHION,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", DEFECTS)
+def test_the_place_for_each_defect_is_there(name):
+    defect = DEFECTS[name]
+    assert (PROJECT / "helpers" / f"{defect.module}.py").read_text().count(defect.sound) == 1
+
+
+@pytest.fixture(scope="module")
+def quick_runs(tmp_path_factory) -> dict[str, Path]:
+    """Notebooks 2 and 3 as the sound helpers run them, at the quick profile."""
+    folder = tmp_path_factory.mktemp("quick runs")
+    for name in (TRAIN_MNIST, TRAIN_FASHION):
+        outcome = series.execute(name, folder, parameters.PROFILES["quick"][name])
+        assert outcome.state == "done", outcome.message
+    return {name: folder / name / f"{name}.ipynb" for name in (TRAIN_MNIST, TRAIN_FASHION)}
+
+
+def regression_test(executed: Path, folder: Path, defect: Defect | None) -> str:
+    """Compare a notebook under nbval with helpers that have a defect; the report, "" for green."""
+    shutil.copytree(
+        PROJECT / "helpers", folder / "helpers", ignore=shutil.ignore_patterns("__pycache__")
+    )
+    (folder / "data").symlink_to(PROJECT / "data", target_is_directory=True)
+    if defect is not None:
+        module = folder / "helpers" / f"{defect.module}.py"
+        module.write_text(module.read_text().replace(defect.sound, defect.planted))
+    notebook = shutil.copy(executed, folder)
+    # a defective copy is not what coverage is asked about
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("COVERAGE")}
+    nbval = ["--nbval", "--nbval-current-env", "--exitfirst", "--quiet", "-p", "no:cacheprovider"]
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", *nbval, notebook],
+        cwd=folder,
+        env=environment | {"PYTHONPATH": str(folder)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode in (0, 1), done.stdout + done.stderr
+    return done.stdout if done.returncode else ""
+
+
+@pytest.fixture(scope="module")
+def reports(quick_runs, tmp_path_factory) -> dict[str, str]:
+    """What nbval says in each case; a notebook has one thread, so as many at once as cores."""
+    cases = {f"sound {name}": (name, None) for name in quick_runs} | {
+        name: (defect.notebook, defect) for name, defect in DEFECTS.items()
+    }
+
+    def report(case: tuple[str, Defect | None]) -> str:
+        notebook, defect = case
+        return regression_test(quick_runs[notebook], tmp_path_factory.mktemp("helpers"), defect)
+
+    with ThreadPoolExecutor(min(os.cpu_count() or 1, 8)) as pool:
+        return dict(zip(cases, pool.map(report, cases.values()), strict=True))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("notebook", [TRAIN_MNIST, TRAIN_FASHION])
+def test_sound_helpers_are_green(reports, notebook):
+    assert reports[f"sound {notebook}"] == ""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", DEFECTS)
+def test_a_planted_defect_is_noticed(reports, name):
+    assert DEFECTS[name].noticed_by in reports[name], reports[name] or "nothing was noticed"
