@@ -1,0 +1,151 @@
+"""In which band do the accuracies lie that the notebooks claim?
+
+    python -m benchmarks.bands
+
+Their trainings are repeated with several seeds, on one thread and on two. Around the mean of the
+runs a band reaches four standard deviations either way. Each run is kept in runs/bands/, and is not
+made again when it is there; bands that were not measured this time stay as they are.
+"""
+
+import datetime
+import itertools
+import json
+import math
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from tqdm import tqdm
+
+from benchmarks.machine import describe
+from helpers import checkpoints, claims, data, evaluation
+from helpers.data import SPECS
+from helpers.files import PROJECT, write_atomically
+
+RUNS = PROJECT / "runs" / "bands"
+OTHER_PROCESSORS = 5  # images by which shipped weights may differ where sums are rounded otherwise
+TRAINING = ("epochs", "batch_size", "learning_rate", "momentum", "train_images", "shift")
+# maker of the record and its figure → the name of the band, and the settings for which it holds
+CLAIMED = {
+    ("02_train_mnist", "test_accuracy"): ("mnist tiny_vgg test accuracy", TRAINING),
+    ("03_train_fashion_mnist", "test_accuracy"): ("fashion_mnist tiny_vgg test accuracy", TRAINING),
+    ("train_mnist", "validation_accuracy"): ("mnist fast validation accuracy", ("recipe",)),
+    ("train_fashion_mnist", "validation_accuracy"): (
+        "fashion_mnist fast validation accuracy",
+        ("recipe",),
+    ),
+}
+
+
+def main(
+    profile: Annotated[
+        list[str] | None, typer.Option(help="Run the notebooks so. Repeatable; by default both.")
+    ] = None,
+    seeds: Annotated[int, typer.Option(help="Seeds 0, 1, 2, …, so many.")] = 5,
+    threads: Annotated[
+        list[int] | None, typer.Option(help="Threads. Repeatable; by default 1 and 2.")
+    ] = None,
+) -> None:
+    """Run what is not yet recorded, and write helpers/bands.json."""
+    jobs = list(_jobs(profile or ["quick", "standard"], seeds, threads or [1, 2]))
+    for place, expected, arguments, thread_count in (bar := tqdm(jobs, unit=" runs")):
+        bar.set_description(place.name)
+        if len(list(place.rglob("result.json"))) < expected:
+            shutil.rmtree(place, ignore_errors=True)  # of a run that was stopped
+            subprocess.run(
+                [sys.executable, "-m", "helpers", *arguments, "--root", place],
+                env=os.environ | {"OMP_NUM_THREADS": str(thread_count)},
+                stdout=subprocess.DEVNULL,
+                check=True,
+            )
+    records = [json.loads(path.read_text()) for path in sorted(RUNS.rglob("result.json"))]
+    measured = [*derive(records), *shipped()]
+    earlier = json.loads(claims.BANDS.read_text())["bands"]
+    write_atomically(claims.BANDS, json.dumps({"bands": merge(earlier, measured)}, indent=2) + "\n")
+
+
+def _jobs(
+    profiles: list[str], seeds: int, threads: list[int]
+) -> Iterator[tuple[Path, int, list[str], int]]:
+    """Where each run is kept, how many records it leaves, its command line and its threads."""
+    for seed, thread_count in itertools.product(range(seeds), threads):
+        suffix = f"seed-{seed}-threads-{thread_count}"
+        for dataset in SPECS:
+            train = ["train", dataset, "--recipe", "fast", "--seed", str(seed), "--device", "cpu"]
+            yield RUNS / f"fast-{dataset}-{suffix}", 1, train, thread_count
+        for profile in profiles:
+            run = ["run", "--profile", profile, "--only", "02", "--only", "03"]
+            for notebook in ("02", "03"):
+                run += ["-p", f"{notebook}.seed={seed}", "-p", f"{notebook}.device_name=cpu"]
+            yield RUNS / f"{profile}-{suffix}", 2, run, thread_count
+
+
+def derive(records: Iterable[dict]) -> list[dict]:
+    """The bands that follow from records as `runs.save` writes them, one for each setting."""
+    groups: dict[str, list[dict]] = {}
+    for record in records:
+        for (maker, figure), (name, settings) in CLAIMED.items():
+            if record["notebook"] == maker:
+                given = {setting: record["parameters"][setting] for setting in settings}
+                measured = {**record, "value": record["measured"][figure]}
+                groups.setdefault(json.dumps([name, given]), []).append(measured)
+    return [_band(*json.loads(key), group) for key, group in sorted(groups.items())]
+
+
+def _band(name: str, settings: dict, group: list[dict]) -> dict:
+    values = [record["value"] for record in group]
+    mean, sd = statistics.mean(values), statistics.stdev(values)
+    seeds = sorted({record["parameters"]["seed"] for record in group})
+    devices = sorted({record["device"] for record in group})
+    return {
+        "name": name,
+        "settings": settings,
+        "lo": math.floor(1000 * (mean - 4 * sd)) / 1000,
+        "hi": min(1.0, math.ceil(1000 * (mean + 4 * sd)) / 1000),
+        "mean": round(mean, 5),
+        "sd": round(sd, 5),
+        "n": len(values),
+        "what": f"seeds {seeds[0]} to {seeds[-1]}; {'; '.join(devices)}",
+        "date": max(record["finished"] for record in group)[:10],
+        "torch": group[-1]["versions"]["torch"],
+        "processor": describe(0)["processor"],
+    }
+
+
+def shipped() -> Iterator[dict]:
+    """The bands of the shipped weights: what they get, and some images either way."""
+    for dataset in SPECS:
+        model = checkpoints.load_pretrained(f"{dataset}/tiny_vgg")
+        test = data.load_splits(dataset).test
+        accuracy = evaluation.accuracy(evaluation.predict(model, test))
+        about = describe(0)
+        yield {
+            "name": f"{dataset} shipped tiny_vgg test accuracy",
+            "settings": {"checkpoint": ""},
+            "lo": round(accuracy - OTHER_PROCESSORS / len(test), 6),
+            "hi": round(accuracy + OTHER_PROCESSORS / len(test), 6),
+            "mean": round(accuracy, 6),
+            "sd": 0,
+            "n": 1,
+            "what": f"the shipped weights, {OTHER_PROCESSORS} images either way",
+            "date": datetime.date.today().isoformat(),
+            "torch": about["versions"]["torch"],
+            "processor": about["processor"],
+        }
+
+
+def merge(earlier: list[dict], measured: list[dict]) -> list[dict]:
+    """The measured bands, after those of before that were made for other settings."""
+    new = {json.dumps([band["name"], band["settings"]]) for band in measured}
+    kept = [b for b in earlier if json.dumps([b["name"], b["settings"]]) not in new]
+    return kept + measured
+
+
+if __name__ == "__main__":
+    typer.run(main)
