@@ -60,6 +60,23 @@ def table(results: dict, dataset: str, target: float) -> pd.DataFrame:
     return pd.DataFrame(rows).T.rename_axis("contestant")
 
 
+def spread(results: dict) -> float:
+    """How far a run was from the median of its contestant, at most, as a fraction of that.
+
+    Over all targets, and over all runs that reached them.
+    """
+    furthest = 0.0
+    for dataset, targets in results["targets"].items():
+        runs = [run for run in results["runs"] if run["dataset"] == dataset]
+        for name in {run["contestant"] for run in runs}:
+            for target in targets:
+                laps = [run["laps"] for run in runs if run["contestant"] == name]
+                times = [t for t in (seconds_to(lap, target) for lap in laps) if math.isfinite(t)]
+                middle = statistics.median_low(times) if times else math.inf
+                furthest = max([furthest, *(abs(t / middle - 1) for t in times)])
+    return furthest
+
+
 def overview(results: dict) -> str:
     """All targets side by side, as the table of the README: seconds, and how many times ours."""
     columns = {

@@ -102,10 +102,9 @@ RECIPES: dict[tuple[str, str], Recipe] = {
     ("sprint", "mnist"): replace(
         _FAST,
         train_images=15_000,
-        batch_size=64,
-        learning_rate=0.1,
+        learning_rate=0.15,
         source="as `fast`, for 98 % soonest",
-        measured="98.37 % ± 0.09 over 20 seeds",
+        measured="98.27 % ± 0.13 over 20 seeds",
     ),
     ("fast", "mnist"): _FAST,
     ("sprint", "fashion_mnist"): replace(

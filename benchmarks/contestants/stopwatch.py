@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+import torch._dynamo  # the first optimizer of a process imports it, a second that is no training
 from torchvision import datasets, transforms
 
 from helpers.data import SPECS
