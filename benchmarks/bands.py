@@ -20,11 +20,12 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Annotated
 
+import torch
 import typer
 from tqdm import tqdm
 
-from benchmarks.machine import describe
-from helpers import checkpoints, claims, data, evaluation
+from benchmarks.machine import processor
+from helpers import checkpoints, claims, data, evaluation, runs
 from helpers.data import SPECS
 from helpers.files import PROJECT, write_atomically
 
@@ -56,7 +57,7 @@ def main(
     jobs = list(_jobs(profile or ["quick", "standard"], seeds, threads or [1, 2]))
     for place, expected, arguments, thread_count in (bar := tqdm(jobs, unit=" runs")):
         bar.set_description(place.name)
-        if len(list(place.rglob("result.json"))) < expected:
+        if len(list(place.rglob(runs.RESULT))) < expected:
             shutil.rmtree(place, ignore_errors=True)  # of a run that was stopped
             subprocess.run(
                 [sys.executable, "-m", "helpers", *arguments, "--root", place],
@@ -64,7 +65,7 @@ def main(
                 stdout=subprocess.DEVNULL,
                 check=True,
             )
-    records = [json.loads(path.read_text()) for path in sorted(RUNS.rglob("result.json"))]
+    records = [json.loads(path.read_text()) for path in sorted(RUNS.rglob(runs.RESULT))]
     measured = [*derive(records), *shipped()]
     earlier = json.loads(claims.BANDS.read_text())["bands"]
     write_atomically(claims.BANDS, json.dumps({"bands": merge(earlier, measured)}, indent=2) + "\n")
@@ -114,7 +115,7 @@ def _band(name: str, settings: dict, group: list[dict]) -> dict:
         "what": f"seeds {seeds[0]} to {seeds[-1]}; {'; '.join(devices)}",
         "date": max(record["finished"] for record in group)[:10],
         "torch": group[-1]["versions"]["torch"],
-        "processor": describe(0)["processor"],
+        "processor": processor(),
     }
 
 
@@ -124,7 +125,6 @@ def shipped() -> Iterator[dict]:
         model = checkpoints.load_pretrained(f"{dataset}/tiny_vgg")
         test = data.load_splits(dataset).test
         accuracy = evaluation.accuracy(evaluation.predict(model, test))
-        about = describe(0)
         yield {
             "name": f"{dataset} shipped tiny_vgg test accuracy",
             "settings": {"checkpoint": ""},
@@ -135,8 +135,8 @@ def shipped() -> Iterator[dict]:
             "n": 1,
             "what": f"the shipped weights, {OTHER_PROCESSORS} images either way",
             "date": datetime.date.today().isoformat(),
-            "torch": about["versions"]["torch"],
-            "processor": about["processor"],
+            "torch": torch.__version__,
+            "processor": processor(),
         }
 
 

@@ -17,14 +17,14 @@ def describe(threads: int) -> dict[str, object]:
         except metadata.PackageNotFoundError:
             continue  # limits.py runs without the peers
     return {
-        "processor": _processor(),
+        "processor": processor(),
         "threads": threads,
         "versions": versions,
         "date": f"{datetime.date.today():%d %B %Y}",
     }
 
 
-def _processor() -> str:
+def processor() -> str:
     """The name and the widest vector unit as Linux tells them; elsewhere, what Python knows."""
     told = Path("/proc/cpuinfo")
     if not told.exists():

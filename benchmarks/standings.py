@@ -1,5 +1,6 @@
 """Who was how fast? The table and the picture of a race."""
 
+import itertools
 import json
 import math
 import statistics
@@ -21,6 +22,15 @@ def seconds_to(laps: list[list[float]], target: float) -> float:
     return next((seconds for seconds, accuracy in laps if accuracy >= target), math.inf)
 
 
+def by_contestant(results: dict, dataset: str) -> dict[str, list[dict]]:
+    """The runs on a data set, by the name of who ran."""
+    runs: dict[str, list[dict]] = {}
+    for run in results["runs"]:
+        if run["dataset"] == dataset:
+            runs.setdefault(run["contestant"], []).append(run)
+    return runs
+
+
 def table(results: dict, dataset: str, target: float) -> pd.DataFrame:
     """A row for each contestant, the fastest first: `arrived` (how often), `seconds` (median),
     `lowest to highest`, and `times ours`, the ratio to the fastest of ours.
@@ -28,10 +38,7 @@ def table(results: dict, dataset: str, target: float) -> pd.DataFrame:
     A median run that the time limit ended is a lower bound: "more than". One that came to the end
     of its own epochs, or of its recipe, has not reached the target, and has no time.
     """
-    by_name: dict[str, list[dict]] = {}
-    for run in results["runs"]:
-        if run["dataset"] == dataset:
-            by_name.setdefault(run["contestant"], []).append(run)
+    by_name = by_contestant(results, dataset)
     times = {
         name: sorted(seconds_to(run["laps"], target) for run in runs)
         for name, runs in by_name.items()
@@ -67,13 +74,10 @@ def spread(results: dict) -> float:
     """
     furthest = 0.0
     for dataset, targets in results["targets"].items():
-        runs = [run for run in results["runs"] if run["dataset"] == dataset]
-        for name in {run["contestant"] for run in runs}:
-            for target in targets:
-                laps = [run["laps"] for run in runs if run["contestant"] == name]
-                times = [t for t in (seconds_to(lap, target) for lap in laps) if math.isfinite(t)]
-                middle = statistics.median_low(times) if times else math.inf
-                furthest = max([furthest, *(abs(t / middle - 1) for t in times)])
+        for runs, target in itertools.product(by_contestant(results, dataset).values(), targets):
+            times = [t for run in runs if math.isfinite(t := seconds_to(run["laps"], target))]
+            middle = statistics.median_low(times) if times else math.inf
+            furthest = max([furthest, *(abs(t / middle - 1) for t in times)])
     return furthest
 
 
