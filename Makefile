@@ -5,6 +5,7 @@
 #   make lab       open the notebooks in JupyterLab
 #   make check     format, lint and types only
 #   make refresh   run the committed notebooks anew, in place, and show which facts and claims changed
+#   make matrix    is the suite green under other conditions as well? about 40 minutes
 #   make bench     race against what people use today, in an environment of its own; about two hours
 #
 # PYTHON=python3.12 chooses an interpreter; ARGS="--profile quick" is handed on by `run`.
@@ -17,7 +18,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 BENCH_READY := .venv-bench/.ready
 
-.PHONY: run test lab check refresh bench
+.PHONY: run test lab check refresh matrix bench
 
 run: $(READY)
 	@$(BIN)/python -m helpers run $(ARGS)
@@ -39,6 +40,9 @@ check: $(READY)
 
 refresh: $(READY)
 	@$(BIN)/python -m tests.refresh
+
+matrix: $(READY)
+	@$(BIN)/python -m tests.matrix $(ARGS)
 
 bench: $(BENCH_READY)
 	@.venv-bench/bin/python -m benchmarks.limits

@@ -1,0 +1,201 @@
+"""Is the suite green wherever nothing is wrong? It runs under other conditions, one after another.
+
+    python -m tests.matrix                     # about 40 minutes on two cores; ends with a table
+    python -m tests.matrix --only "another seed"
+
+Each time it is the fast tests, and nbval over the committed notebooks at their defaults. What a run
+printed is kept in runs/matrix/.
+"""
+
+import ctypes
+import fcntl
+import os
+import re
+import shutil
+import socket
+import struct
+import subprocess
+import sys
+import tempfile
+import time
+import tomllib
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Annotated
+
+import pandas as pd
+import typer
+from tqdm import tqdm
+
+from helpers.files import PROJECT
+
+LOGS = PROJECT / "runs" / "matrix"
+CODE = ("helpers", "notebooks", "tests", "benchmarks", "docs", "data")  # what the suite reads
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where and how the suite is run."""
+
+    project: Path = PROJECT
+    cwd: Path = PROJECT
+    python: str = sys.executable
+    options: tuple[str, ...] = ()  # for pytest
+    environment: dict[str, str] = field(default_factory=dict)
+    begin: Callable[[], None] | None = None  # called in the new process, before pytest starts
+
+
+def threads(n: int) -> Callable[[Place, Path], Place]:
+    return lambda place, _: replace(place, environment={"OMP_NUM_THREADS": str(n)})
+
+
+def no_vector_units(place: Place, _: Path) -> Place:
+    return replace(place, environment={"ATEN_CPU_CAPABILITY": "default"})
+
+
+def two_workers(place: Place, _: Path) -> Place:
+    one_thread = {"OMP_NUM_THREADS": "1"}
+    return replace(place, options=("-n", "2", "--dist", "loadfile"), environment=one_thread)
+
+
+def another_folder(place: Place, scratch: Path) -> Place:
+    return replace(place, cwd=scratch)
+
+
+def odd_path(place: Place, scratch: Path) -> Place:
+    return copied(place, scratch / "Übung 3 & «données»")
+
+
+def another_seed(place: Place, scratch: Path) -> Place:
+    place = copied(place, scratch / "seed 1")
+    for notebook in (place.project / "notebooks").glob("*.ipynb"):
+        text, changed = re.subn(r"\bseed: int = 0\b", "seed: int = 1", notebook.read_text())
+        assert changed == 1, notebook
+        notebook.write_text(text)
+    return place
+
+
+def copied(place: Place, target: Path) -> Place:
+    """The project in another folder; its `helpers` come before those that are installed."""
+    for name in CODE:
+        shutil.copytree(PROJECT / name, target / name)
+    for path in PROJECT.iterdir():
+        if path.is_file():
+            shutil.copy(path, target)
+    return replace(place, project=target, cwd=target, environment={"PYTHONPATH": str(target)})
+
+
+def no_network(place: Place, _: Path) -> Place:
+    return replace(place, begin=_leave_the_network)
+
+
+def _leave_the_network() -> None:
+    """Give this process a network of its own (Linux) in which there is nothing but itself."""
+    new_user, new_network = 0x10000000, 0x40000000
+    flags = new_network if os.geteuid() == 0 else new_network | new_user
+    if ctypes.CDLL(None, use_errno=True).unshare(flags):
+        raise OSError(ctypes.get_errno(), "a network of its own is not allowed here")
+    with socket.socket() as probe:  # loopback is down at first, and kernels talk over it
+        request = struct.pack("16sh14x", b"lo", 1)  # IFF_UP
+        fcntl.ioctl(probe, 0x8914, request)  # SIOCSIFFLAGS
+
+
+def oldest_versions(place: Place, scratch: Path) -> Place:
+    """An environment with the oldest versions that pyproject.toml admits, torch's pair excepted.
+
+    Old builds of torch are several GB each; what is installed here takes their place.
+    """
+    project = tomllib.loads((PROJECT / "pyproject.toml").read_text())["project"]
+    wanted = [*project["dependencies"], *project["optional-dependencies"]["test"]]
+    pins = [re.sub(r">=([\w.]+).*", r"==\1", line) for line in wanted]
+    pins = [pin for pin in pins if not re.match(r"torch(vision)?==", pin)]
+    for name in ("torch", "torchvision"):
+        told = subprocess.run(
+            [sys.executable, "-c", f"import {name}; print({name}.__version__)"],
+            capture_output=True, text=True, check=True,
+        )  # fmt: skip
+        pins.append(f"{name}=={told.stdout.split('+')[0].strip()}")
+    environment = scratch / "venv"
+    subprocess.run([sys.executable, "-m", "venv", environment], check=True)
+    python = str(environment / "bin" / "python")
+    subprocess.run([python, "-m", "pip", "install", "--quiet", *pins], check=True)
+    return replace(copied(place, scratch / "project"), python=python)
+
+
+CONDITIONS: dict[str, Callable[[Place, Path], Place]] = {
+    "1 thread": threads(1),
+    "2 threads": threads(2),
+    "no vector units": no_vector_units,
+    "another seed": another_seed,
+    "two workers": two_workers,
+    "another working directory": another_folder,
+    "a path with spaces and accents": odd_path,
+    "no network": no_network,
+    "oldest versions": oldest_versions,
+}
+
+
+def main(
+    only: Annotated[list[str] | None, typer.Option(help="This condition only. Repeatable.")] = None,
+) -> None:
+    """Run the suite under each condition, and print how it went."""
+    unknown = set(only or ()) - set(CONDITIONS)
+    if unknown:
+        raise typer.BadParameter(f"{', '.join(unknown)}; there are: {', '.join(CONDITIONS)}.")
+    LOGS.mkdir(parents=True, exist_ok=True)
+    rows = []
+    for name in (bar := tqdm(only or CONDITIONS, unit=" conditions")):
+        bar.set_description(name)
+        with tempfile.TemporaryDirectory() as scratch:
+            rows.append({"condition": name, **_outcome(name, Path(scratch))})
+    table = pd.DataFrame(rows)
+    typer.echo(table.to_string(index=False))
+    raise typer.Exit(int(not table["green"].all()))
+
+
+def _outcome(name: str, scratch: Path) -> dict[str, object]:
+    """Run the suite under one condition; what pytest counted, and whether all was green."""
+    start = time.perf_counter()
+    with (LOGS / f"{name}.txt").open("w") as log:
+        place = CONDITIONS[name](Place(), scratch)
+        suites = {
+            "tests": ["tests"],
+            "cells": ["--nbval", "--nbval-current-env", "--nbval-cell-timeout=3600", "notebooks"],
+        }
+        done = {suite: _pytest(place, arguments, log) for suite, arguments in suites.items()}
+    counts = {suite: _last_line(output) for suite, (_, output) in done.items()}
+    green = all(code == 0 for code, _ in done.values())
+    return {**counts, "seconds": round(time.perf_counter() - start), "green": green}
+
+
+def _pytest(place: Place, arguments: Iterable[str], log) -> tuple[int, str]:
+    *options, folder = arguments
+    done = subprocess.run(
+        [
+            *(place.python, "-m", "pytest", "-p", "no:cacheprovider", *place.options),
+            *(*options, f"--rootdir={place.project}", f"-c={place.project / 'pyproject.toml'}"),
+            place.project / folder,
+        ],
+        cwd=place.cwd,
+        env=os.environ | place.environment,
+        preexec_fn=place.begin,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
+    log.write(done.stdout)
+    return done.returncode, done.stdout
+
+
+def _last_line(output: str) -> str:
+    """What pytest counted, such as "390 passed, 12 deselected"."""
+    with suppress(IndexError):
+        return re.sub(r"=+ ?| in [\d.:]+.*", "", output.strip().splitlines()[-1])
+    return "nothing"
+
+
+if __name__ == "__main__":
+    typer.run(main)
