@@ -16,6 +16,7 @@ ARGS ?=
 PIP_ARGS ?=
 BIN := .venv/bin
 READY := .venv/.ready
+WORKERS := -n logical --maxprocesses 8 --dist loadfile
 BENCH_READY := .venv-bench/.ready
 
 .PHONY: run test lab check refresh matrix bench
@@ -23,10 +24,12 @@ BENCH_READY := .venv-bench/.ready
 run: $(READY)
 	@$(BIN)/python -m helpers run $(ARGS)
 
+# one thread for each worker: two workers with two threads each on two cores are ten times slower
 test: check
 	@$(BIN)/python -m coverage erase
-	@$(BIN)/python -m coverage run -m pytest -m "" -rs tests
-	@$(BIN)/python -m coverage run -m pytest --nbval --nbval-current-env --nbval-cell-timeout=1200 notebooks
+	@OMP_NUM_THREADS=1 $(BIN)/python -m coverage run -m pytest -m "" -rs $(WORKERS) tests
+	@OMP_NUM_THREADS=1 $(BIN)/python -m coverage run -m pytest --nbval --nbval-current-env \
+		--nbval-cell-timeout=1200 $(WORKERS) notebooks
 	@$(BIN)/python -m coverage combine --quiet
 	@$(BIN)/python -m coverage report
 

@@ -4,24 +4,16 @@
     python -m tests.matrix --only "another seed"
 
 Each time it is the fast tests, and nbval over the committed notebooks at their defaults. What a run
-printed is kept in runs/matrix/.
+printed is kept in runs/matrix/; the table of a whole one becomes docs/matrix.md.
 """
 
-import ctypes
-import fcntl
 import os
 import re
-import shutil
-import socket
-import struct
 import subprocess
-import sys
 import tempfile
 import time
-import tomllib
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated
 
@@ -29,112 +21,12 @@ import pandas as pd
 import typer
 from tqdm import tqdm
 
-from helpers.files import PROJECT
+from benchmarks.machine import describe
+from helpers.files import PROJECT, write_atomically
+from tests.conditions import CONDITIONS, Place
 
 LOGS = PROJECT / "runs" / "matrix"
-CODE = ("helpers", "notebooks", "tests", "benchmarks", "docs", "data")  # what the suite reads
-
-
-@dataclass(frozen=True)
-class Place:
-    """Where and how the suite is run."""
-
-    project: Path = PROJECT
-    cwd: Path = PROJECT
-    python: str = sys.executable
-    options: tuple[str, ...] = ()  # for pytest
-    environment: dict[str, str] = field(default_factory=dict)
-    begin: Callable[[], None] | None = None  # called in the new process, before pytest starts
-
-
-def threads(n: int) -> Callable[[Place, Path], Place]:
-    return lambda place, _: replace(place, environment={"OMP_NUM_THREADS": str(n)})
-
-
-def no_vector_units(place: Place, _: Path) -> Place:
-    return replace(place, environment={"ATEN_CPU_CAPABILITY": "default"})
-
-
-def two_workers(place: Place, _: Path) -> Place:
-    one_thread = {"OMP_NUM_THREADS": "1"}
-    return replace(place, options=("-n", "2", "--dist", "loadfile"), environment=one_thread)
-
-
-def another_folder(place: Place, scratch: Path) -> Place:
-    return replace(place, cwd=scratch)
-
-
-def odd_path(place: Place, scratch: Path) -> Place:
-    return copied(place, scratch / "Übung 3 & «données»")
-
-
-def another_seed(place: Place, scratch: Path) -> Place:
-    place = copied(place, scratch / "seed 1")
-    for notebook in (place.project / "notebooks").glob("*.ipynb"):
-        text, changed = re.subn(r"\bseed: int = 0\b", "seed: int = 1", notebook.read_text())
-        assert changed == 1, notebook
-        notebook.write_text(text)
-    return place
-
-
-def copied(place: Place, target: Path) -> Place:
-    """The project in another folder; its `helpers` come before those that are installed."""
-    for name in CODE:
-        shutil.copytree(PROJECT / name, target / name)
-    for path in PROJECT.iterdir():
-        if path.is_file():
-            shutil.copy(path, target)
-    return replace(place, project=target, cwd=target, environment={"PYTHONPATH": str(target)})
-
-
-def no_network(place: Place, _: Path) -> Place:
-    return replace(place, begin=_leave_the_network)
-
-
-def _leave_the_network() -> None:
-    """Give this process a network of its own (Linux) in which there is nothing but itself."""
-    new_user, new_network = 0x10000000, 0x40000000
-    flags = new_network if os.geteuid() == 0 else new_network | new_user
-    if ctypes.CDLL(None, use_errno=True).unshare(flags):
-        raise OSError(ctypes.get_errno(), "a network of its own is not allowed here")
-    with socket.socket() as probe:  # loopback is down at first, and kernels talk over it
-        request = struct.pack("16sh14x", b"lo", 1)  # IFF_UP
-        fcntl.ioctl(probe, 0x8914, request)  # SIOCSIFFLAGS
-
-
-def oldest_versions(place: Place, scratch: Path) -> Place:
-    """An environment of its own, with the oldest versions that pyproject.toml admits.
-
-    They warn of newer packages beneath them, which are not ours to mend: only there, what is
-    deprecated is no error.
-    """
-    project = tomllib.loads((PROJECT / "pyproject.toml").read_text())["project"]
-    wanted = [*project["dependencies"], *project["optional-dependencies"]["test"]]
-    pins = [re.sub(r">=([\w.]+).*", r"==\1", line) for line in wanted]
-    place = copied(place, scratch / "project")
-    environment = scratch / "venv"
-    python = str(environment / "bin" / "python")
-    pip = [python, "-m", "pip", "install", "--quiet"]
-    subprocess.run([sys.executable, "-m", "venv", environment], check=True)
-    subprocess.run([*pip, *pins], check=True)
-    subprocess.run([*pip, "--no-deps", "--editable", place.project], check=True)
-    tolerated = [
-        f"-W=default::{kind}" for kind in ("DeprecationWarning", "PendingDeprecationWarning")
-    ]
-    return replace(place, python=python, options=tuple(tolerated))
-
-
-CONDITIONS: dict[str, Callable[[Place, Path], Place]] = {
-    "1 thread": threads(1),
-    "2 threads": threads(2),
-    "no vector units": no_vector_units,
-    "another seed": another_seed,
-    "two workers": two_workers,
-    "another working directory": another_folder,
-    "a path with spaces and accents": odd_path,
-    "no network": no_network,
-    "oldest versions": oldest_versions,
-}
+REPORT = PROJECT / "docs" / "matrix.md"
 
 
 def main(
@@ -152,7 +44,28 @@ def main(
             rows.append({"condition": name, **_outcome(name, Path(scratch))})
     table = pd.DataFrame(rows)
     typer.echo(table.to_string(index=False))
+    if only is None:
+        write_atomically(REPORT, _report(table))
     raise typer.Exit(int(not table["green"].all()))
+
+
+def _report(table: pd.DataFrame) -> str:
+    """The table for docs/matrix.md."""
+    about = describe(os.cpu_count() or 1)
+    versions = ", ".join(f"{name} {version}" for name, version in about["versions"].items())
+    rows = [table.columns, ["---"] * len(table.columns), *table.itertuples(index=False)]
+    return "\n".join(
+        [
+            "# The suite under other conditions",
+            "",
+            "The fast tests, and nbval over the committed notebooks, once under each condition, by",
+            f"`make matrix`: {about['date']}, {about['processor']}, {about['threads']} cores,",
+            f"{versions}.",
+            "",
+            *("| " + " | ".join(map(str, row)) + " |" for row in rows),
+            "",
+        ]
+    )
 
 
 def _outcome(name: str, scratch: Path) -> dict[str, object]:
