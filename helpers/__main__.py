@@ -14,6 +14,9 @@ from helpers import parameters, runs, series
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 
 RootOption = Annotated[Path, typer.Option(help="Where runs are kept.")]
+DeviceOption = Annotated[
+    str, typer.Option("--device", help="cpu, cuda, mps, … or auto for the fastest there is.")
+]
 
 
 @app.command()
@@ -70,9 +73,7 @@ def train(
     dataset: Annotated[str, typer.Argument(help="mnist or fashion_mnist.")],
     recipe: Annotated[str, typer.Option(help="Which settings: fast, report, …")] = "fast",
     seed: Annotated[int, typer.Option(help="Decides first weights, order, augmentation.")] = 0,
-    device_name: Annotated[
-        str, typer.Option("--device", help="cpu, cuda, mps, … or auto for the fastest there is.")
-    ] = "auto",
+    device_name: DeviceOption = "auto",
     precision: Annotated[
         str | None,
         typer.Option(help="float32, bfloat16 or float16; by default what the recipe says."),
@@ -118,6 +119,45 @@ def train(
             device=device.describe(where),
         )
     typer.echo(f"test accuracy {accuracy:.2%} after {trained.seconds:.1f} s, in {record.parent}")
+
+
+@app.command()
+def audit(
+    dataset: Annotated[str, typer.Argument(help="mnist or fashion_mnist.")],
+    recipe: Annotated[str, typer.Option(help="How the judges are trained.")] = "fast",
+    folds: Annotated[int, typer.Option(help="Parts of which each is judged by the others.")] = 5,
+    seeds: Annotated[int, typer.Option(help="Repeat with seeds 0, 1, 2, …, so many.")] = 3,
+    device_name: DeviceOption = "auto",
+    root: RootOption = runs.ROOT,
+) -> None:
+    """Judge every label of a data set; leave a ranked list, a gallery and a record.
+
+    Stopped in the middle, it goes on there when it is started again.
+    """
+    from helpers import audit, device, gallery, recipes
+
+    with _told_in_a_line(ValueError, OSError):
+        where = device.choose(device_name)
+        followed = recipes.find(recipe, dataset)
+        typer.echo(f"{seeds} × {folds} trainings of {recipe}, {device.describe(where)}")
+        try:
+            audited = audit.run(
+                dataset, followed, keep=root / "audit", folds=folds, seeds=range(seeds), where=where
+            )
+        except KeyboardInterrupt:
+            typer.echo("Interrupted. The same command goes on where this one stopped.", err=True)
+            raise typer.Exit(130) from None
+        folder = runs.new(root, "audit") / f"audit_{dataset}"
+        page = gallery.write(audited, folder)
+        runs.save(
+            folder,
+            notebook=f"audit_{dataset}",
+            dataset=audited.spec,
+            parameters={"recipe": recipe, "folds": folds, "seeds": seeds},
+            measured=audit.summary(audited),
+            device=device.describe(where),
+        )
+    typer.echo(f"Read it at {page}; the list is {folder / 'labels.csv'}")
 
 
 @app.command(name="runs")

@@ -1,4 +1,4 @@
-"""What does each layer of a model do with its input, and how much work is that?"""
+"""What does each layer of a model do, how much work is that, and by which pixels does it go?"""
 
 import os
 from collections.abc import Callable
@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from helpers.evaluation import modes_restored
+from helpers.evaluation import modes_restored, predict
 from helpers.models import count_parameters
 
 
@@ -41,6 +41,28 @@ def shape_walk(model: nn.Module, images: Tensor) -> list[dict[str, object]]:
         for handle in handles:
             handle.remove()
     return rows
+
+
+def occlusion(model: nn.Module, image: Tensor, target: int, *, patch: int = 5) -> Tensor:
+    """Where the model looks: how much less it believes in a class when a spot is covered.
+
+    A black square of `patch` pixels is centred on each pixel in turn, and the fall of the class's
+    log-probability is noted: nats, float32 (H, W) on the CPU, negative where the spot spoke against
+    the class. Zeiler and Fergus, "Visualizing and Understanding Convolutional Networks", ECCV 2014,
+    section 4.2. `image` is uint8 (1, H, W), and the square is clipped at its edge. Raises
+    ValueError if `patch` is even, since it would have no centre.
+    """
+    if patch < 1 or patch % 2 == 0:
+        raise ValueError(f"A patch has an odd number of pixels, such as 5; got {patch}.")
+    height, width = image.shape[-2:]
+    down, across = torch.arange(height), torch.arange(width)
+    near_row = (down[:, None] - down).abs() <= patch // 2  # (centre, pixel)
+    near_column = (across[:, None] - across).abs() <= patch // 2
+    covered = near_row[:, None, :, None] & near_column[None, :, None, :]  # (H, W, H, W)
+    variants = image.cpu() * ~covered.view(-1, 1, height, width)
+    said = predict(model, torch.cat([image.cpu()[None], variants]))
+    belief = said.logits.log_softmax(dim=1)[:, target]
+    return (belief[0] - belief[1:]).view(height, width)
 
 
 def operations(model: nn.Module) -> int:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from helpers import neighbours
 from helpers.data import Split
 from helpers.evaluation import Predictions, confusion_matrix
 
@@ -80,22 +81,6 @@ def closest_pairs(means: Tensor, class_names: Sequence[str], n: int) -> list[str
     return [f"{class_names[first[i]]} / {class_names[second[i]]}" for i in nearest]
 
 
-def nearest_neighbours(images: Tensor, among: Tensor, k: int, *, chunk: int = 500) -> Tensor:
-    """The `k` rows of `among` whose pixels are nearest to each image, nearest first, int64 (N, k).
-
-    `images` (N, 1, 28, 28) and `among` (M, 1, 28, 28) are uint8; the distance is Euclidean. It is
-    computed as |a|² - 2ab + |b|², one matrix product for each `chunk` of images, in float32, which
-    holds these integers well enough: |a|² is at most 784 · 255² = 5.1e7.
-    """
-    pool = among.flatten(1).float()
-    lengths = pool.square().sum(dim=1)
-    nearest = [
-        (lengths - 2 * query.flatten(1).float() @ pool.T).topk(k, largest=False).indices
-        for query in images.split(chunk)
-    ]
-    return torch.cat(nearest)
-
-
 def neighbour_votes(
     predictions: Predictions, test: Split, train: Split, *, k: int = 10, majority: float = 0.7
 ) -> "pd.DataFrame":
@@ -109,7 +94,7 @@ def neighbour_votes(
     import pandas as pd
 
     rows = mistakes(predictions)
-    votes = train.targets[nearest_neighbours(test.images[rows], train.images, k)]
+    votes = train.targets[neighbours.nearest(test.images[rows], train.images, k).rows]
     target, prediction = predictions.targets[rows], predictions.labels[rows]
     frame = pd.DataFrame(
         {

@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 from torch import Tensor
 
+from helpers.audit import Audit
 from helpers.data import Split
 from helpers.evaluation import Predictions
 
@@ -145,4 +146,54 @@ def feature_maps(maps: Mapping[str, Tensor]) -> Figure:
             if i < len(channels):
                 ax.imshow(channels[i].numpy(), cmap="viridis")
         row[0].set_ylabel(name, rotation=0, ha="right", va="center", fontsize=10)
+    return figure
+
+
+def occlusion_maps(images: Tensor, falls: Sequence[Tensor], titles: Sequence[str]) -> Figure:
+    """Images (N, 1, H, W), and under each where covering it matters, as `anatomy.occlusion` says.
+
+    All maps share one scale: red where belief falls when the spot is covered, blue where it rises.
+    """
+    largest = max(float(fall.abs().max()) for fall in falls) or 1.0
+    figure, axes = plt.subplots(
+        2, len(images), figsize=(2.6 * len(images) + 0.8, 5.2), squeeze=False, layout="constrained"
+    )
+    for image, fall, title, (above, below) in zip(images, falls, titles, axes.T, strict=True):
+        above.imshow(image[0].numpy(), **GREY)
+        above.set_title(title, fontsize=10)
+        drawn = below.imshow(fall.numpy(), cmap="RdBu_r", vmin=-largest, vmax=largest)
+        below.contour(image[0].numpy(), levels=[100], colors="black", linewidths=0.5)
+        for ax in (above, below):
+            ax.axis("off")
+    figure.colorbar(drawn, ax=axes[1].tolist(), label="fall of the log-probability (nats)")
+    return figure
+
+
+def evidence(audited: Audit, split: str, image: int) -> Figure:
+    """What an audit knows of one label: the image, what models and neighbours say, its twin."""
+    row = audited.evidence[split].loc[image].to_dict()
+    said = audited.opinions[split]
+    names = audited.spec.class_names
+    figure, (left, middle, right) = plt.subplots(
+        1, 3, figsize=(10, 3.4), width_ratios=[1, 1.7, 1], layout="constrained"
+    )
+    left.imshow(audited.image(f"{split} {image}")[0].numpy(), **GREY)
+    left.set_title(f"{split} {image}, labelled {names[row['label']]}", fontsize=10)
+    right.imshow(audited.image(row["twin"])[0].numpy(), **GREY)
+    right.set_title(f"nearest: {row['twin']},\nlabelled {names[row['twin_label']]}", fontsize=10)
+    right.set_xlabel(f"differs by {row['twin_distance']:.0f} grey values")
+    for ax in (left, right):
+        ax.set(xticks=[], yticks=[])
+    places = np.arange(len(names))
+    for shift, name, shares in (
+        (-0.2, f"{len(said.probabilities)} models", said.mean[image]),
+        (0.2, "neighbours", said.votes.mean(dim=0)[image]),
+    ):
+        middle.barh(places + shift, shares.numpy(), height=0.4, label=name)
+    middle.set_yticks(places, names)
+    middle.invert_yaxis()
+    middle.set(xlim=(0, 1), title=f"{row['verdict']} (suspicion {row['suspicion']:.2f})")
+    middle.xaxis.set_major_formatter(PercentFormatter(1))
+    middle.spines[["top", "right"]].set_visible(False)
+    middle.legend(loc="best", frameon=False, fontsize=9)
     return figure

@@ -144,3 +144,22 @@ def durations(seconds: Mapping[str, float], *, title: str, ax: Axes | None = Non
     ax.invert_yaxis()
     ax.spines[["top", "right"]].set_visible(False)
     return ax
+
+
+def feature_map(
+    points: np.ndarray, targets: Tensor, wrong: Tensor, class_names: Sequence[str]
+) -> Axes:
+    """Images as points (N, 2), coloured by their class, with a ring around each mistake.
+
+    `targets` int64 (N,), `wrong` bool (N,). The two directions of such a map have no unit.
+    """
+    _, ax = plt.subplots(figsize=(6.6, 4.5), layout="constrained")
+    for k, (name, colour) in enumerate(zip(class_names, sns.color_palette("tab10"), strict=False)):
+        x, y = points[(targets == k).numpy()].T
+        ax.scatter(x, y, s=7, color=colour, label=name, linewidths=0)
+    x, y = points[wrong.numpy()].T
+    ax.scatter(x, y, s=38, facecolors="none", edgecolors="black", linewidths=0.8, label="mistake")
+    ax.set(xticks=[], yticks=[], title="What the network makes of the images, in two dimensions")
+    ax.spines[:].set_color("lightgray")
+    ax.legend(loc="center left", bbox_to_anchor=(1, 0.5), frameon=False, markerscale=1.6)
+    return ax

@@ -14,7 +14,7 @@ from torch.optim.lr_scheduler import OneCycleLR
 
 from helpers import device, models, training
 from helpers.augmentation import Augmentation
-from helpers.data import DatasetSpec, Splits
+from helpers.data import DatasetSpec, Split, Splits
 from helpers.history import EpochRecord, History
 
 
@@ -77,7 +77,7 @@ _REPORT = Recipe(
     augmentation=Augmentation(shift=1),
     precision="float32",
     source="the report's ingredients; rate and batch size chosen on validation",
-    measured="99.16 % ± 0.07 over 5 seeds",
+    measured="99.17 % ± 0.07 over 5 seeds",
 )
 # As small a network, and as few images, as the accuracy needs; chosen on validation. The pieces are
 # those of models.FastCNN, one-cycle and label smoothing; with so few steps, augmentation costs more
@@ -98,7 +98,7 @@ _FAST = Recipe(
 # MNIST and 88 % on Fashion-MNIST, `fast` the first to 99 % and 90 %.
 RECIPES: dict[tuple[str, str], Recipe] = {
     ("report", "mnist"): _REPORT,
-    ("report", "fashion_mnist"): replace(_REPORT, measured="90.46 % ± 0.20 over 5 seeds"),
+    ("report", "fashion_mnist"): replace(_REPORT, measured="90.51 % ± 0.23 over 5 seeds"),
     ("sprint", "mnist"): replace(
         _FAST,
         train_images=15_000,
@@ -144,25 +144,53 @@ def train(
     on_epoch: Callable[[EpochRecord], object] | None = None,
     compile: bool = False,
 ) -> tuple[nn.Module, History]:
-    """Build the model of a recipe with weights from `seed`, and train it on the device `where`.
+    """Train on the training split as the recipe says, and choose by the validation split.
 
-    Seeds all generators. Raises what `training.fit` raises.
+    As `train_on` otherwise; raises what `training.fit` raises.
+    """
+    return train_on(
+        recipe,
+        splits.train[: recipe.train_images],
+        splits.spec,
+        validation=splits.validation,
+        where=where,
+        seed=seed,
+        on_epoch=on_epoch,
+        compile=compile,
+    )
+
+
+def train_on(
+    recipe: Recipe,
+    images: Split,
+    spec: DatasetSpec,
+    *,
+    validation: Split | None = None,
+    where: torch.device,
+    seed: int = 0,
+    on_epoch: Callable[[EpochRecord], object] | None = None,
+    progress: bool | None = None,
+    compile: bool = False,
+) -> tuple[nn.Module, History]:
+    """Build the model of a recipe with weights from `seed`, and train it on all of `images`.
+
+    It computes on the device `where`, and seeds all generators. Raises what `training.fit` raises.
     """
     device.seed_everything(seed)
-    model = recipe.build(splits.spec).to(where)
-    images = splits.train[: recipe.train_images]
+    model = recipe.build(spec).to(where)
     optimizer, scheduler = recipe.optimizer(model, len(images))
     history = training.fit(
         model,
         optimizer,
         images,
-        validation=splits.validation,
+        validation=validation,
         epochs=recipe.epochs,
         batch_size=recipe.batch_size,
         scheduler=scheduler,
         augment=recipe.augmentation,
         seed=seed,
         on_epoch=on_epoch,
+        progress=progress,
         label_smoothing=recipe.label_smoothing,
         precision=recipe.precision_on(where),
         channels_last=True,

@@ -1,3 +1,5 @@
+import math
+
 import pytest
 import torch
 
@@ -61,3 +63,46 @@ def test_time_shares_name_what_takes_long(capfd):
     assert list(shares.values()) == sorted(shares.values(), reverse=True)
     assert sum(shares.values()) == pytest.approx(1)
     assert capfd.readouterr() == ("", "")
+
+
+class SumOf(torch.nn.Module):
+    """Class 1 gets the sum of one quarter of the pixels, class 0 nothing."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.tensor(0.01))
+
+    def forward(self, images):
+        seen = self.weight * images[:, 0, :14, :14].float().sum(dim=(1, 2))
+        return torch.stack([torch.zeros_like(seen), seen], dim=1)
+
+
+def test_covering_what_the_model_looks_at_lowers_its_belief():
+    image = torch.zeros(1, 28, 28, dtype=torch.uint8)
+    image[0, 6, 6] = 200  # logit 2
+    image[0, 20, 20] = 200  # in a quarter that is not looked at
+    fall = anatomy.occlusion(SumOf(), image, 1, patch=3)
+    assert fall.shape == (28, 28)
+    wanted = torch.zeros(28, 28)
+    wanted[5:8, 5:8] = math.log(1 / (1 + math.exp(-2))) - math.log(1 / 2)
+    torch.testing.assert_close(fall, wanted)
+
+
+def test_what_is_covered_is_clipped_at_the_edge_of_the_image():
+    image = torch.zeros(1, 28, 28, dtype=torch.uint8)
+    image[0, 0, 0] = 200
+    fall = anatomy.occlusion(SumOf(), image, 1, patch=5)
+    assert (fall > 0).nonzero().tolist() == [[i, j] for i in range(3) for j in range(3)]
+
+
+def test_what_speaks_against_a_class_falls_below_zero():
+    image = torch.full((1, 28, 28), 1, dtype=torch.uint8)
+    fall = anatomy.occlusion(SumOf(), image, 0, patch=1)
+    assert (fall[:14, :14] < 0).all()
+    assert (fall[14:] == 0).all()
+
+
+@pytest.mark.parametrize("patch", [0, 4, -1])
+def test_a_patch_without_a_centre_is_refused(patch):
+    with pytest.raises(ValueError, match="odd number of pixels"):
+        anatomy.occlusion(SumOf(), IMAGES[0], 0, patch=patch)

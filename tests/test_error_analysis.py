@@ -57,14 +57,6 @@ def test_no_mistakes_make_no_pairs():
     assert "share" in frame
 
 
-def test_neighbours_agree_with_all_distances_written_out():
-    images = torch.randint(256, (30, 1, 28, 28), dtype=torch.uint8)
-    among = torch.randint(256, (50, 1, 28, 28), dtype=torch.uint8)
-    distances = (images[:, None].double() - among[None].double()).square().sum(dim=(2, 3, 4))
-    expected = distances.argsort(dim=1)[:, :4]
-    assert torch.equal(error_analysis.nearest_neighbours(images, among, 4, chunk=7), expected)
-
-
 def grey(*levels: int) -> torch.Tensor:
     return (
         torch.tensor(levels, dtype=torch.uint8).view(-1, 1, 1, 1).expand(-1, 1, 28, 28).contiguous()

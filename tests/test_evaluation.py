@@ -3,6 +3,11 @@ import math
 import pytest
 import torch
 from torch import nn
+from torchmetrics.functional.classification import (
+    multiclass_f1_score,
+    multiclass_precision,
+    multiclass_recall,
+)
 
 from helpers import evaluation, models
 from helpers.data import Split
@@ -126,6 +131,36 @@ def test_per_class_figures_by_hand():
     assert frame["recall"].tolist() == pytest.approx([2 / 4, 1, 0])
     assert frame["f1"].tolist() == pytest.approx([4 / 7, 2 / 3, 0])
     assert frame["images"].tolist() == [4, 1, 1]
+
+
+def test_per_class_figures_are_those_of_torchmetrics():
+    chance = torch.Generator().manual_seed(0)
+    predictions = evaluation.Predictions(
+        torch.randn(500, 4, generator=chance), torch.randint(0, 4, (500,), generator=chance)
+    )
+    frame = evaluation.per_class(predictions, list("abcd"))
+    for name, theirs in (
+        ("precision", multiclass_precision),
+        ("recall", multiclass_recall),
+        ("f1", multiclass_f1_score),
+    ):
+        wanted = theirs(predictions.labels, predictions.targets, num_classes=4, average="none")
+        assert frame[name].tolist() == pytest.approx(wanted.tolist())
+
+
+def test_the_interval_of_a_recall_is_as_wide_as_a_binomial_says():
+    # 2,000 images of class 0, of which 80 % are found: 1.96 * sqrt(0.8 * 0.2 / 2000) = 0.0175
+    predictions = predictions_from(
+        labels=[0] * 1_600 + [1] * 2_400, targets=[0] * 2_000 + [1] * 2_000
+    )
+    frame = evaluation.per_class(predictions, list("abc"))
+    row = frame.loc["a"]
+    assert row["recall high"] - row["recall"] == pytest.approx(0.0175, abs=0.002)
+    assert row["recall"] - row["recall low"] == pytest.approx(0.0175, abs=0.002)
+    # nothing but class 0 is ever called so, and other images cannot change that
+    assert row[["precision low", "precision", "precision high"]].tolist() == [1, 1, 1]
+    assert (frame["f1 low"] <= frame["f1"]).all()
+    assert (frame["f1"] <= frame["f1 high"]).all()
 
 
 def test_targets_outside_the_classes_are_refused():

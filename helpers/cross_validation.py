@@ -1,0 +1,141 @@
+"""What do models say of images that they were not trained on, for every labelled image there is?
+
+A model judges the label that it has learned from leniently. So the images are divided into folds
+with the same share of each class, and each fold is judged by a model that was trained on the
+others (Kohavi, "A Study of Cross-Validation and Bootstrap …", IJCAI 1995). With several seeds there
+are several such divisions and models. What each model said is kept on the disk: an audit that was
+stopped goes on where it was.
+"""
+
+import hashlib
+import inspect
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import safetensors.torch
+import torch
+from torch import Tensor
+from tqdm.auto import tqdm
+
+from helpers import (
+    augmentation,
+    data,
+    device,
+    evaluation,
+    models,
+    neighbours,
+    recipes,
+    training,
+)  # fmt: skip
+from helpers.data import DatasetSpec, Split
+from helpers.files import write_atomically
+from helpers.recipes import Recipe
+
+
+@dataclass(frozen=True)
+class Opinions:
+    """What models said of images that none of them was trained on. Row i is image i."""
+
+    probabilities: Tensor  # float32 (J, N, K): of each judge, each image, each class
+    votes: Tensor  # float32 (J, N, K): the labels of an image's nearest neighbours, as shares
+
+    @property
+    def mean(self) -> Tensor:
+        """The probabilities, averaged over the judges, float32 (N, K)."""
+        return self.probabilities.mean(dim=0)
+
+
+def out_of_sample(
+    labelled: Split,
+    test: Split,
+    spec: DatasetSpec,
+    recipe: Recipe,
+    *,
+    keep: Path,
+    folds: int = 5,
+    seeds: Sequence[int] = (0, 1, 2),
+    k: int = 10,
+    where: torch.device,
+    progress: bool | None = None,
+) -> tuple[Opinions, Opinions]:
+    """The opinions on the labelled images, one judge a seed, and on the test images, one a model.
+
+    For each seed the labelled images are divided into `folds`, and as many models trained by the
+    recipe, on all images of the other folds. Beside its probabilities each model gives the labels
+    of an image's `k` nearest neighbours among those that it was trained on, by its own features.
+    What a model said is kept in a folder below `keep` that is named by everything it depends on.
+
+    Raises ValueError for fewer than two folds or no seed, and what `training.fit` raises; Ctrl-C
+    ends it, and what was finished is kept.
+    """
+    from sklearn.model_selection import StratifiedKFold
+
+    if folds < 2 or not seeds:
+        raise ValueError(f"Wanted at least 2 folds and a seed, got {folds} and {list(seeds)}.")
+    folder = keep / f"{spec.name}-{_digest(labelled, test, recipe, folds, k, where, *_code())}"
+    show = device.somebody_watches() if progress is None else progress
+    labels = labelled.targets.numpy()
+    judges, test_judges = [], []
+    with tqdm(total=len(seeds) * folds, unit=" models", leave=False, disable=not show) as bar:
+        for seed in seeds:
+            judge = torch.zeros(2, len(labelled), len(spec.class_names))
+            division = StratifiedKFold(folds, shuffle=True, random_state=seed)
+            for fold, (learned, held_out) in enumerate(division.split(labels, labels)):
+                path = folder / f"seed-{seed}-fold-{fold}.safetensors"
+                if not path.is_file():
+                    train, unseen = (labelled[torch.from_numpy(r)] for r in (learned, held_out))
+                    said = _ask(train, (unseen, test), spec, recipe, k=k, where=where, seed=seed)
+                    write_atomically(path, safetensors.torch.save(said))
+                said = safetensors.torch.load(path.read_bytes())
+                judge[:, held_out] = said["held_out"]
+                test_judges.append(said["test"])
+                bar.update()
+            judges.append(judge)
+    return Opinions(*torch.stack(judges, dim=1)), Opinions(*torch.stack(test_judges, dim=1))
+
+
+def _ask(
+    train: Split,
+    unseen: tuple[Split, Split],
+    spec: DatasetSpec,
+    recipe: Recipe,
+    *,
+    k: int,
+    where: torch.device,
+    seed: int,
+) -> dict[str, Tensor]:
+    """Train one model, and let it and its neighbours speak of two splits that it has not seen.
+
+    Each of the two tensors, float32 (2, n, K), holds probabilities and votes.
+    """
+    model, history = recipes.train_on(
+        replace(recipe, train_images=None), train, spec, where=where, seed=seed, progress=False
+    )
+    if history.interrupted:
+        raise KeyboardInterrupt
+    pool = neighbours.features(model, train.images)
+    said = {}
+    for name, split in zip(("held_out", "test"), unseen, strict=True):
+        probabilities = evaluation.predict(model, split).probabilities
+        alike = neighbours.nearest(neighbours.features(model, split.images), pool, k)
+        votes = alike.votes(train.targets, probabilities.shape[1])
+        said[name] = torch.stack([probabilities, votes])
+    return said
+
+
+def _digest(*parts: object) -> str:
+    """Twelve hex digits that stand for images, labels, recipe, numbers and code together."""
+    total = hashlib.sha256()
+    for part in parts:
+        if isinstance(part, Split):
+            total.update(part.images.numpy().tobytes() + part.targets.numpy().tobytes())
+        else:
+            total.update(f"|{part!r}".encode())
+    return total.hexdigest()[:12]
+
+
+def _code() -> list[str]:
+    """What decides what a model says beside its recipe: after a change nothing old is trusted."""
+    modules = (augmentation, data, device, evaluation, models, neighbours, recipes, training)
+    return [torch.__version__, *(inspect.getsource(module) for module in modules)]

@@ -1,0 +1,143 @@
+"""The parts by hand; the whole with judges that are played, on a data set of sixty images."""
+
+import json
+
+import pandas as pd
+import pytest
+import torch
+
+from helpers import audit, cross_validation, data, gallery, recipes, verdicts
+from helpers.cross_validation import Opinions
+from helpers.data import Split
+
+CPU = torch.device("cpu")
+
+
+def picture(*greys: int) -> torch.Tensor:
+    """Images that are all of one grey."""
+    return torch.tensor(greys, dtype=torch.uint8).view(-1, 1, 1, 1).expand(-1, 1, 28, 28)
+
+
+def opinions(*shares: list[float]) -> Opinions:
+    """One judge and its neighbours, of one mind."""
+    said = torch.tensor(shares)[None]
+    return Opinions(said, said)
+
+
+def test_twins_are_sought_in_all_splits_and_never_the_image_itself():
+    train = Split(picture(0, 100, 255), torch.tensor([0, 1, 2]))
+    test = Split(picture(104), torch.tensor([1]))
+    found = audit.twins({"train": train, "test": test}, CPU)
+    assert found["train"]["twin"].tolist() == ["train 1", "test 0", "test 0"]
+    assert found["train"]["twin_distance"].tolist() == pytest.approx([100, 4, 151])
+    assert found["test"].to_dict("records") == [
+        {"twin": "train 1", "twin_distance": pytest.approx(4), "twin_label": 1}
+    ]
+
+
+def test_of_near_duplicates_the_one_with_another_label_counts():
+    train = Split(picture(100, 101, 103, 200), torch.tensor([0, 0, 1, 1]))
+    found = audit.twins({"train": train}, CPU)["train"]
+    assert found["twin"].tolist() == ["train 2", "train 2", "train 1", "train 2"]
+    assert found["twin_label"].tolist() == [1, 1, 0, 1]
+
+
+def test_a_label_is_suspicious_as_far_as_models_and_neighbours_agree():
+    labels = torch.tensor([0, 0, 0])
+    said = Opinions(
+        torch.tensor([[[1.0, 0.0], [0.0, 1.0], [0.5, 0.5]]]),
+        torch.tensor([[[1.0, 0.0], [0.0, 1.0], [0.9, 0.1]]]),
+    )
+    found = audit.suspicion(said, labels)
+    assert found[:2].tolist() == [0, 1]
+    # 0.5 sqrt(0.95) against 0.5 sqrt(0.15)
+    assert found[2].item() == pytest.approx(0.15**0.5 / (0.15**0.5 + 0.95**0.5))
+
+
+def test_the_evidence_has_both_sides():
+    split = Split(picture(0, 50), torch.tensor([0, 1]))
+    said = Opinions(
+        torch.tensor([[[0.1, 0.7, 0.2], [0.0, 1.0, 0.0]], [[0.4, 0.3, 0.3], [0.0, 1.0, 0.0]]]),
+        torch.tensor([[[0.0, 0.8, 0.2], [0.0, 1.0, 0.0]], [[0.2, 0.6, 0.2], [0.0, 1.0, 0.0]]]),
+    )
+    found = audit.judge(split, said, audit.twins({"train": split}, CPU, k=1)["train"]).iloc[0]
+    assert (found["label"], found["suggested"]) == (0, 1)
+    assert (found["p_label"], found["p_suggested"]) == pytest.approx((0.25, 0.5))
+    assert (found["judges_label"], found["judges_suggested"]) == (0.5, 0.5)
+    assert (found["votes_label"], found["votes_suggested"]) == pytest.approx((0.1, 0.7))
+    assert (found["twin"], found["twin_distance"]) == ("train 1", pytest.approx(50))
+    assert found["verdict"] == "class ambiguous"
+
+
+@pytest.fixture
+def played(monkeypatch) -> audit.Audit:
+    """Sixty images of three classes; three of the labels are others than every judge says."""
+    greys = torch.arange(60) * 4
+    truth = torch.arange(60) // 20
+    given = truth.clone()
+    given[[5, 25]], given[50] = 2, 0
+    sure = torch.full((60, 10), 0.001)
+    sure[torch.arange(60), truth] = 0.991
+    images = picture(*greys.tolist())
+    published = Split(images[:40], given[:40]), Split(images[40:], given[40:])
+    monkeypatch.setattr(verdicts, "TWIN", 3)  # neighbouring greys differ by 4
+    monkeypatch.setattr(data, "load_published", lambda _: published)
+    monkeypatch.setattr(
+        cross_validation,
+        "out_of_sample",
+        lambda *_, **__: (opinions(*sure[:40].tolist()), opinions(*sure[40:].tolist())),
+    )
+    recipe = recipes.find("fast", "mnist")
+    return audit.run("mnist", recipe, keep=None, where=CPU)
+
+
+def test_wrong_labels_come_first(played):
+    ranked = audit.ranked(played)
+    assert len(ranked) == 60
+    first = ranked.iloc[:3][["split", "image", "label", "suggested"]]
+    assert {tuple(row) for row in first.to_numpy()} == {
+        ("train", 5, "2", "0"),
+        ("train", 25, "2", "1"),
+        ("test", 10, "0", "2"),
+    }
+    assert ranked["suspicion"].is_monotonic_decreasing
+
+
+def test_the_summary_counts_verdicts_and_causes(played):
+    found = audit.summary(played)
+    assert found["test_label_doubtful"] == 1
+    assert found["test_label_stands"] == 19
+    assert found["train_label_doubtful"] == found["train_suspects"] == 2
+    assert found["share_label_doubtful"] == 1
+    assert found["accuracy_as_given"] == 0.95
+    assert found["accuracy_less_the_doubtful"] == 1
+
+
+def test_other_labels_can_be_audited(played, monkeypatch):
+    right = {"train": torch.arange(40) // 20, "test": torch.full((20,), 2)}
+    again = audit.run("mnist", recipes.find("fast", "mnist"), keep=None, where=CPU, targets=right)
+    assert audit.summary(again)["accuracy_as_given"] == 1
+    assert not audit.ranked(again)["suspect"].any()
+
+
+def test_the_lists_and_the_page(played, tmp_path):
+    page = gallery.write(played, tmp_path / "audit", shown=4)
+    rows = pd.read_csv(tmp_path / "audit" / "labels.csv")
+    assert len(rows) == 60
+    assert rows.iloc[0]["suspicion"] > 0.9
+    assert {"split", "image", "label", "suggested", "suspicion", "verdict"} <= set(rows.columns)
+    records = json.loads((tmp_path / "audit" / "labels.json").read_text())
+    assert [record["image"] for record in records] == rows["image"].tolist()
+    html = page.read_text()
+    assert html.count('class="card ') == 8  # four of each split
+    assert html.count("data:image/png;base64,") == 16  # each with the image nearest to it
+    assert "test image 10, labelled 0" in html
+    assert "http" not in html
+
+
+def test_the_page_escapes_what_it_shows(played, tmp_path, monkeypatch):
+    hostile = (*played.spec.class_names[:2], "<script>alert(1)</script>")
+    spec = data.DatasetSpec("mnist", "A <b> title", "MNIST", hostile, 0.1, 0.3)
+    page = gallery.write(audit.Audit(spec, *list(vars(played).values())[1:]), tmp_path)
+    assert "<script>" not in page.read_text()
+    assert "A &lt;b&gt; title" in page.read_text()
