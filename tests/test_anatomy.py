@@ -19,6 +19,8 @@ def test_the_shape_walk_tells_each_layer_in_order():
         (3, 10, 7, 7),
     ]
     assert sum(row["parameters"] for row in rows) == 7_740
+    names = [row["layer"] for row in rows]
+    assert (names[0], names[1], names[-1]) == ("normalise", "block_1.0", "classifier.1")
 
 
 def test_the_shape_walk_leaves_no_hooks():

@@ -84,6 +84,14 @@ def test_erasing_blackens_rectangles_in_the_stated_share(images):
         assert hole.sum() <= 0.33 * 28 * 28 + 60
 
 
+def test_a_batch_is_varied_where_it_lies(images):
+    """On torch's "meta" device, which holds no numbers; nothing is mixed with another device."""
+    elsewhere = images.to("meta")
+    augment = Augmentation(shift=1, degrees=10, scale=0.1, flip=True, erase=0.3)
+    varied = augment(elsewhere, None)
+    assert (varied.device.type, varied.shape) == ("meta", images.shape)
+
+
 def test_steps_combine_and_the_seed_decides(images):
     augment = Augmentation(shift=1, degrees=10, scale=0.1, flip=True, erase=0.3)
     first, same = augment(images, generator(1)), augment(images, generator(1))

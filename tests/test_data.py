@@ -132,6 +132,16 @@ def test_the_loader_gives_the_same_batches(tiny):
         assert torch.equal(ours[1], theirs[1])
 
 
+def test_the_loader_shuffles_when_asked(tiny):
+    tiny.images[:, 0, 0, 0] = torch.arange(70)
+    torch.manual_seed(0)
+    loader = data.loader(tiny, shuffle=True)
+    images = torch.cat([images for images, _ in loader])[:, 0, 0, 0]
+    assert [len(targets) for _, targets in loader] == [32, 32, 6]
+    assert images.tolist() != list(range(70))
+    assert images.sort().values.tolist() == list(range(70))
+
+
 def test_a_split_is_cut_by_slice_mask_and_rows(tiny):
     assert len(tiny[:5]) == 5
     assert tiny[tiny.targets == 1].targets.unique().tolist() == [1]

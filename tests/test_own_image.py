@@ -65,6 +65,49 @@ def test_the_mass_comes_to_the_middle():
     assert abs(column - 13.5) < 1
 
 
+def read_boxes(tmp_path, *boxes: tuple[slice, slice], turned: bool = False) -> torch.Tensor:
+    """What becomes of white boxes on a black square of 80 x 80, or of that picture transposed."""
+    pixels = np.zeros((80, 80))
+    for box in boxes:
+        pixels[box] = 255
+    return own_image.read_digit(save(tmp_path, pixels.T if turned else pixels))[0, 0]
+
+
+def test_a_symmetric_digit_stands_in_the_middle(tmp_path):
+    """40 x 40 pixels anywhere become 20 x 20 in rows and columns 4 to 23."""
+    image = read_boxes(tmp_path, np.s_[10:50, 5:45])
+    expected = torch.zeros(28, 28, dtype=torch.uint8)
+    expected[4:24, 4:24] = 255
+    assert torch.equal(image, expected)
+
+
+def test_a_hairline_keeps_a_width_of_one(tmp_path):
+    upright, lying = (
+        read_boxes(tmp_path, np.s_[5:55, 7:8], turned=turned) for turned in (False, True)
+    )
+    assert [len(axis.unique()) for axis in upright.nonzero().T] == [20, 1]
+    assert torch.equal(lying, upright.T)
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_a_heavy_end_moves_a_digit_to_the_rim_and_not_over_it(tmp_path, turned):
+    """60 x 30 becomes 20 x 10; a block at one end, and a hair that leads to the other."""
+    hair = np.s_[10:70, 20:21]
+    for block, first, last in ((np.s_[10:25, 20:50], 8, 27), (np.s_[55:70, 20:50], 0, 19)):
+        image = read_boxes(tmp_path, hair, block, turned=turned)
+        places = image.nonzero()[:, 1 if turned else 0]
+        assert (places.min(), places.max()) == (first, last)
+
+
+def test_thin_strokes_do_not_vanish_when_they_are_made_smaller(tmp_path):
+    """A frame of one pixel, 60 x 60: every third pixel alone would miss all of its sides."""
+    sides = np.s_[10:11, 10:70], np.s_[69:70, 10:70], np.s_[10:70, 10:11], np.s_[10:70, 69:70]
+    image = read_boxes(tmp_path, *sides)
+    assert (image[4, 4:24] > 0).all()
+    assert torch.equal(image, image.T)
+    assert torch.equal(image[4:24, 4:24], image[4:24, 4:24].flip(0))
+
+
 def test_the_shipped_sample_is_read_as_a_four():
     from helpers import checkpoints, evaluation
 

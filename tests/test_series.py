@@ -3,10 +3,14 @@
 import base64
 import io
 import json
+import logging
 import re
+from pathlib import Path
 
 import nbformat
+import papermill
 import pytest
+from nbclient.exceptions import CellTimeoutError, DeadKernelError
 from PIL import Image
 
 from helpers import parameters, report, runs, series
@@ -208,9 +212,94 @@ def test_how_a_notebook_ended_is_told_as_it_was(small, tmp_path, cells, state, m
     assert any("epochs = 2" in cell.source for cell in kept.cells)
 
 
-def test_what_cannot_be_run_at_all_is_told(small, tmp_path, monkeypatch):
-    import papermill
+BEGUN = ("a = 1\nb = 2", "c()", "d()\ne()")
 
+
+def stub_papermill(
+    monkeypatch, begun: int = 3, record: bool = False, error: Exception | None = None
+) -> list[tuple]:
+    """Leaves a copy of which so many cells were begun, a record if it shall, and may raise."""
+    calls = []
+
+    def execute_notebook(source, target, given, **settings):
+        calls.append((source, target, given, settings))
+        cells = [nbformat.v4.new_markdown_cell("# One", metadata={"papermill": {}})]
+        for i, text in enumerate((*BEGUN, "f()")):
+            started = {"start_time": "2026-01-01"} if i < begun else {}
+            cells.append(nbformat.v4.new_code_cell(text, metadata={"papermill": started}))
+        nbformat.write(nbformat.v4.new_notebook(cells=cells), target)
+        if record:
+            Path(given["output"], "result.json").write_text("{}")
+        if error is not None:
+            raise error
+
+    monkeypatch.setattr(papermill, "execute_notebook", execute_notebook)
+    return calls
+
+
+RAISED = papermill.PapermillExecutionError(4, 3, "d()", "ValueError", "no", [])
+TIMEOUT = CellTimeoutError.error_from_timeout_and_cell("", 8, nbformat.v4.new_code_cell("d()"))
+
+
+@pytest.mark.parametrize(
+    ("left", "state", "message"),
+    [
+        ({"record": True}, "done", ""),
+        ({}, "failed", r"it ended in cell \[3\], 'd\(\)' without its record, result\.json"),
+        ({"error": RAISED, "record": True}, "failed", r"cell \[3\] raised ValueError: no"),
+        ({"error": TIMEOUT}, "failed", r"cell \[3\], 'd\(\)' took longer than 8 s"),
+        ({"error": DeadKernelError()}, "failed", r"its kernel died in cell \[3\], 'd\(\)'.*"),
+        (
+            {"error": DeadKernelError(), "begun": 1},
+            "failed",
+            r"its kernel died in cell \[1\], 'a = 1'.*",
+        ),
+        ({"error": DeadKernelError(), "begun": 0}, "failed", "its kernel died in no cell yet.*"),
+    ],
+)
+def test_the_end_of_a_notebook_is_read_from_what_it_left(
+    small, tmp_path, monkeypatch, left, state, message
+):
+    """As above, but without kernels, so that it is told in no time."""
+    stub_papermill(monkeypatch, **left)
+    (tmp_path / "run" / "01_a").mkdir(parents=True)
+    (tmp_path / "run" / "01_a" / "result.json").write_text("{}")  # of an earlier run
+    outcome = series.execute("01_a", tmp_path / "run", {}, cell_timeout=8)
+    assert (outcome.notebook, outcome.state) == ("01_a", state)
+    assert re.fullmatch(message, outcome.message)
+    assert 0 <= outcome.seconds < 30
+
+
+def test_a_kernel_that_dies_before_there_is_a_copy_is_told(small, tmp_path, monkeypatch):
+    def die(*_, **__):
+        raise DeadKernelError
+
+    monkeypatch.setattr(papermill, "execute_notebook", die)
+    outcome = series.execute("01_a", tmp_path, {})
+    assert outcome.message.startswith("its kernel died in no cell yet")
+
+
+def test_papermill_is_told_what_to_run_with_what_and_for_how_long(small, tmp_path, monkeypatch):
+    calls = stub_papermill(monkeypatch)
+    log = logging.getLogger("papermill")
+    log.setLevel(logging.NOTSET)
+    series.execute("01_a", tmp_path / "new", {"epochs": 2}, cell_timeout=8)
+    series.execute("01_a", tmp_path / "new", {}, progress=True)
+    (source, target, given, settings), (*_, shown) = calls
+    folder = tmp_path / "new" / "01_a"
+    assert (source, target) == (str(small / "01_a.ipynb"), str(folder / "01_a.ipynb"))
+    assert given == {"epochs": 2, "output": str(folder)}
+    assert (settings["kernel_name"], settings["execution_timeout"]) == ("python3", 8)
+    assert settings["start_timeout"] >= 60
+    assert settings["coalesce_streams"] is True
+    assert settings["config"].KernelManager.transport_encryption == "auto"
+    assert settings["progress_bar"] is False
+    assert shown["progress_bar"] == {"desc": "01_a", "leave": False}
+    assert shown["execution_timeout"] >= 3_600
+    assert log.level == logging.ERROR  # what it logs would stand among the lines of the run
+
+
+def test_what_cannot_be_run_at_all_is_told(small, tmp_path, monkeypatch):
     def no_space(*_, **__):
         raise OSError(28, "No space left on device")
 
