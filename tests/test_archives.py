@@ -112,12 +112,13 @@ def test_a_place_that_cannot_be_made_is_worked_beside(root, tmp_path):
 
 
 def test_missing_archives_without_a_network(root):
-    (root / "First/raw/images.gz").unlink()
+    for stem in UNPACKED:
+        (root / "First/raw" / f"{stem}.gz").unlink()
 
     def download(into: Path) -> None:
         raise RuntimeError("name resolution failed")
 
-    message = r"lacks images\.gz, .*name resolution failed.*git checkout"
+    message = r"lacks images\.gz, labels\.gz, .*name resolution failed.*git checkout"
     with pytest.raises(FileNotFoundError, match=message):
         load(root, download)
 

@@ -72,6 +72,23 @@ def test_a_resize_changes_the_area():
     assert 130 < areas.max() < 150  # 1.2 squared of 100 is 144
 
 
+def test_turning_and_resizing_at_once_is_what_torchvision_does(images):
+    from torchvision.transforms import InterpolationMode
+    from torchvision.transforms.functional import affine
+
+    few = images[:20].float()
+    angles, sizes = torch.rand(2, 20, generator=generator()) * 2 - 1
+    expected = [
+        affine(
+            image, 40 * angle.item(), [0, 0], 1 + 0.3 * size.item(), [0.0],
+            InterpolationMode.BILINEAR,
+        )
+        for image, angle, size in zip(few, angles, sizes, strict=True)
+    ]  # fmt: skip
+    varied = random_affine(few, generator(), degrees=40, scale=0.3)
+    torch.testing.assert_close(varied, torch.stack(expected), atol=0.05, rtol=0)
+
+
 def test_erasing_blackens_rectangles_in_the_stated_share(images):
     erased = random_erasing(images, generator(), share=0.5)
     gone = erased == 0
