@@ -101,6 +101,33 @@ def test_erasing_blackens_rectangles_in_the_stated_share(images):
         assert hole.sum() <= 0.33 * 28 * 28 + 60
 
 
+@pytest.mark.parametrize(
+    ("area", "ratio", "y", "x", "rows", "columns"),
+    [
+        # 2 % and 0.31 times area of 784 pixels; 0.3 to the power of 1 - 2 ratio, tall to wide
+        ((64 / 784 - 0.02) / 0.31, 0.5, 0.5, 0.25, range(10, 18), range(3, 11)),  # 8 x 8
+        (1.0, 1.0, 0.5, 0.5, range(28), range(10, 18)),  # 29.4 x 8.8
+        (0.0, 0.0, 0.0, 1.0, range(1), range(24, 28)),  # 2.2 x 7.2, over the upper right corner
+        (0.0, 0.75, 1.0, 0.0, range(25, 28), range(1)),  # 5.3 x 2.9, over the lower left one
+    ],
+)
+def test_an_erased_rectangle_by_hand(images, monkeypatch, area, ratio, y, x, rows, columns):
+    drawn = torch.tensor([0.0, area, ratio, y, x]).view(5, 1, 1, 1, 1)
+    monkeypatch.setattr(torch, "rand", lambda *size, **_: drawn)
+    (gone,) = (random_erasing(images[:1], generator(), share=0.5) == 0)[:, 0]
+    expected = torch.zeros(28, 28, dtype=torch.bool)
+    expected[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1] = True
+    assert torch.equal(gone, expected)
+
+
+def test_an_image_is_erased_whose_draw_lies_below_the_share(images, monkeypatch):
+    drawn = torch.full((5, 2, 1, 1, 1), 0.5)
+    drawn[0, 1] = 0.49
+    monkeypatch.setattr(torch, "rand", lambda *size, **_: drawn)
+    erased = random_erasing(images[:2], generator(), share=0.5)
+    assert [(image == 0).any().item() for image in erased] == [False, True]
+
+
 def test_a_batch_is_varied_where_it_lies(images):
     """On torch's "meta" device, which holds no numbers; nothing is mixed with another device."""
     elsewhere = images.to("meta")
