@@ -27,7 +27,9 @@ def stroke(background: int, ink: int) -> np.ndarray:
     return pixels
 
 
-@pytest.mark.parametrize(("background", "ink"), [(240, 20), (10, 230), (200, 120)])
+@pytest.mark.parametrize(
+    ("background", "ink"), [(240, 20), (10, 230), (200, 120), (128, 20), (127, 230)]
+)
 def test_dark_on_light_and_light_on_dark_come_out_alike(tmp_path, background, ink):
     image = own_image.read_digit(save(tmp_path, stroke(background, ink)))
     assert image.dtype == torch.uint8
@@ -57,6 +59,33 @@ def test_ink_on_nothing_and_sixteen_bits_are_understood(tmp_path):
     Image.fromarray(deep).save(tmp_path / "deep.png")
     for name in ("ink.png", "deep.png"):
         assert torch.equal(own_image.read_digit(tmp_path / name), expected)
+
+
+@pytest.mark.parametrize(("background", "ink"), [(200, 120), (10, 230)])
+def test_sixteen_bits_are_scaled_and_not_cut_off(tmp_path, background, ink):
+    expected = own_image.read_digit(save(tmp_path, stroke(background, ink)))
+    deep = (stroke(background, ink) * 257).astype("uint16")
+    Image.fromarray(deep).save(tmp_path / "deep.png")
+    assert torch.equal(own_image.read_digit(tmp_path / "deep.png"), expected)
+
+
+@pytest.mark.parametrize(("background", "ink"), [(100, 132), (200, 168)])
+def test_a_contrast_of_32_is_a_digit_and_less_is_nothing(tmp_path, background, ink):
+    less = ink - 1 if ink > background else ink + 1
+    assert own_image.read_digit(save(tmp_path, stroke(background, ink))).max() == 255
+    with pytest.raises(ValueError, match="shows nothing"):
+        own_image.read_digit(save(tmp_path, stroke(background, less)))
+
+
+@pytest.mark.parametrize(("shade", "seen"), [(86, 0), (87, 87), (155, 155), (200, 200)])
+def test_shades_keep_their_share_and_those_below_a_third_are_black(tmp_path, shade, seen):
+    """On a ground of 10 and with ink of 241, so that 87 is a third of the way: 77 of 231."""
+    pixels = np.full((80, 80), 10)
+    pixels[10:50, 10:30], pixels[10:50, 30:50] = 241, shade
+    image = own_image.read_digit(save(tmp_path, pixels))[0, 0]
+    inked = image[14][image[14] > 0]
+    assert inked[0] == 255
+    assert inked[-1] == (round(255 * (seen - 10) / 231) if seen else 255)
 
 
 def test_the_mass_comes_to_the_middle():
@@ -104,6 +133,7 @@ def test_thin_strokes_do_not_vanish_when_they_are_made_smaller(tmp_path):
     sides = np.s_[10:11, 10:70], np.s_[69:70, 10:70], np.s_[10:70, 10:11], np.s_[10:70, 69:70]
     image = read_boxes(tmp_path, *sides)
     assert (image[4, 4:24] > 0).all()
+    assert image.max() == 255
     assert torch.equal(image, image.T)
     assert torch.equal(image[4:24, 4:24], image[4:24, 4:24].flip(0))
 

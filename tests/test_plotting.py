@@ -287,6 +287,29 @@ def test_epochs_are_whole_and_each_is_marked_where_there_are_few(epochs, marked)
         assert {line.get_marker() for line in ax.lines} == ({"o"} if marked else {""})
 
 
+def test_panels_stand_side_by_side_and_are_open_at_the_top_and_right():
+    curves = plotting.learning_curves(history(2, 1))
+    matrices = plotting.confusion_matrix(torch.eye(2, dtype=torch.int64), ("a", "b"))
+    for figure in (curves, matrices):
+        assert figure.axes[0].get_gridspec().get_geometry() == (1, 2)
+    panels = [
+        *curves.axes,
+        plotting.class_balance({"train": [1, 2, 3]}, NAMES),
+        plotting.pixel_histogram({"x": IMAGES}),
+        plotting.durations({"a": 1.0}, title=""),
+        pictures.probability_bars(IMAGES[0], torch.ones(3) / 3, NAMES).axes[1],
+    ]
+    for ax in panels:
+        shown = {side for side, spine in ax.spines.items() if spine.get_visible()}
+        assert shown == {"left", "bottom"}
+
+
+def test_rows_of_pixels_have_no_frame():
+    samples = pictures.class_samples(Split(IMAGES[:1], torch.tensor([0])), ("a",))
+    for ax in (samples, *pictures.feature_maps({"x": torch.rand(2, 4, 4)}).axes):
+        assert not any(spine.get_visible() for spine in ax.spines.values())
+
+
 def test_a_panel_can_be_drawn_into_axes_of_ones_own():
     _, ax = plt.subplots()
     assert plotting.class_balance({"train": [1, 2, 3]}, NAMES, ax=ax) is ax
