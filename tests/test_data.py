@@ -64,6 +64,13 @@ def test_pixel_statistics_agree_with_torch():
     assert data.pixel_statistics(images) == pytest.approx(expected, abs=1e-12)
 
 
+def test_pixel_statistics_of_dark_images():
+    """Grey values that do not occur count as well."""
+    images = torch.zeros(1, 1, 2, 2, dtype=torch.uint8)
+    images[..., 0] = 51  # a fifth of white
+    assert data.pixel_statistics(images) == pytest.approx((0.1, 0.1), abs=1e-12)
+
+
 def test_a_processed_folder_of_older_versions_is_not_read(tmp_path, mnist):
     """torchvision would take its content, which nobody has verified, before the raw files."""
     shutil.copytree(PROJECT / "data" / "MNIST" / "raw", tmp_path / "MNIST" / "raw")

@@ -47,6 +47,13 @@ def test_a_device_that_is_not_there_is_refused(with_two_gpus, name):
         device.choose(name)
 
 
+def test_the_second_of_one_gpu_is_refused(with_two_gpus, monkeypatch):
+    monkeypatch.setattr(torch.accelerator, "device_count", lambda: 1)
+    assert device.choose("cuda:0") == torch.device("cuda:0")
+    with pytest.raises(ValueError, match="There is no device 'cuda:1'"):
+        device.choose("cuda:1")
+
+
 def test_no_gpu_is_refused_by_name(without_accelerator):
     with pytest.raises(ValueError, match=r"'cuda'.*auto, cpu\."):
         device.choose("cuda")
@@ -75,8 +82,8 @@ def test_the_cpu_is_described_with_its_threads():
 
 
 def test_a_gpu_is_described_by_its_name(monkeypatch):
-    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "Some GPU")
-    assert device.describe(torch.device("cuda")) == "cuda, Some GPU"
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: f"GPU {device.index}")
+    assert device.describe(torch.device("cuda:1")) == "cuda, GPU 1"
     assert device.describe(torch.device("mps")) == "mps"
 
 

@@ -145,6 +145,51 @@ def test_a_notebook_gets_the_weights_of_the_one_it_needs(small, tmp_path, monkey
     assert [outcome.state for outcome in outcomes] == ["done", "done"]
 
 
+def test_the_status_on_disk_is_right_whenever_somebody_is_told(small, tmp_path, monkeypatch):
+    fake_execution(monkeypatch, failing="02_b")
+    told = []
+
+    def tell(outcome: Outcome) -> None:
+        told.append(outcome.notebook)
+        status = json.loads((tmp_path / "status.json").read_text())
+        assert [entry["notebook"] for entry in status["notebooks"]] == told
+
+    series.run(parameters.settings_for("standard"), tmp_path, on_done=tell)
+    assert told == ["01_a", "02_b"]
+    assert json.loads((tmp_path / "status.json").read_text())["notebooks"] == [
+        {"notebook": "01_a", "state": "done", "seconds": 1.0, "message": ""},
+        {"notebook": "02_b", "state": "failed", "seconds": 1.0, "message": "boom"},
+    ]
+
+
+@pytest.mark.parametrize("progress", [True, False])
+def test_a_bar_over_the_notebooks_shows_where_asked_for(
+    small, tmp_path, monkeypatch, capsys, progress
+):
+    handed_on = []
+
+    def execute(name, folder, given, **settings):
+        handed_on.append(settings)
+        return Outcome(name, "done")
+
+    monkeypatch.setattr(series, "execute", execute)
+    series.run({"01_a": {}}, tmp_path, cell_timeout=7, progress=progress)
+    assert handed_on == [{"cell_timeout": 7, "progress": progress}]
+    shown = capsys.readouterr().err
+    assert ("notebooks: 100%" in shown, "notebook/s" in shown) == (progress, progress)
+    series.run({"01_a": {}}, tmp_path)
+    assert capsys.readouterr().err == ""
+    assert handed_on[1]["progress"] is False
+    assert handed_on[1]["cell_timeout"] >= 3_600
+
+
+def test_what_was_given_is_not_changed(small, tmp_path, monkeypatch):
+    fake_execution(monkeypatch)
+    settings = parameters.settings_for("standard")
+    series.run(settings, tmp_path)
+    assert settings == {"01_a": {}, "02_b": {}}
+
+
 def test_alone_it_takes_the_shipped_weights(small, tmp_path, monkeypatch):
     executed = fake_execution(monkeypatch)
     series.run(parameters.settings_for("quick", only=["02"]), tmp_path)
@@ -179,6 +224,7 @@ def test_ctrl_c_is_recorded_and_ends_the_run(small, tmp_path, monkeypatch):
         series.run(parameters.settings_for("standard"), tmp_path)
     status = json.loads((tmp_path / "status.json").read_text())
     assert [entry["state"] for entry in status["notebooks"]] == ["interrupted"]
+    assert "Ctrl-C" in status["notebooks"][0]["message"]
 
 
 WAIT = "import time; time.sleep(2)"
@@ -355,6 +401,47 @@ def test_the_pages_of_a_run(small, tmp_path):
     assert not re.search(r'(src|href)="https?://', page)  # it can be read without a network
 
 
+def test_each_figure_is_named_by_its_number_and_the_section_it_stands_in(small, tmp_path):
+    def picture(pixel: int) -> str:
+        buffer = io.BytesIO()
+        Image.new("L", (1, 1), pixel).save(buffer, "png")
+        return base64.b64encode(buffer.getvalue()).decode()
+
+    def cell(*outputs: dict, **metadata: str) -> nbformat.NotebookNode:
+        shown = [nbformat.v4.new_output("display_data", output) for output in outputs]
+        printed = nbformat.v4.new_output("stream", text="a line")
+        return nbformat.v4.new_code_cell("x", outputs=[printed, *shown], metadata=metadata)
+
+    first, second, third, fourth = ({"image/png": picture(level)} for level in range(4))
+    text = {"text/plain": "no picture"}
+    notebook = nbformat.v4.new_notebook(
+        cells=[
+            cell(first),
+            nbformat.v4.new_markdown_cell("# 1 · One\n\ntext\n\n## 1.1 Über, and over!"),
+            cell(second, text, third, alt="Two lines"),
+            nbformat.v4.new_markdown_cell("Text alone begins no section."),
+            cell(text, alt="nothing"),
+            nbformat.v4.new_markdown_cell("### " + "long " * 20),
+            cell(fourth),
+        ]
+    )
+    (tmp_path / "01_a").mkdir()
+    nbformat.write(notebook, tmp_path / "01_a" / "01_a.ipynb")
+    page = report.write_pages(tmp_path, [Outcome("01_a", "done")], title="t").read_text()
+    made = {
+        path.name: Image.open(path).getpixel((0, 0))
+        for path in (tmp_path / "01_a" / "figures").iterdir()
+    }
+    assert made == {
+        "01-start.png": 0,
+        "02-1-1-ber-and-over.png": 1,
+        "03-1-1-ber-and-over.png": 2,
+        f"04-{'long-' * 9}long.png": 3,
+    }
+    described = re.findall(r'<img[^>]* alt="([^"]*)"', page)
+    assert described == ["01-start", "Two lines", "Two lines", f"04-{'long-' * 9}long"]
+
+
 def test_the_index_has_the_table_of_what_was_measured(small, tmp_path):
     from helpers import data
 
@@ -365,6 +452,7 @@ def test_the_index_has_the_table_of_what_was_measured(small, tmp_path):
         parameters={},
         measured={"test_accuracy": 0.9876},
     )
-    html = report.write_pages(tmp_path, [Outcome("01_a", "done")], title="t").read_text()
+    html = report.write_pages(tmp_path, [Outcome("01_a", "done")], title="A run").read_text()
+    assert "<title>A run</title>" in html
     assert "98.76%" in html
     assert ">98%<" in html
