@@ -16,6 +16,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import NamedTuple
 
+import typer
+
 from helpers.files import PROJECT, write_atomically
 
 WANTED = 0.85
@@ -152,9 +154,11 @@ def main() -> None:
     left = [mutant for mutant in mutants if mutant.state in ("survived", "not covered")]
     for mutant in left:
         if not mutant.reason:
-            print(f"{mutant.module}.{mutant.function} {mutant.number}: {mutant.change}")
+            typer.echo(f"{mutant.module}.{mutant.function} {mutant.number}: {mutant.change}")
     killed = rate(Counter(mutant.state for mutant in mutants))
-    print(f"{killed:.1%} of {len(mutants):,} mutants are killed; see {PAGE.relative_to(PROJECT)}")
+    typer.echo(
+        f"{killed:.1%} of {len(mutants):,} mutants are killed; see {PAGE.relative_to(PROJECT)}"
+    )
     sys.exit(killed < WANTED or not all(mutant.reason for mutant in left))
 
 

@@ -1,3 +1,5 @@
+import os
+
 import pytest
 import torch
 
@@ -54,6 +56,15 @@ def test_counting_operations_leaves_the_model_as_it_was():
     anatomy.operations(model)
     assert model.training
     assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
+
+
+def test_the_profiler_is_quiet_unless_told_otherwise(monkeypatch):
+    for given, then in ((None, "99"), ("1", "1")):
+        monkeypatch.delenv("KINETO_LOG_LEVEL", raising=False)
+        if given:
+            monkeypatch.setenv("KINETO_LOG_LEVEL", given)
+        anatomy.time_shares(lambda: torch.ones(2) + 1)
+        assert os.environ["KINETO_LOG_LEVEL"] == then
 
 
 def test_time_shares_name_what_takes_long(capfd):

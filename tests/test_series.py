@@ -88,6 +88,11 @@ def test_settings_of_a_profile_and_by_name(small):
         "01_a": {"epochs": 3, "rate": 1.0},
         "02_b": {"name": "a=b", "flip": True},
     }
+    given = ["01.flip=false", "01.name=3", "02.flip=True", "02.rate=1e-3"]
+    assert parameters.settings_for("standard", given) == {
+        "01_a": {"flip": False, "name": "3"},
+        "02_b": {"flip": True, "rate": 0.001},
+    }
 
 
 @pytest.mark.parametrize(
@@ -97,6 +102,7 @@ def test_settings_of_a_profile_and_by_name(small):
         ("09.epochs=3", r"no notebook '09'.*01_a, 02_b"),
         ("01.epochs=many", "01.epochs is of type int, got 'many'"),
         ("01.epochs=3.5", "of type int"),
+        ("01.epochs=3 or 4 times", "of type int"),
         ("01.epochs=True", "of type int"),
         ("01.rate=fast", "of type float"),
         ("01.flip=1", "of type bool"),
