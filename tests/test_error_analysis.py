@@ -49,6 +49,23 @@ def test_pairs_are_ranked_with_both_directions():
     }
 
 
+def test_pairs_that_are_confused_as_often_stand_in_the_order_of_their_classes():
+    """Of 7 classes each is once taken for each later one, and 5 for 6 a second time."""
+    pairs = [(i, j) for i in range(7) for j in range(i + 1, 7)]
+    targets, labels = map(list, zip(*pairs, (5, 6), strict=True))
+    frame = error_analysis.ranked_pairs(predictions_from(labels, targets, classes=7), "0123456")
+    assert frame["pair"].tolist() == ["5 / 6", *(f"{i} / {j}" for i, j in pairs[:-1])]
+    assert frame.index.tolist() == list(range(21))
+    assert frame.columns.tolist() == [
+        *("pair", "errors", "share", "first as second", "second as first")
+    ]
+
+
+def test_the_only_mistake_is_all_of_them():
+    predictions = predictions_from(labels=[1, 1], targets=[0, 1])
+    assert error_analysis.ranked_pairs(predictions, "abc")["share"].tolist() == [1.0]
+
+
 def test_no_mistakes_make_no_pairs():
     frame = error_analysis.ranked_pairs(
         predictions_from(labels=[0, 1], targets=[0, 1]), ["a", "b", "c"]

@@ -69,6 +69,15 @@ def test_sixteen_bits_are_scaled_and_not_cut_off(tmp_path, background, ink):
     assert torch.equal(own_image.read_digit(tmp_path / "deep.png"), expected)
 
 
+@pytest.mark.parametrize("turned", [False, True])
+def test_a_digit_that_runs_over_two_edges_is_ink_on_paper_all_the_same(tmp_path, turned):
+    """Of the rim of 20 x 20 pixels the two other edges are paper, a little more than half."""
+    pixels = np.full((20, 20), 240)
+    pixels[1:19] = 20
+    image = own_image.read_digit(save(tmp_path, pixels.T if turned else pixels))[0, 0]
+    assert (image[8:20, 8:20] == 255).all()
+
+
 @pytest.mark.parametrize(("background", "ink"), [(100, 132), (200, 168)])
 def test_a_contrast_of_32_is_a_digit_and_less_is_nothing(tmp_path, background, ink):
     less = ink - 1 if ink > background else ink + 1

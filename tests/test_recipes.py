@@ -53,11 +53,14 @@ def test_every_data_set_has_every_recipe(dataset):
     assert {name for name, of in recipes.RECIPES if of == dataset} == {"report", "fast", "sprint"}
 
 
-def test_unknown_recipes_are_refused():
+def test_unknown_recipes_are_refused(monkeypatch):
     with pytest.raises(ValueError, match=r"no recipe 'best' for 'mnist'.* report, sprint, fast\.$"):
         recipes.find("best", "mnist")
     with pytest.raises(ValueError, match="no recipe 'fast' for 'cifar'"):
         recipes.find("fast", "cifar")
+    monkeypatch.delitem(recipes.RECIPES, ("sprint", "mnist"))
+    with pytest.raises(ValueError, match=r" report, fast\.$"):
+        recipes.find("sprint", "mnist")
 
 
 def test_following_a_recipe_is_fit_with_its_settings(splits, tiny):

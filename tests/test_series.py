@@ -264,7 +264,7 @@ def test_how_a_notebook_ended_is_told_as_it_was(small, tmp_path, cells, state, m
     assert any("epochs = 2" in cell.source for cell in kept.cells)
 
 
-BEGUN = ("a = 1\nb = 2", "c()", "d()\ne()")
+BEGUN = ("a = 1\nb = 2", "c()", "d()\n\ne()")
 
 
 def stub_papermill(
