@@ -183,10 +183,10 @@ def test_the_histogram_is_of_shares():
 
 
 def test_the_confusion_matrix_shows_counts_and_row_shares():
-    figure = plotting.confusion_matrix(torch.tensor([[3, 1], [0, 0]]), ("a", "b"))
+    figure = plotting.confusion_matrix(torch.tensor([[3, 1, 0], [0, 0, 0], [1, 0, 0]]), NAMES)
     counts, shares = ([text.get_text() for text in ax.texts] for ax in figure.axes)
-    assert counts == ["3", "1", "0", "0"]
-    assert shares == ["75.0", "25.0", "0.0", "0.0"]
+    assert counts == ["3", "1", "0", *"000", "1", "0", "0"]
+    assert shares == ["75.0", "25.0", "0.0", *["0.0"] * 3, "100.0", "0.0", "0.0"]
     for ax in figure.axes:
         assert ax.get_ylabel() == "true class"
         assert ax.get_xlabel() == "predicted class"

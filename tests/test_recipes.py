@@ -100,6 +100,7 @@ def test_a_training_lays_its_model_out_for_convolutions_and_compiles_when_told(s
     monkeypatch.setattr(torch, "compile", lambda model: compiled.append(model) or model)
     recipe = small(model="fast_cnn", settings={"width": 8}, epochs=1)
     model, _ = recipes.train(recipe, splits, where=CPU)
+    assert model.architecture["width"] == 8
     assert model.group_1[0].weight.is_contiguous(memory_format=torch.channels_last)
     assert not compiled
     model, _ = recipes.train(recipe, splits, where=CPU, compile=True)
@@ -150,7 +151,7 @@ def test_the_fast_recipes_reach_their_accuracy(name, dataset):
 
 @pytest.mark.parametrize("fastest", ["bfloat16", "float32"])
 def test_the_fastest_precision_is_taken_where_none_is_named(splits, monkeypatch, fastest):
-    monkeypatch.setattr(device, "fastest_precision", lambda where: fastest)
+    monkeypatch.setattr(device, "fastest_precision", lambda where: {CPU: fastest}[where])
     taken = []
     fit = training.fit
     monkeypatch.setattr(
