@@ -60,7 +60,9 @@ def test_a_damaged_unpacked_file_is_rebuilt(root, damage):
 
 
 @pytest.mark.parametrize(
-    "damage", [b"", b"no archive", gzip.compress(b"first images")[:-9], gzip.compress(b"other")]
+    "damage",
+    [b"", b"no archive", gzip.compress(b"first images")[:-9], gzip.compress(b"other")],
+    ids=["empty", "no archive", "cut short", "another's"],  # bytes would hold the time of day
 )
 def test_a_damaged_archive_is_named_with_both_digests_and_a_remedy(root, damage):
     archive = root / "First/raw/images.gz"
