@@ -42,11 +42,30 @@ def test_validation_has_each_class_in_proportion(mnist, fashion):
 def test_train_and_validation_together_are_the_original_training_set(mnist):
     from torchvision.datasets import MNIST
 
-    original = MNIST(PROJECT / "data").data
+    published = MNIST(PROJECT / "data")
+    original = published.data
     parts = torch.cat([mnist.train.images, mnist.validation.images])[:, 0]
     key = torch.randint(1, 2**40, (28 * 28,), generator=torch.Generator().manual_seed(0))
     hashes = [(images.flatten(1).long() @ key).sort().values for images in (original, parts)]
     assert torch.equal(*hashes)
+    every_twelfth = published.targets.argsort(stable=True)[6::12].sort().values
+    assert torch.equal(mnist.validation.images[:, 0], original[every_twelfth])
+    assert torch.equal(mnist.validation.targets, published.targets[every_twelfth])
+
+
+def test_what_is_missing_is_fetched_by_torchvision(tmp_path, mnist, monkeypatch):
+    from torchvision import datasets
+
+    fetched = []
+
+    def download_mnist(into: Path, *, download: bool) -> None:
+        fetched.append(download)
+        shutil.copytree(PROJECT / "data" / "MNIST" / "raw", into / "MNIST" / "raw")
+
+    monkeypatch.setattr(datasets, "MNIST", download_mnist)
+    loaded = data.load_splits("mnist", root=str(tmp_path / "elsewhere"))
+    assert fetched == [True]
+    assert torch.equal(loaded.test.images, mnist.test.images)
 
 
 @pytest.mark.parametrize("name", ["mnist", "fashion"])
