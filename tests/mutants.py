@@ -129,12 +129,12 @@ def decorated() -> str:
     return ", ".join(names)
 
 
-def page(mutants: list[Mutant]) -> str:
+def page(mutants: list[Mutant], mutmut: str) -> str:
     counts = Counter(mutant.state for mutant in mutants)
     modules = sorted({mutant.module for mutant in mutants})
     rows = [row(m, Counter(x.state for x in mutants if x.module == m)) for m in modules]
     text = TEXT.format(
-        wanted=WANTED, date=datetime.date.today(), version=version("mutmut"), rate=rate(counts),
+        wanted=WANTED, date=datetime.date.today(), version=mutmut, rate=rate(counts),
         generated=counts.total(), rows="\n".join([*rows, row("**all**", counts)]),
         decorated=decorated(), **{name.replace(" ", "_"): counts[name] for name in COLUMNS},
     )  # fmt: skip
@@ -150,7 +150,7 @@ def page(mutants: list[Mutant]) -> str:
 
 def main() -> None:
     mutants = [mutant for meta in sorted(MUTATED.glob("*.meta")) for mutant in read(meta)]
-    write_atomically(PAGE, page(mutants))
+    write_atomically(PAGE, page(mutants, version("mutmut")))
     left = [mutant for mutant in mutants if mutant.state in ("survived", "not covered")]
     for mutant in left:
         if not mutant.reason:
