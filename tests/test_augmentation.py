@@ -145,6 +145,22 @@ def test_steps_combine_and_the_seed_decides(images):
     assert first.min() >= 0 and first.max() <= 255.01  # noqa: PT018
 
 
+@pytest.mark.parametrize(
+    ("settings", "step"),
+    [
+        ({"degrees": 20}, lambda *given: random_affine(*given, degrees=20, scale=0)),
+        ({"scale": 0.2}, lambda *given: random_affine(*given, degrees=0, scale=0.2)),
+        ({"shift": 2}, lambda *given: random_shift(*given, pixels=2)),
+        ({"flip": True}, random_flip),
+        ({"erase": 0.4}, lambda *given: random_erasing(*given, share=0.4)),
+    ],
+)
+def test_each_step_can_be_taken_alone(images, settings, step):
+    varied = Augmentation(**settings)(images, generator())
+    assert torch.equal(varied, step(images, generator()))
+    assert not torch.equal(varied, images)
+
+
 def test_by_default_nothing_happens(images):
     assert Augmentation()(images, generator()) is images
 

@@ -101,6 +101,7 @@ def test_settings_of_a_profile_and_by_name(small):
         ("01.epoch=3", r"01_a has no parameter 'epoch'\. It has: epochs, rate"),
         ("09.epochs=3", r"no notebook '09'.*01_a, 02_b"),
         ("01.epochs=many", "01.epochs is of type int, got 'many'"),
+        ("01.epochs.x=3", r"01_a has no parameter 'epochs\.x'"),
         ("01.epochs=3.5", "of type int"),
         ("01.epochs=3 or 4 times", "of type int"),
         ("01.epochs=True", "of type int"),
@@ -219,6 +220,13 @@ def test_after_a_failure_what_needs_it_is_skipped_and_status_says_so(small, tmp_
     assert seen == outcomes
     status = json.loads((tmp_path / "status.json").read_text())
     assert [entry["state"] for entry in status["notebooks"]] == ["failed", "skipped"]
+
+
+def test_what_needs_nothing_of_a_failure_runs_all_the_same(small, tmp_path, monkeypatch):
+    fake_execution(monkeypatch, failing="01_a")
+    monkeypatch.setattr(parameters, "SERIES", (*parameters.SERIES, Notebook("03_c")))
+    outcomes = series.run({"01_a": {}, "02_b": {}, "03_c": {}}, tmp_path)
+    assert [outcome.state for outcome in outcomes] == ["failed", "skipped", "done"]
 
 
 def test_ctrl_c_is_recorded_and_ends_the_run(small, tmp_path, monkeypatch):
@@ -403,6 +411,7 @@ def test_the_pages_of_a_run(small, tmp_path):
     page = (tmp_path / "01_a" / "01_a.html").read_text()
     assert """alt='A "&lt;b&gt;" line'""" in page
     assert "A plot!" in page
+    assert "<title>01_a</title>" in page
     assert 'href="../02_b/02_b.html"' in page
     assert not re.search(r'(src|href)="https?://', page)  # it can be read without a network
 
@@ -427,6 +436,7 @@ def test_each_figure_is_named_by_its_number_and_the_section_it_stands_in(small, 
             cell(second, text, third, alt="Two lines"),
             nbformat.v4.new_markdown_cell("Text alone begins no section."),
             cell(text, alt="nothing"),
+            nbformat.v4.new_raw_cell("neither prose nor code"),
             nbformat.v4.new_markdown_cell("### " + "long " * 20),
             cell(fourth),
         ]
