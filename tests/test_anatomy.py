@@ -50,6 +50,12 @@ def test_operations_are_a_multiplication_and_an_addition_for_each_product(name, 
     assert anatomy.operations(models.build(name, **settings)) == 2 * products
 
 
+def test_operations_are_counted_where_the_model_lies():
+    with torch.device("meta"):
+        model = models.build("linear")
+    assert anatomy.operations(model) == 2 * 784 * 10
+
+
 def test_counting_operations_leaves_the_model_as_it_was():
     model = models.build("fast_cnn").train()
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
