@@ -174,6 +174,12 @@ def test_a_split_is_cut_by_slice_mask_and_rows(tiny):
     assert tiny[torch.tensor([3, 1])].targets.tolist() == [1, 1]
 
 
+def test_a_split_moves_as_a_whole(tiny):
+    moved = tiny.to(torch.device("meta"))
+    assert (moved.images.device.type, moved.targets.device.type) == ("meta", "meta")
+    assert len(moved) == 70
+
+
 @pytest.mark.slow
 def test_processes_may_load_for_the_first_time_at_once(tmp_path):
     shutil.copytree(

@@ -121,6 +121,24 @@ def test_the_seed_decides_order_and_augmentation(tiny):
     assert not torch.equal(trained(1), trained(2))
 
 
+def test_augmentation_draws_from_a_generator_of_its_own(tiny):
+    """Of the seed given; torch's global one is left to dropout and may stand anywhere."""
+    drawn = []
+
+    def draw(images, generator):
+        drawn.append(torch.rand((), generator=generator).item())
+        return images
+
+    for elsewhere in (1, 2):
+        model = linear()
+        torch.manual_seed(elsewhere)
+        before = torch.get_rng_state()
+        fit(model, tiny, epochs=1, augment=draw, seed=5)
+        assert torch.equal(torch.get_rng_state(), before)
+    expected = [torch.rand(3, generator=torch.Generator().manual_seed(5)).tolist()] * 2
+    assert [drawn[:3], drawn[3:]] == expected
+
+
 def test_augmentation_touches_training_images_only(tiny):
     seen = []
 
@@ -184,6 +202,7 @@ def test_without_early_stopping_it_runs_to_the_end(tiny):
     assert [record.epoch for record in history.epochs] == [1, 2, 3]
     assert not history.stopped_early
     assert not history.interrupted
+    assert all(0 < record.seconds < 30 for record in history.epochs)
 
 
 def test_a_loss_that_is_no_number_stops_it_and_says_where(tiny):
