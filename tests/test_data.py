@@ -42,15 +42,25 @@ def test_validation_has_each_class_in_proportion(mnist, fashion):
 def test_train_and_validation_together_are_the_original_training_set(mnist):
     from torchvision.datasets import MNIST
 
-    published = MNIST(PROJECT / "data")
-    original = published.data
+    original = MNIST(PROJECT / "data").data
     parts = torch.cat([mnist.train.images, mnist.validation.images])[:, 0]
     key = torch.randint(1, 2**40, (28 * 28,), generator=torch.Generator().manual_seed(0))
     hashes = [(images.flatten(1).long() @ key).sort().values for images in (original, parts)]
     assert torch.equal(*hashes)
-    every_twelfth = published.targets.argsort(stable=True)[6::12].sort().values
-    assert torch.equal(mnist.validation.images[:, 0], original[every_twelfth])
-    assert torch.equal(mnist.validation.targets, published.targets[every_twelfth])
+
+
+def test_every_twelfth_image_of_a_class_is_for_validation():
+    from torchvision.datasets import MNIST
+
+    published, splits = MNIST(PROJECT / "data"), data.load_splits("mnist")
+    rows = published.targets.argsort(stable=True)[6::12].sort().values
+    assert torch.equal(splits.validation.images[:, 0], published.data[rows])
+    assert torch.equal(splits.validation.targets, published.targets[rows])
+    others = torch.ones(60_000, dtype=torch.bool)
+    others[rows] = False
+    assert torch.equal(splits.train.images[:, 0], published.data[others])
+    assert torch.equal(splits.train.targets, published.targets[others])
+    assert splits.spec is data.MNIST
 
 
 def test_what_is_missing_is_fetched_by_torchvision(tmp_path, mnist, monkeypatch):

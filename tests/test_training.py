@@ -190,6 +190,11 @@ def test_it_stops_early_when_validation_no_longer_improves(tiny, monkeypatch):
     assert history.best_epoch == 2
 
 
+def test_a_patience_of_1_ends_with_the_first_epoch_that_is_no_better(tiny, monkeypatch):
+    script_validation_losses(monkeypatch, [3.0, 2.0, 2.0, 0.0])
+    assert len(fit(linear(), tiny, validation=tiny, epochs=4, patience=1).epochs) == 3
+
+
 def test_patience_also_ends_when_no_loss_is_a_best_one(tiny, monkeypatch):
     script_validation_losses(monkeypatch, [math.inf] * 5)
     history = fit(linear(), tiny, validation=tiny, epochs=5, patience=2)
