@@ -5,6 +5,7 @@
 #   make lab       open the notebooks in JupyterLab
 #   make check     format, lint and types only
 #   make refresh   run the committed notebooks anew, in place, and show which facts and claims changed
+#   make matrix    is the suite green under other conditions as well? about 40 minutes
 #   make bench     race against what people use today, in an environment of its own; about two hours
 #   make mutants   break the helpers in one place after another, and count what the tests notice; an hour
 #
@@ -16,18 +17,21 @@ ARGS ?=
 PIP_ARGS ?=
 BIN := .venv/bin
 READY := .venv/.ready
+WORKERS := -n logical --maxprocesses 8 --dist loadfile
 BENCH_READY := .venv-bench/.ready
 MUTANTS_READY := .venv/.ready-mutants
 
-.PHONY: run test lab check refresh bench mutants
+.PHONY: run test lab check refresh matrix bench mutants
 
 run: $(READY)
 	@$(BIN)/python -m helpers run $(ARGS)
 
+# one thread for each worker: two workers with two threads each on two cores are ten times slower
 test: check
 	@$(BIN)/python -m coverage erase
-	@$(BIN)/python -m coverage run -m pytest -m "" -rs tests
-	@$(BIN)/python -m coverage run -m pytest --nbval --nbval-current-env --nbval-cell-timeout=1200 notebooks
+	@OMP_NUM_THREADS=1 $(BIN)/python -m coverage run -m pytest -m "" -rs $(WORKERS) tests
+	@OMP_NUM_THREADS=1 $(BIN)/python -m coverage run -m pytest --nbval --nbval-current-env \
+		--nbval-cell-timeout=1200 $(WORKERS) notebooks
 	@$(BIN)/python -m coverage combine --quiet
 	@$(BIN)/python -m coverage report
 
@@ -41,6 +45,9 @@ check: $(READY)
 
 refresh: $(READY)
 	@$(BIN)/python -m tests.refresh
+
+matrix: $(READY)
+	@$(BIN)/python -m tests.matrix $(ARGS)
 
 bench: $(BENCH_READY)
 	@.venv-bench/bin/python -m benchmarks.limits

@@ -2,13 +2,13 @@
 
     python -m benchmarks.bands
 
-Their trainings are repeated with several seeds, on one thread and on two. Around the mean of the
-runs a band reaches four standard deviations either way. Each run is kept in runs/bands/, and is not
-made again when it is there; bands that were not measured this time stay as they are.
+Their trainings are repeated with several seeds, on one thread and on two, as many side by side as
+there are cores for. Around the mean of the runs a band reaches four standard deviations either way.
+Each run is kept in runs/bands/, and is not made again when it is there; bands that were not
+measured this time stay as they are.
 """
 
 import datetime
-import itertools
 import json
 import math
 import os
@@ -17,8 +17,9 @@ import statistics
 import subprocess
 import sys
 from collections.abc import Iterable, Iterator
+from multiprocessing.pool import ThreadPool
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 import torch
 import typer
@@ -44,6 +45,15 @@ CLAIMED = {
 }
 
 
+class Job(NamedTuple):
+    """A run of the command line, where it is kept, and how many records it leaves there."""
+
+    place: Path
+    arguments: list[str]
+    records: int
+    threads: int
+
+
 def main(
     profile: Annotated[
         list[str] | None, typer.Option(help="Run the notebooks so. Repeatable; by default both.")
@@ -54,37 +64,40 @@ def main(
     ] = None,
 ) -> None:
     """Run what is not yet recorded, and write helpers/bands.json."""
-    jobs = list(_jobs(profile or ["quick", "standard"], seeds, threads or [1, 2]))
-    for place, expected, arguments, thread_count in (bar := tqdm(jobs, unit=" runs")):
-        bar.set_description(place.name)
-        if len(list(place.rglob(runs.RESULT))) < expected:
-            shutil.rmtree(place, ignore_errors=True)  # of a run that was stopped
-            subprocess.run(
-                [sys.executable, "-m", "helpers", *arguments, "--root", place],
-                env=os.environ | {"OMP_NUM_THREADS": str(thread_count)},
-                stdout=subprocess.DEVNULL,
-                check=True,
-            )
+    for thread_count in threads or [1, 2]:
+        jobs = list(_jobs(profile or ["quick", "standard"], seeds, thread_count))
+        with ThreadPool(max(1, (os.cpu_count() or 1) // thread_count)) as pool:
+            made = pool.imap_unordered(_run, jobs)
+            list(tqdm(made, f"threads: {thread_count}", total=len(jobs), unit=" runs"))
     records = [json.loads(path.read_text()) for path in sorted(RUNS.rglob(runs.RESULT))]
     measured = [*derive(records), *shipped()]
     earlier = json.loads(claims.BANDS.read_text())["bands"]
     write_atomically(claims.BANDS, json.dumps({"bands": merge(earlier, measured)}, indent=2) + "\n")
 
 
-def _jobs(
-    profiles: list[str], seeds: int, threads: list[int]
-) -> Iterator[tuple[Path, int, list[str], int]]:
-    """Where each run is kept, how many records it leaves, its command line and its threads."""
-    for seed, thread_count in itertools.product(range(seeds), threads):
-        suffix = f"seed-{seed}-threads-{thread_count}"
+def _jobs(profiles: list[str], seeds: int, threads: int) -> Iterator[Job]:
+    for seed in range(seeds):
+        suffix = f"seed-{seed}-threads-{threads}"
         for dataset in SPECS:
             train = ["train", dataset, "--recipe", "fast", "--seed", str(seed), "--device", "cpu"]
-            yield RUNS / f"fast-{dataset}-{suffix}", 1, train, thread_count
+            yield Job(RUNS / f"fast-{dataset}-{suffix}", train, 1, threads)
         for profile in profiles:
             run = ["run", "--profile", profile, "--only", "02", "--only", "03"]
             for notebook in ("02", "03"):
                 run += ["-p", f"{notebook}.seed={seed}", "-p", f"{notebook}.device_name=cpu"]
-            yield RUNS / f"{profile}-{suffix}", 2, run, thread_count
+            yield Job(RUNS / f"{profile}-{suffix}", run, 2, threads)
+
+
+def _run(job: Job) -> None:
+    if len(list(job.place.rglob(runs.RESULT))) == job.records:
+        return
+    shutil.rmtree(job.place, ignore_errors=True)  # of a run that was stopped
+    subprocess.run(
+        [sys.executable, "-m", "helpers", *job.arguments, "--root", job.place],
+        env=os.environ | {"OMP_NUM_THREADS": str(job.threads)},
+        stdout=subprocess.DEVNULL,
+        check=True,
+    )
 
 
 def derive(records: Iterable[dict]) -> list[dict]:

@@ -32,9 +32,10 @@ def choose(name: str = "auto") -> torch.device:
         device = torch.device(name)
     except RuntimeError:
         device = None
-    count = torch.accelerator.device_count()
+    # an older torch with CUDA raises when asked for its devices where there is no driver
+    count = torch.accelerator.device_count() if len(devices) > 1 else 1
     known = {d.type for d in devices}
-    if device is None or device.type not in known or (device.index or 0) >= max(count, 1):
+    if device is None or device.type not in known or (device.index or 0) >= count:
         choices = ", ".join(["auto", *(d.type for d in devices)])
         raise ValueError(f"There is no device {name!r} on this machine. Choose one of: {choices}.")
     return device

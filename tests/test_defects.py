@@ -37,10 +37,10 @@ DEFECTS = {
         "data",
         "torch.from_numpy(targets).long())",
         "torch.from_numpy(targets).long()[torch.randperm(len(targets))])",
-        "validation accuracy of the recipe",
+        'claims.expect("test accuracy"',
     ),
     "weights frozen": Defect(
-        "training", "        optimizer.step()\n", "", "validation accuracy of the recipe"
+        "training", "        optimizer.step()\n", "", 'claims.expect("test accuracy"'
     ),
     "evaluation order shuffled": Defect(
         "evaluation",

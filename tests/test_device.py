@@ -23,7 +23,11 @@ def with_two_gpus(monkeypatch):
 @pytest.fixture
 def without_accelerator(monkeypatch):
     monkeypatch.setattr(torch.accelerator, "current_accelerator", lambda check_available: None)
-    monkeypatch.setattr(torch.accelerator, "device_count", lambda: 0)
+
+    def no_driver() -> int:  # what torch 2.7 built for CUDA says
+        raise RuntimeError("Found no NVIDIA driver on your system.")
+
+    monkeypatch.setattr(torch.accelerator, "device_count", no_driver)
 
 
 def test_auto_takes_the_accelerator_if_there_is_one(with_two_gpus):
