@@ -31,14 +31,14 @@ COLUMNS = ("killed", "timed out", "survived", "not covered")
 TEXT = """\
 # Do the tests notice?
 
-{wanted:.0%} of all mutants of `helpers/` are to be killed. On {date}, with mutmut {version}, it were **{rate:.1%}**:
-of {generated:,} mutants, {killed:,} failed a test, {timed_out} ran until they were stopped, {survived} survived, and
-{not_covered} lie in code that the fast tests do not reach.
+Of {generated:,} mutants of `helpers/`, {killed:,} failed a test, {timed_out} ran until they were stopped, {survived} survived, and
+{not_covered} lie in code that the fast tests do not reach: **{rate:.1%}** are killed ({date}, mutmut {version}). At least {wanted:.0%} are wanted.
 
-`make mutants` makes this page anew: it changes one thing at a time in a function (a number, an operator, an argument, a
-word), and runs the tests that come through that function, those of half a minute. The rate is that of killed and timed out
-among all. No module, line or kind of change is left out by us; what mutmut itself leaves out are functions with a
-decorator ({decorated}) and statements outside of functions.
+`make mutants` makes this page anew. A mutant is a function with one thing changed: a number, an operator, an argument, a
+word. It is killed if one of the tests that come through that function fails; of all tests, the fast ones that
+`[tool.mutmut]` in `pyproject.toml` names. What runs until it is stopped counts as killed, too. No module, line or kind of
+change is left out by us. mutmut itself leaves alone what stands outside of functions, and functions with a decorator:
+{decorated}.
 
 | module | mutants | killed | timed out | survived | not covered | rate |
 | --- | ---: | ---: | ---: | ---: | ---: | ---: |
@@ -46,8 +46,8 @@ decorator ({decorated}) and statements outside of functions.
 
 ## What survived, and why
 
-The reasons stand in `tests/mutants.toml`, as patterns of the changed lines. `.venv/bin/mutmut show helpers.data.x_loader__mutmut_1`
-shows a mutant; below, that is `loader 1` of the module `data`.
+The reasons stand in `tests/mutants.toml`, as patterns of the changed lines. What is `loader 1` of the module `data` below,
+`.venv/bin/mutmut show helpers.data.x_loader__mutmut_1` shows as a difference.
 """  # noqa: E501 - lines of the page
 
 

@@ -51,6 +51,12 @@ def test_a_device_that_is_not_there_is_refused(with_two_gpus, name):
         device.choose(name)
 
 
+def test_there_is_one_cpu(without_accelerator):
+    assert device.choose("cpu:0").type == "cpu"
+    with pytest.raises(ValueError, match="There is no device 'cpu:1'"):
+        device.choose("cpu:1")
+
+
 def test_the_second_of_one_gpu_is_refused(with_two_gpus, monkeypatch):
     monkeypatch.setattr(torch.accelerator, "device_count", lambda: 1)
     assert device.choose("cuda:0") == torch.device("cuda:0")
@@ -109,7 +115,7 @@ def test_who_watches(monkeypatch, environment, terminal, watched):
         monkeypatch.delenv(name, raising=False)
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setattr(os, "isatty", lambda handle: terminal)
+    monkeypatch.setattr(os, "isatty", lambda handle: terminal and handle == 2)
     assert device.somebody_watches() is watched
 
 

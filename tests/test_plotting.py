@@ -125,6 +125,11 @@ def test_the_preview_groups_variants_by_original():
     assert figure.axes[0].get_gridspec().get_width_ratios() == [1, 2]  # so that all are as large
 
 
+def test_one_original_alone_has_a_preview():
+    figure = pictures.augmentation_preview(IMAGES[:1], {"shift": IMAGES[:1]}, variants=1)
+    assert [torch.equal(strip, IMAGES[0, 0]) for strip in shown(figure)] == [True, True]
+
+
 def test_probability_bars_have_the_lengths_given():
     figure = pictures.probability_bars(IMAGES[0], torch.tensor([0.2, 0.7, 0.1]), NAMES)
     picture, bars = figure.axes

@@ -412,7 +412,7 @@ def test_the_pages_of_a_run(small, tmp_path):
     assert """alt='A "&lt;b&gt;" line'""" in page
     assert "A plot!" in page
     assert "<title>01_a</title>" in page
-    assert 'href="../02_b/02_b.html"' in page
+    assert '<a href="../02_b/02_b.html">on</a>' in page
     assert not re.search(r'(src|href)="https?://', page)  # it can be read without a network
 
 
