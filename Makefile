@@ -7,6 +7,7 @@
 #   make refresh   run the committed notebooks anew, in place, and show which facts and claims changed
 #   make matrix    is the suite green under other conditions as well? about 40 minutes
 #   make bench     race against what people use today, in an environment of its own; about two hours
+#   make mutants   break the helpers in one place after another, and count what the tests notice; an hour
 #
 # PYTHON=python3.12 chooses an interpreter; ARGS="--profile quick" is handed on by `run`.
 # PIP_ARGS is handed to pip: see "A smaller torch" in the README.
@@ -18,8 +19,9 @@ BIN := .venv/bin
 READY := .venv/.ready
 WORKERS := -n logical --maxprocesses 8 --dist loadfile
 BENCH_READY := .venv-bench/.ready
+MUTANTS_READY := .venv/.ready-mutants
 
-.PHONY: run test lab check refresh matrix bench
+.PHONY: run test lab check refresh matrix bench mutants
 
 run: $(READY)
 	@$(BIN)/python -m helpers run $(ARGS)
@@ -51,6 +53,16 @@ bench: $(BENCH_READY)
 	@.venv-bench/bin/python -m benchmarks.limits
 	@.venv-bench/bin/python -m benchmarks.reliability
 	@.venv-bench/bin/python -m benchmarks.race $(ARGS)
+
+# one thread: a process that has started several cannot be forked, and mutmut forks for each mutant
+mutants: $(MUTANTS_READY)
+	@rm -rf mutants
+	@OMP_NUM_THREADS=1 $(BIN)/mutmut run $(ARGS)
+	@$(BIN)/python -m tests.mutants
+
+$(MUTANTS_READY): $(READY)
+	@$(BIN)/python -m pip install --quiet $(PIP_ARGS) --editable '.[test,mutation]'
+	@touch $(MUTANTS_READY)
 
 $(BENCH_READY): benchmarks/requirements.txt pyproject.toml
 	@echo "Setting up .venv-bench (once; this takes a few minutes)"

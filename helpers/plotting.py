@@ -121,7 +121,7 @@ def learning_curves(histories: Mapping[str, pd.DataFrame] | pd.DataFrame) -> Fig
     axes[1].yaxis.set_major_formatter(lambda share, _: f"{100 * share:g} %")
     for ax in axes:
         ax.set_xlim(0.5, longest + 0.5)
-        ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+        ax.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
         ax.grid(alpha=0.3)
         ax.spines[["top", "right"]].set_visible(False)
     lines, labels = axes[0].get_legend_handles_labels()

@@ -86,4 +86,4 @@ def _export(executed: Path) -> tuple[Path, dict[Path, str]]:
 
 
 def _slug(heading: str) -> str:
-    return re.sub(r"[^a-z0-9]+", "-", heading.lower()).strip("-")[:50]
+    return re.sub(r"[^a-z0-9]+", "-", heading.lower())[:50].strip("-")

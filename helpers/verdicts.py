@@ -19,7 +19,7 @@ CAUSES = (*VERDICTS[:-1], AT_FAULT)
 TWIN = 15.0  # grey values of 255 by which a near-duplicate may differ, root mean square over pixels
 AGREED = 0.9  # share of the judges that must name another class before a label is doubtful
 MAJORITY = 0.7  # share of the votes with which neighbours side with a class
-SOUND = 0.8  # share of the judges that must find the label before it stands by their word
+SOUND = 0.5  # share of the judges that must find the label before it stands by their word
 
 
 def decide(evidence: "pd.DataFrame") -> "pd.Series":

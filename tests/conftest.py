@@ -4,16 +4,22 @@ import os
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+import threading
+
 import matplotlib
 import matplotlib.pyplot as plt
 import pytest
 import torch
+from tqdm import tqdm
 
 from helpers import data
 from helpers.data import Split
 from helpers.evaluation import Predictions
 
 matplotlib.use("agg")  # not by the environment: kernels that tests start shall draw as ever
+# mutmut forks: a lock shared with its other children, or a thread, may stop a child for ever
+tqdm.set_lock(threading.RLock())
+tqdm.monitor_interval = 0
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,5 @@
 import math
+import os
 
 import pytest
 import torch
@@ -21,6 +22,8 @@ def test_the_shape_walk_tells_each_layer_in_order():
         (3, 10, 7, 7),
     ]
     assert sum(row["parameters"] for row in rows) == 7_740
+    names = [row["layer"] for row in rows]
+    assert (names[0], names[1], names[-1]) == ("normalise", "block_1.0", "classifier.1")
 
 
 def test_the_shape_walk_leaves_no_hooks():
@@ -48,12 +51,27 @@ def test_operations_are_a_multiplication_and_an_addition_for_each_product(name, 
     assert anatomy.operations(models.build(name, **settings)) == 2 * products
 
 
+def test_operations_are_counted_where_the_model_lies():
+    with torch.device("meta"):
+        model = models.build("linear")
+    assert anatomy.operations(model) == 2 * 784 * 10
+
+
 def test_counting_operations_leaves_the_model_as_it_was():
     model = models.build("fast_cnn").train()
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     anatomy.operations(model)
     assert model.training
     assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
+
+
+def test_the_profiler_is_quiet_unless_told_otherwise(monkeypatch):
+    for given, then in ((None, "99"), ("1", "1")):
+        monkeypatch.delenv("KINETO_LOG_LEVEL", raising=False)
+        if given:
+            monkeypatch.setenv("KINETO_LOG_LEVEL", given)
+        anatomy.time_shares(lambda: torch.ones(2) + 1)
+        assert os.environ["KINETO_LOG_LEVEL"] == then
 
 
 def test_time_shares_name_what_takes_long(capfd):

@@ -60,7 +60,9 @@ def test_a_damaged_unpacked_file_is_rebuilt(root, damage):
 
 
 @pytest.mark.parametrize(
-    "damage", [b"", b"no archive", gzip.compress(b"first images")[:-9], gzip.compress(b"other")]
+    "damage",
+    [b"", b"no archive", gzip.compress(b"first images")[:-9], gzip.compress(b"other")],
+    ids=["empty", "no archive", "cut short", "another's"],  # bytes would hold the time of day
 )
 def test_a_damaged_archive_is_named_with_both_digests_and_a_remedy(root, damage):
     archive = root / "First/raw/images.gz"
@@ -68,7 +70,7 @@ def test_a_damaged_archive_is_named_with_both_digests_and_a_remedy(root, damage)
     with pytest.raises(archives.DamagedDataError) as caught:
         load(root)
     message = str(caught.value)
-    assert str(archive) in message
+    assert message.startswith(f"{archive} does not hold the images of First: ")
     assert archives.DIGESTS["First"]["images"] in message
     assert "git checkout" in message
     assert not (root / "First/raw/images").exists()
@@ -112,12 +114,13 @@ def test_a_place_that_cannot_be_made_is_worked_beside(root, tmp_path):
 
 
 def test_missing_archives_without_a_network(root):
-    (root / "First/raw/images.gz").unlink()
+    for stem in UNPACKED:
+        (root / "First/raw" / f"{stem}.gz").unlink()
 
     def download(into: Path) -> None:
         raise RuntimeError("name resolution failed")
 
-    message = r"lacks images\.gz, .*name resolution failed.*git checkout"
+    message = r"lacks images\.gz, labels\.gz, .*name resolution failed.*git checkout"
     with pytest.raises(FileNotFoundError, match=message):
         load(root, download)
 

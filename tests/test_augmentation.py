@@ -72,6 +72,23 @@ def test_a_resize_changes_the_area():
     assert 130 < areas.max() < 150  # 1.2 squared of 100 is 144
 
 
+def test_turning_and_resizing_at_once_is_what_torchvision_does(images):
+    from torchvision.transforms import InterpolationMode
+    from torchvision.transforms.functional import affine
+
+    few = images[:20].float()
+    angles, sizes = torch.rand(2, 20, generator=generator()) * 2 - 1
+    expected = [
+        affine(
+            image, 40 * angle.item(), [0, 0], 1 + 0.3 * size.item(), [0.0],
+            InterpolationMode.BILINEAR,
+        )
+        for image, angle, size in zip(few, angles, sizes, strict=True)
+    ]  # fmt: skip
+    varied = random_affine(few, generator(), degrees=40, scale=0.3)
+    torch.testing.assert_close(varied, torch.stack(expected), atol=0.05, rtol=0)
+
+
 def test_erasing_blackens_rectangles_in_the_stated_share(images):
     erased = random_erasing(images, generator(), share=0.5)
     gone = erased == 0
@@ -84,6 +101,41 @@ def test_erasing_blackens_rectangles_in_the_stated_share(images):
         assert hole.sum() <= 0.33 * 28 * 28 + 60
 
 
+@pytest.mark.parametrize(
+    ("area", "ratio", "y", "x", "rows", "columns"),
+    [
+        # 2 % and 0.31 times area of 784 pixels; 0.3 to the power of 1 - 2 ratio, tall to wide
+        ((64 / 784 - 0.02) / 0.31, 0.5, 0.5, 0.25, range(10, 18), range(3, 11)),  # 8 x 8
+        (1.0, 1.0, 0.5, 0.5, range(28), range(10, 18)),  # 29.4 x 8.8
+        (0.0, 0.0, 0.0, 1.0, range(1), range(24, 28)),  # 2.2 x 7.2, over the upper right corner
+        (0.0, 0.75, 1.0, 0.0, range(25, 28), range(1)),  # 5.3 x 2.9, over the lower left one
+    ],
+)
+def test_an_erased_rectangle_by_hand(images, monkeypatch, area, ratio, y, x, rows, columns):
+    drawn = torch.tensor([0.0, area, ratio, y, x]).view(5, 1, 1, 1, 1)
+    monkeypatch.setattr(torch, "rand", lambda *size, **_: drawn)
+    (gone,) = (random_erasing(images[:1], generator(), share=0.5) == 0)[:, 0]
+    expected = torch.zeros(28, 28, dtype=torch.bool)
+    expected[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1] = True
+    assert torch.equal(gone, expected)
+
+
+def test_an_image_is_erased_whose_draw_lies_below_the_share(images, monkeypatch):
+    drawn = torch.full((5, 2, 1, 1, 1), 0.5)
+    drawn[0, 1] = 0.49
+    monkeypatch.setattr(torch, "rand", lambda *size, **_: drawn)
+    erased = random_erasing(images[:2], generator(), share=0.5)
+    assert [(image == 0).any().item() for image in erased] == [False, True]
+
+
+def test_a_batch_is_varied_where_it_lies(images):
+    """On torch's "meta" device, which holds no numbers; nothing is mixed with another device."""
+    elsewhere = images.to("meta")
+    augment = Augmentation(shift=1, degrees=10, scale=0.1, flip=True, erase=0.3)
+    varied = augment(elsewhere, None)
+    assert (varied.device.type, varied.shape) == ("meta", images.shape)
+
+
 def test_steps_combine_and_the_seed_decides(images):
     augment = Augmentation(shift=1, degrees=10, scale=0.1, flip=True, erase=0.3)
     first, same = augment(images, generator(1)), augment(images, generator(1))
@@ -91,6 +143,22 @@ def test_steps_combine_and_the_seed_decides(images):
     assert not torch.equal(first, augment(images, generator(2)))
     assert first.shape == images.shape
     assert first.min() >= 0 and first.max() <= 255.01  # noqa: PT018
+
+
+@pytest.mark.parametrize(
+    ("settings", "step"),
+    [
+        ({"degrees": 20}, lambda *given: random_affine(*given, degrees=20, scale=0)),
+        ({"scale": 0.2}, lambda *given: random_affine(*given, degrees=0, scale=0.2)),
+        ({"shift": 2}, lambda *given: random_shift(*given, pixels=2)),
+        ({"flip": True}, random_flip),
+        ({"erase": 0.4}, lambda *given: random_erasing(*given, share=0.4)),
+    ],
+)
+def test_each_step_can_be_taken_alone(images, settings, step):
+    varied = Augmentation(**settings)(images, generator())
+    assert torch.equal(varied, step(images, generator()))
+    assert not torch.equal(varied, images)
 
 
 def test_by_default_nothing_happens(images):

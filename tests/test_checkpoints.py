@@ -107,6 +107,15 @@ def test_foreign_safetensors_are_refused(tmp_path):
             checkpoints.load(tmp_path / "x.safetensors")
 
 
+def test_what_a_checkpoint_must_say_is_told_where_it_does_not(tmp_path):
+    from safetensors.torch import save_file
+
+    path = tmp_path / "x.safetensors"
+    save_file({"x": torch.zeros(2)}, path, metadata={"about": '{"architecture": {}}'})
+    with pytest.raises(CheckpointError, match="architecture, sha256, notes"):
+        checkpoints.read_about(path)
+
+
 def test_a_model_that_is_no_longer_known_is_refused(path, monkeypatch):
     monkeypatch.delitem(models.MODELS, "tiny_vgg")
     with pytest.raises(CheckpointError, match="does not fit the models of this version"):
@@ -115,7 +124,8 @@ def test_a_model_that_is_no_longer_known_is_refused(path, monkeypatch):
 
 def test_a_missing_file_is_named_with_what_there_is(tmp_path):
     with pytest.raises(
-        FileNotFoundError, match=r"no checkpoint at .*w\.safetensors.*mnist/tiny_vgg"
+        FileNotFoundError,
+        match=r"no checkpoint at .*w\.safetensors.* fashion_mnist/tiny_vgg, mnist/tiny_vgg\.",
     ):
         checkpoints.load(tmp_path / "w.safetensors")
 

@@ -98,7 +98,12 @@ def test_runs_are_listed(monkeypatch, tmp_path, capsys, faked):
     invoke(monkeypatch, "run", "--root", str(tmp_path), "--only", "02")
     capsys.readouterr()
     assert invoke(monkeypatch, "runs", "--root", str(tmp_path)) == 0
-    assert "02_train_mnist" in capsys.readouterr().out
+    heading, row = capsys.readouterr().out.strip().splitlines()
+    assert heading.split()[0] == "notebook"
+    assert row.split()[0] == "02_train_mnist"
+    (tmp_path / "nothing yet").mkdir()
+    assert invoke(monkeypatch, "runs", "--root", str(tmp_path / "nothing yet")) == 0
+    assert capsys.readouterr().out.strip() == ""
     assert invoke(monkeypatch, "runs", "--root", str(tmp_path / "none")) == 2
 
 

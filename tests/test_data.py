@@ -49,6 +49,35 @@ def test_train_and_validation_together_are_the_original_training_set(mnist):
     assert torch.equal(*hashes)
 
 
+def test_every_twelfth_image_of_a_class_is_for_validation():
+    from torchvision.datasets import MNIST
+
+    published, splits = MNIST(PROJECT / "data"), data.load_splits("mnist")
+    rows = published.targets.argsort(stable=True)[6::12].sort().values
+    assert torch.equal(splits.validation.images[:, 0], published.data[rows])
+    assert torch.equal(splits.validation.targets, published.targets[rows])
+    others = torch.ones(60_000, dtype=torch.bool)
+    others[rows] = False
+    assert torch.equal(splits.train.images[:, 0], published.data[others])
+    assert torch.equal(splits.train.targets, published.targets[others])
+    assert splits.spec is data.MNIST
+
+
+def test_what_is_missing_is_fetched_by_torchvision(tmp_path, mnist, monkeypatch):
+    from torchvision import datasets
+
+    fetched = []
+
+    def download_mnist(into: Path, *, download: bool) -> None:
+        fetched.append(download)
+        shutil.copytree(PROJECT / "data" / "MNIST" / "raw", into / "MNIST" / "raw")
+
+    monkeypatch.setattr(datasets, "MNIST", download_mnist)
+    loaded = data.load_splits("mnist", root=str(tmp_path / "elsewhere"))
+    assert fetched == [True]
+    assert torch.equal(loaded.test.images, mnist.test.images)
+
+
 @pytest.mark.parametrize("name", ["mnist", "fashion"])
 def test_the_constants_are_the_statistics_of_the_training_images(name, request):
     splits = request.getfixturevalue(name)
@@ -62,6 +91,13 @@ def test_pixel_statistics_agree_with_torch():
     floats = images.double() / 255
     expected = floats.mean().item(), floats.std(correction=0).item()
     assert data.pixel_statistics(images) == pytest.approx(expected, abs=1e-12)
+
+
+def test_pixel_statistics_of_dark_images():
+    """Grey values that do not occur count as well."""
+    images = torch.zeros(1, 1, 2, 2, dtype=torch.uint8)
+    images[..., 0] = 51  # a fifth of white
+    assert data.pixel_statistics(images) == pytest.approx((0.1, 0.1), abs=1e-12)
 
 
 def test_a_processed_folder_of_older_versions_is_not_read(tmp_path, mnist):
@@ -132,10 +168,26 @@ def test_the_loader_gives_the_same_batches(tiny):
         assert torch.equal(ours[1], theirs[1])
 
 
+def test_the_loader_shuffles_when_asked(tiny):
+    tiny.images[:, 0, 0, 0] = torch.arange(70)
+    torch.manual_seed(0)
+    loader = data.loader(tiny, shuffle=True)
+    images = torch.cat([images for images, _ in loader])[:, 0, 0, 0]
+    assert [len(targets) for _, targets in loader] == [32, 32, 6]
+    assert images.tolist() != list(range(70))
+    assert images.sort().values.tolist() == list(range(70))
+
+
 def test_a_split_is_cut_by_slice_mask_and_rows(tiny):
     assert len(tiny[:5]) == 5
     assert tiny[tiny.targets == 1].targets.unique().tolist() == [1]
     assert tiny[torch.tensor([3, 1])].targets.tolist() == [1, 1]
+
+
+def test_a_split_moves_as_a_whole(tiny):
+    moved = tiny.to(torch.device("meta"))
+    assert (moved.images.device.type, moved.targets.device.type) == ("meta", "meta")
+    assert len(moved) == 70
 
 
 @pytest.mark.slow

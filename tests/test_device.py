@@ -51,6 +51,19 @@ def test_a_device_that_is_not_there_is_refused(with_two_gpus, name):
         device.choose(name)
 
 
+def test_there_is_one_cpu(without_accelerator):
+    assert device.choose("cpu:0").type == "cpu"
+    with pytest.raises(ValueError, match="There is no device 'cpu:1'"):
+        device.choose("cpu:1")
+
+
+def test_the_second_of_one_gpu_is_refused(with_two_gpus, monkeypatch):
+    monkeypatch.setattr(torch.accelerator, "device_count", lambda: 1)
+    assert device.choose("cuda:0") == torch.device("cuda:0")
+    with pytest.raises(ValueError, match="There is no device 'cuda:1'"):
+        device.choose("cuda:1")
+
+
 def test_no_gpu_is_refused_by_name(without_accelerator):
     with pytest.raises(ValueError, match=r"'cuda'.*auto, cpu\."):
         device.choose("cuda")
@@ -70,7 +83,7 @@ def test_autocast_changes_the_precision_of_products_only_when_asked():
         assert (matrix @ matrix).dtype == torch.float32
     with device.autocast(CPU, "bfloat16"):
         assert (matrix @ matrix).dtype == torch.bfloat16
-    with pytest.raises(ValueError, match="'float8'"):
+    with pytest.raises(ValueError, match=r"'float8'.* float32, bfloat16, float16\."):
         device.autocast(CPU, "float8")
 
 
@@ -79,8 +92,8 @@ def test_the_cpu_is_described_with_its_threads():
 
 
 def test_a_gpu_is_described_by_its_name(monkeypatch):
-    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "Some GPU")
-    assert device.describe(torch.device("cuda")) == "cuda, Some GPU"
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: f"GPU {device.index}")
+    assert device.describe(torch.device("cuda:1")) == "cuda, GPU 1"
     assert device.describe(torch.device("mps")) == "mps"
 
 
@@ -102,7 +115,7 @@ def test_who_watches(monkeypatch, environment, terminal, watched):
         monkeypatch.delenv(name, raising=False)
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setattr(os, "isatty", lambda handle: terminal)
+    monkeypatch.setattr(os, "isatty", lambda handle: terminal and handle == 2)
     assert device.somebody_watches() is watched
 
 
@@ -145,3 +158,27 @@ def test_what_is_wrong_on_an_apple_gpu_is_not_done_there(monkeypatch):
 @pytest.mark.parametrize(("precision", "idle"), [("float32", True), ("float16", False)])
 def test_only_float16_has_its_gradients_scaled(precision, idle):
     assert device.gradient_scaler(CPU, precision).is_enabled() is not idle
+
+
+def test_scales_start_where_they_can_grow():
+    """Not at torch's 65,536, from which they mostly have to shrink."""
+    assert 2**8 <= device.gradient_scaler(CPU, "float16").get_scale() <= 2**12
+
+
+def test_a_model_runs_as_it_is_unless_told_otherwise(monkeypatch):
+    monkeypatch.setattr(torch, "compile", None)
+    model = torch.nn.Conv2d(8, 8, 3)
+    images = torch.rand(2, 8, 5, 5)
+    expected = model(images)
+    assert torch.equal(device.forward_of(model)(images), expected)
+    assert not model.weight.is_contiguous(memory_format=torch.channels_last)
+
+
+def test_an_idle_scaler_asks_for_no_gradients():
+    model = torch.nn.Linear(3, 2)
+    forward = device.forward_of(
+        torch.nn.Sequential(torch.nn.Flatten(), model),
+        scaler=device.gradient_scaler(CPU, "float32"),
+    )
+    with torch.no_grad():
+        assert forward(torch.rand(4, 1, 1, 3)).shape == (4, 2)

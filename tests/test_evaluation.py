@@ -127,6 +127,7 @@ def test_per_class_figures_by_hand():
     predictions = predictions_from(labels=[0, 0, 1, 2, 1, 0], targets=[0, 0, 0, 0, 1, 2])
     frame = evaluation.per_class(predictions, ["a", "b", "c"])
     assert frame.index.tolist() == ["a", "b", "c"]
+    assert frame.index.name == "class"
     assert frame["precision"].tolist() == pytest.approx([2 / 3, 1 / 2, 0])
     assert frame["recall"].tolist() == pytest.approx([2 / 4, 1, 0])
     assert frame["f1"].tolist() == pytest.approx([4 / 7, 2 / 3, 0])

@@ -16,7 +16,10 @@ def test_a_failure_leaves_the_old_file_and_nothing_else(tmp_path, monkeypatch):
     path = tmp_path / "record.json"
     write_atomically(path, "old")
 
+    beside = []
+
     def full_disk(handle: int) -> None:
+        beside.extend(sorted(entry.name for entry in tmp_path.iterdir()))
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full_disk)
@@ -24,6 +27,30 @@ def test_a_failure_leaves_the_old_file_and_nothing_else(tmp_path, monkeypatch):
         write_atomically(path, "new")
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]
+    hidden, old = beside  # it was being written beside the old one, where a renaming is possible
+    assert hidden.startswith(".record.json.")
+    assert old == "record.json"
+
+
+def test_an_error_that_names_a_file_keeps_its_name(tmp_path, monkeypatch):
+    def busy(source: str, target: object) -> None:
+        raise OSError(16, "Device or resource busy", "somewhere else")
+
+    monkeypatch.setattr(os, "replace", busy)
+    with pytest.raises(OSError, match="busy: 'somewhere else'"):
+        write_atomically(tmp_path / "record.json", "new")
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_umask_is_left_as_it_was(tmp_path):
+    before = os.umask(0o027)
+    try:
+        write_atomically(tmp_path / "mine", "x")
+        after = os.umask(before)
+    finally:
+        os.umask(before)
+    assert after == 0o027
+    assert (tmp_path / "mine").stat().st_mode & 0o777 == 0o640
 
 
 def test_others_may_read_what_the_umask_lets_them(tmp_path):

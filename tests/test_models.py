@@ -51,6 +51,50 @@ def test_tiny_vgg_is_the_published_chain_of_operations():
     torch.testing.assert_close(model(IMAGES), expected, atol=1e-5, rtol=1e-4)
 
 
+def test_the_perceptron_is_two_products_and_a_relu():
+    model = models.build("mlp", hidden_units=5, mean=0.1, std=0.3)
+    weights = model.state_dict()
+    x = ((IMAGES / 255 - 0.1) / 0.3).flatten(1)
+    hidden = (x @ weights["hidden.1.weight"].T + weights["hidden.1.bias"]).clamp(min=0)
+    expected = hidden @ weights["classifier.weight"].T + weights["classifier.bias"]
+    torch.testing.assert_close(model(IMAGES), expected, atol=1e-5, rtol=1e-4)
+
+
+def test_fast_cnn_is_the_chain_of_operations_that_it_says():
+    model = models.build("fast_cnn", width=4, mean=0.1, std=0.3).eval()
+    weights = model.state_dict()
+
+    def normalised(x, layer):
+        mean, variance = weights[f"{layer}.running_mean"], weights[f"{layer}.running_var"]
+        scale, shift = weights[f"{layer}.weight"], weights[f"{layer}.bias"]
+        return F.relu(F.batch_norm(x, mean, variance, scale, shift))
+
+    x = (IMAGES / 255 - 0.1) / 0.3
+    x = F.relu(F.conv2d(x, weights["shrink.0.weight"], weights["shrink.0.bias"], 2, 1))
+    assert x.shape == (3, 4, 14, 14)
+    for group in ("group_1", "group_2"):
+        x = F.max_pool2d(F.conv2d(x, weights[f"{group}.0.weight"], padding=1), 2)
+        x = normalised(x, f"{group}.2")
+        x = normalised(F.conv2d(x, weights[f"{group}.4.weight"], padding=1), f"{group}.5")
+    expected = x.flatten(1) @ weights["classifier.1.weight"].T + weights["classifier.1.bias"]
+    torch.testing.assert_close(model(IMAGES), expected, atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("kind", "parameters"),
+    [
+        (models.Linear, 7_850),
+        (models.MLP, 784 * 128 + 128 + 128 * 10 + 10),
+        (models.TinyVGG, 7_740),
+        (models.FastCNN, 75_546),
+    ],
+)
+def test_without_settings_there_are_ten_classes_and_pixels_from_0_to_1(kind, parameters):
+    model = kind()
+    assert models.count_parameters(model) == parameters
+    assert (model.normalise.mean, model.normalise.std) == (0, 255)
+
+
 def test_unknown_names_and_settings_are_refused():
     with pytest.raises(ValueError, match=r"'resnet'.*linear, mlp, .*tiny_vgg"):
         models.build("resnet")

@@ -53,11 +53,15 @@ def test_every_data_set_has_every_recipe(dataset):
     assert {name for name, of in recipes.RECIPES if of == dataset} == {"report", "fast", "sprint"}
 
 
-def test_unknown_recipes_are_refused():
-    with pytest.raises(ValueError, match=r"no recipe 'best' for 'mnist'.*report.*fast"):
+def test_unknown_recipes_are_refused(monkeypatch):
+    with pytest.raises(ValueError, match=r"no recipe 'best' for 'mnist'.* report, sprint, fast\.$"):
         recipes.find("best", "mnist")
     with pytest.raises(ValueError, match="no recipe 'fast' for 'cifar'"):
         recipes.find("fast", "cifar")
+    fewer = {key: recipe for key, recipe in recipes.RECIPES.items() if key != ("sprint", "mnist")}
+    monkeypatch.setattr(recipes, "RECIPES", fewer)
+    with pytest.raises(ValueError, match=r" report, fast\.$"):
+        recipes.find("sprint", "mnist")
 
 
 def test_following_a_recipe_is_fit_with_its_settings(splits, tiny):
@@ -85,6 +89,23 @@ def test_following_a_recipe_is_fit_with_its_settings(splits, tiny):
         assert torch.equal(weights, expected)
     assert len(history.epochs) == 2
     assert history.epochs[0].validation_accuracy > 0
+
+
+def test_the_optimizer_takes_its_steps_in_one_kernel():
+    optimizer, _ = small().optimizer(models.build("linear"), 70)
+    assert optimizer.defaults["fused"] is True
+
+
+def test_a_training_lays_its_model_out_for_convolutions_and_compiles_when_told(splits, monkeypatch):
+    compiled = []
+    monkeypatch.setattr(torch, "compile", lambda model: compiled.append(model) or model)
+    recipe = small(model="fast_cnn", settings={"width": 8}, epochs=1)
+    model, _ = recipes.train(recipe, splits, where=CPU)
+    assert model.architecture["width"] == 8
+    assert model.group_1[0].weight.is_contiguous(memory_format=torch.channels_last)
+    assert not compiled
+    model, _ = recipes.train(recipe, splits, where=CPU, compile=True)
+    assert compiled == [model]
 
 
 def test_without_momentum_there_is_no_nesterov(splits):
@@ -131,7 +152,7 @@ def test_the_fast_recipes_reach_their_accuracy(name, dataset):
 
 @pytest.mark.parametrize("fastest", ["bfloat16", "float32"])
 def test_the_fastest_precision_is_taken_where_none_is_named(splits, monkeypatch, fastest):
-    monkeypatch.setattr(device, "fastest_precision", lambda where: fastest)
+    monkeypatch.setattr(device, "fastest_precision", lambda where: {CPU: fastest}[where])
     taken = []
     fit = training.fit
     monkeypatch.setattr(
@@ -143,14 +164,15 @@ def test_the_fastest_precision_is_taken_where_none_is_named(splits, monkeypatch,
 
 
 def test_the_seed_decides_everything(splits):
-    def weights(seed: int) -> torch.Tensor:
+    def weights(**seed: int) -> torch.Tensor:
         model, _ = recipes.train(
-            small(augmentation=Augmentation(shift=1)), splits, where=CPU, seed=seed
+            small(augmentation=Augmentation(shift=1)), splits, where=CPU, **seed
         )
         return model.classifier[1].weight
 
-    assert torch.equal(weights(1), weights(1))
-    assert not torch.equal(weights(1), weights(2))
+    assert torch.equal(weights(seed=1), weights(seed=1))
+    assert not torch.equal(weights(seed=1), weights(seed=2))
+    assert torch.equal(weights(), weights(seed=0))
 
 
 def test_an_unknown_precision_is_refused_at_once():

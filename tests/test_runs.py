@@ -1,4 +1,6 @@
+import datetime
 import json
+from types import SimpleNamespace
 
 import pytest
 
@@ -38,6 +40,32 @@ def test_a_record_says_what_was_measured_with_what(tmp_path, history):
     assert (tmp_path / "history.csv").read_text().startswith("epoch,train_loss")
 
 
+def test_a_record_says_when_it_was_finished(tmp_path):
+    before = datetime.datetime.now().astimezone().replace(microsecond=0)
+    record = json.loads(save(tmp_path).read_text())
+    finished = datetime.datetime.fromisoformat(record["finished"])
+    assert before <= finished <= datetime.datetime.now().astimezone()
+    assert finished.microsecond == 0
+    assert record["device"] == ""
+
+
+def test_weights_know_what_they_were_trained_on_and_what_they_reach(tmp_path):
+    save(tmp_path, model=models.build("linear"))
+    assert checkpoints.read_about(tmp_path / "weights.safetensors")["notes"] == {
+        "notebook": "02_train_mnist",
+        "dataset": "mnist",
+        "test_accuracy": 0.99,
+        "validation_accuracy": 0.98,
+    }
+
+
+def test_seconds_are_kept_to_the_hundredth_and_an_interruption_is_told(tmp_path):
+    epoch = EpochRecord(1, 0.5, 0.8, 0.4, 0.9, 0.1, 1.2345)
+    save(tmp_path, history=History([epoch], interrupted=True))
+    record = json.loads((tmp_path / "result.json").read_text())
+    assert (record["seconds"], record["interrupted"]) == (1.23, True)
+
+
 def test_the_record_is_written_last(tmp_path, history, monkeypatch):
     def full_disk(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device")
@@ -63,6 +91,48 @@ def test_many_records_make_one_frame(tmp_path, history):
     trained = frame[frame["notebook"] == "02_train_mnist"].sort_values("parameters.seed")
     assert trained["measured.test_accuracy"].tolist() == pytest.approx([0.9, 0.91, 0.92])
     assert trained["seconds"].tolist() == [3.0] * 3
+
+
+def by_hand(folder, **record: object) -> None:
+    folder.mkdir(parents=True)
+    (folder / "result.json").write_text(json.dumps(record))
+
+
+def test_records_stand_oldest_first_in_columns_that_are_always_there(tmp_path, monkeypatch):
+    about = {"dataset": "mnist", "parameters": {"seed": 1}, "measured": {"test_accuracy": 0.9}}
+    by_hand(tmp_path / "a" / "n", notebook="late", finished="2026-02-01T00:00:00+00:00", **about)
+    by_hand(tmp_path / "b" / "n", notebook="early", finished="2026-01-01T00:00:00+00:00", **about)
+    monkeypatch.setattr(runs, "ROOT", tmp_path)
+    frame = runs.collect()
+    assert frame.columns.tolist() == [
+        *("run", "notebook", "finished", "dataset", "device", "epochs", "seconds"),
+        *("parameters.seed", "measured.test_accuracy"),
+    ]
+    assert frame["notebook"].tolist() == ["early", "late"]
+    assert frame["run"].tolist() == ["b", "a"]
+    assert frame.index.tolist() == [0, 1]
+    assert frame["epochs"].isna().all()
+
+
+def test_what_a_notebook_does_not_have_is_left_empty_in_the_summary(tmp_path):
+    by_hand(
+        tmp_path / "r" / "n",
+        notebook="04",
+        dataset="fashion_mnist",
+        measured={"test_accuracy": 0.9046},
+    )
+    by_hand(tmp_path / "r" / "o", notebook="05", dataset="mnist", seconds=3.6, epochs=2)
+    assert runs.summary(runs.collect(tmp_path)).to_dict("records") == [
+        {
+            "notebook": "04",
+            "data set": "fashion_mnist",
+            "epochs": "",
+            "seconds": "",
+            "validation": "",
+            "test": "90.46%",
+            "report": "86%",
+        }
+    ]
 
 
 def test_the_summary_puts_the_report_beside_what_was_measured(tmp_path, history):
@@ -117,6 +187,18 @@ def test_two_runs_at_once_get_two_folders(tmp_path):
     folders = {runs.new(tmp_path, "quick") for _ in range(3)}
     assert len(folders) == 3
     assert all(folder.is_dir() for folder in folders)
+
+
+def test_the_folder_of_a_run_is_named_by_its_time(tmp_path, monkeypatch):
+    moment = datetime.datetime(2026, 1, 2, 3, 4, 5)
+    clock = SimpleNamespace(datetime=SimpleNamespace(now=lambda: moment))
+    monkeypatch.setattr(runs, "datetime", clock)
+    made = [runs.new(tmp_path / "runs", "quick").name for _ in range(3)]
+    assert made == [f"20260102-030405-quick{suffix}" for suffix in ("", "-2", "-3")]
+    for i in range(4, 1_000):
+        (tmp_path / "runs" / f"20260102-030405-quick-{i}").mkdir()
+    with pytest.raises(OSError, match="a thousand runs named 20260102-030405-quick in"):
+        runs.new(tmp_path / "runs", "quick")
 
 
 def test_a_place_that_cannot_be_written_to_is_named(tmp_path):

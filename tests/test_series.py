@@ -3,10 +3,14 @@
 import base64
 import io
 import json
+import logging
 import re
+from pathlib import Path
 
 import nbformat
+import papermill
 import pytest
+from nbclient.exceptions import CellTimeoutError, DeadKernelError
 from PIL import Image
 
 from helpers import parameters, report, runs, series
@@ -84,6 +88,11 @@ def test_settings_of_a_profile_and_by_name(small):
         "01_a": {"epochs": 3, "rate": 1.0},
         "02_b": {"name": "a=b", "flip": True},
     }
+    given = ["01.flip=false", "01.name=3", "02.flip=True", "02.rate=1e-3"]
+    assert parameters.settings_for("standard", given) == {
+        "01_a": {"flip": False, "name": "3"},
+        "02_b": {"flip": True, "rate": 0.001},
+    }
 
 
 @pytest.mark.parametrize(
@@ -92,7 +101,9 @@ def test_settings_of_a_profile_and_by_name(small):
         ("01.epoch=3", r"01_a has no parameter 'epoch'\. It has: epochs, rate"),
         ("09.epochs=3", r"no notebook '09'.*01_a, 02_b"),
         ("01.epochs=many", "01.epochs is of type int, got 'many'"),
+        ("01.epochs.x=3", r"01_a has no parameter 'epochs\.x'"),
         ("01.epochs=3.5", "of type int"),
+        ("01.epochs=3 or 4 times", "of type int"),
         ("01.epochs=True", "of type int"),
         ("01.rate=fast", "of type float"),
         ("01.flip=1", "of type bool"),
@@ -141,6 +152,51 @@ def test_a_notebook_gets_the_weights_of_the_one_it_needs(small, tmp_path, monkey
     assert [outcome.state for outcome in outcomes] == ["done", "done"]
 
 
+def test_the_status_on_disk_is_right_whenever_somebody_is_told(small, tmp_path, monkeypatch):
+    fake_execution(monkeypatch, failing="02_b")
+    told = []
+
+    def tell(outcome: Outcome) -> None:
+        told.append(outcome.notebook)
+        status = json.loads((tmp_path / "status.json").read_text())
+        assert [entry["notebook"] for entry in status["notebooks"]] == told
+
+    series.run(parameters.settings_for("standard"), tmp_path, on_done=tell)
+    assert told == ["01_a", "02_b"]
+    assert json.loads((tmp_path / "status.json").read_text())["notebooks"] == [
+        {"notebook": "01_a", "state": "done", "seconds": 1.0, "message": ""},
+        {"notebook": "02_b", "state": "failed", "seconds": 1.0, "message": "boom"},
+    ]
+
+
+@pytest.mark.parametrize("progress", [True, False])
+def test_a_bar_over_the_notebooks_shows_where_asked_for(
+    small, tmp_path, monkeypatch, capsys, progress
+):
+    handed_on = []
+
+    def execute(name, folder, given, **settings):
+        handed_on.append(settings)
+        return Outcome(name, "done")
+
+    monkeypatch.setattr(series, "execute", execute)
+    series.run({"01_a": {}}, tmp_path, cell_timeout=7, progress=progress)
+    assert handed_on == [{"cell_timeout": 7, "progress": progress}]
+    shown = capsys.readouterr().err
+    assert ("notebooks: 100%" in shown, "notebook/s" in shown) == (progress, progress)
+    series.run({"01_a": {}}, tmp_path)
+    assert capsys.readouterr().err == ""
+    assert handed_on[1]["progress"] is False
+    assert handed_on[1]["cell_timeout"] >= 3_600
+
+
+def test_what_was_given_is_not_changed(small, tmp_path, monkeypatch):
+    fake_execution(monkeypatch)
+    settings = parameters.settings_for("standard")
+    series.run(settings, tmp_path)
+    assert settings == {"01_a": {}, "02_b": {}}
+
+
 def test_alone_it_takes_the_shipped_weights(small, tmp_path, monkeypatch):
     executed = fake_execution(monkeypatch)
     series.run(parameters.settings_for("quick", only=["02"]), tmp_path)
@@ -166,6 +222,13 @@ def test_after_a_failure_what_needs_it_is_skipped_and_status_says_so(small, tmp_
     assert [entry["state"] for entry in status["notebooks"]] == ["failed", "skipped"]
 
 
+def test_what_needs_nothing_of_a_failure_runs_all_the_same(small, tmp_path, monkeypatch):
+    fake_execution(monkeypatch, failing="01_a")
+    monkeypatch.setattr(parameters, "SERIES", (*parameters.SERIES, Notebook("03_c")))
+    outcomes = series.run({"01_a": {}, "02_b": {}, "03_c": {}}, tmp_path)
+    assert [outcome.state for outcome in outcomes] == ["failed", "skipped", "done"]
+
+
 def test_ctrl_c_is_recorded_and_ends_the_run(small, tmp_path, monkeypatch):
     def execute(*_, **__):
         raise KeyboardInterrupt
@@ -175,6 +238,7 @@ def test_ctrl_c_is_recorded_and_ends_the_run(small, tmp_path, monkeypatch):
         series.run(parameters.settings_for("standard"), tmp_path)
     status = json.loads((tmp_path / "status.json").read_text())
     assert [entry["state"] for entry in status["notebooks"]] == ["interrupted"]
+    assert "Ctrl-C" in status["notebooks"][0]["message"]
 
 
 WAIT = "import time; time.sleep(2)"
@@ -208,9 +272,94 @@ def test_how_a_notebook_ended_is_told_as_it_was(small, tmp_path, cells, state, m
     assert any("epochs = 2" in cell.source for cell in kept.cells)
 
 
-def test_what_cannot_be_run_at_all_is_told(small, tmp_path, monkeypatch):
-    import papermill
+BEGUN = ("a = 1\nb = 2", "c()", "d()\n\ne()")
 
+
+def stub_papermill(
+    monkeypatch, begun: int = 3, record: bool = False, error: Exception | None = None
+) -> list[tuple]:
+    """Leaves a copy of which so many cells were begun, a record if it shall, and may raise."""
+    calls = []
+
+    def execute_notebook(source, target, given, **settings):
+        calls.append((source, target, given, settings))
+        cells = [nbformat.v4.new_markdown_cell("# One", metadata={"papermill": {}})]
+        for i, text in enumerate((*BEGUN, "f()")):
+            started = {"start_time": "2026-01-01"} if i < begun else {}
+            cells.append(nbformat.v4.new_code_cell(text, metadata={"papermill": started}))
+        nbformat.write(nbformat.v4.new_notebook(cells=cells), target)
+        if record:
+            Path(given["output"], "result.json").write_text("{}")
+        if error is not None:
+            raise error
+
+    monkeypatch.setattr(papermill, "execute_notebook", execute_notebook)
+    return calls
+
+
+RAISED = papermill.PapermillExecutionError(4, 3, "d()", "ValueError", "no", [])
+TIMEOUT = CellTimeoutError.error_from_timeout_and_cell("", 8, nbformat.v4.new_code_cell("d()"))
+
+
+@pytest.mark.parametrize(
+    ("left", "state", "message"),
+    [
+        ({"record": True}, "done", ""),
+        ({}, "failed", r"it ended in cell \[3\], 'd\(\)' without its record, result\.json"),
+        ({"error": RAISED, "record": True}, "failed", r"cell \[3\] raised ValueError: no"),
+        ({"error": TIMEOUT}, "failed", r"cell \[3\], 'd\(\)' took longer than 8 s"),
+        ({"error": DeadKernelError()}, "failed", r"its kernel died in cell \[3\], 'd\(\)'.*"),
+        (
+            {"error": DeadKernelError(), "begun": 1},
+            "failed",
+            r"its kernel died in cell \[1\], 'a = 1'.*",
+        ),
+        ({"error": DeadKernelError(), "begun": 0}, "failed", "its kernel died in no cell yet.*"),
+    ],
+)
+def test_the_end_of_a_notebook_is_read_from_what_it_left(
+    small, tmp_path, monkeypatch, left, state, message
+):
+    """As above, but without kernels, so that it is told in no time."""
+    stub_papermill(monkeypatch, **left)
+    (tmp_path / "run" / "01_a").mkdir(parents=True)
+    (tmp_path / "run" / "01_a" / "result.json").write_text("{}")  # of an earlier run
+    outcome = series.execute("01_a", tmp_path / "run", {}, cell_timeout=8)
+    assert (outcome.notebook, outcome.state) == ("01_a", state)
+    assert re.fullmatch(message, outcome.message)
+    assert 0 <= outcome.seconds < 30
+
+
+def test_a_kernel_that_dies_before_there_is_a_copy_is_told(small, tmp_path, monkeypatch):
+    def die(*_, **__):
+        raise DeadKernelError
+
+    monkeypatch.setattr(papermill, "execute_notebook", die)
+    outcome = series.execute("01_a", tmp_path, {})
+    assert outcome.message.startswith("its kernel died in no cell yet")
+
+
+def test_papermill_is_told_what_to_run_with_what_and_for_how_long(small, tmp_path, monkeypatch):
+    calls = stub_papermill(monkeypatch)
+    log = logging.getLogger("papermill")
+    log.setLevel(logging.NOTSET)
+    series.execute("01_a", tmp_path / "new", {"epochs": 2}, cell_timeout=8)
+    series.execute("01_a", tmp_path / "new", {}, progress=True)
+    (source, target, given, settings), (*_, shown) = calls
+    folder = tmp_path / "new" / "01_a"
+    assert (source, target) == (str(small / "01_a.ipynb"), str(folder / "01_a.ipynb"))
+    assert given == {"epochs": 2, "output": str(folder)}
+    assert (settings["kernel_name"], settings["execution_timeout"]) == ("python3", 8)
+    assert settings["start_timeout"] >= 60
+    assert settings["coalesce_streams"] is True
+    assert settings["config"].KernelManager.transport_encryption == "auto"
+    assert settings["progress_bar"] is False
+    assert shown["progress_bar"] == {"desc": "01_a", "leave": False}
+    assert shown["execution_timeout"] >= 3_600
+    assert log.level == logging.ERROR  # what it logs would stand among the lines of the run
+
+
+def test_what_cannot_be_run_at_all_is_told(small, tmp_path, monkeypatch):
     def no_space(*_, **__):
         raise OSError(28, "No space left on device")
 
@@ -262,8 +411,52 @@ def test_the_pages_of_a_run(small, tmp_path):
     page = (tmp_path / "01_a" / "01_a.html").read_text()
     assert """alt='A "&lt;b&gt;" line'""" in page
     assert "A plot!" in page
-    assert 'href="../02_b/02_b.html"' in page
+    assert "<title>01_a</title>" in page
+    assert '<a href="../02_b/02_b.html">on</a>' in page
     assert not re.search(r'(src|href)="https?://', page)  # it can be read without a network
+
+
+def test_each_figure_is_named_by_its_number_and_the_section_it_stands_in(small, tmp_path):
+    def picture(pixel: int) -> str:
+        buffer = io.BytesIO()
+        Image.new("L", (1, 1), pixel).save(buffer, "png")
+        return base64.b64encode(buffer.getvalue()).decode()
+
+    def cell(*outputs: dict, **metadata: str) -> nbformat.NotebookNode:
+        shown = [nbformat.v4.new_output("display_data", output) for output in outputs]
+        printed = nbformat.v4.new_output("stream", text="a line")
+        return nbformat.v4.new_code_cell("x", outputs=[printed, *shown], metadata=metadata)
+
+    first, second, third, fourth = ({"image/png": picture(level)} for level in range(4))
+    text = {"text/plain": "no picture"}
+    notebook = nbformat.v4.new_notebook(
+        cells=[
+            cell(first),
+            nbformat.v4.new_markdown_cell("# 1 · One\n\ntext\n\n## 1.1 Über, and over!"),
+            cell(second, text, third, alt="Two lines"),
+            nbformat.v4.new_markdown_cell("Text alone begins no section."),
+            cell(text, alt="nothing"),
+            nbformat.v4.new_raw_cell("neither prose nor code"),
+            nbformat.v4.new_markdown_cell("### " + "long " * 20),
+            cell(fourth),
+        ]
+    )
+    (tmp_path / "01_a").mkdir()
+    nbformat.write(notebook, tmp_path / "01_a" / "01_a.ipynb")
+    outcomes = [Outcome("00", "failed"), Outcome("01_a", "done")]  # the first left nothing
+    page = report.write_pages(tmp_path, outcomes, title="t").read_text()
+    made = {
+        path.name: Image.open(path).getpixel((0, 0))
+        for path in (tmp_path / "01_a" / "figures").iterdir()
+    }
+    assert made == {
+        "01-start.png": 0,
+        "02-1-1-ber-and-over.png": 1,
+        "03-1-1-ber-and-over.png": 2,
+        f"04-{'long-' * 9}long.png": 3,
+    }
+    described = re.findall(r'<img[^>]* alt="([^"]*)"', page)
+    assert described == ["01-start", "Two lines", "Two lines", f"04-{'long-' * 9}long"]
 
 
 def test_the_index_has_the_table_of_what_was_measured(small, tmp_path):
@@ -276,6 +469,7 @@ def test_the_index_has_the_table_of_what_was_measured(small, tmp_path):
         parameters={},
         measured={"test_accuracy": 0.9876},
     )
-    html = report.write_pages(tmp_path, [Outcome("01_a", "done")], title="t").read_text()
+    html = report.write_pages(tmp_path, [Outcome("01_a", "done")], title="A run").read_text()
+    assert "<title>A run</title>" in html
     assert "98.76%" in html
     assert ">98%<" in html

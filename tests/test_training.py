@@ -44,6 +44,45 @@ def test_it_does_what_the_textbook_says(tiny):
     assert torch.equal(weights(model), weights(twin))
 
 
+def test_one_pass_returns_a_loss_and_two_counts_for_each_step():
+    """Logits of 0 and 0 for both classes: a loss of ln 2, and class 0 is what is called."""
+    model = linear()
+    for weight in model.parameters():
+        nn.init.zeros_(weight)
+    images = torch.zeros(5, 1, 28, 28, dtype=torch.uint8)
+    targets = torch.tensor([0, 0, 1, 1, 0])
+    passed = training.train_epoch(
+        model, sgd(model, lr=0.0), [(images[:3], targets[:3]), (images[3:], targets[3:])]
+    )
+    losses, right, sizes = passed
+    torch.testing.assert_close(losses, torch.full((2,), math.log(2)))
+    assert (right.tolist(), sizes.tolist()) == ([2, 1], [3, 2])
+    assert [tensor.dtype for tensor in passed] == [torch.float32, torch.int64, torch.int64]
+    assert not losses.requires_grad
+
+
+def test_one_pass_smooths_no_labels_unless_told():
+    model = linear()
+    batch = torch.zeros(1, 1, 28, 28, dtype=torch.uint8), torch.tensor([0])
+    expected = F.cross_entropy(model(batch[0]), batch[1])
+    losses, *_ = training.train_epoch(model, sgd(model, lr=0.0), [batch])
+    assert losses.item() == pytest.approx(expected.item())
+
+
+def test_without_settings_it_is_plain_training_in_batches_of_32(tiny, monkeypatch):
+    """Seed 0, no smoothing, nothing compiled, and the best epoch kept."""
+    script_validation_losses(monkeypatch, [1.0, 2.0])
+    monkeypatch.setattr(torch, "compile", None)
+    model, twin, after_each = linear(), linear(), []
+    training.fit(
+        model, sgd(model), tiny, validation=tiny, epochs=2,
+        on_epoch=lambda record: after_each.append(weights(model)),
+    )  # fmt: skip
+    assert torch.equal(weights(model), after_each[0])
+    fit(twin, tiny, epochs=1, batch_size=32, seed=0, label_smoothing=0.0)
+    assert torch.equal(weights(model), weights(twin))
+
+
 def test_one_batch_can_be_learned_by_heart():
     torch.manual_seed(0)
     noise = Split(torch.randint(256, (32, 1, 28, 28), dtype=torch.uint8), torch.randint(10, (32,)))
@@ -80,6 +119,24 @@ def test_the_seed_decides_order_and_augmentation(tiny):
 
     assert torch.equal(trained(1), trained(1))
     assert not torch.equal(trained(1), trained(2))
+
+
+def test_augmentation_draws_from_a_generator_of_its_own(tiny):
+    """Of the seed given; torch's global one is left to dropout and may stand anywhere."""
+    drawn = []
+
+    def draw(images, generator):
+        drawn.append(torch.rand((), generator=generator).item())
+        return images
+
+    for elsewhere in (1, 2):
+        model = linear()
+        torch.manual_seed(elsewhere)
+        before = torch.get_rng_state()
+        fit(model, tiny, epochs=1, augment=draw, seed=5)
+        assert torch.equal(torch.get_rng_state(), before)
+    expected = [torch.rand(3, generator=torch.Generator().manual_seed(5)).tolist()] * 2
+    assert [drawn[:3], drawn[3:]] == expected
 
 
 def test_augmentation_touches_training_images_only(tiny):
@@ -133,11 +190,24 @@ def test_it_stops_early_when_validation_no_longer_improves(tiny, monkeypatch):
     assert history.best_epoch == 2
 
 
+def test_a_patience_of_1_ends_with_the_first_epoch_that_is_no_better(tiny, monkeypatch):
+    script_validation_losses(monkeypatch, [3.0, 2.0, 2.0, 0.0])
+    assert len(fit(linear(), tiny, validation=tiny, epochs=4, patience=1).epochs) == 3
+
+
+def test_patience_also_ends_when_no_loss_is_a_best_one(tiny, monkeypatch):
+    script_validation_losses(monkeypatch, [math.inf] * 5)
+    history = fit(linear(), tiny, validation=tiny, epochs=5, patience=2)
+    assert len(history.epochs) == 2
+    assert history.best_epoch is None
+
+
 def test_without_early_stopping_it_runs_to_the_end(tiny):
     history = fit(linear(), tiny, validation=tiny, epochs=3)
     assert [record.epoch for record in history.epochs] == [1, 2, 3]
     assert not history.stopped_early
     assert not history.interrupted
+    assert all(0 < record.seconds < 30 for record in history.epochs)
 
 
 def test_a_loss_that_is_no_number_stops_it_and_says_where(tiny):
@@ -350,7 +420,18 @@ def test_a_bar_shows_where_asked_for_and_nothing_is_printed_otherwise(tiny, caps
     fit(linear(), tiny, progress=False)
     assert capsys.readouterr() == ("", "")
     fit(linear(), tiny, progress=True)
-    assert "epoch 2/2" in capsys.readouterr().err
+    shown = capsys.readouterr().err
+    assert "epoch 2/2" in shown
+    assert "/140 [" in shown  # two epochs of 70
+    assert " images/s]" in shown
+    assert shown.endswith("\r")  # it is wiped away at the end
+
+
+@pytest.mark.parametrize("watched", [True, False])
+def test_a_bar_shows_by_itself_where_somebody_watches(tiny, capsys, monkeypatch, watched):
+    monkeypatch.setattr(device, "somebody_watches", lambda: watched)
+    fit(linear(), tiny)
+    assert ("epoch 1/2" in capsys.readouterr().err) == watched
 
 
 def test_the_history_as_lines_and_as_a_frame(tiny):

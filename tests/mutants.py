@@ -1,0 +1,166 @@
+"""Write docs/mutants.md from what mutmut found; `make mutants` runs this after it.
+
+A mutant is a function of helpers/ with one thing in it changed; it survives if no test notices.
+Each survivor needs a test, or a reason in mutants.toml. The exit status is 1 while one has neither,
+or while too few mutants are killed.
+"""
+
+import datetime
+import difflib
+import json
+import re
+import sys
+import tomllib
+from collections import Counter
+from importlib.metadata import version
+from pathlib import Path
+from typing import NamedTuple
+
+import typer
+
+from helpers.files import PROJECT, write_atomically
+
+WANTED = 0.85
+MUTATED = PROJECT / "mutants" / "helpers"
+PAGE = PROJECT / "docs" / "mutants.md"
+REASONS = tomllib.loads(Path(__file__).with_suffix(".toml").read_text())["reason"]
+# mutmut's exit codes; all others are time-outs, by its clock or by the signal that it sends
+STATES = {0: "survived", 1: "killed", 3: "killed", 5: "not covered", 33: "not covered"}
+COLUMNS = ("killed", "timed out", "survived", "not covered")
+
+TEXT = """\
+# Do the tests notice?
+
+Of {generated:,} mutants of `helpers/`, {killed:,} failed a test, {timed_out} ran until they were stopped, {survived} survived, and
+{not_covered} lie in code that the fast tests do not reach: **{rate:.1%}** are killed ({date}, mutmut {version}). At least {wanted:.0%} are wanted.
+
+`make mutants` makes this page anew. A mutant is a function with one thing changed: a number, an operator, an argument, a
+word. It is killed if one of the tests that come through that function fails; of all tests, the fast ones that
+`[tool.mutmut]` in `pyproject.toml` names. What runs until it is stopped counts as killed, too. No module, line or kind of
+change is left out by us. mutmut itself leaves alone what stands outside of functions, and functions with a decorator:
+{decorated}.
+
+| module | mutants | killed | timed out | survived | not covered | rate |
+| --- | ---: | ---: | ---: | ---: | ---: | ---: |
+{rows}
+
+## What survived, and why
+
+The reasons stand in `tests/mutants.toml`, as patterns of the changed lines. What is `loader 1` of the module `data` below,
+`.venv/bin/mutmut show helpers.data.x_loader__mutmut_1` shows as a difference.
+"""  # noqa: E501 - lines of the page
+
+
+class Mutant(NamedTuple):
+    module: str
+    function: str
+    number: int
+    state: str
+    change: str  # "before → after"
+
+    @property
+    def reason(self) -> str:
+        """The first reason one of whose patterns is found in "module.function: change"."""
+        text = f"{self.module}.{self.function}: {self.change}"
+        for reason in REASONS:
+            if any(re.search(pattern, text) for pattern in reason["patterns"]):
+                return reason["why"]
+        return ""
+
+
+def read(meta: Path) -> list[Mutant]:
+    """The mutants of one module, from the files that mutmut leaves beside its copy of it."""
+    spans = json.loads(meta.with_suffix(".spans").read_text())["spans"]
+    lines = meta.with_suffix("").read_text().splitlines()
+    mutants = []
+    for key, code in json.loads(meta.read_text())["exit_code_by_key"].items():
+        if code is None:
+            sys.exit(f"{key} has not been tried: mutmut did not come to its end.")
+        mangled = key.rpartition(".")[2]
+        function, _, number = mangled.partition("__mutmut_")
+        before, after = (
+            [line.replace(copy, function) for line in lines[spans[copy][0] - 1 : spans[copy][1]]]
+            for copy in (f"{function}__mutmut_orig", mangled)
+        )
+        name = function.removeprefix("x_").removeprefix("xǁ").replace("ǁ", ".")
+        state = STATES.get(code, "timed out")
+        mutants.append(
+            Mutant(meta.name.partition(".")[0], name, int(number), state, change(before, after))
+        )
+    return mutants
+
+
+def change(before: list[str], after: list[str]) -> str:
+    """The lines that differ, in one: "before → after"."""
+    lines = list(difflib.unified_diff(before, after, n=0, lineterm=""))[2:]
+    went, came = (
+        " ".join(line[1:].strip() for line in lines if line.startswith(sign)) for sign in "-+"
+    )
+    return f"{went} → {came}"
+
+
+def rate(counts: Counter[str]) -> float:
+    return (counts["killed"] + counts["timed out"]) / max(counts.total(), 1)
+
+
+def row(name: str, counts: Counter[str]) -> str:
+    cells = [name, counts.total(), *(counts[column] for column in COLUMNS), f"{rate(counts):.1%}"]
+    return "| " + " | ".join(map(str, cells)) + " |"
+
+
+def listed(mutants: list[Mutant]) -> list[str]:
+    """A line for each module: its functions, each with the numbers of its mutants."""
+    numbers: dict[str, dict[str, list[str]]] = {}
+    for mutant in mutants:
+        of_module = numbers.setdefault(mutant.module, {})
+        of_module.setdefault(mutant.function, []).append(str(mutant.number))
+    return [
+        f"- {module}: " + "; ".join(f"`{name}` {', '.join(n)}" for name, n in functions.items())
+        for module, functions in numbers.items()
+    ]
+
+
+def decorated() -> str:
+    """The functions with a decorator, which mutmut leaves as they are."""
+    names = []
+    for path in sorted((PROJECT / "helpers").glob("*.py")):
+        found = re.findall(r"^ *@.*\n *def (\w+)", path.read_text(), flags=re.MULTILINE)
+        names += [f"`{path.stem}.{name}`" for name in found]
+    return ", ".join(names)
+
+
+def page(mutants: list[Mutant], mutmut: str) -> str:
+    counts = Counter(mutant.state for mutant in mutants)
+    modules = sorted({mutant.module for mutant in mutants})
+    rows = [row(m, Counter(x.state for x in mutants if x.module == m)) for m in modules]
+    text = TEXT.format(
+        wanted=WANTED, date=datetime.date.today(), version=mutmut, rate=rate(counts),
+        generated=counts.total(), rows="\n".join([*rows, row("**all**", counts)]),
+        decorated=decorated(), **{name.replace(" ", "_"): counts[name] for name in COLUMNS},
+    )  # fmt: skip
+    left = [mutant for mutant in mutants if mutant.state in ("survived", "not covered")]
+    for why in [*(reason["why"] for reason in REASONS), ""]:
+        those = [mutant for mutant in left if mutant.reason == why]
+        if those:
+            text += "\n".join(
+                ["", f"**{why or 'No reason'}** ({len(those)})", "", *listed(those), ""]
+            )
+    return text
+
+
+def main() -> None:
+    mutants = [mutant for meta in sorted(MUTATED.glob("*.meta")) for mutant in read(meta)]
+    write_atomically(PAGE, page(mutants, version("mutmut")))
+    left = [mutant for mutant in mutants if mutant.state in ("survived", "not covered")]
+    for mutant in left:
+        if not mutant.reason:
+            typer.echo(f"{mutant.module}.{mutant.function} {mutant.number}: {mutant.change}")
+    killed = rate(Counter(mutant.state for mutant in mutants))
+    typer.echo(
+        f"{killed:.1%} of {len(mutants):,} mutants are killed; see {PAGE.relative_to(PROJECT)}"
+    )
+    sys.exit(killed < WANTED or not all(mutant.reason for mutant in left))
+
+
+if __name__ == "__main__":
+    main()
