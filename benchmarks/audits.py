@@ -50,7 +50,7 @@ def main(
         recipe = replace(fast, **LARGER, augmentation=Augmentation(shift=1))
         for seed in tqdm(range(larger_seeds), f"larger, {dataset}"):
             found["larger"].append(_examine(recipe, audited, seed))
-            write_atomically(out, json.dumps(results, indent=1) + "\n")
+        write_atomically(out, json.dumps(results, indent=1) + "\n")
     typer.echo(json.dumps(results["audits"], indent=1))
 
 

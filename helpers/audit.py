@@ -5,6 +5,7 @@ trained on other images; the neighbours are other images, and so are near-duplic
 turns evidence into a verdict stands in `verdicts`.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,12 +54,15 @@ def run(
     where: torch.device,
     progress: bool | None = None,
     targets: "dict[str, Tensor] | None" = None,
+    compared: Sequence[str] = ("train", "test"),
 ) -> Audit:
     """Gather the evidence on the labels of "mnist" or "fashion_mnist".
 
     `keep` is the folder for what models have said, from which an audit that was stopped goes on;
     the rest is as in `cross_validation.out_of_sample`. `targets` may give other labels than those
     published, int64 (60,000,) for "train" and (10,000,) for "test", such as wrong ones on purpose.
+    Near-duplicates are sought for the images of the splits in `compared`; for those of "train" that
+    takes as long as several trainings.
     Raises what `data.load_splits` and `out_of_sample` raise.
     """
     splits = dict(zip(("train", "test"), data.load_published(dataset), strict=True))
@@ -71,19 +75,20 @@ def run(
         keep=keep, folds=folds, seeds=seeds, where=where, progress=progress,
     )  # fmt: skip
     said = dict(zip(splits, opinions, strict=True))
-    alike = twins(splits, where)
+    alike = twins(splits, where, of=compared)
     evidence = {name: judge(split, said[name], alike[name]) for name, split in splits.items()}
     return Audit(spec, labelled, test, said, evidence)
 
 
 def twins(
-    splits: "dict[str, Split]", where: torch.device, *, k: int = 3
+    splits: "dict[str, Split]", where: torch.device, *, of: Sequence[str] | None = None, k: int = 3
 ) -> "dict[str, pd.DataFrame]":
     """The image of all splits that is nearest to each by pixels, one with another label preferred.
 
     Among the `k` nearest the first counts that is a near-duplicate (`verdicts.TWIN`) with another
     label, else the nearest. Returns by split a row for each image: `twin` ("train 123"),
-    `twin_distance` (root mean square over the pixels, grey values) and `twin_label`.
+    `twin_distance` (root mean square over the pixels, grey values) and `twin_label`; for splits
+    that are not among those in `of`, if it is given, "", infinity and -1.
     """
     import pandas as pd
 
@@ -94,6 +99,10 @@ def twins(
     for name, split in splits.items():
         rows = torch.arange(start, start + len(split))
         start += len(split)
+        if of is not None and name not in of:
+            unknown = {"twin": "", "twin_distance": math.inf, "twin_label": -1}
+            frames[name] = pd.DataFrame(unknown, index=range(len(split)))
+            continue
         found = neighbours.nearest(images[rows], images, k, but_not=rows.to(where))
         near, gaps = found.rows.cpu(), found.distances.cpu() / images[0].numel() ** 0.5
         contradicts = (gaps <= verdicts.TWIN) & (targets[near] != split.targets[:, None])

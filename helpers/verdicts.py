@@ -25,11 +25,15 @@ SOUND = 0.5  # share of the judges that must find the label before it stands by 
 def decide(evidence: "pd.DataFrame") -> "pd.Series":
     """The verdict on each label: the first of VERDICTS that holds.
 
+    Confident learning has no say in it: where hardly a label is wrong, as in MNIST, judges are so
+    sure of the others that none of the few is told with the confidence that it asks for.
+
     - *near-duplicate*: an image that differs by no more than TWIN grey values has another label, so
       that at least one of the two is wrong, or nobody can tell.
-    - *label doubtful*: at least AGREED of the judges name the same other class, at least MAJORITY
-      of the neighbours have it, and confident learning suspects the label.
-    - *class ambiguous*: judges and neighbours are divided.
+    - *label doubtful*: at least AGREED of the judges name the same other class, and at least
+      MAJORITY of the neighbours have it.
+    - *class ambiguous*: few judges find the label, and few neighbours have it, but they do not
+      agree on another class.
     - *label stands*: at least SOUND of the judges find it, or at least MAJORITY of the neighbours
       have it. A model that errs here is at fault.
     """
@@ -37,11 +41,7 @@ def decide(evidence: "pd.DataFrame") -> "pd.Series":
     import pandas as pd
 
     near = (evidence["twin_distance"] <= TWIN) & (evidence["twin_label"] != evidence["label"])
-    doubtful = (
-        (evidence["judges_suggested"] >= AGREED)
-        & (evidence["votes_suggested"] >= MAJORITY)
-        & evidence["suspect"]
-    )
+    doubtful = (evidence["judges_suggested"] >= AGREED) & (evidence["votes_suggested"] >= MAJORITY)
     stands = (evidence["judges_label"] >= SOUND) | (evidence["votes_label"] >= MAJORITY)
     found = np.select([near, doubtful, ~stands], VERDICTS[:-1], STANDS)
     return pd.Series(found, index=evidence.index)

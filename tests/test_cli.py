@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from helpers import __main__ as cli
-from helpers import checkpoints, data, evaluation, recipes, report, runs, series
+from helpers import audit, checkpoints, data, evaluation, recipes, report, runs, series
 from helpers.series import Outcome
 
 
@@ -141,6 +141,35 @@ def test_training_by_a_recipe_leaves_weights_history_and_record(
     assert row["parameters.precision"] in ("float32", "bfloat16")
     assert "parameters.source" not in row
     assert (made / "history.csv").read_text().count("\n") == 3
+
+
+def test_an_audit_leaves_lists_a_page_and_a_record(monkeypatch, tmp_path, capsys, tiny_data):
+    monkeypatch.setattr(data, "load_published", lambda _: (tiny_data.train, tiny_data.test))
+    told = ("--folds", "2", "--seeds", "1", "--device", "cpu", "--root", str(tmp_path))
+    assert invoke(monkeypatch, "audit", "mnist", *told) == 0
+    (made,) = tmp_path.glob("*-audit/audit_mnist")
+    assert {path.name for path in made.iterdir()} == {
+        "index.html",
+        "labels.csv",
+        "labels.json",
+        "result.json",
+    }
+    labels = len(tiny_data.train) + len(tiny_data.test)
+    assert (made / "labels.csv").read_text().count("\n") == 1 + labels
+    assert str(made / "index.html") in capsys.readouterr().out
+    (row,) = runs.collect(tmp_path).to_dict("records")
+    assert (row["parameters.folds"], row["notebook"]) == (2, "audit_mnist")
+    assert row["measured.accuracy_as_given"] <= 1
+
+
+def test_an_audit_that_is_stopped_says_how_to_go_on(monkeypatch, tmp_path, capsys):
+    def stopped(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(audit, "run", stopped)
+    assert invoke(monkeypatch, "audit", "mnist", "--root", str(tmp_path)) == 130
+    assert "goes on where this one stopped" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
 
 
 def test_the_seed_of_a_training_decides_its_weights(monkeypatch, tmp_path, tiny_data):

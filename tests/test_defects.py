@@ -80,8 +80,8 @@ DEFECTS = {
     ),
     "validation leaks into training": Defect(
         "data",
-        "train=labelled[~validation]",
-        "train=labelled[:-VALIDATION_SIZE]",  # as many images as before
+        "Splits(labelled[~validation],",
+        "Splits(labelled[:-VALIDATION_SIZE],",  # as many images as before
         "validation images that are training images as well",
     ),
     "schedule never stepped": Defect(

@@ -329,3 +329,31 @@ def test_durations_are_bars_in_their_order_with_their_seconds():
     assert ax.get_xlabel() == "seconds"
     assert ax.yaxis_inverted()
     assert ax.get_title() == "An epoch"
+
+
+def test_a_map_has_a_colour_for_each_class_and_a_ring_around_each_mistake():
+    points = np.array([[0.0, 0.0], [1.0, 2.0], [3.0, 1.0]])
+    wrong = torch.tensor([False, True, False])
+    ax = plotting.feature_map(points, torch.tensor([0, 1, 1]), wrong, NAMES)
+    first, second, third, rings = ax.collections
+    assert first.get_offsets().tolist() == [[0, 0]]
+    assert second.get_offsets().tolist() == [[1, 2], [3, 1]]
+    assert len(third.get_offsets()) == 0
+    assert rings.get_offsets().tolist() == [[1, 2]]
+    assert [text.get_text() for text in ax.get_legend().get_texts()] == [*NAMES, "mistake"]
+
+
+def test_occlusion_maps_share_a_scale_around_zero():
+    falls = [torch.full((28, 28), -0.5), torch.full((28, 28), 2.0)]
+    figure = pictures.occlusion_maps(IMAGES[:2], falls, ["left", "right"])
+    above, _, below, _ = figure.axes[:4]
+    assert above.get_title() == "left"
+    assert torch.equal(torch.tensor(above.images[0].get_array().data), IMAGES[0, 0])
+    maps = [ax.images[0] for ax in figure.axes[:4] if ax.images[0].cmap.name == "RdBu_r"]
+    assert [image.get_clim() for image in maps] == [(-2, 2), (-2, 2)]
+    assert maps[0].get_array().min() == -0.5
+    assert below is not above
+
+
+def test_a_map_of_nothing_but_zeros_can_be_drawn():
+    pictures.occlusion_maps(IMAGES[:1], [torch.zeros(28, 28)], ["nothing"])

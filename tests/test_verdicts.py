@@ -7,7 +7,7 @@ from helpers import verdicts
 CLEAR = {
     "label": 3, "suggested": 5,
     "judges_label": 0.0, "judges_suggested": 1.0, "votes_label": 0.0, "votes_suggested": 1.0,
-    "suspect": True, "twin_distance": 50.0, "twin_label": 5,
+    "twin_distance": 50.0, "twin_label": 5,
 }  # fmt: skip
 
 
@@ -18,7 +18,6 @@ CLEAR = {
         ({"judges_suggested": 0.9, "votes_suggested": 0.7}, "label doubtful"),
         ({"judges_suggested": 0.89}, "class ambiguous"),
         ({"votes_suggested": 0.69}, "class ambiguous"),
-        ({"suspect": False}, "class ambiguous"),
         ({"judges_label": 0.5, "judges_suggested": 0.5}, "label stands"),
         ({"judges_label": 0.49, "judges_suggested": 0.5}, "class ambiguous"),
         ({"votes_label": 0.7, "votes_suggested": 0.3}, "label stands"),
