@@ -4,6 +4,11 @@ import math
 from dataclasses import asdict, dataclass, field, fields
 from typing import TYPE_CHECKING
 
+from torch import Tensor
+
+from helpers import evaluation
+from helpers.evaluation import Predictions
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -27,6 +32,30 @@ class EpochRecord:
             loss, accuracy = self.validation_loss, self.validation_accuracy
             parts += [f"validation loss {loss:.3f}, accuracy {accuracy:.2%}"]
         return "   ".join([*parts, f"{self.seconds:.1f} s"])
+
+
+def summarise(
+    epoch: int,
+    passed: tuple[Tensor, Tensor, Tensor],
+    seen: Predictions | None,
+    learning_rate: float,
+    seconds: float,
+) -> EpochRecord:
+    """The record of an epoch, from what `training.train_epoch` returned for each of its steps.
+
+    Means are over images, so a smaller last batch counts for less. `seen` are the predictions on
+    the validation split, if there is one.
+    """
+    losses, right, sizes = passed
+    return EpochRecord(
+        epoch=epoch,
+        train_loss=((losses * sizes).sum() / sizes.sum()).item(),
+        train_accuracy=(right.sum() / sizes.sum()).item(),
+        validation_loss=evaluation.loss(seen) if seen is not None else math.nan,
+        validation_accuracy=evaluation.accuracy(seen) if seen is not None else math.nan,
+        learning_rate=learning_rate,
+        seconds=seconds,
+    )
 
 
 @dataclass

@@ -5,9 +5,9 @@ choose by, a history of what happened, and a guard against a loss that is no num
 """
 
 import copy
-import math
 import time
 from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
 
 import torch
 import torch.nn.functional as F
@@ -15,11 +15,12 @@ from torch import Tensor, nn
 from torch.optim.lr_scheduler import LRScheduler
 from tqdm.auto import tqdm
 
-from helpers import data, device, evaluation
+from helpers import data, device, evaluation, resume
 from helpers.data import Split
 from helpers.evaluation import Predictions
-from helpers.history import EpochRecord, History, NonFiniteLossError
+from helpers.history import EpochRecord, History, NonFiniteLossError, summarise
 from helpers.preconditions import check_fit
+from helpers.resume import Progress
 
 
 def train_epoch(
@@ -70,6 +71,7 @@ def fit(
     precision: str = "float32",
     channels_last: bool = False,
     compile: bool = False,
+    checkpoint: Path | None = None,
 ) -> History:
     """Train `model` in place by cross-entropy, and return what happened.
 
@@ -85,11 +87,14 @@ def fit(
     as `progress` says. `precision="bfloat16"`, `channels_last` and `compile` are for hardware that
     is faster with them.
 
-    Ctrl-C ends the training without an error, and the history says so. The model is left in the
-    mode, training or evaluation, in which it was.
+    With a folder as `checkpoint`, all that the training depends on is kept there after each epoch;
+    called again with the same settings, it goes on from there, to the same weights as if it had
+    never been stopped. Ctrl-C ends the training without an error, and the history says so. The
+    model is left in the mode, training or evaluation, in which it was.
 
-    Raises ValueError for settings that make no sense, and NonFiniteLossError when the loss is no
-    longer a number.
+    Raises ValueError for settings that make no sense, NonFiniteLossError when the loss is no longer
+    a number, ResumeError if the folder holds another training or is damaged, OSError if it cannot
+    be written to.
     """
     check_fit(model, optimizer, train, validation, epochs, batch_size, scheduler, patience)
     where = next(model.parameters()).device
@@ -102,10 +107,26 @@ def fit(
     scaled = device.ScaledOptimizer(optimizer, scaler)
     order = torch.Generator().manual_seed(seed)
     chance = torch.Generator(where).manual_seed(seed)
-    history, best_loss, best_weights = History(), math.inf, None
+    keeper = None
+    if checkpoint is not None:
+        keeper = resume.Keeper(
+            checkpoint,
+            {"model": model, "optimizer": optimizer, "scheduler": scheduler, "scaler": scaler},
+            {"order": order, "chance": chance},
+            resume.settings_of(
+                model, optimizer, scheduler, train, validation, augment,
+                epochs=epochs, batch_size=batch_size, seed=seed, patience=patience,
+                keep_best=keep_best, label_smoothing=label_smoothing, precision=precision,
+            ),
+        )  # fmt: skip
+    now = keeper.restore() if keeper else Progress()
+    history = now.history
     with evaluation.modes_restored(model), _bar(epochs * len(train), progress) as bar:
+        bar.update(len(history.epochs) * len(train))
         try:
-            for epoch in range(1, epochs + 1):
+            for epoch in range(len(history.epochs) + 1, epochs + 1):
+                if history.stopped_early:
+                    break
                 start = time.perf_counter()
                 bar.set_description(f"epoch {epoch}/{epochs}")
                 steps = _steps(train, batch_size, order, chance, augment, bar)
@@ -115,42 +136,26 @@ def fit(
                 )
                 seen = evaluation.predict(model, validation) if validation is not None else None
                 _check_finite(passed[0], seen, history)
-                record = _record(epoch, passed, seen, optimizer, time.perf_counter() - start)
+                rate = float(optimizer.param_groups[0]["lr"])
+                record = summarise(epoch, passed, seen, rate, time.perf_counter() - start)
                 history.epochs.append(record)
-                if record.validation_loss < best_loss:
-                    best_loss, history.best_epoch = record.validation_loss, epoch
-                    best_weights = copy.deepcopy(model.state_dict()) if keep_best else None
+                if record.validation_loss < now.best_loss:
+                    now.best_loss, history.best_epoch = record.validation_loss, epoch
+                    now.best_weights = copy.deepcopy(model.state_dict()) if keep_best else None
+                history.stopped_early = (
+                    patience is not None and epoch - (history.best_epoch or 0) >= patience
+                )
+                if keeper:
+                    keeper.save(now)
                 if on_epoch is not None:
                     on_epoch(record)
-                if patience is not None and epoch - (history.best_epoch or 0) >= patience:
-                    history.stopped_early = True
-                    bar.total = bar.n  # it came to its end, so the bar shall not turn red
-                    break
+            bar.total = bar.n  # it came to its end, so the bar shall not turn red
         except KeyboardInterrupt:
             history.interrupted = True
         finally:
-            if best_weights is not None:
-                model.load_state_dict(best_weights)
+            if now.best_weights is not None:
+                model.load_state_dict(now.best_weights)
     return history
-
-
-def _record(
-    epoch: int,
-    passed: tuple[Tensor, Tensor, Tensor],
-    seen: Predictions | None,
-    optimizer: torch.optim.Optimizer,
-    seconds: float,
-) -> EpochRecord:
-    losses, right, sizes = passed
-    return EpochRecord(
-        epoch=epoch,
-        train_loss=((losses * sizes).sum() / sizes.sum()).item(),
-        train_accuracy=(right.sum() / sizes.sum()).item(),
-        validation_loss=evaluation.loss(seen) if seen is not None else math.nan,
-        validation_accuracy=evaluation.accuracy(seen) if seen is not None else math.nan,
-        learning_rate=float(optimizer.param_groups[0]["lr"]),
-        seconds=seconds,
-    )
 
 
 def _steps(

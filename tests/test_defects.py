@@ -53,7 +53,7 @@ DEFECTS = {
         "evaluation", "        model.eval()\n", "        model.train()\n", "judged by itself"
     ),
     "mean of batch means": Defect(
-        "training",
+        "history",
         "((losses * sizes).sum() / sizes.sum()).item()",
         "losses.mean().item()",
         "the loss is the mean over images",
@@ -92,7 +92,7 @@ DEFECTS = {
     ),
     "best weights not restored": Defect(
         "training",
-        "model.load_state_dict(best_weights)",
+        "model.load_state_dict(now.best_weights)",
         "pass",
         "went back to its best weights",
         TRAIN_FASHION,
