@@ -1,5 +1,6 @@
 """`python -m helpers …`: the command line, a thin layer over `series`, `runs` and `report`."""
 
+import shutil
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -81,10 +82,13 @@ def train(
     compile: Annotated[bool, typer.Option("--compile", help="Compile the model first.")] = False,
     root: RootOption = runs.ROOT,
 ) -> None:
-    """Train one model by a recipe, test it once, and keep weights, history and record."""
+    """Train one model by a recipe, test it once, and keep weights, history and record.
+
+    Stopped in the middle, it goes on after its last whole epoch when it is started again.
+    """
     from dataclasses import asdict, replace
 
-    from helpers import data, device, evaluation, history, recipes
+    from helpers import data, device, evaluation, history, recipes, resume
 
     with _told_in_a_line(ValueError, OSError):
         where = device.choose(device_name)
@@ -93,13 +97,17 @@ def train(
         device.gradient_scaler(where, followed.precision)  # not every device has every format
         splits = data.load_splits(dataset)
     typer.echo(f"{recipe} on {splits.spec.title}, {device.describe(where)}, {followed.precision}")
-    with _told_in_a_line(history.NonFiniteLossError):
+    unfinished = root / f"unfinished-{dataset}-{recipe}-seed-{seed}"
+    with _told_in_a_line(history.NonFiniteLossError, resume.ResumeError, OSError):
         model, trained = recipes.train(
-            followed, splits, where=where, seed=seed, compile=compile,
+            followed, splits, where=where, seed=seed, compile=compile, checkpoint=unfinished,
             on_epoch=lambda record: tqdm.write(str(record)),
         )  # fmt: skip
     if trained.interrupted:
-        typer.echo("Interrupted: nothing is measured on the test split, and nothing kept.")
+        typer.echo(
+            "Interrupted: nothing is measured on the test split. The same command goes on after "
+            f"epoch {len(trained.epochs)}."
+        )
         raise typer.Exit(130)
     unseen, test = (evaluation.predict(model, part) for part in (splits.validation, splits.test))
     accuracy = evaluation.accuracy(test)
@@ -118,6 +126,7 @@ def train(
             history=trained,
             device=device.describe(where),
         )
+    shutil.rmtree(unfinished, ignore_errors=True)  # its end is on record
     typer.echo(f"test accuracy {accuracy:.2%} after {trained.seconds:.1f} s, in {record.parent}")
 
 

@@ -7,6 +7,7 @@ A recipe is a frozen record of everything that a training depends on but data, s
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 import torch
 from torch import nn
@@ -143,21 +144,16 @@ def train(
     seed: int = 0,
     on_epoch: Callable[[EpochRecord], object] | None = None,
     compile: bool = False,
+    checkpoint: Path | None = None,
 ) -> tuple[nn.Module, History]:
     """Train on the training split as the recipe says, and choose by the validation split.
 
     As `train_on` otherwise; raises what `training.fit` raises.
     """
     return train_on(
-        recipe,
-        splits.train[: recipe.train_images],
-        splits.spec,
-        validation=splits.validation,
-        where=where,
-        seed=seed,
-        on_epoch=on_epoch,
-        compile=compile,
-    )
+        recipe, splits.train[: recipe.train_images], splits.spec, validation=splits.validation,
+        where=where, seed=seed, on_epoch=on_epoch, compile=compile, checkpoint=checkpoint,
+    )  # fmt: skip
 
 
 def train_on(
@@ -171,6 +167,7 @@ def train_on(
     on_epoch: Callable[[EpochRecord], object] | None = None,
     progress: bool | None = None,
     compile: bool = False,
+    checkpoint: Path | None = None,
 ) -> tuple[nn.Module, History]:
     """Build the model of a recipe with weights from `seed`, and train it on all of `images`.
 
@@ -195,5 +192,6 @@ def train_on(
         precision=recipe.precision_on(where),
         channels_last=True,
         compile=compile,
+        checkpoint=checkpoint,
     )
     return model, history

@@ -201,14 +201,48 @@ def test_a_training_that_cannot_be_is_refused(monkeypatch, tmp_path, capsys, arg
     assert not list(tmp_path.iterdir())
 
 
-def test_an_interrupted_training_keeps_and_tests_nothing(monkeypatch, tmp_path, capsys, tiny_data):
-    def press(*_):
+def test_an_interrupted_training_is_not_tested_and_goes_on_when_it_is_asked_again(
+    monkeypatch, tmp_path, capsys, tiny_data
+):
+    step, steps = torch.optim.SGD.step, []
+
+    def press(*arguments):  # in the second of two epochs of seven batches
+        steps.append(1)
+        if len(steps) == 10:
+            raise KeyboardInterrupt
+        return step(*arguments)
+
+    def weights(root: Path) -> torch.Tensor:
+        (path,) = root.glob("*/train_mnist/weights.safetensors")
+        return checkpoints.load(path).state_dict()["classifier.1.weight"]
+
+    told = ("train", "mnist", "--device", "cpu", "--root")
+    with monkeypatch.context() as patched:
+        patched.setattr(torch.optim.SGD, "step", press)
+        assert invoke(patched, *told, str(tmp_path / "a")) == 130
+    assert "The same command goes on after epoch 1" in capsys.readouterr().out
+    assert not list((tmp_path / "a").rglob("result.json"))
+    assert invoke(monkeypatch, *told, str(tmp_path / "a")) == 0
+    assert capsys.readouterr().out.count("validation loss") == 1
+    assert invoke(monkeypatch, *told, str(tmp_path / "b")) == 0
+    assert torch.equal(weights(tmp_path / "a"), weights(tmp_path / "b"))
+    assert not list(tmp_path.rglob("*.pt"))
+
+
+def test_an_unfinished_training_with_other_settings_is_told(
+    monkeypatch, tmp_path, capsys, tiny_data
+):
+    def press(record):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(torch.optim.SGD, "step", press)
-    assert invoke(monkeypatch, "train", "mnist", "--root", str(tmp_path)) == 130
-    assert "Interrupted" in capsys.readouterr().out
-    assert not list(tmp_path.iterdir())
+    told = ("train", "mnist", "--device", "cpu", "--root", str(tmp_path))
+    with monkeypatch.context() as patched:
+        patched.setattr(cli.tqdm, "write", press)
+        assert invoke(patched, *told) == 130
+    longer = replace(recipes.RECIPES["fast", "mnist"], epochs=3)
+    monkeypatch.setitem(recipes.RECIPES, ("fast", "mnist"), longer)
+    assert invoke(monkeypatch, *told) == 2
+    assert "epochs is 2 there, 3 here" in capsys.readouterr().err
 
 
 def test_a_loss_that_is_no_number_is_told_in_a_line(monkeypatch, tmp_path, capsys, tiny_data):

@@ -157,7 +157,7 @@ def test_nothing_but_damaged_files_is_told(tiny, tmp_path):
     train(tiny, build(), tmp_path)
     for path in tmp_path.iterdir():
         path.write_bytes(b"")
-    with pytest.raises(ResumeError, match="All 2 files in .* are damaged. Delete the folder"):
+    with pytest.raises(ResumeError, match=r"All 2 files in .* are damaged\. Delete the folder"):
         train(tiny, build(), tmp_path)
 
 
@@ -181,7 +181,7 @@ def test_another_training_is_refused_and_says_what_differs(tiny, tmp_path, chang
 
 def test_another_model_is_refused(tiny, tmp_path):
     train(tiny, build(), tmp_path)
-    with pytest.raises(ResumeError, match="model is .*fast_cnn.* there, 'WithDropout"):
+    with pytest.raises(ResumeError, match=r"model is .*fast_cnn.* there, 'WithDropout"):
         train(tiny, build("dropout"), tmp_path)
 
 

@@ -76,6 +76,7 @@ MAY_IMPORT = {
         "parameters",
         "recipes",
         "report",
+        "resume",
         "runs",
         "series",
     },
