@@ -24,9 +24,7 @@ def write(audited: Audit, folder: Path, *, shown: int = 200) -> Path:
     """
     ranked = audit.ranked(audited)
     write_atomically(folder / "labels.csv", ranked.round(4).to_csv(index=False))
-    write_atomically(
-        folder / "labels.json", ranked.round(4).to_json(orient="records", indent=1) + "\n"
-    )
+    write_atomically(folder / "labels.json", ranked.round(4).to_json(orient="records") + "\n")
     page = folder / "index.html"
     write_atomically(page, _page(audited, ranked, shown))
     return page
