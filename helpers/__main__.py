@@ -104,10 +104,8 @@ def train(
             on_epoch=lambda record: tqdm.write(str(record)),
         )  # fmt: skip
     if trained.interrupted:
-        typer.echo(
-            "Interrupted: nothing is measured on the test split. The same command goes on after "
-            f"epoch {len(trained.epochs)}."
-        )
+        epochs = len(trained.epochs)
+        typer.echo(f"Interrupted, not tested. The same command goes on after epoch {epochs}.")
         raise typer.Exit(130)
     unseen, test = (evaluation.predict(model, part) for part in (splits.validation, splits.test))
     accuracy = evaluation.accuracy(test)
@@ -119,13 +117,10 @@ def train(
             dataset=splits.spec,
             parameters={k: v for k, v in settings.items() if k not in ("source", "measured")},
             measured={
-                "test_accuracy": accuracy,
-                "validation_accuracy": evaluation.accuracy(unseen),
+                "test_accuracy": accuracy, "validation_accuracy": evaluation.accuracy(unseen),
             },
-            model=model,
-            history=trained,
-            device=device.describe(where),
-        )
+            model=model, history=trained, device=device.describe(where),
+        )  # fmt: skip
     shutil.rmtree(unfinished, ignore_errors=True)  # its end is on record
     typer.echo(f"test accuracy {accuracy:.2%} after {trained.seconds:.1f} s, in {record.parent}")
 
@@ -159,14 +154,24 @@ def audit(
         folder = runs.new(root, "audit") / f"audit_{dataset}"
         page = gallery.write(audited, folder)
         runs.save(
-            folder,
-            notebook=f"audit_{dataset}",
-            dataset=audited.spec,
+            folder, notebook=f"audit_{dataset}", dataset=audited.spec,
             parameters={"recipe": recipe, "folds": folds, "seeds": seeds},
-            measured=audit.summary(audited),
-            device=device.describe(where),
-        )
+            measured=audit.summary(audited), device=device.describe(where),
+        )  # fmt: skip
     typer.echo(f"Read it at {page}; the list is {folder / 'labels.csv'}")
+
+
+@app.command()
+def doctor(root: RootOption = runs.ROOT) -> None:
+    """Say whether this machine is ready, and what to do where it is not."""
+    from helpers import doctor
+    from helpers.files import PROJECT
+
+    states = set()
+    for finding in doctor.examine(root, PROJECT / "data"):
+        states.add(finding.state)
+        typer.secho(str(finding), fg={"ok": "green", "hint": "yellow", "bad": "red"}[finding.state])
+    raise typer.Exit(int("bad" in states))
 
 
 @app.command(name="runs")

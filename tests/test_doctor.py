@@ -1,0 +1,150 @@
+"""A sound machine is told to be sound, and each thing that can be wrong is told with its remedy."""
+
+import errno
+import os
+import tempfile
+from collections import namedtuple
+
+import psutil
+import pytest
+import torch
+
+from helpers import __main__ as cli
+from helpers import data, device, doctor
+from helpers.archives import DIGESTS
+from helpers.files import PROJECT
+
+CPU = torch.device("cpu")
+
+
+def test_this_machine_is_sound(tmp_path):
+    findings = list(doctor.examine(tmp_path / "not" / "yet", PROJECT / "data"))
+    assert [finding.what for finding in findings] == [
+        "Python", "packages", "torch and torchvision", "threads", "memory", "disk", "runs",
+        "MNIST files", "FashionMNIST files", "accelerator", "Chromium",
+    ]  # fmt: skip
+    assert not [finding for finding in findings if finding.state == "bad"]
+    assert not (tmp_path / "not").exists()
+
+
+def test_an_old_python_is_told(monkeypatch):
+    monkeypatch.setattr(doctor.platform, "python_version", lambda: "3.9.1")
+    finding = doctor.python()
+    assert finding.state == "bad"
+    assert finding.remedy == "Install a Python >=3.11."
+
+
+def test_packages_that_are_missing_or_too_old_are_told(monkeypatch):
+    real = doctor.metadata.version
+
+    def version(name):
+        if name == "seaborn":
+            raise doctor.metadata.PackageNotFoundError(name)
+        return "0.1" if name == "papermill" else real(name)
+
+    monkeypatch.setattr(doctor.metadata, "version", version)
+    told = {finding.what: finding for finding in doctor.packages()}
+    assert "packages" not in told
+    assert (told["seaborn"].found, told["seaborn"].state) == ("missing", "bad")
+    assert told["papermill"].found == "0.1"
+    assert 'pip install "papermill>=' in told["papermill"].remedy
+
+
+def test_a_torchvision_that_does_not_fit_is_told(monkeypatch):
+    real = __import__
+
+    def importing(name, *arguments, **settings):
+        if name == "torchvision":
+            raise RuntimeError("operator torchvision::nms does not exist")
+        return real(name, *arguments, **settings)
+
+    monkeypatch.setattr("builtins.__import__", importing)
+    *_, finding = doctor.packages()
+    assert "torchvision::nms" in finding.found
+    assert "Install the two together" in finding.remedy
+
+
+def test_more_threads_than_cores_are_told(monkeypatch):
+    monkeypatch.setattr(os, "cpu_count", lambda: 4)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 4)
+    assert doctor.threads().state == "ok"
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 8)
+    assert doctor.threads().remedy == "Set OMP_NUM_THREADS to 4 or less."
+
+
+@pytest.mark.parametrize(("free", "state"), [(2.1e9, "ok"), (1.9e9, "bad")])
+def test_little_memory_is_told(monkeypatch, free, state):
+    Memory = namedtuple("Memory", "available")
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: Memory(free))
+    assert doctor.memory().state == state
+
+
+def test_a_full_disk_and_a_folder_without_permission_are_told(monkeypatch, tmp_path):
+    Usage = namedtuple("Usage", "free")
+    monkeypatch.setattr(doctor.shutil, "disk_usage", lambda _: Usage(0.9e9))
+
+    def denied(**_):
+        raise OSError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(tempfile, "TemporaryFile", denied)
+    disk, runs = doctor.room(tmp_path)
+    assert (disk.state, runs.state) == ("bad", "bad")
+    assert "Permission denied" in runs.found
+    assert "--root" in runs.remedy
+
+
+def test_damaged_data_is_told_and_nothing_is_downloaded(tmp_path):
+    raw = tmp_path / "MNIST" / "raw"
+    raw.mkdir(parents=True)
+    for stem in DIGESTS["MNIST"]:
+        (raw / f"{stem}.gz").write_bytes(b"no archive")
+    finding = doctor.dataset(tmp_path, "MNIST")
+    assert finding.state == "bad"
+    assert "git checkout" in finding.remedy
+    assert "downloads nothing" in doctor.dataset(tmp_path, "FashionMNIST").remedy
+    assert not (tmp_path / "FashionMNIST").exists()
+
+
+def test_an_accelerator_is_held_against_the_cpu(monkeypatch):
+    other = torch.device("meta")
+    monkeypatch.setattr(device, "available", lambda: [CPU, other])
+    weights = doctor._after_one_step(CPU)
+    assert doctor._after_one_step(CPU).equal(weights)
+    off = {"right": 1e-5, "wrong": 0.1}
+    for case, gap in off.items():
+        monkeypatch.setattr(
+            doctor, "_after_one_step", lambda d, gap=gap: weights + (gap if d == other else 0)
+        )
+        assert doctor.accelerator().state == ("ok" if case == "right" else "bad")
+
+    def broken(where):
+        raise RuntimeError("no kernel image is available")
+
+    monkeypatch.setattr(doctor, "_after_one_step", broken)
+    assert "no kernel image" in doctor.accelerator().found
+    assert "--device cpu" in doctor.accelerator().remedy
+
+
+def test_a_missing_browser_is_a_hint(monkeypatch):
+    monkeypatch.setattr(doctor.shutil, "which", lambda _: None)
+    assert doctor.browser().state == "hint"
+
+
+@pytest.mark.parametrize(
+    ("remedy", "hint", "status"), [("", False, 0), ("x", True, 0), ("x", False, 1)]
+)
+def test_the_exit_status_says_whether_anything_is_bad(monkeypatch, capsys, remedy, hint, status):
+    monkeypatch.setattr(
+        doctor, "examine", lambda *_: [doctor.Finding("disk", "tiny", remedy, hint)]
+    )
+    monkeypatch.setattr("sys.argv", ["helpers", "doctor"])
+    with pytest.raises(SystemExit) as ended:
+        cli.app()
+    assert ended.value.code == status
+    told = capsys.readouterr().out
+    assert "disk" in told
+    assert ("→ x" in told) == bool(remedy)
+
+
+def test_the_data_sets_are_all_examined():
+    assert {spec.folder for spec in data.SPECS.values()} == set(DIGESTS)
