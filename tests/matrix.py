@@ -60,7 +60,7 @@ def _report(table: pd.DataFrame) -> str:
             "",
             "The fast tests, and nbval over the committed notebooks, once under each condition, by",
             f"`make matrix`: {about['date']}, {about['processor']}, {about['threads']} cores,",
-            f"{versions}.",
+            f"{versions}; the oldest versions are the lower bounds in `pyproject.toml`.",
             "",
             *("| " + " | ".join(map(str, row)) + " |" for row in rows),
             "",
