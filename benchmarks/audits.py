@@ -60,19 +60,15 @@ def _examine(recipe: recipes.Recipe, audited: audit.Audit, seed: int) -> dict[st
         recipe, audited.labelled, audited.spec, where=CPU, seed=seed, progress=False
     )
     predictions = evaluation.predict(model, audited.test)
-    right = (predictions.labels == predictions.targets).numpy()
-    verdict = audited.evidence["test"]["verdict"].to_numpy()
-    removed = dict.fromkeys(verdicts.VERDICTS, 0)
-    made = dict.fromkeys(verdicts.VERDICTS, 0)
-    for named in audited.named("test").values():
-        wrong = named.numpy() != audited.test.targets.numpy()
-        for one in verdicts.VERDICTS:
-            made[one] += int((wrong & (verdict == one)).sum())
-            removed[one] += int((wrong & (verdict == one) & right).sum())
+    missed = predictions.labels != predictions.targets
+    evidence, named = audited.evidence["test"], audited.named("test")
+    made = verdicts.blame(evidence, named).sum()
+    left = {name: classes[missed] for name, classes in named.items()}
+    removed = made - verdicts.blame(evidence[missed.numpy()], left).sum()
     return {
         "seed": seed,
         "test_accuracy": evaluation.accuracy(predictions),
-        "removed": {one: round(removed[one] / max(made[one], 1), 4) for one in made},
+        "removed": (removed / made.clip(lower=1)).round(4).to_dict(),
     }
 
 

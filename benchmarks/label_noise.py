@@ -11,7 +11,7 @@ in runs/audit/, and is not asked again.
 import itertools
 import json
 import statistics
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
@@ -100,11 +100,10 @@ def _found(opinions: Opinions, labels: Tensor, wrong: Tensor) -> dict[str, float
     doubted = confident_learning.suspects(opinions.mean, labels).numpy()
     theirs = find_label_issues(labels.numpy(), probabilities)
     quality = get_label_quality_scores(labels.numpy(), probabilities)
-    precision: Callable = average_precision_score
     return {
         "wrong": int(wrong.sum()),
-        "average_precision": precision(wrong, audit.suspicion(opinions, labels)),
-        "average_precision_cleanlab": precision(wrong, -quality),
+        "average_precision": average_precision_score(wrong, audit.suspicion(opinions, labels)),
+        "average_precision_cleanlab": average_precision_score(wrong, -quality),
         "precision": wrong.numpy()[doubted].mean(),
         "recall": doubted[wrong.numpy()].mean(),
         "precision_cleanlab": wrong.numpy()[theirs].mean(),

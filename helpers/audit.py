@@ -40,8 +40,8 @@ class Audit:
 
     def named(self, split: str) -> dict[str, Tensor]:
         """Which class each judge names, int64 (N,), by the judge's name."""
-        classes = self.opinions[split].probabilities.argmax(dim=2)
-        return {f"judge {i}": of_judge for i, of_judge in enumerate(classes, start=1)}
+        named = self.opinions[split].named
+        return {f"judge {i}": classes for i, classes in enumerate(named, start=1)}
 
 
 def run(
@@ -128,18 +128,16 @@ def judge(split: Split, opinions: Opinions, alike: "pd.DataFrame") -> "pd.DataFr
     """
     import pandas as pd
 
-    label = split.targets
-    others = opinions.mean.scatter(1, label[:, None], -1)
-    suggested = others.argmax(dim=1)
-    named = opinions.probabilities.argmax(dim=2)  # (J, N)
+    label, mean, named = split.targets, opinions.mean, opinions.named
+    suggested = mean.scatter(1, label[:, None], -1).argmax(dim=1)
     votes = opinions.votes.mean(dim=0)
     columns = {"label": label, "suggested": suggested}
     for kind, classes in (("label", label), ("suggested", suggested)):
-        columns[f"p_{kind}"] = opinions.mean.gather(1, classes[:, None]).squeeze(1)
+        columns[f"p_{kind}"] = mean.gather(1, classes[:, None]).squeeze(1)
         columns[f"judges_{kind}"] = (named == classes).float().mean(dim=0)
         columns[f"votes_{kind}"] = votes.gather(1, classes[:, None]).squeeze(1)
     columns["suspicion"] = suspicion(opinions, label)
-    columns["suspect"] = confident_learning.suspects(opinions.mean, label)
+    columns["suspect"] = confident_learning.suspects(mean, label)
     frame = pd.DataFrame({name: column.numpy() for name, column in columns.items()})
     frame = pd.concat([frame, alike], axis=1).rename_axis("image")
     frame["verdict"] = verdicts.decide(frame)

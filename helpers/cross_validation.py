@@ -27,7 +27,7 @@ from helpers import (
     neighbours,
     recipes,
     training,
-)  # fmt: skip
+)
 from helpers.data import DatasetSpec, Split
 from helpers.files import write_atomically
 from helpers.recipes import Recipe
@@ -44,6 +44,11 @@ class Opinions:
     def mean(self) -> Tensor:
         """The probabilities, averaged over the judges, float32 (N, K)."""
         return self.probabilities.mean(dim=0)
+
+    @property
+    def named(self) -> Tensor:
+        """The class that each judge names, int64 (J, N)."""
+        return self.probabilities.argmax(dim=2)
 
 
 def out_of_sample(
@@ -117,22 +122,19 @@ def _ask(
     pool = neighbours.features(model, train.images)
     said = {}
     for name, split in zip(("held_out", "test"), unseen, strict=True):
-        probabilities = evaluation.predict(model, split).probabilities
-        alike = neighbours.nearest(neighbours.features(model, split.images), pool, k)
-        votes = alike.votes(train.targets, probabilities.shape[1])
-        said[name] = torch.stack([probabilities, votes])
+        predictions, features = neighbours.predict_with_features(model, split.images)
+        probabilities = predictions.probabilities
+        alike = neighbours.nearest(features, pool, k)
+        said[name] = torch.stack(
+            [probabilities, alike.votes(train.targets, probabilities.shape[1])]
+        )
     return said
 
 
 def _digest(*parts: object) -> str:
     """Twelve hex digits that stand for images, labels, recipe, numbers and code together."""
-    total = hashlib.sha256()
-    for part in parts:
-        if isinstance(part, Split):
-            total.update(part.images.numpy().tobytes() + part.targets.numpy().tobytes())
-        else:
-            total.update(f"|{part!r}".encode())
-    return total.hexdigest()[:12]
+    together = [part.digest if isinstance(part, Split) else repr(part) for part in parts]
+    return hashlib.sha256("|".join(together).encode()).hexdigest()[:12]
 
 
 def _code() -> list[str]:

@@ -90,6 +90,12 @@ class Split:
         """The chosen rows, by a slice, an int64 index tensor or a bool mask."""
         return Split(self.images[rows], self.targets[rows])
 
+    @property
+    def digest(self) -> str:
+        """Twelve hex digits that stand for all images and targets."""
+        pixels, targets = (t.cpu().numpy().tobytes() for t in (self.images, self.targets))
+        return hashlib.sha256(pixels + targets).hexdigest()[:12]
+
     def to(self, device: torch.device) -> "Split":
         return Split(self.images.to(device), self.targets.to(device))
 
@@ -150,8 +156,7 @@ def load_published(name: str, root: Path | str | None = None) -> tuple[Split, Sp
 def _read(raw: Path, part: str) -> Split:
     """Read the two files of one part, verified before: a header, then one byte for each number.
 
-    Not by torchvision's data sets, which would prefer a `processed` folder of older versions that
-    nobody has verified.
+    Not by torchvision, which would prefer an unverified `processed` folder of older versions.
     """
     images = np.fromfile(raw / f"{part}-images-idx3-ubyte", dtype=np.uint8, offset=16)
     targets = np.fromfile(raw / f"{part}-labels-idx1-ubyte", dtype=np.uint8, offset=8)
@@ -163,16 +168,14 @@ def batches(
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Cut a split into batches (images uint8 (B, 1, 28, 28), targets int64 (B,)).
 
-    Batches are slices of tensors that lie on the device already, so an image costs no Python at
-    all. With a `generator` the rows come in a random order drawn from it on the CPU, which is the
-    same order on every device; without one they come as they are. The last batch may be smaller.
+    Batches are slices of tensors that lie on the device already: an image costs no Python. With a
+    `generator` the rows come in a random order drawn from it on the CPU, the same on every device;
+    without one they come as they are. The last batch may be smaller.
     """
     if generator is None:
         for start in range(0, len(split), batch_size):
-            yield (
-                split.images[start : start + batch_size],
-                split.targets[start : start + batch_size],
-            )
+            rows = slice(start, start + batch_size)
+            yield split.images[rows], split.targets[rows]
         return
     order = torch.randperm(len(split), generator=generator).to(split.images.device)
     for rows in order.split(batch_size):
@@ -188,9 +191,7 @@ def loader(split: Split, batch_size: int = 32, *, shuffle: bool) -> "torch.utils
 def pixel_statistics(images: Tensor) -> tuple[float, float]:
     """Mean and standard deviation over all pixels of uint8 images, scaled to [0, 1].
 
-    Computed from the histogram of the 256 grey values, so that it is exact for any number of
-    images and needs no float copy of them. Applied to all 60,000 training images it gives the
-    `mean` and `std` that stand in each DatasetSpec.
+    Exact, since computed from the histogram; over all training images they are those of a spec.
     """
     counts = torch.bincount(images.flatten(), minlength=256).cpu().double()
     greys = torch.arange(256, dtype=torch.float64) / 255

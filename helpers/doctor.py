@@ -161,10 +161,15 @@ def _after_one_step(where: torch.device) -> Tensor:
     return torch.cat([weights.detach().flatten().cpu() for weights in model.parameters()])
 
 
+def chromium() -> str | None:
+    """Where a Chromium is installed, or None."""
+    names = ("chromium", "chromium-browser", "google-chrome")
+    return next(filter(None, map(shutil.which, names)), None)
+
+
 def browser() -> Finding:
     """A Chromium, which only the test of JupyterLab needs."""
-    names = ("chromium", "chromium-browser", "google-chrome")
-    found = next(filter(None, map(shutil.which, names)), None)
+    found = chromium()
     if found:
         return Finding("Chromium", found, hint=True)
     return Finding(

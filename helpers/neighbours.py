@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from helpers import evaluation
+from helpers.evaluation import Predictions
 
 
 @dataclass(frozen=True)
@@ -62,6 +63,13 @@ def features(model: nn.Module, images: Tensor, *, batch_size: int = 250) -> Tens
     two tells the angle: how strongly a feature speaks depends on ink and contrast as well. They are
     computed in evaluation mode, in the order of the images, and come back on the CPU.
     """
+    return predict_with_features(model, images, batch_size=batch_size)[1]
+
+
+def predict_with_features(
+    model: nn.Module, images: Tensor, *, batch_size: int = 250
+) -> tuple[Predictions, Tensor]:
+    """The predictions and the `features` of images uint8 (N, 1, 28, 28), from one pass."""
     seen: list[Tensor] = []
 
     def note(_: nn.Module, inputs: tuple[Tensor]) -> None:
@@ -70,7 +78,7 @@ def features(model: nn.Module, images: Tensor, *, batch_size: int = 250) -> Tens
     classifier: nn.Module = model.get_submodule("classifier")
     hook = classifier.register_forward_pre_hook(note)
     try:
-        evaluation.predict(model, images, batch_size=batch_size)
+        predictions = evaluation.predict(model, images, batch_size=batch_size)
     finally:
         hook.remove()
-    return torch.cat(seen)
+    return predictions, torch.cat(seen)

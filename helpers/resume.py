@@ -149,18 +149,12 @@ def settings_of(
         "model": str(getattr(model, "architecture", None) or model),
         "optimizer": f"{type(optimizer).__name__} {rates}",
         "schedule": f"{type(scheduler).__name__} {getattr(scheduler, 'total_steps', '')}".strip(),
-        "training images": _fingerprint(train),
-        "validation images": _fingerprint(validation) if validation is not None else None,
+        "training images": train.digest,
+        "validation images": validation.digest if validation is not None else None,
         # a function by its name, a record by its settings; neither by its address
         "augmentation": getattr(augment, "__qualname__", None) or repr(augment),
         **numbers,
     }
-
-
-def _fingerprint(split: Split) -> str:
-    total = hashlib.sha256(split.images.cpu().numpy().tobytes())
-    total.update(split.targets.cpu().numpy().tobytes())
-    return total.hexdigest()[:12]
 
 
 def _files(folder: Path) -> list[Path]:

@@ -1,7 +1,7 @@
 """The model or the label: whose fault is a mistake?
 
-A rule, written down before the images were looked at one by one. Its evidence is a frame as
-`audit.judge` makes it.
+One rule, with its limits in one place; it was fitted to no list of known wrong labels. Its evidence
+is a frame as `audit.judge` makes it.
 """
 
 from collections.abc import Mapping, Sequence

@@ -6,7 +6,6 @@ tested here. Long pictures of what the reader sees are kept in tests/screenshots
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 import time
@@ -17,13 +16,11 @@ import pytest
 from papermill.iorw import load_notebook_node
 from papermill.parameterize import parameterize_notebook
 
-from helpers import parameters
+from helpers import doctor, parameters
 from helpers.files import PROJECT
 
 SCREENSHOTS = PROJECT / "tests" / "screenshots"
-CHROMIUM = next(
-    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
-)
+CHROMIUM = doctor.chromium()
 NOTEBOOKS = [notebook.name for notebook in parameters.SERIES]
 TRAINS = ("02_train_mnist", "03_train_fashion_mnist")  # and so must show its progress
 PATIENCE = 600_000  # milliseconds until a hung front end is given up; nothing is timed by it
