@@ -10,7 +10,7 @@ stopped goes on where it was.
 import hashlib
 import inspect
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import safetensors.torch
@@ -114,9 +114,7 @@ def _ask(
 
     Each of the two tensors, float32 (2, n, K), holds probabilities and votes.
     """
-    model, history = recipes.train_on(
-        replace(recipe, train_images=None), train, spec, where=where, seed=seed, progress=False
-    )
+    model, history = recipes.train_on(recipe, train, spec, where=where, seed=seed, progress=False)
     if history.interrupted:
         raise KeyboardInterrupt
     pool = neighbours.features(model, train.images)

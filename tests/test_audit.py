@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 
 import pandas as pd
 import pytest
@@ -122,6 +123,46 @@ def test_the_summary_counts_verdicts_and_causes(played):
     assert found["accuracy_less_the_doubtful"] == 1
 
 
+def test_judges_have_names_and_images_can_be_asked_for(played):
+    named = played.named("test")
+    assert list(named) == ["judge 1"]
+    assert torch.equal(named["judge 1"], torch.full((20,), 2))
+    assert torch.equal(played.image("test 3"), played.test.images[3])
+    assert torch.equal(played.image("train 3"), played.labelled.images[3])
+
+
+def test_what_is_asked_for_reaches_the_judges(played, monkeypatch):
+    asked = {}
+
+    def out_of_sample(*splits, **settings):
+        asked.update(settings)
+        return played.opinions["train"], played.opinions["test"]
+
+    monkeypatch.setattr(cross_validation, "out_of_sample", out_of_sample)
+    recipe = recipes.find("fast", "mnist")
+    settings = {"keep": "here", "folds": 7, "seeds": (4,), "where": CPU, "progress": True}
+    again = audit.run("mnist", recipe, **settings, compared=["test"])
+    assert asked == settings
+    assert (again.evidence["train"]["twin"] == "").all()
+    assert (again.evidence["train"]["twin_label"] == -1).all()
+    assert (again.evidence["test"]["twin"] != "").all()
+
+
+def test_the_summary_has_means_and_spreads_over_the_judges(played, monkeypatch):
+    causes = pd.DataFrame(
+        [[0, 1, 0, 2], [0, 3, 1, 3]], columns=verdicts.CAUSES, index=["judge 1", "judge 2"]
+    )
+    reached = pd.DataFrame({"as given": [0.9, 0.91234567], "less the doubtful": [0.95, 0.96]})
+    monkeypatch.setattr(verdicts, "blame", lambda *_: causes)
+    monkeypatch.setattr(verdicts, "accuracies", lambda *_: reached)
+    found = audit.summary(played)
+    # a third and three sevenths; the difference over the square root of two
+    assert found["share_label_doubtful"] == 0.381
+    assert found["sd_label_doubtful"] == 0.0673
+    assert found["accuracy_as_given"] == 0.90617
+    assert found["accuracy_less_the_doubtful"] == 0.955
+
+
 def test_other_labels_can_be_audited(played, monkeypatch):
     right = {"train": torch.arange(40) // 20, "test": torch.full((20,), 2)}
     again = audit.run("mnist", recipes.find("fast", "mnist"), keep=None, where=CPU, targets=right)
@@ -132,6 +173,8 @@ def test_other_labels_can_be_audited(played, monkeypatch):
 def test_the_lists_and_the_page(played, tmp_path):
     page = gallery.write(played, tmp_path / "audit", shown=4)
     rows = pd.read_csv(tmp_path / "audit" / "labels.csv")
+    assert rows.columns[0] == "split"
+    assert (rows["suspicion"] == rows["suspicion"].round(4)).all()
     assert len(rows) == 60
     assert rows.iloc[0]["suspicion"] > 0.9
     assert {"split", "image", "label", "suggested", "suspicion", "verdict"} <= set(rows.columns)
@@ -142,6 +185,13 @@ def test_the_lists_and_the_page(played, tmp_path):
     assert html.count("data:image/png;base64,") == 16  # each with the image nearest to it
     assert "test image 10, labelled 0" in html
     assert "http" not in html
+    counts = re.findall(r"<tr><td>([\w -]+)</td><td class=\"number\">(\d+)</td>", html)
+    assert counts == [
+        ("near-duplicate", "0"), ("label doubtful", "1"), ("class ambiguous", "0"),
+        ("label stands", "19"), ("near-duplicate", "0"), ("label doubtful", "2"),
+        ("class ambiguous", "0"), ("label stands", "38"),
+    ]  # fmt: skip
+    assert "20 test labels, judged by 1 models" in html
 
 
 def test_the_page_escapes_what_it_shows(played, tmp_path, monkeypatch):

@@ -80,6 +80,51 @@ def test_other_labels_or_settings_are_another_audit(tiny, tmp_path):
     assert len(list(tmp_path.iterdir())) == 3
 
 
+@pytest.mark.parametrize("changed", ["recipe", "test", "k", "where"])
+def test_what_decides_an_opinion_is_in_the_name_of_its_folder(tiny, tmp_path, monkeypatch, changed):
+    monkeypatch.setattr(
+        cross_validation,
+        "_ask",
+        lambda _, unseen, *__, **___: dict(
+            zip(("held_out", "test"), (torch.zeros(2, len(s), 10) for s in unseen), strict=True)
+        ),
+    )
+    settings = {"keep": tmp_path, "folds": 2, "seeds": (0,), "k": 3, "where": CPU}
+    out_of_sample(tiny, tiny[:10], data.MNIST, RECIPE, **settings)
+    recipe, test = RECIPE, tiny[:10]
+    if changed == "recipe":
+        recipe = replace(RECIPE, learning_rate=0.01)
+    elif changed == "test":
+        test = tiny[:11]
+    else:
+        settings[changed] = {"k": 4, "where": torch.device("cpu", 0)}[changed]
+    out_of_sample(tiny, test, data.MNIST, recipe, **settings)
+    names = [path.name for path in tmp_path.iterdir()]
+    assert len(set(names)) == 2
+    assert all(len(name) == len("mnist-") + 12 for name in names)
+
+
+def test_after_a_change_of_the_code_nothing_old_is_trusted(tiny, tmp_path, monkeypatch):
+    ask(tiny, tiny[:10], tmp_path, seeds=(0,))
+    monkeypatch.setattr(cross_validation, "_code", lambda: ["another"])
+    ask(tiny, tiny[:10], tmp_path, seeds=(0,))
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+@pytest.mark.parametrize(("progress", "watched", "shown"), [
+    (None, True, True), (None, False, False), (True, False, True), (False, True, False),
+])  # fmt: skip
+def test_a_bar_counts_the_models_where_somebody_watches(
+    tiny, tmp_path, monkeypatch, capsys, progress, watched, shown
+):
+    monkeypatch.setattr(cross_validation.device, "somebody_watches", lambda: watched)
+    ask(tiny, tiny[:10], tmp_path, seeds=(0,), progress=progress)
+    told = capsys.readouterr().err
+    assert ("3/3" in told or "/3 [" in told) == shown
+    assert (" models" in told) == shown
+    assert "images" not in told
+
+
 def test_an_interrupted_training_is_no_opinion(tiny, tmp_path, monkeypatch):
     train_on = recipes.train_on
 

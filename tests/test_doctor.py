@@ -2,6 +2,7 @@
 
 import errno
 import os
+import platform
 import tempfile
 from collections import namedtuple
 
@@ -25,6 +26,16 @@ def test_this_machine_is_sound(tmp_path):
     ]  # fmt: skip
     assert not [finding for finding in findings if finding.state == "bad"]
     assert not (tmp_path / "not").exists()
+    told = {finding.what: finding.found for finding in findings}
+    assert told["Python"] == platform.python_version()
+    assert told["packages"].endswith("none missing or too old")
+    assert told["torch and torchvision"].startswith(torch.__version__)
+    assert told["threads"] == f"{torch.get_num_threads()}, on {os.cpu_count()} cores"
+    assert told["memory"].endswith(" GB free")
+    assert told["disk"].endswith(" GB free")
+    assert told["runs"] == f"can be written to {tmp_path}"
+    assert told["MNIST files"] == "4, as they were published"
+    assert str(findings[0]) == f"ok    {'Python':<24}{platform.python_version()}"
 
 
 def test_an_old_python_is_told(monkeypatch):
@@ -60,6 +71,7 @@ def test_a_torchvision_that_does_not_fit_is_told(monkeypatch):
 
     monkeypatch.setattr("builtins.__import__", importing)
     *_, finding = doctor.packages()
+    assert finding.what == "torch and torchvision"
     assert "torchvision::nms" in finding.found
     assert "Install the two together" in finding.remedy
 
@@ -88,7 +100,7 @@ def test_a_full_disk_and_a_folder_without_permission_are_told(monkeypatch, tmp_p
 
     monkeypatch.setattr(tempfile, "TemporaryFile", denied)
     disk, runs = doctor.room(tmp_path)
-    assert (disk.state, runs.state) == ("bad", "bad")
+    assert (disk.what, disk.state, runs.what, runs.state) == ("disk", "bad", "runs", "bad")
     assert "Permission denied" in runs.found
     assert "--root" in runs.remedy
 
@@ -99,6 +111,7 @@ def test_damaged_data_is_told_and_nothing_is_downloaded(tmp_path):
     for stem in DIGESTS["MNIST"]:
         (raw / f"{stem}.gz").write_bytes(b"no archive")
     finding = doctor.dataset(tmp_path, "MNIST")
+    assert (finding.what, finding.found) == ("MNIST files", "damaged or missing")
     assert finding.state == "bad"
     assert "git checkout" in finding.remedy
     assert "downloads nothing" in doctor.dataset(tmp_path, "FashionMNIST").remedy
@@ -121,13 +134,27 @@ def test_an_accelerator_is_held_against_the_cpu(monkeypatch):
         raise RuntimeError("no kernel image is available")
 
     monkeypatch.setattr(doctor, "_after_one_step", broken)
-    assert "no kernel image" in doctor.accelerator().found
+    assert doctor.accelerator().what == "accelerator"
+    assert doctor.accelerator().found == "meta: no kernel image is available"
     assert "--device cpu" in doctor.accelerator().remedy
 
 
 def test_a_missing_browser_is_a_hint(monkeypatch):
     monkeypatch.setattr(doctor.shutil, "which", lambda _: None)
-    assert doctor.browser().state == "hint"
+    finding = doctor.browser()
+    assert (finding.what, finding.found, finding.state) == ("Chromium", "none", "hint")
+
+
+def test_a_browser_is_told_with_its_place(monkeypatch):
+    monkeypatch.setattr(doctor.shutil, "which", lambda name: "/there" if "google" in name else None)
+    finding = doctor.browser()
+    assert (finding.what, finding.found, finding.state) == ("Chromium", "/there", "ok")
+    assert finding.hint
+
+
+def test_without_an_accelerator_the_cpu_is_used(monkeypatch):
+    monkeypatch.setattr(device, "available", lambda: [CPU])
+    assert doctor.accelerator() == doctor.Finding("accelerator", "none; the CPU is used")
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from torch.optim.lr_scheduler import OneCycleLR
 
 from helpers import device, models, resume, training
 from helpers.augmentation import Augmentation
-from helpers.data import MNIST
+from helpers.data import MNIST, Split
 from helpers.resume import ResumeError
 
 EPOCHS = 4
@@ -177,6 +177,99 @@ def test_another_training_is_refused_and_says_what_differs(tiny, tmp_path, chang
     with pytest.raises(ResumeError, match=message):
         train(tiny, build(), tmp_path, **changed)
     assert sorted(path.name for path in tmp_path.iterdir()) == before
+
+
+def stop(images, generator):
+    raise Stopped
+
+
+def settings(tiny, **changed):
+    """As `fit` compares them, of a small training, with some of its parts exchanged."""
+    model = changed.get("model") or build()
+    optimizer = changed.get("optimizer", torch.optim.SGD)(
+        model.parameters(), changed.get("rate", 0.1)
+    )
+    schedule = None
+    if "schedule" not in changed:
+        schedule = OneCycleLR(optimizer, 0.1, total_steps=changed.get("steps", 20))
+    return resume.settings_of(
+        model,
+        optimizer,
+        schedule,
+        changed.get("train", tiny),
+        tiny[:20],
+        changed.get("augment", Augmentation(shift=1)),
+        epochs=4,
+    )
+
+
+@pytest.mark.parametrize(
+    ("changed", "name"),
+    [
+        ({"schedule": None, "optimizer": torch.optim.Adagrad}, "optimizer"),
+        ({"schedule": None, "rate": 0.2}, "optimizer"),
+        ({"steps": 21}, "schedule"),
+        ({"schedule": None}, "schedule"),
+        ({"augment": Augmentation(shift=2)}, "augmentation"),
+        ({"augment": None}, "augmentation"),
+        ({"augment": stop}, "augmentation"),
+    ],
+)
+def test_settings_differ_where_trainings_do(tiny, changed, name):
+    assert settings(tiny) == settings(tiny)
+    if name == "optimizer":
+        assert settings(tiny, **changed)[name] != settings(tiny, schedule=None)[name]
+    assert settings(tiny, **changed)[name] != settings(tiny)[name]
+
+
+def test_settings_tell_images_by_their_content(tiny):
+    again = Split(tiny.images.clone(), tiny.targets.clone())
+    assert settings(tiny, train=again) == settings(tiny)
+    again.targets[0] = 1 - again.targets[0]
+    assert settings(tiny, train=again)["training images"] != settings(tiny)["training images"]
+
+
+def test_what_is_compared_can_be_read(tiny):
+    told = settings(tiny, augment=stop)
+    assert told["optimizer"].startswith("SGD [{'lr': ")
+    assert told["schedule"] == "OneCycleLR 20"
+    assert told["augmentation"] == "stop"
+    assert told["epochs"] == 4
+    assert settings(tiny, schedule=None)["schedule"] == "NoneType"
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [{"patience": 3}, {"keep_best": False}, {"precision": "bfloat16"}],
+)
+def test_fit_compares_its_own_choices_as_well(tiny, tmp_path, changed):
+    train(tiny, build(), tmp_path)
+    (name,) = changed
+    with pytest.raises(ResumeError, match=f"{name} is"):
+        train(tiny, build(), tmp_path, **changed)
+
+
+def test_another_augmentation_and_another_schedule_are_refused_by_fit(tiny, tmp_path):
+    def fit(total_steps, augment):
+        model = build()
+        optimizer = torch.optim.SGD(model.parameters(), 0.05)
+        scheduler = OneCycleLR(optimizer, 0.05, total_steps=total_steps)
+        training.fit(
+            model, optimizer, tiny, epochs=1, batch_size=16, scheduler=scheduler,
+            augment=augment, checkpoint=tmp_path,
+        )  # fmt: skip
+
+    fit(5, Augmentation(shift=1))
+    with pytest.raises(ResumeError, match="augmentation is"):
+        fit(5, Augmentation(shift=2))
+    with pytest.raises(ResumeError, match="schedule is"):
+        fit(6, Augmentation(shift=1))
+
+
+def test_the_best_epoch_is_remembered(tiny, tmp_path):
+    history = train(tiny, build(), tmp_path)
+    assert history.best_epoch is not None
+    assert train(tiny, build(), tmp_path).best_epoch == history.best_epoch
 
 
 def test_another_model_is_refused(tiny, tmp_path):
