@@ -120,6 +120,12 @@ def test_what_speaks_against_a_class_falls_below_zero():
     assert (fall[14:] == 0).all()
 
 
+def test_five_pixels_are_covered_unless_told_otherwise():
+    image = torch.zeros(1, 28, 28, dtype=torch.uint8)
+    image[0, 6, 6] = 200
+    assert (anatomy.occlusion(SumOf(), image, 1) > 0).sum() == 25
+
+
 @pytest.mark.parametrize("patch", [0, 4, -1])
 def test_a_patch_without_a_centre_is_refused(patch):
     with pytest.raises(ValueError, match="odd number of pixels"):

@@ -111,6 +111,7 @@ def test_wrong_labels_come_first(played):
         ("test", 10, "0", "2"),
     }
     assert ranked["suspicion"].is_monotonic_decreasing
+    assert ranked.index.tolist() == list(range(60))
 
 
 def test_the_summary_counts_verdicts_and_causes(played):
@@ -215,3 +216,9 @@ def test_the_picture_of_the_evidence_shows_all_of_it(played):
     widths = [bar.get_width() for bar in middle.patches]
     assert widths[:10] == pytest.approx(played.opinions["test"].mean[10].tolist())
     assert row["twin"] in right.get_title()
+    assert right.get_xlabel() == f"differs by {row['twin_distance']:.0f} grey values"
+    assert [label.get_text() for label in middle.get_yticklabels()] == list("0123456789")
+    assert middle.get_xlim() == (0, 1)
+    places = [bar.get_y() + bar.get_height() / 2 for bar in middle.patches]
+    assert places[:2] + places[10:12] == pytest.approx([-0.2, 0.8, 0.2, 1.2])
+    assert [ax.images[0].get_clim() for ax in (left, right)] == [(0, 255), (0, 255)]

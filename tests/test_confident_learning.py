@@ -38,6 +38,17 @@ def test_as_many_labels_are_doubted_as_the_joint_says():
     assert cl.suspects(PROBABILITIES, LABELS).tolist() == [False, False, False, True, False]
 
 
+def test_a_label_that_is_still_the_likeliest_stands():
+    """Of two confident images labelled 0, one is of class 1: by that, half of the three are wrong.
+
+    But each of the three is likelier a 0 than a 1.
+    """
+    probabilities = torch.tensor([[0.55, 0.45], [0.7, 0.3], [0.99, 0.01], [0.6, 0.4], [0.6, 0.4]])
+    labels = torch.tensor([0, 0, 0, 1, 1])
+    assert cl.confident_joint(probabilities, labels)[0].tolist() == [1, 1]
+    assert not cl.suspects(probabilities, labels)[:3].any()
+
+
 def test_margins_compare_the_label_with_its_likeliest_rival():
     wanted = torch.tensor([0.8, 0.0, 0.4, -0.5, 0.7])
     torch.testing.assert_close(cl.margins(PROBABILITIES, LABELS), wanted)

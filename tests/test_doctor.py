@@ -95,7 +95,8 @@ def test_a_full_disk_and_a_folder_without_permission_are_told(monkeypatch, tmp_p
     Usage = namedtuple("Usage", "free")
     monkeypatch.setattr(doctor.shutil, "disk_usage", lambda _: Usage(0.9e9))
 
-    def denied(**_):
+    def denied(dir):
+        assert dir == tmp_path
         raise OSError(errno.EACCES, "Permission denied")
 
     monkeypatch.setattr(tempfile, "TemporaryFile", denied)
@@ -129,6 +130,9 @@ def test_an_accelerator_is_held_against_the_cpu(monkeypatch):
             doctor, "_after_one_step", lambda d, gap=gap: weights + (gap if d == other else 0)
         )
         assert doctor.accelerator().state == ("ok" if case == "right" else "bad")
+        assert (doctor.accelerator().what, doctor.accelerator().found) == (
+            "accelerator", f"meta, differs by {gap:.0e}",
+        )  # fmt: skip
 
     def broken(where):
         raise RuntimeError("no kernel image is available")

@@ -155,6 +155,7 @@ def test_the_interval_of_a_recall_is_as_wide_as_a_binomial_says():
         labels=[0] * 1_600 + [1] * 2_400, targets=[0] * 2_000 + [1] * 2_000
     )
     frame = evaluation.per_class(predictions, list("abc"))
+    assert frame.equals(evaluation.per_class(predictions, list("abc")))  # the same every time
     row = frame.loc["a"]
     assert row["recall high"] - row["recall"] == pytest.approx(0.0175, abs=0.002)
     assert row["recall"] - row["recall low"] == pytest.approx(0.0175, abs=0.002)

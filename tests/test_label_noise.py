@@ -40,6 +40,10 @@ def test_noise_between_two_classes_swaps_them_and_leaves_the_others():
     }
 
 
+def test_no_noise_leaves_the_labels_as_they_are():
+    assert torch.equal(label_noise.symmetric(TARGETS, 0, classes=10, seed=0), TARGETS)
+
+
 @pytest.mark.parametrize("rate", [-0.1, 1.1])
 def test_a_rate_beyond_its_range_is_refused(rate):
     with pytest.raises(ValueError, match=r"lies in \[0, 1\], got"):

@@ -2,7 +2,7 @@ import pandas as pd
 import pytest
 import torch
 
-from helpers import review
+from helpers import gallery, review
 
 NAMES = ("cat", "dog")
 EVIDENCE = pd.DataFrame(
@@ -26,6 +26,8 @@ def test_each_click_is_on_the_disk_before_the_next_image(tmp_path):
     assert "Image 7, 1 of 3" in text.value
     assert "100% of the models and 70% of its neighbours say <b>dog</b>" in text.value
     first = picture.value
+    assert gallery.png(IMAGES[7]) in first
+    assert 'alt="image 7"' in first
     buttons["wrong"].click()
     assert path.read_text() == "image,label,suggested,decision\n7,cat,dog,wrong\n"
     assert "Image 2, 2 of 3" in text.value

@@ -42,6 +42,11 @@ EVIDENCE = pd.DataFrame(
 NAMED = {"all wrong": torch.tensor([1, 1, 2, 2, 0]), "one wrong": torch.tensor([1, 0, 1, 1, 2])}
 
 
+def test_a_verdict_belongs_to_its_image():
+    evidence = pd.DataFrame([CLEAR, CLEAR], index=[7, 3])
+    assert verdicts.decide(evidence).index.tolist() == [7, 3]
+
+
 def test_each_mistake_has_one_cause():
     counts = verdicts.blame(EVIDENCE, NAMED)
     assert counts.columns.tolist() == list(verdicts.CAUSES)
@@ -65,9 +70,11 @@ def test_near_duplicates_are_counted_by_where_they_lie():
         "train": frame([0, 1], ["train 1", "test 0"], [4.0, 9.0], [1, 1]),
         "test": frame([1], ["train 1"], [9.0], [1]),
     }
-    found = verdicts.near_duplicates(evidence, limits=(5, 10))
+    found = verdicts.near_duplicates(evidence, limits=(4, 10))
+    assert found.index.name == "at most"
+    assert found.columns.tolist() == sorted(found.columns)
     assert found.to_dict("index") == {
-        5: {
+        4: {
             "test, like one of train": 0,
             "train, like one of test": 0,
             "train, like one of train": 1,
