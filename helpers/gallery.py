@@ -44,7 +44,6 @@ def _page(audited: Audit, ranked: pd.DataFrame, shown: int) -> str:
     return templates.get_template("gallery.html").render(
         title=audited.spec.title,
         sections=sections,
-        shown=shown,
         judges={split: len(said.probabilities) for split, said in audited.opinions.items()},
         rule=verdicts,
     )

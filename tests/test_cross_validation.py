@@ -80,7 +80,7 @@ def test_other_labels_or_settings_are_another_audit(tiny, tmp_path):
     assert len(list(tmp_path.iterdir())) == 3
 
 
-@pytest.mark.parametrize("changed", ["recipe", "test", "k", "where"])
+@pytest.mark.parametrize("changed", ["recipe", "test", "pixel", "k", "where"])
 def test_what_decides_an_opinion_is_in_the_name_of_its_folder(tiny, tmp_path, monkeypatch, changed):
     monkeypatch.setattr(
         cross_validation,
@@ -96,6 +96,9 @@ def test_what_decides_an_opinion_is_in_the_name_of_its_folder(tiny, tmp_path, mo
         recipe = replace(RECIPE, learning_rate=0.01)
     elif changed == "test":
         test = tiny[:11]
+    elif changed == "pixel":  # in the middle, where a printed tensor has dots
+        test = Split(test.images.clone(), test.targets)
+        test.images[5, 0, 14, 14] += 1
     else:
         settings[changed] = {"k": 4, "where": torch.device("cpu", 0)}[changed]
     out_of_sample(tiny, test, data.MNIST, recipe, **settings)
