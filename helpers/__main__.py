@@ -1,23 +1,16 @@
 """`python -m helpers …`: the command line, a thin layer over `series`, `runs` and `report`."""
 
-import shutil
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from tqdm.auto import tqdm
 
-from helpers import parameters, runs, series
+from helpers import parameters, runs, series, training_commands
+from helpers.terminal import RootOption, exit_status, stopped_in_order, told_in_a_line
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
-
-RootOption = Annotated[Path, typer.Option(help="Where runs are kept.")]
-DeviceOption = Annotated[
-    str, typer.Option("--device", help="cpu, cuda, mps, … or auto for the fastest there is.")
-]
 
 
 @app.command()
@@ -34,13 +27,16 @@ def run(
         list[str] | None, typer.Option(help="Run this notebook only, such as 03. Repeatable.")
     ] = None,
     cell_timeout: Annotated[int, typer.Option(help="Seconds that one cell may take.")] = 3_600,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with the last run that was begun like this one.")
+    ] = False,
     root: RootOption = runs.ROOT,
 ) -> None:
     """Run the notebooks headlessly and leave notebooks, pages, weights, figures and records."""
-    with _told_in_a_line(ValueError, OSError):
+    with told_in_a_line(ValueError, OSError):
         settings = parameters.settings_for(profile, parameter or (), only or ())
-        folder = runs.new(root, profile)
-    typer.echo(f"Running into {folder}")
+        folder = series.unfinished(root, settings) if resume else runs.new(root, profile)
+    typer.echo(f"{'Going on in' if resume else 'Running into'} {folder}")
     outcomes: list[series.Outcome] = []
 
     def tell(outcome: series.Outcome) -> None:
@@ -49,7 +45,7 @@ def run(
         tqdm.write(f"{line}  {outcome.message}".rstrip())  # above the progress bars, if any
 
     status = 0
-    with _told_in_a_line(OSError):
+    with told_in_a_line(OSError), stopped_in_order():
         try:
             series.run(
                 settings,
@@ -58,9 +54,12 @@ def run(
                 progress=sys.stderr.isatty(),
                 on_done=tell,
             )
-        except KeyboardInterrupt:
-            typer.echo("Interrupted. What was finished is kept.", err=True)
-            status = 130
+        except KeyboardInterrupt as stop:
+            typer.echo(
+                "Interrupted. What was finished is kept; the same command with --resume goes on.",
+                err=True,
+            )
+            status = exit_status(stop)
         _show(folder)
         from helpers import report
 
@@ -69,96 +68,8 @@ def run(
     raise typer.Exit(status or int(any(outcome.state != "done" for outcome in outcomes)))
 
 
-@app.command()
-def train(
-    dataset: Annotated[str, typer.Argument(help="mnist or fashion_mnist.")],
-    recipe: Annotated[str, typer.Option(help="Which settings: fast, report, …")] = "fast",
-    seed: Annotated[int, typer.Option(help="Decides first weights, order, augmentation.")] = 0,
-    device_name: DeviceOption = "auto",
-    precision: Annotated[
-        str | None,
-        typer.Option(help="float32, bfloat16 or float16; by default what the recipe says."),
-    ] = None,
-    compile: Annotated[bool, typer.Option("--compile", help="Compile the model first.")] = False,
-    root: RootOption = runs.ROOT,
-) -> None:
-    """Train one model by a recipe, test it once, and keep weights, history and record.
-
-    Stopped in the middle, it goes on after its last whole epoch when it is started again.
-    """
-    from dataclasses import asdict, replace
-
-    from helpers import data, device, evaluation, history, recipes, resume
-
-    with _told_in_a_line(ValueError, OSError):
-        where = device.choose(device_name)
-        followed = recipes.find(recipe, dataset)
-        followed = replace(followed, precision=precision or followed.precision_on(where))
-        device.gradient_scaler(where, followed.precision)  # not every device has every format
-        splits = data.load_splits(dataset)
-    typer.echo(f"{recipe} on {splits.spec.title}, {device.describe(where)}, {followed.precision}")
-    unfinished = root / f"unfinished-{dataset}-{recipe}-seed-{seed}"
-    with _told_in_a_line(history.NonFiniteLossError, resume.ResumeError, OSError):
-        model, trained = recipes.train(
-            followed, splits, where=where, seed=seed, compile=compile, checkpoint=unfinished,
-            on_epoch=lambda record: tqdm.write(str(record)),
-        )  # fmt: skip
-    if trained.interrupted:
-        epochs = len(trained.epochs)
-        typer.echo(f"Interrupted, not tested. The same command goes on after epoch {epochs}.")
-        raise typer.Exit(130)
-    unseen, test = (evaluation.predict(model, part) for part in (splits.validation, splits.test))
-    accuracy = evaluation.accuracy(test)
-    settings = asdict(followed) | {"recipe": recipe, "seed": seed, "compile": compile}
-    with _told_in_a_line(OSError):
-        record = runs.save(
-            runs.new(root, recipe) / f"train_{dataset}",
-            notebook=f"train_{dataset}",
-            dataset=splits.spec,
-            parameters={k: v for k, v in settings.items() if k not in ("source", "measured")},
-            measured={
-                "test_accuracy": accuracy, "validation_accuracy": evaluation.accuracy(unseen),
-            },
-            model=model, history=trained, device=device.describe(where),
-        )  # fmt: skip
-    shutil.rmtree(unfinished, ignore_errors=True)  # its end is on record
-    typer.echo(f"test accuracy {accuracy:.2%} after {trained.seconds:.1f} s, in {record.parent}")
-
-
-@app.command()
-def audit(
-    dataset: Annotated[str, typer.Argument(help="mnist or fashion_mnist.")],
-    recipe: Annotated[str, typer.Option(help="How the judges are trained.")] = "fast",
-    folds: Annotated[int, typer.Option(help="Parts of which each is judged by the others.")] = 5,
-    seeds: Annotated[int, typer.Option(help="Repeat with seeds 0, 1, 2, …, so many.")] = 3,
-    device_name: DeviceOption = "auto",
-    root: RootOption = runs.ROOT,
-) -> None:
-    """Judge every label of a data set; leave a ranked list, a gallery and a record.
-
-    Stopped in the middle, it goes on there when it is started again.
-    """
-    from helpers import audit, device, gallery, recipes
-
-    with _told_in_a_line(ValueError, OSError):
-        where = device.choose(device_name)
-        followed = recipes.find(recipe, dataset)
-        typer.echo(f"{seeds} × {folds} trainings of {recipe}, {device.describe(where)}")
-        try:
-            audited = audit.run(
-                dataset, followed, keep=root / "audit", folds=folds, seeds=range(seeds), where=where
-            )
-        except KeyboardInterrupt:
-            typer.echo("Interrupted. The same command goes on where this one stopped.", err=True)
-            raise typer.Exit(130) from None
-        folder = runs.new(root, "audit") / f"audit_{dataset}"
-        page = gallery.write(audited, folder)
-        runs.save(
-            folder, notebook=f"audit_{dataset}", dataset=audited.spec,
-            parameters={"recipe": recipe, "folds": folds, "seeds": seeds},
-            measured=audit.summary(audited), device=device.describe(where),
-        )  # fmt: skip
-    typer.echo(f"Read it at {page}; the list is {folder / 'labels.csv'}")
+app.command()(training_commands.train)
+app.command()(training_commands.audit)
 
 
 @app.command()
@@ -177,23 +88,13 @@ def doctor(root: RootOption = runs.ROOT) -> None:
 @app.command(name="runs")
 def show_runs(root: RootOption = runs.ROOT) -> None:
     """List what all runs so far have measured."""
-    with _told_in_a_line(ValueError, OSError):
+    with told_in_a_line(ValueError, OSError):
         _show(root)
 
 
 def _show(root: Path) -> None:
     table = runs.summary(runs.collect(root))
     typer.echo("" if table.empty else f"\n{table.to_string(index=False)}\n")
-
-
-@contextmanager
-def _told_in_a_line(*errors: type[Exception]) -> Iterator[None]:
-    """What a user can mend is told in one line, with exit status 2."""
-    try:
-        yield
-    except errors as error:
-        typer.echo(f"Error: {error}", err=True)
-        raise typer.Exit(2) from error
 
 
 if __name__ == "__main__":

@@ -1,8 +1,13 @@
-"""How is a file written so that it is either whole or not there?"""
+"""How is a file written so that it is whole or not there, and a folder worked in by one only?"""
 
+import errno
 import os
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+
+import filelock
 
 PROJECT = Path(__file__).resolve().parent.parent  # the clone: data/, notebooks/ and runs/ are in it
 
@@ -28,6 +33,34 @@ def write_atomically(path: Path, content: bytes | str) -> None:
         if isinstance(error, OSError) and error.filename is None:
             error.filename = str(path)  # a full disk does not say where
         raise
+
+
+@contextmanager
+def held(folder: Path) -> Iterator[None]:
+    """Hold a folder, which is made if need be, so that no other process works in it meanwhile.
+
+    The system lets go of it when the process ends, however that comes. A folder that is empty at
+    the end is removed. Raises BlockingIOError if another process holds it, OSError if it cannot be
+    written to.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    place = folder / ".lock"
+    lock = filelock.FileLock(place)
+    try:
+        lock.acquire(blocking=False)
+    except filelock.Timeout as error:
+        raise BlockingIOError(
+            errno.EWOULDBLOCK,
+            "Another process works here; wait for its end or stop it",
+            str(folder),
+        ) from error
+    try:
+        yield
+    finally:
+        place.unlink(missing_ok=True)
+        with suppress(OSError):  # it is not empty, as a rule
+            folder.rmdir()
+        lock.release()
 
 
 def _umask() -> int:

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from torch import Tensor
@@ -79,9 +80,41 @@ class History:
         return pd.DataFrame([asdict(record) for record in self.epochs], columns=names)
 
 
-class NonFiniteLossError(ArithmeticError):
-    """The loss became infinite or nan. `history` holds the epochs before."""
+class TrainingError(RuntimeError):
+    """A training cannot go on; the message says what to do. `history` holds the epochs before."""
 
     def __init__(self, message: str, history: History) -> None:
         super().__init__(message)
         self.history = history
+
+
+class NonFiniteLossError(TrainingError):
+    """The loss became infinite or nan."""
+
+
+class OutOfMemoryError(TrainingError):
+    """A step of training does not fit into the memory of the device."""
+
+
+def check_finite(losses: Tensor, seen: Predictions | None, history: History) -> None:
+    """Raise NonFiniteLossError if a loss of an epoch, float32 (steps,), is no finite number.
+
+    What the very last step spoilt shows in the predictions on validation only.
+    """
+    bad = (~losses.isfinite()).nonzero().flatten().tolist()
+    if not bad and seen is not None and not seen.logits.isfinite().all():
+        bad = [len(losses) - 1]
+    if bad:
+        raise NonFiniteLossError(
+            f"The loss is no finite number any more: epoch {len(history.epochs) + 1}, "
+            f"step {bad[0] + 1}. Try a tenth of the learning rate, and build the model anew.",
+            history,
+        )
+
+
+def what_to_do(history: History, checkpoint: Path | None) -> str:
+    """What to do after an error that is not about the training itself."""
+    told = f"The training stopped in epoch {len(history.epochs) + 1}. "
+    if checkpoint is None:
+        return told + "With a folder as `checkpoint`, it would go on after the last whole epoch."
+    return told + f"What came before is kept in {checkpoint}; the same call goes on from there."

@@ -3,20 +3,21 @@
 papermill runs each notebook in a kernel of its own and writes the executed copy into the run's
 folder. What papermill then says of it is not trusted: after a dead kernel or a time-out its
 metadata read "completed". A notebook succeeded if papermill raised nothing *and* the notebook's
-last cell left its record.
+last cell left its record. What was killed goes on where it was: `status.json` says what is done.
 """
 
 import json
 import logging
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from traitlets.config import Config
 
 from helpers import parameters, runs
-from helpers.files import write_atomically
+from helpers.files import held, write_atomically
 
 STATUS = "status.json"
 # where kernels can, what they are told and answer is encrypted: other users may share the machine
@@ -28,9 +29,10 @@ class Outcome:
     """How one notebook of a run ended."""
 
     notebook: str
-    state: str  # "done", "failed", "skipped", "interrupted"
+    state: str  # "done", "failed", "skipped", "interrupted"; on the disk "running" as well
     seconds: float = 0.0
     message: str = ""  # for all but "done": what happened, where
+    cause: str = ""  # of a failure: "error", "kernel died", "time-out", "no record", "not run"
 
 
 def run(
@@ -45,35 +47,78 @@ def run(
 
     Each notebook gets `folder/<its name>/` for its executed copy, its record and what else it
     makes. A notebook that reads the weights of one that failed is skipped; without that one in the
-    run it takes the weights shipped with the package. `status.json` is rewritten after each
-    notebook, so that it is right whenever the run stops. Ctrl-C ends it with KeyboardInterrupt.
+    run it takes the weights shipped with the package. `status.json` is rewritten before and after
+    each notebook, so that it is right whenever the run stops; what it says is done, by an earlier
+    run into this folder, is not run again. Ctrl-C ends it with KeyboardInterrupt. Raises OSError if
+    another process runs into this folder, or nothing can be written to it.
     """
     from tqdm.auto import tqdm
 
     outcomes: dict[str, Outcome] = {}
 
-    def settle(outcome: Outcome) -> None:
+    def note(outcome: Outcome) -> None:
         outcomes[outcome.notebook] = outcome
-        status = {"notebooks": [asdict(o) for o in outcomes.values()]}
+        status = {"settings": settings, "notebooks": [asdict(o) for o in outcomes.values()]}
         write_atomically(folder / STATUS, json.dumps(status, indent=2) + "\n")
+
+    def settle(outcome: Outcome) -> None:
+        note(outcome)
         if on_done is not None:
             on_done(outcome)
 
-    for name in tqdm(settings, desc="notebooks", unit="notebook", disable=not progress):
-        given = dict(settings[name])
-        source = _weights_from(name, given)
-        if source in outcomes:
-            if outcomes[source].state != "done":
-                reason = f"it reads the weights of {source}, which did not finish"
-                settle(Outcome(name, "skipped", message=reason))
+    with held(folder):
+        before = done_before(folder)
+        for name in tqdm(settings, desc="notebooks", unit="notebook", disable=not progress):
+            given = dict(settings[name])
+            source = _weights_from(name, given)
+            if name in before and source not in settings.keys() - before.keys():
+                settle(before[name])
                 continue
-            given["checkpoint"] = str(folder / source / runs.WEIGHTS)
-        try:
-            settle(execute(name, folder, given, cell_timeout=cell_timeout, progress=progress))
-        except KeyboardInterrupt:
-            settle(Outcome(name, "interrupted", message="by Ctrl-C"))
-            raise
+            if source in outcomes:
+                if outcomes[source].state != "done":
+                    reason = f"it reads the weights of {source}, which did not finish"
+                    settle(Outcome(name, "skipped", message=reason))
+                    continue
+                given["checkpoint"] = str(folder / source / runs.WEIGHTS)
+            note(Outcome(name, "running"))
+            try:
+                settle(execute(name, folder, given, cell_timeout=cell_timeout, progress=progress))
+            except KeyboardInterrupt as stop:
+                settle(Outcome(name, "interrupted", message=f"by {str(stop) or 'Ctrl-C'}"))
+                raise
     return list(outcomes.values())
+
+
+def unfinished(root: Path, settings: Mapping[str, Mapping[str, object]]) -> Path:
+    """The folder of the newest run with these settings, to go on with.
+
+    Raises ValueError if there is none, or if all of its notebooks are done.
+    """
+    for status in sorted(root.glob(f"*/{STATUS}"), reverse=True):
+        if json.loads(status.read_text()).get("settings") == settings:
+            if settings.keys() - done_before(status.parent).keys():
+                return status.parent
+            raise ValueError(f"Nothing is left to do in {status.parent}: all is done.")
+    raise ValueError(f"No run in {root} was begun with these settings. Begin one without --resume.")
+
+
+def done_before(folder: Path) -> dict[str, Outcome]:
+    """The notebooks that a run into this folder has brought to their end, by name.
+
+    Only those count whose record can be read as well: a status is but a word.
+    """
+    status = folder / STATUS
+    if not status.is_file():
+        return {}
+    done = {}
+    for entry in json.loads(status.read_text())["notebooks"]:
+        outcome = Outcome(**entry)
+        with suppress(OSError, ValueError):
+            if outcome.state == "done" and json.loads(
+                (folder / outcome.notebook / runs.RESULT).read_text()
+            ):
+                done[outcome.notebook] = outcome
+    return done
 
 
 def _weights_from(name: str, given: Mapping[str, object]) -> str:
@@ -105,7 +150,7 @@ def execute(
     executed, record = output / f"{name}.ipynb", output / runs.RESULT
     output.mkdir(parents=True, exist_ok=True)
     record.unlink(missing_ok=True)  # one of an earlier run must not speak for this one
-    start, message = time.perf_counter(), ""
+    start, cause, message = time.perf_counter(), "", ""
     try:
         papermill.execute_notebook(
             str(parameters.NOTEBOOKS / f"{name}.ipynb"),
@@ -119,16 +164,19 @@ def execute(
             config=ENCRYPTED,
         )
     except papermill.PapermillExecutionError as error:
-        message = f"cell [{error.exec_count}] raised {error.ename}: {error.evalue}"
+        cause, message = "error", f"cell [{error.exec_count}] raised {error.ename}: {error.evalue}"
     except CellTimeoutError:
-        message = f"{_last_cell(executed)} took longer than {cell_timeout} s"
+        cause, message = "time-out", f"{_last_cell(executed)} took longer than {cell_timeout} s"
     except DeadKernelError:
+        cause = "kernel died"
         message = f"its kernel died in {_last_cell(executed)}; often the memory was full"
     except (OSError, RuntimeError) as error:
-        message = f"it could not be run: {error}"
-    if not message and not record.is_file():
+        cause, message = "not run", f"it could not be run: {error}"
+    if not cause and not record.is_file():
+        cause = "no record"
         message = f"it ended in {_last_cell(executed)} without its record, {runs.RESULT}"
-    return Outcome(name, "failed" if message else "done", time.perf_counter() - start, message)
+    seconds = time.perf_counter() - start
+    return Outcome(name, "failed" if cause else "done", seconds, message, cause)
 
 
 def _last_cell(executed: Path) -> str:

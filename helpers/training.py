@@ -7,6 +7,7 @@ choose by, a history of what happened, and a guard against a loss that is no num
 import copy
 import time
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import nullcontext
 from pathlib import Path
 
 import torch
@@ -15,10 +16,17 @@ from torch import Tensor, nn
 from torch.optim.lr_scheduler import LRScheduler
 from tqdm.auto import tqdm
 
-from helpers import data, device, evaluation, resume
+from helpers import data, device, evaluation, memory, resume
 from helpers.data import Split
-from helpers.evaluation import Predictions
-from helpers.history import EpochRecord, History, NonFiniteLossError, summarise
+from helpers.files import held
+from helpers.history import (
+    EpochRecord,
+    History,
+    OutOfMemoryError,
+    check_finite,
+    summarise,
+    what_to_do,
+)
 from helpers.preconditions import check_fit
 from helpers.resume import Progress
 
@@ -92,9 +100,9 @@ def fit(
     never been stopped. Ctrl-C ends the training without an error, and the history says so. The
     model is left in the mode, training or evaluation, in which it was.
 
-    Raises ValueError for settings that make no sense, NonFiniteLossError when the loss is no longer
-    a number, ResumeError if the folder holds another training or is damaged, OSError if it cannot
-    be written to.
+    Raises ValueError for settings that make no sense; NonFiniteLossError when the loss is no longer
+    a number, and OutOfMemoryError, both with the history so far; ResumeError if the folder holds
+    another training or is damaged; OSError if it cannot be written to, or another process uses it.
     """
     check_fit(model, optimizer, train, validation, epochs, batch_size, scheduler, patience)
     where = next(model.parameters()).device
@@ -119,9 +127,11 @@ def fit(
                 keep_best=keep_best, label_smoothing=label_smoothing, precision=precision,
             ),
         )  # fmt: skip
-    now = keeper.restore() if keeper else Progress()
-    history = now.history
-    with evaluation.modes_restored(model), _bar(epochs * len(train), progress) as bar:
+    alone = held(checkpoint) if checkpoint is not None else nullcontext()
+    full = False
+    with alone, evaluation.modes_restored(model), _bar(epochs * len(train), progress) as bar:
+        now = keeper.restore() if keeper else Progress()
+        history = now.history
         bar.update(len(history.epochs) * len(train))
         try:
             for epoch in range(len(history.epochs) + 1, epochs + 1):
@@ -135,7 +145,7 @@ def fit(
                     forward, scaled, steps, scheduler, label_smoothing=label_smoothing
                 )
                 seen = evaluation.predict(model, validation) if validation is not None else None
-                _check_finite(passed[0], seen, history)
+                check_finite(passed[0], seen, history)
                 rate = float(optimizer.param_groups[0]["lr"])
                 record = summarise(epoch, passed, seen, rate, time.perf_counter() - start)
                 history.epochs.append(record)
@@ -152,9 +162,21 @@ def fit(
             bar.total = bar.n  # it came to its end, so the bar shall not turn red
         except KeyboardInterrupt:
             history.interrupted = True
+        except Exception as error:
+            full = memory.exhausted(error)
+            if not full:
+                error.add_note(what_to_do(history, checkpoint))
+                raise
         finally:
             if now.best_weights is not None:
                 model.load_state_dict(now.best_weights)
+    if full:  # out here, where the error no longer holds what filled the memory
+        raise OutOfMemoryError(
+            memory.advice(
+                model, train, batch_size, precision=precision, channels_last=channels_last
+            ),
+            history,
+        )
     return history
 
 
@@ -176,16 +198,3 @@ def _bar(images: int, progress: bool | None) -> tqdm:
     """One bar for the whole training: JupyterLab hides a cell's outputs when there are many."""
     show = device.somebody_watches() if progress is None else progress
     return tqdm(total=images, unit=" images", leave=False, disable=not show)
-
-
-def _check_finite(losses: Tensor, seen: Predictions | None, history: History) -> None:
-    """Stop at a loss that is no number; what the last step spoilt shows on validation only."""
-    bad = (~losses.isfinite()).nonzero().flatten().tolist()
-    if not bad and seen is not None and not seen.logits.isfinite().all():
-        bad = [len(losses) - 1]
-    if bad:
-        raise NonFiniteLossError(
-            f"The loss is no finite number any more: epoch {len(history.epochs) + 1}, "
-            f"step {bad[0] + 1}. Try a tenth of the learning rate, and build the model anew.",
-            history,
-        )

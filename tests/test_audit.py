@@ -60,8 +60,8 @@ def test_a_label_is_suspicious_as_far_as_models_and_neighbours_agree():
     )
     found = audit.suspicion(said, labels)
     assert found[:2].tolist() == [0, 1]
-    # 0.5 sqrt(0.95) against 0.5 sqrt(0.15)
-    assert found[2].item() == pytest.approx(0.15**0.5 / (0.15**0.5 + 0.95**0.5))
+    # 0.5 times the cube root of 0.9 + 0.1, against that of 0.1 + 0.1
+    assert found[2].item() == pytest.approx(0.2 ** (1 / 3) / (0.2 ** (1 / 3) + 1))
 
 
 def test_the_evidence_has_both_sides():

@@ -1,5 +1,8 @@
+import errno
 import json
+import os
 import platform
+import signal
 from dataclasses import replace
 from pathlib import Path
 
@@ -7,7 +10,18 @@ import pytest
 import torch
 
 from helpers import __main__ as cli
-from helpers import audit, checkpoints, data, evaluation, recipes, report, runs, series
+from helpers import (
+    audit,
+    checkpoints,
+    data,
+    evaluation,
+    parameters,
+    recipes,
+    report,
+    runs,
+    series,
+    training_commands,
+)
 from helpers.series import Outcome
 
 
@@ -92,6 +106,55 @@ def test_ctrl_c_ends_with_its_own_status(monkeypatch, tmp_path, capsys):
     monkeypatch.setattr(series, "execute", interrupt)
     assert invoke(monkeypatch, "run", "--root", str(tmp_path)) == 130
     assert "What was finished is kept" in capsys.readouterr().err
+
+
+def test_a_run_that_was_stopped_goes_on_with_what_is_left(monkeypatch, tmp_path, capsys, faked):
+    executed, execute = [], series.execute
+
+    def stopped(name, *arguments, **settings):
+        if name == "02_train_mnist":
+            os.kill(os.getpid(), signal.SIGTERM)
+        return execute(name, *arguments, **settings)
+
+    told = ("run", "--root", str(tmp_path), "--profile", "quick")
+    with monkeypatch.context() as patched:
+        patched.setattr(series, "execute", stopped)
+        assert invoke(patched, *told) == 128 + signal.SIGTERM
+    (folder,) = tmp_path.iterdir()
+    status = json.loads((folder / "status.json").read_text())["notebooks"]
+    assert [(entry["state"], entry["message"]) for entry in status] == [
+        ("done", ""),
+        ("interrupted", "by SIGTERM"),
+    ]
+    assert "the same command with --resume goes on" in capsys.readouterr().err
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+
+    def counted(name, *arguments, **settings):
+        executed.append(name)
+        return execute(name, *arguments, **settings)
+
+    monkeypatch.setattr(series, "execute", counted)
+    assert invoke(monkeypatch, *told, "--resume") == 0
+    assert f"Going on in {folder}" in capsys.readouterr().out
+    assert executed == [notebook.name for notebook in parameters.SERIES[1:]]
+    assert list(tmp_path.iterdir()) == [folder]
+    assert invoke(monkeypatch, *told, "--resume") == 2
+    assert "Nothing is left to do" in capsys.readouterr().err
+    assert invoke(monkeypatch, "run", "--root", str(tmp_path), "--resume") == 2
+    assert "Begin one without --resume" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
+def test_a_full_disk_is_told_with_a_remedy(monkeypatch, tmp_path, capsys, number):
+    def full(*_, **__):
+        raise OSError(number, os.strerror(number), "status.json")
+
+    monkeypatch.setattr(series, "run", full)
+    assert invoke(monkeypatch, "run", "--root", str(tmp_path)) == 2
+    told = capsys.readouterr().err
+    assert os.strerror(number) in told
+    assert "status.json" in told
+    assert "Free some space" in told
 
 
 def test_runs_are_listed(monkeypatch, tmp_path, capsys, faked):
@@ -237,7 +300,7 @@ def test_an_unfinished_training_with_other_settings_is_told(
 
     told = ("train", "mnist", "--device", "cpu", "--root", str(tmp_path))
     with monkeypatch.context() as patched:
-        patched.setattr(cli.tqdm, "write", press)
+        patched.setattr(training_commands.tqdm, "write", press)
         assert invoke(patched, *told) == 130
     longer = replace(recipes.RECIPES["fast", "mnist"], epochs=3)
     monkeypatch.setitem(recipes.RECIPES, ("fast", "mnist"), longer)

@@ -1,8 +1,9 @@
 import os
+from pathlib import Path
 
 import pytest
 
-from helpers.files import write_atomically
+from helpers.files import held, write_atomically
 
 
 def test_it_writes_text_and_bytes_and_makes_folders(tmp_path):
@@ -60,3 +61,31 @@ def test_others_may_read_what_the_umask_lets_them(tmp_path):
     finally:
         os.umask(before)
     assert (tmp_path / "shared").stat().st_mode & 0o777 == 0o644
+
+
+def test_a_folder_is_held_by_one_process_only(tmp_path):
+    folder = tmp_path / "new" / "folder"
+    with held(folder):
+        assert folder.is_dir()
+        (folder / "work").write_text("done")
+        with pytest.raises(BlockingIOError, match=f"Another process works here.*{folder}"):
+            hold_elsewhere(folder)
+    assert [path.name for path in folder.iterdir()] == ["work"]
+    hold_elsewhere(folder)
+
+
+def hold_elsewhere(folder: Path) -> None:
+    with held(folder):
+        pass
+
+
+def test_a_folder_that_was_only_held_is_gone(tmp_path):
+    with pytest.raises(KeyError), held(tmp_path / "a"):
+        raise KeyError
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_cannot_be_made_is_told(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OSError, match="file"), held(tmp_path / "file" / "folder"):
+        pass

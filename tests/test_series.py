@@ -5,6 +5,8 @@ import io
 import json
 import logging
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import nbformat
@@ -134,9 +136,13 @@ def fake_execution(monkeypatch, failing: str = "") -> list[tuple[str, dict]]:
 
     def execute(name, folder, given, **_):
         executed.append((name, dict(given)))
-        return Outcome(
-            name, "failed" if name == failing else "done", 1.0, "boom" if name == failing else ""
-        )
+        (status,) = json.loads((folder / "status.json").read_text())["notebooks"][-1:]
+        assert (status["notebook"], status["state"]) == (name, "running")
+        if name == failing:
+            return Outcome(name, "failed", 1.0, "boom", "error")
+        (folder / name).mkdir()
+        (folder / name / "result.json").write_text('{"notebook": "x"}')
+        return Outcome(name, "done", 1.0)
 
     monkeypatch.setattr(series, "execute", execute)
     return executed
@@ -163,10 +169,19 @@ def test_the_status_on_disk_is_right_whenever_somebody_is_told(small, tmp_path, 
 
     series.run(parameters.settings_for("standard"), tmp_path, on_done=tell)
     assert told == ["01_a", "02_b"]
-    assert json.loads((tmp_path / "status.json").read_text())["notebooks"] == [
-        {"notebook": "01_a", "state": "done", "seconds": 1.0, "message": ""},
-        {"notebook": "02_b", "state": "failed", "seconds": 1.0, "message": "boom"},
-    ]
+    assert json.loads((tmp_path / "status.json").read_text()) == {
+        "settings": {"01_a": {}, "02_b": {}},
+        "notebooks": [
+            {"notebook": "01_a", "state": "done", "seconds": 1.0, "message": "", "cause": ""},
+            {
+                "notebook": "02_b",
+                "state": "failed",
+                "seconds": 1.0,
+                "message": "boom",
+                "cause": "error",
+            },
+        ],
+    }
 
 
 @pytest.mark.parametrize("progress", [True, False])
@@ -229,16 +244,96 @@ def test_what_needs_nothing_of_a_failure_runs_all_the_same(small, tmp_path, monk
     assert [outcome.state for outcome in outcomes] == ["failed", "skipped", "done"]
 
 
-def test_ctrl_c_is_recorded_and_ends_the_run(small, tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    ("arguments", "message"), [((), "by Ctrl-C"), (("SIGTERM",), "by SIGTERM")]
+)
+def test_ctrl_c_is_recorded_and_ends_the_run(small, tmp_path, monkeypatch, arguments, message):
     def execute(*_, **__):
-        raise KeyboardInterrupt
+        raise KeyboardInterrupt(*arguments)
 
     monkeypatch.setattr(series, "execute", execute)
     with pytest.raises(KeyboardInterrupt):
         series.run(parameters.settings_for("standard"), tmp_path)
     status = json.loads((tmp_path / "status.json").read_text())
     assert [entry["state"] for entry in status["notebooks"]] == ["interrupted"]
-    assert "Ctrl-C" in status["notebooks"][0]["message"]
+    assert status["notebooks"][0]["message"] == message
+
+
+def test_what_an_earlier_run_has_done_is_not_done_again(small, tmp_path, monkeypatch):
+    settings = parameters.settings_for("quick")
+    fake_execution(monkeypatch, failing="02_b")
+    series.run(settings, tmp_path)
+    executed, told = fake_execution(monkeypatch), []
+    outcomes = series.run(settings, tmp_path, on_done=told.append)
+    weights = str(tmp_path / "01_a" / "weights.safetensors")
+    assert executed == [("02_b", {"checkpoint": weights})]
+    assert [outcome.state for outcome in told] == ["done", "done"]
+    assert outcomes == told
+    status = json.loads((tmp_path / "status.json").read_text())["notebooks"]
+    assert [(entry["notebook"], entry["state"]) for entry in status] == [
+        ("01_a", "done"),
+        ("02_b", "done"),
+    ]
+
+
+@pytest.mark.parametrize("damage", ["", "no json", "{}"], ids=["empty", "damaged", "of nothing"])
+def test_a_status_without_a_sound_record_counts_for_nothing(small, tmp_path, monkeypatch, damage):
+    """Nor does what was made with the weights of that notebook."""
+    settings = parameters.settings_for("standard")
+    fake_execution(monkeypatch)
+    series.run(settings, tmp_path)
+    assert list(series.done_before(tmp_path)) == ["01_a", "02_b"]
+    for name in ("01_a", "02_b"):
+        (tmp_path / name / "result.json").rename(tmp_path / f"{name}.json")
+        (tmp_path / name).rmdir()
+    (tmp_path / "02_b").mkdir()
+    (tmp_path / "02_b.json").rename(tmp_path / "02_b" / "result.json")
+    assert list(series.done_before(tmp_path)) == ["02_b"]
+    (tmp_path / "01_a").mkdir()
+    (tmp_path / "01_a" / "result.json").write_text(damage)
+    assert list(series.done_before(tmp_path)) == ["02_b"]
+    ran = []
+    monkeypatch.setattr(
+        series, "execute", lambda name, *_, **__: ran.append(name) or Outcome(name, "done")
+    )
+    series.run(settings, tmp_path)
+    assert ran == ["01_a", "02_b"]
+
+
+def test_a_run_is_gone_on_with_by_its_settings(small, tmp_path, monkeypatch):
+    quick, standard = (parameters.settings_for(profile) for profile in ("quick", "standard"))
+    fake_execution(monkeypatch, failing="02_b")
+    for name, settings in {"1": quick, "2": quick, "3": standard}.items():
+        series.run(settings, tmp_path / name)
+    (tmp_path / "4").mkdir()
+    (tmp_path / "4" / "status.json").write_text('{"notebooks": []}')  # of an older version
+    assert series.unfinished(tmp_path, quick) == tmp_path / "2"
+    with pytest.raises(ValueError, match="Begin one without --resume"):
+        series.unfinished(tmp_path, {"01_a": {"epochs": 9}})
+    fake_execution(monkeypatch)
+    series.run(quick, tmp_path / "2")
+    with pytest.raises(ValueError, match="Nothing is left to do"):
+        series.unfinished(tmp_path, quick)
+
+
+def test_two_runs_do_not_share_a_folder(small, tmp_path, monkeypatch):
+    fake_execution(monkeypatch)
+    code = (
+        "import sys, pathlib; from helpers.files import held\n"
+        "with held(pathlib.Path(sys.argv[1])): print('held', flush=True); sys.stdin.read()"
+    )
+    other = subprocess.Popen(
+        [sys.executable, "-c", code, str(tmp_path)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert other.stdout.readline() == "held\n"
+    with pytest.raises(BlockingIOError, match="Another process works here"):
+        series.run(parameters.settings_for("standard"), tmp_path)
+    other.kill()  # without a chance to clear up
+    other.communicate()
+    assert len(series.run(parameters.settings_for("standard"), tmp_path)) == 2
 
 
 WAIT = "import time; time.sleep(2)"
@@ -246,27 +341,27 @@ WAIT = "import time; time.sleep(2)"
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("cells", "state", "message"),
+    ("cells", "cause", "message"),
     [
-        ((RECORD,), "done", ""),
-        (("1 / 0", RECORD), "failed", r"cell \[3\] raised ZeroDivisionError: division by zero"),
-        (("import sys; sys.exit(0)", RECORD), "failed", r"it ended in cell \[3\], 'import sys;"),
-        (("exit()", WAIT, RECORD), "failed", "its kernel died in cell"),
+        ((RECORD,), "", ""),
+        (("1 / 0", RECORD), "error", r"cell \[3\] raised ZeroDivisionError: division by zero"),
+        (("import sys; sys.exit(0)", RECORD), "no record", r"it ended in cell \[3\], 'import sys;"),
+        (("exit()", WAIT, RECORD), "kernel died", "its kernel died in cell"),
         (
             ("import os; os.kill(os.getpid(), 9)", RECORD),
-            "failed",
+            "kernel died",
             r"its kernel died in cell \[3\], 'import os; os\.kill\(os\.getpid\(\), 9\)'",
         ),
-        (("import time; time.sleep(60)", RECORD), "failed", r"cell \[3\], .* longer than 8 s"),
-        (("print('fine')",), "failed", "without its record"),
+        (("import time; time.sleep(60)", RECORD), "time-out", r"cell \[3\], .* longer than 8 s"),
+        (("print('fine')",), "no record", "without its record"),
     ],
 )
-def test_how_a_notebook_ended_is_told_as_it_was(small, tmp_path, cells, state, message):
+def test_how_a_notebook_ended_is_told_as_it_was(small, tmp_path, cells, cause, message):
     write_notebook(small, "01_a", *cells)
     (tmp_path / "run" / "01_a").mkdir(parents=True)
     (tmp_path / "run" / "01_a" / "result.json").write_text("{}")  # of an earlier run
     outcome = series.execute("01_a", tmp_path / "run", {"epochs": 2}, cell_timeout=8)
-    assert outcome.state == state
+    assert (outcome.state, outcome.cause) == ("failed" if cause else "done", cause)
     assert re.search(message, outcome.message)
     kept = nbformat.read(tmp_path / "run" / "01_a" / "01_a.ipynb", as_version=4)
     assert any("epochs = 2" in cell.source for cell in kept.cells)
@@ -302,30 +397,35 @@ TIMEOUT = CellTimeoutError.error_from_timeout_and_cell("", 8, nbformat.v4.new_co
 
 
 @pytest.mark.parametrize(
-    ("left", "state", "message"),
+    ("left", "cause", "message"),
     [
-        ({"record": True}, "done", ""),
-        ({}, "failed", r"it ended in cell \[3\], 'd\(\)' without its record, result\.json"),
-        ({"error": RAISED, "record": True}, "failed", r"cell \[3\] raised ValueError: no"),
-        ({"error": TIMEOUT}, "failed", r"cell \[3\], 'd\(\)' took longer than 8 s"),
-        ({"error": DeadKernelError()}, "failed", r"its kernel died in cell \[3\], 'd\(\)'.*"),
+        ({"record": True}, "", ""),
+        ({}, "no record", r"it ended in cell \[3\], 'd\(\)' without its record, result\.json"),
+        ({"error": RAISED, "record": True}, "error", r"cell \[3\] raised ValueError: no"),
+        ({"error": TIMEOUT}, "time-out", r"cell \[3\], 'd\(\)' took longer than 8 s"),
+        ({"error": DeadKernelError()}, "kernel died", r"its kernel died in cell \[3\], 'd\(\)'.*"),
         (
             {"error": DeadKernelError(), "begun": 1},
-            "failed",
+            "kernel died",
             r"its kernel died in cell \[1\], 'a = 1'.*",
         ),
-        ({"error": DeadKernelError(), "begun": 0}, "failed", "its kernel died in no cell yet.*"),
+        (
+            {"error": DeadKernelError(), "begun": 0},
+            "kernel died",
+            "its kernel died in no cell yet.*",
+        ),
     ],
 )
 def test_the_end_of_a_notebook_is_read_from_what_it_left(
-    small, tmp_path, monkeypatch, left, state, message
+    small, tmp_path, monkeypatch, left, cause, message
 ):
     """As above, but without kernels, so that it is told in no time."""
     stub_papermill(monkeypatch, **left)
     (tmp_path / "run" / "01_a").mkdir(parents=True)
     (tmp_path / "run" / "01_a" / "result.json").write_text("{}")  # of an earlier run
     outcome = series.execute("01_a", tmp_path / "run", {}, cell_timeout=8)
-    assert (outcome.notebook, outcome.state) == ("01_a", state)
+    assert (outcome.notebook, outcome.cause) == ("01_a", cause)
+    assert outcome.state == ("failed" if cause else "done")
     assert re.fullmatch(message, outcome.message)
     assert 0 <= outcome.seconds < 30
 
@@ -365,7 +465,8 @@ def test_what_cannot_be_run_at_all_is_told(small, tmp_path, monkeypatch):
 
     monkeypatch.setattr(papermill, "execute_notebook", no_space)
     outcome = series.execute("01_a", tmp_path / "run", {})
-    assert (outcome.state, "No space left" in outcome.message) == ("failed", True)
+    assert (outcome.state, outcome.cause) == ("failed", "not run")
+    assert "No space left" in outcome.message
 
 
 @pytest.mark.slow

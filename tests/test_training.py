@@ -9,7 +9,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from helpers import device, evaluation, models, training
 from helpers.augmentation import Augmentation
 from helpers.data import Split, batches
-from helpers.history import EpochRecord
+from helpers.history import EpochRecord, NonFiniteLossError
 
 
 def linear(seed: int = 0) -> nn.Module:
@@ -218,9 +218,7 @@ def test_a_loss_that_is_no_number_stops_it_and_says_where(tiny):
         return images.float() * (math.nan if poison.calls == 5 else 1)
 
     poison.calls = 0
-    with pytest.raises(
-        training.NonFiniteLossError, match=r"epoch 2, step 2\..*learning rate"
-    ) as caught:
+    with pytest.raises(NonFiniteLossError, match=r"epoch 2, step 2\..*learning rate") as caught:
         fit(model, tiny, validation=tiny, epochs=3, augment=poison)
     assert len(caught.value.history.epochs) == 1
     assert weights(model).isfinite().all()  # back to the best epoch's
@@ -236,8 +234,25 @@ def test_damage_done_by_the_very_last_step_is_noticed(tiny):
         model.classifier[1].weight.data.fill_(math.nan)
 
     optimizer.step = spoil
-    with pytest.raises(training.NonFiniteLossError, match="epoch 1, step 1"):
+    with pytest.raises(NonFiniteLossError, match="epoch 1, step 1"):
         fit(model, tiny, validation=tiny, epochs=1, batch_size=70, optimizer=optimizer)
+
+
+@pytest.mark.parametrize("kept", [True, False])
+def test_any_other_error_says_what_is_kept_and_leaves_the_mode(tiny, tmp_path, kept):
+    model = linear().eval()
+
+    def fail(record):
+        raise KeyError("a mistake of one's own")
+
+    folder = tmp_path / "kept" if kept else None
+    with pytest.raises(KeyError, match="a mistake of one's own") as caught:
+        fit(model, tiny, epochs=2, on_epoch=fail, checkpoint=folder)
+    (note,) = caught.value.__notes__
+    assert note.startswith("The training stopped in epoch 2. ")
+    assert (str(tmp_path) in note) == kept
+    assert ("With a folder as `checkpoint`" in note) != kept
+    assert not model.training
 
 
 @pytest.mark.parametrize("epoch", [1, 3])

@@ -1,0 +1,102 @@
+"""`python -m helpers train` and `audit`: what takes a data set and a recipe, and many minutes."""
+
+import shutil
+from typing import Annotated
+
+import typer
+from tqdm.auto import tqdm
+
+from helpers import runs
+from helpers.terminal import DeviceOption, RootOption, exit_status, stopped_in_order, told_in_a_line
+
+
+def train(
+    dataset: Annotated[str, typer.Argument(help="mnist or fashion_mnist.")],
+    recipe: Annotated[str, typer.Option(help="Which settings: fast, report, …")] = "fast",
+    seed: Annotated[int, typer.Option(help="Decides first weights, order, augmentation.")] = 0,
+    device_name: DeviceOption = "auto",
+    precision: Annotated[
+        str | None,
+        typer.Option(help="float32, bfloat16 or float16; by default what the recipe says."),
+    ] = None,
+    compile: Annotated[bool, typer.Option("--compile", help="Compile the model first.")] = False,
+    root: RootOption = runs.ROOT,
+) -> None:
+    """Train one model by a recipe, test it once, and keep weights, history and record.
+
+    Stopped in the middle, it goes on after its last whole epoch when it is started again.
+    """
+    from dataclasses import asdict, replace
+
+    from helpers import data, device, evaluation, history, recipes, resume
+
+    with told_in_a_line(ValueError, OSError):
+        where = device.choose(device_name)
+        followed = recipes.find(recipe, dataset)
+        followed = replace(followed, precision=precision or followed.precision_on(where))
+        device.gradient_scaler(where, followed.precision)  # not every device has every format
+        splits = data.load_splits(dataset)
+    typer.echo(f"{recipe} on {splits.spec.title}, {device.describe(where)}, {followed.precision}")
+    unfinished = root / f"unfinished-{dataset}-{recipe}-seed-{seed}"
+    with told_in_a_line(history.TrainingError, resume.ResumeError, OSError), stopped_in_order():
+        model, trained = recipes.train(
+            followed, splits, where=where, seed=seed, compile=compile, checkpoint=unfinished,
+            on_epoch=lambda record: tqdm.write(str(record)),
+        )  # fmt: skip
+    if trained.interrupted:
+        epochs = len(trained.epochs)
+        typer.echo(f"Interrupted, not tested. The same command goes on after epoch {epochs}.")
+        raise typer.Exit(130)
+    unseen, test = (evaluation.predict(model, part) for part in (splits.validation, splits.test))
+    accuracy = evaluation.accuracy(test)
+    settings = asdict(followed) | {"recipe": recipe, "seed": seed, "compile": compile}
+    with told_in_a_line(OSError):
+        record = runs.save(
+            runs.new(root, recipe) / f"train_{dataset}",
+            notebook=f"train_{dataset}",
+            dataset=splits.spec,
+            parameters={k: v for k, v in settings.items() if k not in ("source", "measured")},
+            measured={
+                "test_accuracy": accuracy, "validation_accuracy": evaluation.accuracy(unseen),
+            },
+            model=model, history=trained, device=device.describe(where),
+        )  # fmt: skip
+    shutil.rmtree(unfinished, ignore_errors=True)  # its end is on record
+    typer.echo(f"test accuracy {accuracy:.2%} after {trained.seconds:.1f} s, in {record.parent}")
+
+
+def audit(
+    dataset: Annotated[str, typer.Argument(help="mnist or fashion_mnist.")],
+    recipe: Annotated[str, typer.Option(help="How the judges are trained.")] = "fast",
+    folds: Annotated[int, typer.Option(help="Parts of which each is judged by the others.")] = 5,
+    seeds: Annotated[int, typer.Option(help="Repeat with seeds 0, 1, 2, …, so many.")] = 3,
+    device_name: DeviceOption = "auto",
+    root: RootOption = runs.ROOT,
+) -> None:
+    """Judge every label of a data set; leave a ranked list, a gallery and a record.
+
+    Stopped in the middle, it goes on there when it is started again.
+    """
+    from helpers import audit, device, gallery, recipes
+
+    with told_in_a_line(ValueError, OSError):
+        where = device.choose(device_name)
+        followed = recipes.find(recipe, dataset)
+        typer.echo(f"{seeds} × {folds} trainings of {recipe}, {device.describe(where)}")
+        try:
+            with stopped_in_order():
+                audited = audit.run(
+                    dataset, followed,
+                    keep=root / "audit", folds=folds, seeds=range(seeds), where=where,
+                )  # fmt: skip
+        except KeyboardInterrupt as stop:
+            typer.echo("Interrupted. The same command goes on where this one stopped.", err=True)
+            raise typer.Exit(exit_status(stop)) from None
+        folder = runs.new(root, "audit") / f"audit_{dataset}"
+        page = gallery.write(audited, folder)
+        runs.save(
+            folder, notebook=f"audit_{dataset}", dataset=audited.spec,
+            parameters={"recipe": recipe, "folds": folds, "seeds": seeds},
+            measured=audit.summary(audited), device=device.describe(where),
+        )  # fmt: skip
+    typer.echo(f"Read it at {page}; the list is {folder / 'labels.csv'}")
