@@ -6,6 +6,7 @@
 #   make check     format, lint and types only
 #   make refresh   run the committed notebooks anew, in place, and show which facts and claims changed
 #   make matrix    is the suite green under other conditions as well? about 40 minutes
+#   make faults    break data, kernels and trainings in every way there is; about half an hour
 #   make bench     race against what people use today, in an environment of its own; about two hours
 #   make mutants   break the helpers in one place after another, and count what the tests notice; an hour
 #
@@ -21,7 +22,7 @@ WORKERS := -n logical --maxprocesses 8 --dist loadfile
 BENCH_READY := .venv-bench/.ready
 MUTANTS_READY := .venv/.ready-mutants
 
-.PHONY: run test lab check refresh matrix bench mutants
+.PHONY: run test lab check refresh matrix faults bench mutants
 
 run: $(READY)
 	@$(BIN)/python -m helpers run $(ARGS)
@@ -48,6 +49,9 @@ refresh: $(READY)
 
 matrix: $(READY)
 	@$(BIN)/python -m tests.matrix $(ARGS)
+
+faults: $(READY)
+	@OMP_NUM_THREADS=1 $(BIN)/python -m tests.faults $(ARGS)
 
 bench: $(BENCH_READY)
 	@.venv-bench/bin/python -m benchmarks.limits

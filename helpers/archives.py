@@ -7,13 +7,16 @@ the SHA-256 of the published one before torchvision may read it.
 
 import gzip
 import hashlib
+import socket
 import tempfile
 import zlib
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from helpers.files import write_atomically
+from helpers.files import clear_leftovers, write_atomically
+
+SILENCE = 30.0  # seconds without a byte, after which a download is given up
 
 # SHA-256 of the unpacked files, taken from the archives whose MD5 torchvision itself checks.
 DIGESTS = {
@@ -62,14 +65,16 @@ def verified(root: Path, folder: str, download: Callable[[Path], object]) -> Ite
     of it where `root` cannot be written to. Any number of processes may do this at once: they
     write the same bytes and rename them into place.
 
-    Raises DamagedDataError if an archive is not the published one, and FileNotFoundError if one is
-    missing and cannot be downloaded.
+    Raises DamagedDataError if an archive is not the published one or cannot be read,
+    FileNotFoundError if one is missing and cannot be downloaded, and OSError if there is no place
+    to unpack to, neither in the folder nor among temporary files.
     """
     raw, digests = root / folder / "raw", DIGESTS[folder]
     damaged = [stem for stem, digest in digests.items() if _file_digest(raw / stem) != digest]
     missing = [stem for stem in damaged if not (raw / f"{stem}.gz").exists()]
     fetched = _fetch(raw, missing, folder, download) if missing else {}
     rebuilt = {stem: _unpack(raw / f"{stem}.gz", folder, fetched.get(stem)) for stem in damaged}
+    clear_leftovers(raw)
     try:
         for stem, archive in fetched.items():
             write_atomically(raw / f"{stem}.gz", archive)
@@ -86,7 +91,7 @@ def verified(root: Path, folder: str, download: Callable[[Path], object]) -> Ite
 
 
 def _unpack(archive: Path, folder: str, fetched: bytes | None) -> bytes:
-    content = _unzip(archive.read_bytes() if fetched is None else fetched)
+    content = _unzip(_read(archive) if fetched is None else fetched)
     got, wanted = hashlib.sha256(content).hexdigest(), DIGESTS[folder][archive.stem]
     if got != wanted:
         raise DamagedDataError(
@@ -101,8 +106,10 @@ def _fetch(
     raw: Path, missing: list[str], folder: str, download: Callable[[Path], object]
 ) -> dict[str, bytes]:
     """Download beside the data folder and return the archives that are missing from it."""
+    before = socket.getdefaulttimeout()
     with tempfile.TemporaryDirectory(prefix="download-") as spare:
         try:
+            socket.setdefaulttimeout(SILENCE)  # torchvision waits for ever
             download(Path(spare))
             fresh = Path(spare) / folder / "raw"
             return {stem: (fresh / f"{stem}.gz").read_bytes() for stem in missing}
@@ -112,6 +119,18 @@ def _fetch(
                 f"{raw} lacks {names}, and downloading failed ({error}). Restore the files with "
                 f'`git checkout -- "{raw}"`, or try again with a network.'
             ) from error
+        finally:
+            socket.setdefaulttimeout(before)
+
+
+def _read(archive: Path) -> bytes:
+    try:
+        return archive.read_bytes()
+    except OSError as error:
+        raise DamagedDataError(
+            f"{archive} cannot be read ({error.strerror}). Move away what is in its place, and "
+            f'restore it with `git checkout -- "{archive}"`.'
+        ) from error
 
 
 def _unzip(archive: bytes) -> bytes:
@@ -122,10 +141,9 @@ def _unzip(archive: bytes) -> bytes:
 
 
 def _file_digest(path: Path) -> str | None:
-    if not path.is_file():
-        return None
-    with path.open("rb") as file:
+    with suppress(OSError), path.open("rb") as file:  # not there, no file, or not to be read
         return hashlib.file_digest(file, "sha256").hexdigest()
+    return None
 
 
 def _foreign(digest: str) -> str:

@@ -2,25 +2,31 @@
 
 import errno
 import os
+import platform
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import filelock
+import psutil
 
 PROJECT = Path(__file__).resolve().parent.parent  # the clone: data/, notebooks/ and runs/ are in it
+TEMPORARY = ".half-written"
 
 
 def write_atomically(path: Path, content: bytes | str) -> None:
     """Write `content` to `path` such that a reader sees the old file or the whole new one.
 
     The bytes go to a temporary file in the same folder, are forced to the disk, and are then
-    renamed; a crash, a full disk or a second writer leaves no half-written file. Parent folders
-    are made. Raises OSError if the folder cannot be written to; `path` is then as it was.
+    renamed; a crash, a full disk or a second writer leaves no half-written file under its name.
+    What a killed process has left under temporary names is cleared away. Parent folders are made.
+    Raises OSError if the folder cannot be written to; `path` is then as it was.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    clear_leftovers(path.parent)
+    suffix = f".{platform.node()}.{os.getpid()}{TEMPORARY}"
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=suffix)
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(content.encode() if isinstance(content, str) else content)
@@ -33,6 +39,15 @@ def write_atomically(path: Path, content: bytes | str) -> None:
         if isinstance(error, OSError) and error.filename is None:
             error.filename = str(path)  # a full disk does not say where
         raise
+
+
+def clear_leftovers(folder: Path) -> None:
+    """Delete what processes of this machine that are no longer alive were writing to a folder."""
+    for path in folder.glob(f".*.{platform.node()}.*{TEMPORARY}"):
+        writer = int(path.name.removesuffix(TEMPORARY).rpartition(".")[2])
+        if not psutil.pid_exists(writer):
+            with suppress(OSError):  # somebody else was quicker, or nothing may be deleted here
+                path.unlink()
 
 
 @contextmanager

@@ -1,6 +1,4 @@
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -188,20 +186,3 @@ def test_a_split_moves_as_a_whole(tiny):
     moved = tiny.to(torch.device("meta"))
     assert (moved.images.device.type, moved.targets.device.type) == ("meta", "meta")
     assert len(moved) == 70
-
-
-@pytest.mark.slow
-def test_processes_may_load_for_the_first_time_at_once(tmp_path):
-    shutil.copytree(
-        PROJECT / "data" / "MNIST", tmp_path / "MNIST", ignore=shutil.ignore_patterns("*-ubyte")
-    )
-    code = (
-        "from helpers import data; s = data.load_splits('mnist', root=__import__('sys').argv[1]); "
-        "print(int(s.train.images.sum()), int(s.test.targets.sum()))"
-    )
-    command = [sys.executable, "-c", code, str(tmp_path)]
-    processes = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(4)]
-    printed = {process.communicate()[0] for process in processes}
-    assert [process.returncode for process in processes] == [0] * 4
-    assert len(printed) == 1
-    assert not [path for path in Path(tmp_path).rglob(".*") if path.is_file()]

@@ -1,0 +1,126 @@
+"""Does anything get lost? All faults there are, many times, and a table of how it went.
+
+    python -m tests.faults               # about half an hour on two cores; writes docs/faults.md
+    python -m tests.faults --seed 7
+
+The quick part of it is in tests/test_faults.py.
+"""
+
+import os
+import random
+import signal
+import tempfile
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated
+
+import pandas as pd
+import typer
+from tqdm import tqdm
+
+from benchmarks.machine import describe
+from helpers.data import SPECS
+from helpers.files import PROJECT, write_atomically
+from tests.faults import images, notebooks, training
+
+REPORT = PROJECT / "docs" / "faults.md"
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGKILL)
+
+
+def main(
+    seed: Annotated[int, typer.Option(help="Decides the moments and the places.")] = 0,
+    kills: Annotated[int, typer.Option(help="So often a training is killed.")] = 200,
+) -> None:
+    """Do all that can go wrong, and write down how it went."""
+    typer.echo(f"seed {seed}")
+    rows = []
+    for row in (*_data(seed), *_runs(seed), _training(seed, kills)):
+        rows.append(row)
+        typer.echo(" | ".join(map(str, row.values())))
+    table = pd.DataFrame(rows)
+    write_atomically(REPORT, _report(table, seed))
+    raise typer.Exit(int((table["faults of ours"] != 0).any()))
+
+
+def _row(what: str, seen: Counter, sound: tuple[str, ...]) -> dict[str, object]:
+    """A row of the table: how often, how it went, and how often otherwise than it should."""
+    wrong = seen.total() - sum(seen[name] for name in sound)
+    told = ", ".join(f"{count} {name}" for name, count in sorted(seen.items()))
+    return {"fault": what, "times": seen.total(), "how it went": told, "faults of ours": wrong}
+
+
+def _data(seed: int) -> Iterator[dict[str, object]]:
+    right = {name: images.digest(name, PROJECT / "data") for name in SPECS}
+    seen: dict[tuple[str, str], Counter] = {}
+    for case in tqdm(list(images.cases()), "data files"):
+        _, _, kind, how = case
+        seen.setdefault((kind, how), Counter())[images.outcome(case, right, seed)] += 1
+    for (kind, how), counted in seen.items():
+        # what is unpacked can always be had from its archive, and so must be right
+        yield _row(f"{kind}: {how}", counted, ("right",) if kind == "unpacked" else ("told",))
+    for manner in images.MANNERS:
+        counted = Counter(
+            images.download_outcome(manner, spec, right[name]) for name, spec in SPECS.items()
+        )
+        yield _row(f"mirror: {manner}", counted, ("right",) if manner == "sound" else ("told",))
+    counted = Counter(images.together(name, right[name]) for name in SPECS for _ in range(3))
+    yield _row("first use by 8 processes at once", counted, ("right",))
+    chance, counted = random.Random(seed), Counter()
+    for _ in tqdm(range(20), "killed while unpacking"):
+        counted += Counter(images.killed(name, right[name], chance) for name in SPECS)
+    yield _row("killed while unpacking, loaded again", counted, ("right",))
+    counted = Counter(images.read_only(name, right[name]) for name in SPECS)
+    yield _row("a folder that cannot be written to", counted, ("right",))
+    yield _row("no space, nowhere", Counter(images.no_space(name) for name in SPECS), ("told",))
+
+
+def _runs(seed: int) -> Iterator[dict[str, object]]:
+    counted = Counter()
+    for bad in tqdm(notebooks.BAD.values(), "notebooks"):
+        with tempfile.TemporaryDirectory() as scratch:
+            ended = notebooks.outcome(bad, Path(scratch))
+            counted[notebooks.verdict(bad, ended, Path(scratch))] += 1
+    yield _row("notebooks and kernels that end badly: what is said of them", counted, ("right",))
+    for how in SIGNALS:
+        counted = Counter()
+        for where in range(1, 5):
+            with tempfile.TemporaryDirectory() as scratch:
+                counted[notebooks.killed_run(Path(scratch), where, how)] += 1
+        yield _row(f"a run ended by {how.name} in each notebook, resumed", counted, ("right",))
+
+
+def _training(seed: int, kills: int) -> dict[str, object]:
+    with tqdm(total=kills, desc="kills") as bar:
+        seen = training.campaign(kills, seed, bar.update)
+    told = (
+        f"{seen['kills']} resumes, {seen['trainings']} trainings ended: {seen['different']} "
+        f"different from the unbroken one, {seen['failed']} failed, {seen['left_over']} left over"
+    )
+    wrong = seen["different"] + seen["failed"] + seen["left_over"]
+    what = "a training killed at a random moment, resumed"
+    return {"fault": what, "times": seen["kills"], "how it went": told, "faults of ours": wrong}
+
+
+def _report(table: pd.DataFrame, seed: int) -> str:
+    """The table for docs/faults.md."""
+    about = describe(os.cpu_count() or 1)
+    rows = [table.columns, ["---"] * len(table.columns), *table.itertuples(index=False)]
+    return "\n".join(
+        [
+            "# Faults, done on purpose",
+            "",
+            f"By `make faults` with seed {seed}: {about['date']}, {about['processor']},",
+            f"torch {about['versions']['torch']}. *Right* are the published images, the state that",
+            "was wanted, the same weights bit for bit; *told* is an error that names the file and",
+            "a remedy, with nothing left behind. The data files are the four of each data set,",
+            "each as the archive and as what it unpacks to.",
+            "",
+            *("| " + " | ".join(map(str, row)) + " |" for row in rows),
+            "",
+        ]
+    )
+
+
+if __name__ == "__main__":
+    typer.run(main)

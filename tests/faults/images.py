@@ -1,0 +1,302 @@
+"""Each data file is spoilt in every way there is, and the images are loaded all the same: are they
+the right ones, or is it told what is wrong?
+
+The files are links to the real ones, and only the spoilt one is another: 55 MB need not be copied
+for every case.
+"""
+
+import hashlib
+import http.server
+import multiprocessing
+import os
+import random
+import resource
+import signal
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from unittest import mock
+
+import torchvision.datasets  # now, since who is without rights may not read it later
+
+from helpers import archives, data
+from helpers.archives import DamagedDataError
+from helpers.data import SPECS, DatasetSpec
+from helpers.files import PROJECT
+
+NOBODY = 65534  # an account without rights: root may read and write everything
+OTHER = {"MNIST": "FashionMNIST", "FashionMNIST": "MNIST"}
+
+
+def digest(name: str, root: Path) -> str:
+    """What stands for all images and labels that are loaded from `root`."""
+    parts = "".join(split.digest for split in data.load_published(name, root))
+    return hashlib.sha256(parts.encode()).hexdigest()
+
+
+def spoil(path: Path, how: str, chance: random.Random) -> None:
+    """Put something else in the place of one file."""
+    content = path.read_bytes()
+    path.unlink()
+    if how == "cut short":
+        path.write_bytes(content[: chance.randrange(1, len(content))])
+    elif how == "emptied":
+        path.write_bytes(b"")
+    elif how == "a bit flipped":
+        spoilt = bytearray(content)
+        # past the header of an archive, whose time stamp and flags are of no consequence
+        spoilt[chance.randrange(10, len(spoilt) - 8)] ^= 1 << chance.randrange(8)
+        path.write_bytes(spoilt)
+    elif how == "the other data set's":
+        twin = path.parents[2] / OTHER[path.parents[1].name] / "raw" / path.name
+        path.write_bytes(twin.read_bytes())
+    elif how == "a folder":
+        path.mkdir()
+    elif how == "a link to nothing":
+        path.symlink_to("nothing")
+    elif how == "unreadable":
+        path.write_bytes(content)
+        path.chmod(0)
+
+
+FAULTS = (
+    "cut short",
+    "emptied",
+    "a bit flipped",
+    "the other data set's",
+    "a folder",
+    "a link to nothing",
+    "unreadable",
+)
+
+
+def cases() -> Iterator[tuple[str, str, str, str]]:
+    """Data set, file, whether it is the archive or what it unpacks to, and the fault."""
+    for name, spec in SPECS.items():
+        for stem in archives.DIGESTS[spec.folder]:
+            for kind in ("archive", "unpacked"):
+                for how in FAULTS:
+                    yield name, stem, kind, how
+
+
+def outcome(case: tuple[str, str, str, str], right: dict[str, str], seed: int = 0) -> str:
+    """Load a data set of which one file is spoilt.
+
+    "right" for the published images, "told" for an error that names the file; whatever else is
+    returned is a fault of ours.
+    """
+    name, stem, kind, how = case
+    with place() as root:
+        raw = root / data.spec(name).folder / "raw"
+        path = raw / (stem if kind == "unpacked" else f"{stem}.gz")
+        if kind == "archive":
+            (raw / stem).unlink()  # else nobody would ask for the archive
+        spoil(path, how, random.Random(f"{seed} {case}"))
+        before = {entry.name for entry in raw.iterdir()}
+        seen = attempt(name, root, right[name], named=path.name)
+        left = {entry.name for entry in raw.iterdir()} - before - {stem}
+        return f"{seen}, and left {left}" if left else seen
+
+
+def attempt(name: str, root: Path, right: str, *, named: str = "") -> str:
+    """Load, without rights and without a network, and say how it went."""
+    with tempfile.TemporaryDirectory() as spare, unprivileged(Path(spare)), offline():
+        try:
+            seen = "right" if digest(name, root) == right else "WRONG IMAGES"
+        except (DamagedDataError, FileNotFoundError) as error:
+            seen = "told" if named in str(error) and "git checkout" in str(error) else f"{error!r}"
+        left = list(Path(spare).iterdir())
+    return f"{seen}, and left {left}" if left else seen
+
+
+@contextmanager
+def place() -> Iterator[Path]:
+    """A data folder with links to all files of both data sets, open to everybody."""
+    for name in SPECS:
+        data.load_published(name)  # so that all is unpacked
+    runs = PROJECT / "runs"  # on the disk of the data, as links must be
+    runs.mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=runs) as scratch:
+        root = Path(scratch)
+        for spec in SPECS.values():
+            raw = root / spec.folder / "raw"
+            raw.mkdir(parents=True)
+            for path in (PROJECT / "data" / spec.folder / "raw").glob("*-ubyte*"):
+                os.link(path, raw / path.name)
+            raw.chmod(0o777)
+        root.chmod(0o755)
+        yield root
+
+
+@contextmanager
+def unprivileged(spare: Path) -> Iterator[None]:
+    """Without root's rights, and with `spare` for temporary files."""
+    spare.chmod(0o777)
+    root = os.geteuid() == 0
+    with mock.patch.object(tempfile, "tempdir", str(spare)):
+        if root:
+            os.seteuid(NOBODY)
+        try:
+            yield
+        finally:
+            if root:
+                os.seteuid(0)
+
+
+@contextmanager
+def offline() -> Iterator[None]:
+    """A network in which no address is known."""
+    error = OSError("there is no network")
+    with mock.patch("urllib.request.urlopen", side_effect=error):
+        yield
+
+
+class Mirror(http.server.BaseHTTPRequestHandler):
+    """A mirror on loopback that gives archives as its server's `manner` says."""
+
+    def do_GET(self) -> None:
+        manner, name = self.server.manner, self.path.rpartition("/")[2]
+        content = (PROJECT / "data" / self.server.folder / "raw" / name).read_bytes()
+        if manner == "not found":
+            self.send_error(404)
+            return
+        if manner == "hangs":
+            self.server.closing.wait()
+            return
+        if manner == "a page":
+            content = b"<html><body>Please log in to the network of this hotel.</body></html>"
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        half = len(content) // 2
+        with suppress(ConnectionError):
+            self.wfile.write(content[:half])
+            if manner == "hangs half-way":
+                self.server.closing.wait()
+            if manner != "half a file":
+                self.wfile.write(content[half:])
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+
+MANNERS = ("sound", "a page", "half a file", "not found", "hangs", "hangs half-way", "refuses")
+
+
+def download_outcome(manner: str, spec: DatasetSpec, right: str) -> str:
+    """Load a data set of which one archive is missing and only a mirror of this manner has it."""
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Mirror)
+    server.manner, server.folder, server.closing = manner, spec.folder, threading.Event()
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    address = f"http://127.0.0.1:{server.server_port}/"
+    if manner == "refuses":
+        server.socket.close()
+    try:
+        with (
+            place() as root,
+            mock.patch.object(getattr(torchvision.datasets, spec.folder), "mirrors", [address]),
+            mock.patch.object(archives, "SILENCE", 0.5),
+            tempfile.TemporaryDirectory() as spare,
+            mock.patch.object(tempfile, "tempdir", spare),
+        ):
+            raw = root / spec.folder / "raw"
+            (raw / "t10k-labels-idx1-ubyte.gz").unlink()
+            (raw / "t10k-labels-idx1-ubyte").unlink()
+            try:
+                seen = "right" if digest(spec.name, root) == right else "WRONG IMAGES"
+            except FileNotFoundError as error:
+                seen = "told" if "t10k-labels-idx1-ubyte.gz" in str(error) else f"{error!r}"
+            there = {path.name for path in raw.iterdir()}
+            wanted = {
+                f"{stem}{end}" for stem in archives.DIGESTS[spec.folder] for end in ("", ".gz")
+            }
+            if seen == "told":
+                wanted -= {"t10k-labels-idx1-ubyte", "t10k-labels-idx1-ubyte.gz"}
+            left = (there ^ wanted) | {path.name for path in Path(spare).iterdir()}
+            return f"{seen}, and left {left}" if left else seen
+    finally:
+        server.closing.set()
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+def _load(name: str, root: Path, out: Path) -> None:
+    out.write_text(digest(name, root))
+
+
+def together(name: str, right: str, processes: int = 8) -> str:
+    """Load for the first time in several processes at once."""
+    with place() as root, tempfile.TemporaryDirectory() as scratch:
+        raw = forget(name, root)
+        context = multiprocessing.get_context("forkserver")
+        outs = [Path(scratch) / str(i) for i in range(processes)]
+        running = [context.Process(target=_load, args=(name, root, out)) for out in outs]
+        for process in running:
+            process.start()
+        for process in running:
+            process.join()
+        seen = {out.read_text() if out.exists() else "no images" for out in outs}
+        hidden = [path.name for path in raw.glob(".*")]
+        return "right" if seen == {right} and not hidden else f"{seen}, left {hidden}"
+
+
+def killed(name: str, right: str, chance: random.Random) -> str:
+    """Kill a process that loads for the first time, at a random moment; then load again."""
+    with place() as root, tempfile.TemporaryDirectory() as scratch:
+        raw = forget(name, root)
+        context = multiprocessing.get_context("forkserver")
+        process = context.Process(target=_load, args=(name, root, Path(scratch) / "out"))
+        process.start()
+        while not list(raw.glob(".*")) and process.is_alive():
+            time.sleep(0.001)  # until it writes
+        time.sleep(chance.uniform(0, 0.3))
+        process.kill()
+        process.join()
+        if process.exitcode not in (0, -signal.SIGKILL):
+            return f"ended with {process.exitcode}"
+        seen = "right" if digest(name, root) == right else "WRONG IMAGES"
+        hidden = [path.name for path in raw.glob(".*")]
+        return f"{seen}, and left {hidden}" if hidden else seen
+
+
+def forget(name: str, root: Path) -> Path:
+    """Delete all that is unpacked."""
+    raw = root / data.spec(name).folder / "raw"
+    for path in raw.glob("*-ubyte"):
+        path.unlink()
+    return raw
+
+
+def read_only(name: str, right: str) -> str:
+    """Load for the first time from a folder that cannot be written to."""
+    with place() as root:
+        raw = forget(name, root)
+        raw.chmod(0o555)
+        seen = attempt(name, root, right)
+        left = {path.name for path in raw.glob("*-ubyte")}
+        return f"{seen}, and left {left}" if left else seen
+
+
+def no_space(name: str) -> str:
+    """Load for the first time where no file may grow beyond a megabyte, as on a full disk."""
+    with place() as root, tempfile.TemporaryDirectory() as spare:
+        raw = forget(name, root)
+        before = resource.getrlimit(resource.RLIMIT_FSIZE)
+        handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (2**20, before[1]))
+        try:
+            with mock.patch.object(tempfile, "tempdir", spare):
+                data.load_published(name, root)
+            seen = "loaded"
+        except OSError as error:
+            seen = "told" if "ubyte" in str(error) else f"{error!r}"
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, before)
+            signal.signal(signal.SIGXFSZ, handler)
+        left = [*Path(spare).iterdir(), *raw.glob(".*")]
+        return f"{seen}, and left {left}" if left else seen
