@@ -9,6 +9,8 @@ import os
 import subprocess
 import sys
 import time
+import urllib.error
+import urllib.request
 from pathlib import Path
 
 import nbformat
@@ -52,7 +54,7 @@ def folder(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def lab(folder, tmp_path_factory):
-    """The address of a JupyterLab on loopback that serves the folder, with its token."""
+    """The address of a JupyterLab that serves the folder, with its token; all else as it comes."""
     private = tmp_path_factory.mktemp("jupyter")
     settings = {
         "notebook-extension/tracker": {"windowingMode": "none"},  # keeps all cells on the page
@@ -71,7 +73,7 @@ def lab(folder, tmp_path_factory):
     with (private / "log.txt").open("w") as log:
         server = subprocess.Popen(
             [
-                *(sys.executable, "-m", "jupyterlab", "--no-browser", "--ip=127.0.0.1"),
+                *(sys.executable, "-m", "jupyterlab", "--no-browser"),
                 *("--port=0", f"--notebook-dir={folder}", "--expose-app-in-browser"),
                 "--allow-root",
             ],
@@ -102,10 +104,23 @@ def browser():
         browser.close()
 
 
-@pytest.mark.parametrize("name", NOTEBOOKS)
-def test_a_notebook_runs_in_jupyterlab(browser, lab, folder, name):
+def test_jupyterlab_listens_to_this_machine_only_and_wants_its_token(lab):
+    assert lab["hostname"] in ("localhost", "127.0.0.1")
+    assert len(lab["token"]) >= 40
+    with pytest.raises(urllib.error.HTTPError, match="403"):
+        urllib.request.urlopen(f"{lab['url']}api/contents")
+
+
+@pytest.fixture
+def page(browser):
     page = browser.new_page(viewport={"width": 1400, "height": 1000})
     page.set_default_timeout(PATIENCE)
+    yield page
+    page.close()
+
+
+def run_all(page, lab, name: str) -> None:
+    """Open a notebook and run and save it; `window.finished` tells when that is done."""
     page.goto(f"{lab['url']}lab/tree/{name}.ipynb?reset&token={lab['token']}")
     page.wait_for_function(
         "window.jupyterapp?.shell.currentWidget?.sessionContext?.session?.kernel"
@@ -121,6 +136,42 @@ def test_a_notebook_runs_in_jupyterlab(browser, lab, folder, name):
                 .then(() => { window.finished = true; });
         }"""
     )
+
+
+TRAINING = """\
+from pathlib import Path
+import torch
+from helpers import models, training
+from helpers.data import Split
+
+torch.set_num_threads(1)
+images = torch.randint(0, 256, (2_000, 1, 28, 28), dtype=torch.uint8)
+train = Split(images, torch.arange(2_000) % 10)
+model = models.build("linear", mean=0.5, std=0.3).eval()
+optimizer = torch.optim.SGD(model.parameters(), 0.01)
+history = training.fit(
+    model, optimizer, train, epochs=100_000, on_epoch=lambda _: Path("begun").touch()
+)"""
+AFTER = "print(history.interrupted, 0 < len(history.epochs) < 100_000, model.training)"
+
+
+def test_the_stop_button_ends_a_training_and_keeps_its_history(page, lab, folder):
+    cells = [nbformat.v4.new_code_cell(source) for source in (TRAINING, AFTER)]
+    kernel = {"name": "python3", "display_name": "Python 3"}
+    notebook = nbformat.v4.new_notebook(cells=cells, metadata={"kernelspec": kernel})
+    nbformat.write(notebook, folder / "stop.ipynb")
+    run_all(page, lab, "stop")
+    while not (folder / "begun").exists():
+        page.wait_for_timeout(100)  # milliseconds
+    page.click('[data-command="notebook:interrupt-kernel"]')
+    page.wait_for_function("window.finished")  # nor did the run of all cells stop there
+    _, after = nbformat.read(folder / "stop.ipynb", as_version=4).cells
+    assert after.outputs[0]["text"].strip() == "True True False"
+
+
+@pytest.mark.parametrize("name", NOTEBOOKS)
+def test_a_notebook_runs_in_jupyterlab(page, lab, folder, name):
+    run_all(page, lab, name)
     if name in TRAINS:
         bar = page.wait_for_selector(".widget-hprogress .progress-bar", state="attached")
         bar.evaluate("bar => bar.scrollIntoView({block: 'center'})")
@@ -138,7 +189,6 @@ def test_a_notebook_runs_in_jupyterlab(browser, lab, folder, name):
     assert (folder / name / "result.json").is_file()
 
     photograph(page, name)
-    page.close()
 
 
 def photograph(page, name: str) -> None:
