@@ -82,6 +82,10 @@ def _runs(seed: int) -> Iterator[dict[str, object]]:
             ended = notebooks.outcome(bad, Path(scratch))
             counted[notebooks.verdict(bad, ended, Path(scratch))] += 1
     yield _row("notebooks and kernels that end badly: what is said of them", counted, ("right",))
+    with tempfile.TemporaryDirectory() as scratch:
+        counted = Counter([notebooks.full_disk(Path(scratch))])
+        sound = ("told", "not tried, for want of rights")
+        yield _row("a disk that is full in the middle of a run", counted, sound)
     for how in SIGNALS:
         counted = Counter()
         for where in range(1, 5):

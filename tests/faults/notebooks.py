@@ -165,3 +165,32 @@ def killed_run(folder: Path, where: int, how: signal.Signals, notebooks: int = 4
         return f"resumed, it ended with {done.returncode}, {status}: {done.stdout}"
     again = "".join(str(n) for n in [*range(1, where + 1), *range(where, notebooks + 1)])
     return "right" if ran.read_text() == again else f"{ran.read_text()} ran, wanted {again}"
+
+
+def full_disk(folder: Path) -> str:
+    """Run on a disk that is full in the first of two notebooks; only root can make such a disk."""
+    disk = folder / "disk"
+    disk.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=300k", "tmpfs", disk], capture_output=True, check=False
+    )
+    if mounted.returncode:
+        return "not tried, for want of rights"
+    try:
+        write(folder / "01_x.ipynb", FIRST, "for i in range(60_000): print(i)", RECORD)
+        write(folder / "02_x.ipynb", FIRST, RECORD)
+        done = subprocess.run(
+            [sys.executable, "-c", SERIES, str(folder), "run", "--root", str(disk)],
+            env={**os.environ, "PYTHONPATH": str(PROJECT)},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        told = "Error: " in done.stderr and "No space left" in done.stderr
+        if done.returncode != 2 or not told or "Traceback" in done.stderr:
+            return f"it ended with {done.returncode}: {done.stdout} {done.stderr}"
+        (status,) = disk.rglob(series.STATUS)
+        noted = json.loads(status.read_text())["notebooks"]  # whole, if not the newest
+        return "told" if all(entry["state"] != "done" for entry in noted) else f"{noted}"
+    finally:
+        subprocess.run(["umount", disk], check=False)
