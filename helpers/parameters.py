@@ -27,6 +27,7 @@ SERIES = (
         "04_error_analysis",
         weights_from={"fashion_mnist": "03_train_fashion_mnist", "mnist": "02_train_mnist"},
     ),
+    Notebook("06_doubtful_labels"),
 )
 
 # What differs from the parameters that stand in the notebooks themselves.
@@ -34,11 +35,13 @@ PROFILES: dict[str, dict[str, dict[str, object]]] = {
     "quick": {
         "02_train_mnist": {"epochs": 1, "train_images": 15_000, "timed_images": 1_600},
         "03_train_fashion_mnist": {"epochs": 1, "train_images": 15_000, "overfit_epochs": 20},
+        "06_doubtful_labels": {"folds": 2, "recipe": "sprint"},
     },
     "standard": {},
     "full": {
         "02_train_mnist": {"epochs": 20},
         "03_train_fashion_mnist": {"epochs": 20, "overfit_epochs": 100},
+        "06_doubtful_labels": {"folds": 5, "seeds": 3},
     },
 }
 
