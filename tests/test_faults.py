@@ -51,10 +51,11 @@ def test_no_space_anywhere_is_told():
     assert images.no_space("mnist") == "told"
 
 
-@pytest.mark.parametrize(
-    "name",
-    ["exit 1", "no memory", "aborted", "a record that is taken away", "ignores the interrupt"],
-)
+QUICK = """an error, exit 0, exit 1, exit(), no memory, killed, aborted, runs for ever,
+a record that is taken away, ignores the interrupt, all is well"""
+
+
+@pytest.mark.parametrize("name", [name.strip() for name in QUICK.split(",")])
 def test_the_end_of_a_bad_notebook_is_told_as_it_was(tmp_path, name):
     bad = notebooks.BAD[name]
     ended = notebooks.outcome(bad, tmp_path)

@@ -336,37 +336,6 @@ def test_two_runs_do_not_share_a_folder(small, tmp_path, monkeypatch):
     assert len(series.run(parameters.settings_for("standard"), tmp_path)) == 2
 
 
-WAIT = "import time; time.sleep(2)"
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    ("cells", "cause", "message"),
-    [
-        ((RECORD,), "", ""),
-        (("1 / 0", RECORD), "error", r"cell \[3\] raised ZeroDivisionError: division by zero"),
-        (("import sys; sys.exit(0)", RECORD), "no record", r"it ended in cell \[3\], 'import sys;"),
-        (("exit()", WAIT, RECORD), "kernel died", "its kernel died in cell"),
-        (
-            ("import os; os.kill(os.getpid(), 9)", RECORD),
-            "kernel died",
-            r"its kernel died in cell \[3\], 'import os; os\.kill\(os\.getpid\(\), 9\)'",
-        ),
-        (("import time; time.sleep(60)", RECORD), "time-out", r"cell \[3\], .* longer than 8 s"),
-        (("print('fine')",), "no record", "without its record"),
-    ],
-)
-def test_how_a_notebook_ended_is_told_as_it_was(small, tmp_path, cells, cause, message):
-    write_notebook(small, "01_a", *cells)
-    (tmp_path / "run" / "01_a").mkdir(parents=True)
-    (tmp_path / "run" / "01_a" / "result.json").write_text("{}")  # of an earlier run
-    outcome = series.execute("01_a", tmp_path / "run", {"epochs": 2}, cell_timeout=8)
-    assert (outcome.state, outcome.cause) == ("failed" if cause else "done", cause)
-    assert re.search(message, outcome.message)
-    kept = nbformat.read(tmp_path / "run" / "01_a" / "01_a.ipynb", as_version=4)
-    assert any("epochs = 2" in cell.source for cell in kept.cells)
-
-
 BEGUN = ("a = 1\nb = 2", "c()", "d()\n\ne()")
 
 
@@ -419,7 +388,7 @@ TIMEOUT = CellTimeoutError.error_from_timeout_and_cell("", 8, nbformat.v4.new_co
 def test_the_end_of_a_notebook_is_read_from_what_it_left(
     small, tmp_path, monkeypatch, left, cause, message
 ):
-    """As above, but without kernels, so that it is told in no time."""
+    """Without kernels, so that it is told in no time; tests/faults has the real ones."""
     stub_papermill(monkeypatch, **left)
     (tmp_path / "run" / "01_a").mkdir(parents=True)
     (tmp_path / "run" / "01_a" / "result.json").write_text("{}")  # of an earlier run
