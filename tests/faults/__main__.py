@@ -12,6 +12,7 @@ import signal
 import tempfile
 from collections import Counter
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 from typing import Annotated
 
@@ -35,9 +36,9 @@ def main(
     """Do all that can go wrong, and write down how it went."""
     typer.echo(f"seed {seed}")
     rows = []
-    for row in (*_data(seed), *_runs(seed), _training(seed, kills)):
+    for row in chain(_data(seed), _runs(), _training(seed, kills)):
         rows.append(row)
-        typer.echo(" | ".join(map(str, row.values())))
+        tqdm.write(" | ".join(map(str, row.values())))
     table = pd.DataFrame(rows)
     write_atomically(REPORT, _report(table, seed))
     raise typer.Exit(int((table["faults of ours"] != 0).any()))
@@ -75,7 +76,7 @@ def _data(seed: int) -> Iterator[dict[str, object]]:
     yield _row("no space, nowhere", Counter(images.no_space(name) for name in SPECS), ("told",))
 
 
-def _runs(seed: int) -> Iterator[dict[str, object]]:
+def _runs() -> Iterator[dict[str, object]]:
     counted = Counter()
     for bad in tqdm(notebooks.BAD.values(), "notebooks"):
         with tempfile.TemporaryDirectory() as scratch:
@@ -94,7 +95,7 @@ def _runs(seed: int) -> Iterator[dict[str, object]]:
         yield _row(f"a run ended by {how.name} in each notebook, resumed", counted, ("right",))
 
 
-def _training(seed: int, kills: int) -> dict[str, object]:
+def _training(seed: int, kills: int) -> Iterator[dict[str, object]]:
     with tqdm(total=kills, desc="kills") as bar:
         seen = training.campaign(kills, seed, bar.update)
     told = (
@@ -103,7 +104,7 @@ def _training(seed: int, kills: int) -> dict[str, object]:
     )
     wrong = seen["different"] + seen["failed"] + seen["left_over"]
     what = "a training killed at a random moment, resumed"
-    return {"fault": what, "times": seen["kills"], "how it went": told, "faults of ours": wrong}
+    yield {"fault": what, "times": seen["kills"], "how it went": told, "faults of ours": wrong}
 
 
 def _report(table: pd.DataFrame, seed: int) -> str:
