@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 
+import pandas as pd
 import pytest
 import torch
 import typer
@@ -206,3 +207,47 @@ def test_readmes_of_race_and_recipes_agree_on_the_targets():
     text = (PROJECT / "benchmarks" / "README.md").read_text()
     assert re.search(r"98 % and 99 % on MNIST, 88 % and 90 % on Fashion-MNIST", text)
     assert race.TARGETS == {"mnist": (0.98, 0.99), "fashion_mnist": (0.88, 0.90)}
+
+
+def test_the_readme_tells_what_the_audits_found():
+    text = (PROJECT / "README.md").read_text()
+    audits = json.loads((RESULTS / "audits.json").read_text())["audits"]
+    keys = ("label_doubtful", "class_ambiguous", "model_at_fault")
+    for key, words in zip(
+        keys,
+        ("the label is doubtful", "the class is ambiguous", "the model is at fault"),
+        strict=True,
+    ):
+        cells = [f"{100 * a[f'share_{key}']:.1f} % ± {100 * a[f'sd_{key}']:.1f}" for a in audits]
+        assert f"| {words} | {' | '.join(cells)} |" in text
+    cells = [
+        f"{a['accuracy_as_given']:.2%} / {a['accuracy_less_the_doubtful']:.2%}".replace("%", " %")
+        for a in audits
+    ]
+    assert f"less the doubtful ones | {' | '.join(cells)} |" in text
+    larger = pd.DataFrame([entry["removed"] for entry in audits[1]["larger"]]).mean()
+    told = re.search(
+        r"gets (\d+) % of those .*?, (\d+) %\s+of the amb.*? and (\d+) %", text, re.DOTALL
+    )
+    wanted = (larger[k] for k in ("model at fault", "class ambiguous", "label doubtful"))
+    assert told.groups() == tuple(f"{100 * share:.0f}" for share in wanted)
+
+
+def test_the_readme_tells_how_well_planted_errors_are_found():
+    text = (PROJECT / "README.md").read_text()
+    found = pd.DataFrame(json.loads((RESULTS / "label_noise.json").read_text())["found"])
+    of_train = found.query("kind == 'symmetric' and rate == 0.05 and split == 'train'")
+    assert of_train.groupby("dataset").size().min() >= 2, "several noise seeds"
+    for which in ("average_precision", "average_precision_cleanlab"):
+        means = of_train.groupby("dataset")[which].mean()
+        for dataset in ("mnist", "fashion_mnist"):
+            assert f"{means[dataset]:.3f}" in text
+    # the targets: what the audit must reach, and not below cleanlab with the same probabilities
+    lowest = of_train["dataset"].map({"mnist": 0.95, "fashion_mnist": 0.85})
+    assert (of_train["average_precision"] >= lowest).all()
+    assert (of_train["average_precision"] >= of_train["average_precision_cleanlab"]).all()
+
+
+def test_keeping_the_progress_costs_little():
+    results = json.loads((RESULTS / "checkpointing.json").read_text())
+    assert max(results["median"].values()) < 0.03
