@@ -35,6 +35,7 @@ class Recipe:
     measured: str  # what they reach on the test split, over how many seeds
     settings: Mapping[str, float] = field(default_factory=dict)  # of the model, such as its width
     train_images: int | None = None  # the first so many of the training split; None takes all
+    average: float = 0.0  # the decay of the running mean of the weights; 0 for none
     momentum: float = 0.9
     weight_decay: float = 0.0
     label_smoothing: float = 0.0  # Szegedy et al., "Rethinking the Inception …", 2016, section 7
@@ -189,6 +190,7 @@ def train_on(
         on_epoch=on_epoch,
         progress=progress,
         label_smoothing=recipe.label_smoothing,
+        average=recipe.average,
         precision=recipe.precision_on(where),
         channels_last=True,
         compile=compile,

@@ -6,18 +6,18 @@ choose by, a history of what happened, and a guard against a loss that is no num
 
 import copy
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LRScheduler
 from tqdm.auto import tqdm
 
-from helpers import data, device, evaluation, memory, resume
+from helpers import averaging, device, evaluation, memory, resume
 from helpers.data import Split
+from helpers.epoch import steps_of, train_epoch
 from helpers.files import held
 from helpers.history import (
     EpochRecord,
@@ -29,35 +29,6 @@ from helpers.history import (
 )
 from helpers.preconditions import check_fit
 from helpers.resume import Progress
-
-
-def train_epoch(
-    forward: Callable[[Tensor], Tensor],
-    optimizer: torch.optim.Optimizer | device.ScaledOptimizer,
-    batches: Iterable[tuple[Tensor, Tensor]],
-    scheduler: LRScheduler | None = None,
-    *,
-    label_smoothing: float = 0.0,
-) -> tuple[Tensor, Tensor, Tensor]:
-    """One pass over the batches: the loop that every textbook shows.
-
-    Returns three tensors on the CPU with an entry for each step: mean loss (float32, nats), number
-    of images right (int64), number of images (int64). They are read off the device at the end, all
-    at once, so that no step waits for a number.
-    """
-    losses, right, sizes = [], [], []
-    for images, targets in batches:
-        logits = forward(images)
-        loss = F.cross_entropy(logits, targets, label_smoothing=label_smoothing)
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        if scheduler is not None:
-            scheduler.step()
-        losses.append(loss.detach())
-        right.append((logits.argmax(dim=1) == targets).sum())
-        sizes.append(len(targets))
-    return torch.stack(losses).cpu(), torch.stack(right).cpu(), torch.tensor(sizes)
 
 
 def fit(
@@ -76,6 +47,7 @@ def fit(
     on_epoch: Callable[[EpochRecord], object] | None = None,
     progress: bool | None = None,
     label_smoothing: float = 0.0,
+    average: float = 0.0,
     precision: str = "float32",
     channels_last: bool = False,
     compile: bool = False,
@@ -92,8 +64,9 @@ def fit(
     lowest validation loss (unless `keep_best` is off), and with `patience` the training stops after
     that many epochs without a new lowest. `on_epoch` is called with each EpochRecord;
     `on_epoch=print` shows a line an epoch. A bar over all images appears where somebody watches, or
-    as `progress` says. `precision="bfloat16"`, `channels_last` and `compile` are for hardware that
-    is faster with them.
+    as `progress` says. With `average` near 1, what is looked at and what the model ends with is the
+    running mean of the weights, as in `averaging.followed`. `precision="bfloat16"`, `channels_last`
+    and `compile` are for hardware that is faster with them.
 
     With a folder as `checkpoint`, all that the training depends on is kept there after each epoch;
     called again with the same settings, it goes on from there, to the same weights as if it had
@@ -115,22 +88,30 @@ def fit(
     scaled = device.ScaledOptimizer(optimizer, scaler)
     order = torch.Generator().manual_seed(seed)
     chance = torch.Generator(where).manual_seed(seed)
-    keeper = None
-    if checkpoint is not None:
-        keeper = resume.Keeper(
-            checkpoint,
-            {"model": model, "optimizer": optimizer, "scheduler": scheduler, "scaler": scaler},
-            {"order": order, "chance": chance},
-            resume.settings_of(
-                model, optimizer, scheduler, train, validation, augment,
-                epochs=epochs, batch_size=batch_size, seed=seed, patience=patience,
-                keep_best=keep_best, label_smoothing=label_smoothing, precision=precision,
-            ),
-        )  # fmt: skip
     alone = held(checkpoint) if checkpoint is not None else nullcontext()
     full = False
-    with alone, evaluation.modes_restored(model), _bar(epochs * len(train), progress) as bar:
+    with (
+        alone,
+        evaluation.modes_restored(model),
+        averaging.followed(model, optimizer, average) as follower,
+        _bar(epochs * len(train), progress) as bar,
+    ):
+        keeper = None
+        if checkpoint is not None:
+            keeper = resume.Keeper(
+                checkpoint,
+                {"model": model, "optimizer": optimizer, "scheduler": scheduler,
+                 "scaler": scaler, "average": follower},
+                {"order": order, "chance": chance},
+                resume.settings_of(
+                    model, optimizer, scheduler, train, validation, augment,
+                    epochs=epochs, batch_size=batch_size, seed=seed, patience=patience,
+                    keep_best=keep_best, label_smoothing=label_smoothing, average=average,
+                    precision=precision,
+                ),
+            )  # fmt: skip
         now = keeper.restore() if keeper else Progress()
+        judged = follower.module if follower is not None else model
         history = now.history
         bar.update(len(history.epochs) * len(train))
         try:
@@ -139,19 +120,19 @@ def fit(
                     break
                 start = time.perf_counter()
                 bar.set_description(f"epoch {epoch}/{epochs}")
-                steps = _steps(train, batch_size, order, chance, augment, bar)
+                steps = steps_of(train, batch_size, order, chance, augment, bar)
                 model.train()
                 passed = train_epoch(
                     forward, scaled, steps, scheduler, label_smoothing=label_smoothing
                 )
-                seen = evaluation.predict(model, validation) if validation is not None else None
+                seen = evaluation.predict(judged, validation) if validation is not None else None
                 check_finite(passed[0], seen, history)
                 rate = float(optimizer.param_groups[0]["lr"])
                 record = summarise(epoch, passed, seen, rate, time.perf_counter() - start)
                 history.epochs.append(record)
                 if record.validation_loss < now.best_loss:
                     now.best_loss, history.best_epoch = record.validation_loss, epoch
-                    now.best_weights = copy.deepcopy(model.state_dict()) if keep_best else None
+                    now.best_weights = copy.deepcopy(judged.state_dict()) if keep_best else None
                 history.stopped_early = (
                     patience is not None and epoch - (history.best_epoch or 0) >= patience
                 )
@@ -168,8 +149,8 @@ def fit(
                 error.add_note(what_to_do(history, checkpoint))
                 raise
         finally:
-            if now.best_weights is not None:
-                model.load_state_dict(now.best_weights)
+            best = now.best_weights if now.best_weights is not None else judged.state_dict()
+            model.load_state_dict(best)
     if full:  # out here, where the error no longer holds what filled the memory
         raise OutOfMemoryError(
             memory.advice(
@@ -178,20 +159,6 @@ def fit(
             history,
         )
     return history
-
-
-def _steps(
-    train: Split,
-    batch_size: int,
-    order: torch.Generator,
-    chance: torch.Generator,
-    augment: Callable[[Tensor, torch.Generator], Tensor] | None,
-    bar: tqdm,
-) -> Iterator[tuple[Tensor, Tensor]]:
-    """The batches of one epoch, shuffled, augmented, and counted by the bar."""
-    for images, targets in data.batches(train, batch_size, generator=order):
-        yield (augment(images, chance) if augment else images), targets
-        bar.update(len(targets))
 
 
 def _bar(images: int, progress: bool | None) -> tqdm:

@@ -96,8 +96,8 @@ def test_without_settings_there_are_ten_classes_and_pixels_from_0_to_1(kind, par
 
 
 def test_unknown_names_and_settings_are_refused():
-    with pytest.raises(ValueError, match=r"'resnet'.*linear, mlp, .*tiny_vgg"):
-        models.build("resnet")
+    with pytest.raises(ValueError, match=r"'alexnet'.*linear, mlp, .*tiny_vgg"):
+        models.build("alexnet")
     with pytest.raises(ValueError, match="hidden_layers"):
         models.build("mlp", hidden_layers=3)
 
