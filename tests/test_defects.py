@@ -40,7 +40,7 @@ DEFECTS = {
         'claims.expect("test accuracy"',
     ),
     "weights frozen": Defect(
-        "training", "        optimizer.step()\n", "", 'claims.expect("test accuracy"'
+        "epoch", "        optimizer.step()\n", "", 'claims.expect("test accuracy"'
     ),
     "evaluation order shuffled": Defect(
         "evaluation",
@@ -85,14 +85,14 @@ DEFECTS = {
         "validation images that are training images as well",
     ),
     "schedule never stepped": Defect(
-        "training",
+        "epoch",
         "        if scheduler is not None:\n            scheduler.step()\n",
         "",
         "the learning rate ended near zero",
     ),
     "best weights not restored": Defect(
         "training",
-        "model.load_state_dict(now.best_weights)",
+        "model.load_state_dict(best)",
         "pass",
         "went back to its best weights",
         TRAIN_FASHION,

@@ -92,6 +92,17 @@ def test_stopped_in_any_epoch_it_ends_as_if_unbroken(tiny, tmp_path, name, epoch
     assert told(went_on) == told(history)
 
 
+@pytest.mark.parametrize("epoch", [1, 3])
+def test_a_running_mean_goes_on_where_it_was(tiny, tmp_path, epoch):
+    unbroken = build()
+    train(tiny, unbroken, average=0.9)
+    with pytest.raises(Stopped):
+        train(tiny, build(), tmp_path, average=0.9, stop_in=epoch)
+    resumed = build()
+    train(tiny, resumed, tmp_path, average=0.9)
+    assert same(unbroken, resumed)
+
+
 def test_stopped_again_and_again(tiny, tmp_path):
     unbroken, resumed = build(), build()
     train(tiny, unbroken)
