@@ -20,12 +20,15 @@ from tqdm.auto import tqdm
 
 from helpers import (
     augmentation,
+    averaging,
     data,
     device,
+    epoch,
     evaluation,
-    models,
     neighbours,
+    networks,
     recipes,
+    residual,
     training,
 )
 from helpers.data import DatasetSpec, Split
@@ -137,5 +140,8 @@ def _digest(*parts: object) -> str:
 
 def _code() -> list[str]:
     """What decides what a model says beside its recipe: after a change nothing old is trusted."""
-    modules = (augmentation, data, device, evaluation, models, neighbours, recipes, training)
+    modules = (
+        augmentation, averaging, data, device, epoch, evaluation, networks, neighbours, recipes,
+        residual, training,
+    )  # fmt: skip
     return [torch.__version__, *(inspect.getsource(module) for module in modules)]
