@@ -109,7 +109,7 @@ def test_ctrl_c_ends_with_its_own_status(monkeypatch, tmp_path, capsys):
 
 
 def test_a_run_that_was_stopped_goes_on_with_what_is_left(monkeypatch, tmp_path, capsys, faked):
-    executed, execute = [], series.execute
+    executed, execute, before = [], series.execute, signal.getsignal(signal.SIGTERM)
 
     def stopped(name, *arguments, **settings):
         if name == "02_train_mnist":
@@ -127,7 +127,7 @@ def test_a_run_that_was_stopped_goes_on_with_what_is_left(monkeypatch, tmp_path,
         ("interrupted", "by SIGTERM"),
     ]
     assert "the same command with --resume goes on" in capsys.readouterr().err
-    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+    assert signal.getsignal(signal.SIGTERM) is before
 
     def counted(name, *arguments, **settings):
         executed.append(name)
