@@ -58,7 +58,7 @@ a record that is taken away, ignores the interrupt, all is well"""
 @pytest.mark.parametrize("name", [name.strip() for name in QUICK.split(",")])
 def test_the_end_of_a_bad_notebook_is_told_as_it_was(tmp_path, name):
     bad = notebooks.BAD[name]
-    ended = notebooks.outcome(bad, tmp_path)
+    ended = notebooks.outcome(bad, tmp_path, cell_timeout=5)
     assert notebooks.verdict(bad, ended, tmp_path) == "right"
 
 

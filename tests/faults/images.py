@@ -7,7 +7,6 @@ for every case.
 
 import hashlib
 import http.server
-import multiprocessing
 import os
 import random
 import resource
@@ -26,6 +25,7 @@ from helpers import archives, data
 from helpers.archives import DamagedDataError
 from helpers.data import SPECS, DatasetSpec
 from helpers.files import PROJECT
+from tests.faults import PROCESSES
 
 NOBODY = 65534  # an account without rights: root may read and write everything
 OTHER = {"MNIST": "FashionMNIST", "FashionMNIST": "MNIST"}
@@ -233,9 +233,8 @@ def together(name: str, right: str, processes: int = 8) -> str:
     """Load for the first time in several processes at once."""
     with place() as root, tempfile.TemporaryDirectory() as scratch:
         raw = forget(name, root)
-        context = multiprocessing.get_context("forkserver")
         outs = [Path(scratch) / str(i) for i in range(processes)]
-        running = [context.Process(target=_load, args=(name, root, out)) for out in outs]
+        running = [PROCESSES.Process(target=_load, args=(name, root, out)) for out in outs]
         for process in running:
             process.start()
         for process in running:
@@ -249,8 +248,7 @@ def killed(name: str, right: str, chance: random.Random) -> str:
     """Kill a process that loads for the first time, at a random moment; then load again."""
     with place() as root, tempfile.TemporaryDirectory() as scratch:
         raw = forget(name, root)
-        context = multiprocessing.get_context("forkserver")
-        process = context.Process(target=_load, args=(name, root, Path(scratch) / "out"))
+        process = PROCESSES.Process(target=_load, args=(name, root, Path(scratch) / "out"))
         process.start()
         while not list(raw.glob(".*")) and process.is_alive():
             time.sleep(0.001)  # until it writes

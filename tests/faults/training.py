@@ -1,11 +1,9 @@
 """A training is killed at random moments and started again until it ends: as if unbroken?
 
-The processes are forked from one that has imported everything, so that a start costs no time; the
-kill is the real one, signal 9, which no process can prepare for.
+The kill is the real one, signal 9, which no process can prepare for.
 """
 
 import hashlib
-import multiprocessing
 import os
 import random
 import signal
@@ -24,6 +22,7 @@ from tqdm import tqdm
 from helpers import data, recipes
 from helpers.data import Splits
 from helpers.files import write_atomically
+from tests.faults import PROCESSES
 
 # the moments of writing a checkpoint that chance would seldom hit, by the call that kills instead
 WRITING = {
@@ -89,14 +88,13 @@ def campaign(kills: int, seed: int, tell: Callable[[int], object] = int) -> Coun
     them that ended `different` from the unbroken one, those that `failed` to go on; and the files
     `left over`. Each training is killed at a moment of WRITING first, while there are any.
     """
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["tests.faults.training"])
     chance, given = random.Random(seed), splits()
     seen = Counter(kills=0, trainings=0, different=0, failed=0, left_over=0)
     moments = list(WRITING)
     with tempfile.TemporaryDirectory() as scratch:
+        _attempt(given, None, Path(scratch) / "first")  # the first starts the server, and imports
         start = time.perf_counter()
-        unbroken = _attempt(context, given, None, Path(scratch) / "unbroken")[1]
+        unbroken = _attempt(given, None, Path(scratch) / "unbroken")[1]
         whole = time.perf_counter() - start
         while seen["kills"] < kills:
             folder = Path(scratch) / f"training-{seen['trainings']}"
@@ -105,7 +103,7 @@ def campaign(kills: int, seed: int, tell: Callable[[int], object] = int) -> Coun
             while not out.exists():
                 spared = seen["kills"] >= kills
                 wait = None if spared or die else chance.uniform(0, whole / 2)
-                code, _ = _attempt(context, given, folder / "kept", out, wait, die)
+                code, _ = _attempt(given, folder / "kept", out, wait, die)
                 seen["kills"] += code == -signal.SIGKILL
                 tell(int(code == -signal.SIGKILL))
                 die = ""
@@ -121,11 +119,11 @@ def campaign(kills: int, seed: int, tell: Callable[[int], object] = int) -> Coun
 
 
 def _attempt(
-    context, given: Splits, folder: Path | None, out: Path, wait: float | None = None, die: str = ""
+    given: Splits, folder: Path | None, out: Path, wait: float | None = None, die: str = ""
 ) -> tuple[int, str]:
     """Train in a process, which is killed after `wait` seconds; its exit code and its result."""
-    begun = context.Event()
-    process = context.Process(target=train, args=(given, folder, out, begun, die))
+    begun = PROCESSES.Event()
+    process = PROCESSES.Process(target=train, args=(given, folder, out, begun, die))
     process.start()
     begun.wait()
     if wait is not None:
