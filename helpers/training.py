@@ -149,8 +149,10 @@ def fit(
                 error.add_note(what_to_do(history, checkpoint))
                 raise
         finally:
-            best = now.best_weights if now.best_weights is not None else judged.state_dict()
-            model.load_state_dict(best)
+            if now.best_weights is not None:
+                model.load_state_dict(now.best_weights)
+            elif judged is not model:
+                model.load_state_dict(judged.state_dict())
     if full:  # out here, where the error no longer holds what filled the memory
         raise OutOfMemoryError(
             memory.advice(

@@ -24,6 +24,7 @@ from tqdm import tqdm
 from benchmarks.machine import describe
 from helpers.files import PROJECT, write_atomically
 from tests.conditions import CONDITIONS, Place
+from tests.tables import markdown
 
 LOGS = PROJECT / "runs" / "matrix"
 REPORT = PROJECT / "docs" / "matrix.md"
@@ -53,7 +54,6 @@ def _report(table: pd.DataFrame) -> str:
     """The table for docs/matrix.md."""
     about = describe(os.cpu_count() or 1)
     versions = ", ".join(f"{name} {version}" for name, version in about["versions"].items())
-    rows = [table.columns, ["---"] * len(table.columns), *table.itertuples(index=False)]
     return "\n".join(
         [
             "# The suite under other conditions",
@@ -62,7 +62,7 @@ def _report(table: pd.DataFrame) -> str:
             f"`make matrix`: {about['date']}, {about['processor']}, {about['threads']} cores,",
             f"{versions}; the oldest versions are the lower bounds in `pyproject.toml`.",
             "",
-            *("| " + " | ".join(map(str, row)) + " |" for row in rows),
+            *markdown(table),
             "",
         ]
     )

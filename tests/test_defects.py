@@ -92,7 +92,7 @@ DEFECTS = {
     ),
     "best weights not restored": Defect(
         "training",
-        "model.load_state_dict(best)",
+        "model.load_state_dict(now.best_weights)",
         "pass",
         "went back to its best weights",
         TRAIN_FASHION,

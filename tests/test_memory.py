@@ -70,7 +70,6 @@ def test_another_error_while_trying_is_not_swallowed(tiny):
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 def test_a_training_that_does_not_fit_says_what_would(tiny, precision):
-    """Validation is looked at in larger batches than training: it may be what does not fit."""
     model = Narrow(12, CUDA).eval()
     optimizer = torch.optim.SGD(model.parameters(), 0.01)
     with pytest.raises(OutOfMemoryError, match=r"batch_size=20\. .*batch_size=10 fits") as caught:
@@ -81,7 +80,7 @@ def test_a_training_that_does_not_fit_says_what_would(tiny, precision):
 
 
 def test_the_epochs_before_are_kept(tiny, tmp_path):
-    """The last batch of an epoch is smaller, so that the whole first epoch fits."""
+    """The second epoch no longer fits; the first stays in the history and in the folder."""
     model = Narrow(70, CUDA)
 
     def shrink(record):

@@ -24,6 +24,7 @@ from benchmarks.machine import describe
 from helpers.data import SPECS
 from helpers.files import PROJECT, write_atomically
 from tests.faults import images, notebooks, training
+from tests.tables import markdown
 
 REPORT = PROJECT / "docs" / "faults.md"
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGKILL)
@@ -110,7 +111,6 @@ def _training(seed: int, kills: int) -> Iterator[dict[str, object]]:
 def _report(table: pd.DataFrame, seed: int) -> str:
     """The table for docs/faults.md."""
     about = describe(os.cpu_count() or 1)
-    rows = [table.columns, ["---"] * len(table.columns), *table.itertuples(index=False)]
     return "\n".join(
         [
             "# Faults, done on purpose",
@@ -121,7 +121,7 @@ def _report(table: pd.DataFrame, seed: int) -> str:
             "a remedy, with nothing left behind. The data files are the four of each data set,",
             "each as the archive and as what it unpacks to.",
             "",
-            *("| " + " | ".join(map(str, row)) + " |" for row in rows),
+            *markdown(table),
             "",
         ]
     )
