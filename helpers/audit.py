@@ -17,7 +17,7 @@ from torch import Tensor
 from helpers import confident_learning, cross_validation, data, neighbours, verdicts
 from helpers.cross_validation import Opinions
 from helpers.data import DatasetSpec, Split
-from helpers.recipes import Recipe
+from helpers.recipe import Recipe
 
 if TYPE_CHECKING:
     import pandas as pd

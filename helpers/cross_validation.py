@@ -27,13 +27,12 @@ from helpers import (
     evaluation,
     neighbours,
     networks,
-    recipes,
     residual,
     training,
 )
 from helpers.data import DatasetSpec, Split
 from helpers.files import write_atomically
-from helpers.recipes import Recipe
+from helpers.recipe import Recipe, train_on
 
 
 @dataclass(frozen=True)
@@ -117,7 +116,7 @@ def _ask(
 
     Each of the two tensors, float32 (2, n, K), holds probabilities and votes.
     """
-    model, history = recipes.train_on(recipe, train, spec, where=where, seed=seed, progress=False)
+    model, history = train_on(recipe, train, spec, where=where, seed=seed, progress=False)
     if history.interrupted:
         raise KeyboardInterrupt
     pool = neighbours.features(model, train.images)
@@ -141,7 +140,7 @@ def _digest(*parts: object) -> str:
 def _code() -> list[str]:
     """What decides what a model says beside its recipe: after a change nothing old is trusted."""
     modules = (
-        augmentation, averaging, data, device, epoch, evaluation, networks, neighbours, recipes,
-        residual, training,
+        augmentation, averaging, data, device, epoch, evaluation, networks, neighbours, residual,
+        training,
     )  # fmt: skip
-    return [torch.__version__, *(inspect.getsource(module) for module in modules)]
+    return [torch.__version__, *(inspect.getsource(part) for part in (*modules, Recipe, train_on))]

@@ -2,6 +2,7 @@
 
 import inspect
 from collections.abc import Callable
+from typing import Any
 
 from torch import nn
 
@@ -19,7 +20,7 @@ MODELS: dict[str, Callable[..., nn.Module]] = {
 }
 
 
-def build(name: str, **settings: float) -> nn.Module:
+def build(name: str, **settings: Any) -> nn.Module:
     """Build a model by a name in MODELS, such as "tiny_vgg", with fresh random weights.
 
     `settings` are those of the class, such as `hidden_units`, and the `mean` and `std` of the data

@@ -66,16 +66,22 @@ class TinyVGG(nn.Module):
 
     The network of the CNN Explainer (Wang et al., "CNN Explainer: Learning Convolutional Neural
     Networks with Interactive Visualization", IEEE VIS 2020), with a padding of 1 so that only the
-    pooling shrinks the image. It is VGG (Simonyan and Zisserman, 2015, table 1) made tiny.
+    pooling shrinks the image. It is VGG (Simonyan and Zisserman, 2015, table 1) made tiny. With
+    `batch_norm`, a normalisation follows each convolution (Ioffe and Szegedy, 2015).
     """
 
     def __init__(
-        self, hidden_units: int = 10, num_classes: int = 10, mean: float = 0.0, std: float = 1.0
+        self,
+        hidden_units: int = 10,
+        batch_norm: bool = False,
+        num_classes: int = 10,
+        mean: float = 0.0,
+        std: float = 1.0,
     ) -> None:
         super().__init__()
         self.normalise = Normalise(mean, std)
-        self.block_1 = _vgg_block(1, hidden_units)
-        self.block_2 = _vgg_block(hidden_units, hidden_units)
+        self.block_1 = _vgg_block(1, hidden_units, batch_norm)
+        self.block_2 = _vgg_block(hidden_units, hidden_units, batch_norm)
         self.classifier = nn.Sequential(nn.Flatten(), nn.Linear(hidden_units * 7 * 7, num_classes))
 
     def forward(self, images: Tensor) -> Tensor:  # (N, 1, 28, 28)
@@ -84,14 +90,14 @@ class TinyVGG(nn.Module):
         return self.classifier(features)  # (N, K)
 
 
-def _vgg_block(channels_in: int, channels_out: int) -> nn.Sequential:
-    return nn.Sequential(
-        nn.Conv2d(channels_in, channels_out, kernel_size=3, padding=1),
-        nn.ReLU(),
-        nn.Conv2d(channels_out, channels_out, kernel_size=3, padding=1),
-        nn.ReLU(),
-        nn.MaxPool2d(kernel_size=2),
-    )
+def _vgg_block(channels_in: int, channels_out: int, batch_norm: bool) -> nn.Sequential:
+    layers: list[nn.Module] = []
+    for channels in (channels_in, channels_out):
+        layers.append(nn.Conv2d(channels, channels_out, kernel_size=3, padding=1))
+        if batch_norm:
+            layers.append(nn.BatchNorm2d(channels_out))
+        layers.append(nn.ReLU())
+    return nn.Sequential(*layers, nn.MaxPool2d(kernel_size=2))
 
 
 class FastCNN(nn.Module):

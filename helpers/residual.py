@@ -1,5 +1,7 @@
 """What lets a network be deep? Blocks that learn what to add to what they are given."""
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -13,30 +15,36 @@ class Block(nn.Module):
     The block of He et al., "Identity Mappings in Deep Residual Networks", ECCV 2016, figure 4e: the
     normalisations stand before the convolutions, so that nothing stands in the way from block to
     block. Where the number of channels or pixels changes, a convolution of one pixel changes x.
+    Without `residual` it is f(x) alone: two layers of a plain network.
     """
 
-    def __init__(self, channels_in: int, channels_out: int, stride: int = 1) -> None:
+    def __init__(
+        self, channels_in: int, channels_out: int, stride: int = 1, residual: bool = True
+    ) -> None:
         super().__init__()
         self.norm_1 = nn.BatchNorm2d(channels_in)
         self.conv_1 = nn.Conv2d(channels_in, channels_out, 3, stride, padding=1, bias=False)
         self.norm_2 = nn.BatchNorm2d(channels_out)
         self.conv_2 = nn.Conv2d(channels_out, channels_out, 3, padding=1, bias=False)
+        self.residual = residual
         self.change: nn.Module | None = None
-        if stride != 1 or channels_in != channels_out:
+        if residual and (stride != 1 or channels_in != channels_out):
             self.change = nn.Conv2d(channels_in, channels_out, 1, stride, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:  # (N, C, H, W)
         ready = F.relu(self.norm_1(x))
-        kept = x if self.change is None else self.change(ready)
-        added = self.conv_2(F.relu(self.norm_2(self.conv_1(ready))))
-        return kept + added  # (N, C', H', W')
+        added = self.conv_2(F.relu(self.norm_2(self.conv_1(ready))))  # (N, C', H', W')
+        if not self.residual:
+            return added
+        return added + (x if self.change is None else self.change(ready))
 
 
 class ResNet(nn.Module):
     """Three stages of residual blocks, each with half the pixels a side and twice the channels.
 
-    77,562 parameters at width 16. A `stride` of 2 shrinks the image before the first stage, which
-    makes it all a quarter of the work. The mean over the last 7 × 7 pixels goes to the classifier
+    `blocks` says how many blocks each stage has. 77,562 parameters at width 16 with one block each.
+    A `stride` of 2 shrinks the image before the first stage, which makes it all a quarter of the
+    work. The mean over the last 7 × 7 pixels goes to the classifier
     (Lin et al., "Network in Network", 2014, section 3.2), which so needs few weights and does not
     mind shifts.
     """
@@ -44,8 +52,9 @@ class ResNet(nn.Module):
     def __init__(
         self,
         width: int = 16,
-        blocks: int = 1,
+        blocks: Sequence[int] = (1, 1, 1),
         stride: int = 1,
+        residual: bool = True,
         num_classes: int = 10,
         mean: float = 0.0,
         std: float = 1.0,
@@ -56,8 +65,9 @@ class ResNet(nn.Module):
         channels = [width, width, 2 * width, 4 * width]
         stages = []
         for i in range(3):
-            first = Block(channels[i], channels[i + 1], stride=1 if i == 0 else 2)
-            others = [Block(channels[i + 1], channels[i + 1]) for _ in range(blocks - 1)]
+            first = Block(channels[i], channels[i + 1], 1 if i == 0 else 2, residual)
+            c = channels[i + 1]
+            others = [Block(c, c, residual=residual) for _ in range(blocks[i] - 1)]
             stages.append(nn.Sequential(first, *others))
         self.stage_1, self.stage_2, self.stage_3 = stages
         self.norm = nn.BatchNorm2d(4 * width)

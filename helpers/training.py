@@ -113,7 +113,7 @@ def fit(
         now = keeper.restore() if keeper else Progress()
         judged = follower.module if follower is not None else model
         history = now.history
-        bar.update(len(history.epochs) * len(train))
+        bar.n = bar.initial = len(history.epochs) * len(train)  # the time left is told by the rest
         try:
             for epoch in range(len(history.epochs) + 1, epochs + 1):
                 if history.stopped_early:

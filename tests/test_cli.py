@@ -21,7 +21,10 @@ from helpers import (
     runs,
     series,
     training_commands,
+    views,
 )
+from helpers.augmentation import Augmentation
+from helpers.history import EpochRecord
 from helpers.series import Outcome
 
 
@@ -204,6 +207,35 @@ def test_training_by_a_recipe_leaves_weights_history_and_record(
     assert row["parameters.precision"] in ("float32", "bfloat16")
     assert "parameters.source" not in row
     assert (made / "history.csv").read_text().count("\n") == 3
+    assert "views" not in told  # the recipe neither shifts nor mirrors
+    assert "measured.test_accuracy_of_views" not in row
+
+
+def test_where_images_were_shifted_several_views_are_a_figure_of_their_own(
+    monkeypatch, tmp_path, capsys, tiny_data
+):
+    shifted = replace(recipes.RECIPES["fast", "mnist"], augmentation=Augmentation(shift=1))
+    monkeypatch.setitem(recipes.RECIPES, ("fast", "mnist"), shifted)
+    told = ("train", "mnist", "--device", "cpu", "--root", str(tmp_path))
+    assert invoke(monkeypatch, *told) == 0
+    (path,) = tmp_path.rglob("weights.safetensors")
+    predicted = views.predict(checkpoints.load(path), tiny_data.test, Augmentation(shift=1))
+    accuracy = evaluation.accuracy(predicted)
+    assert f"{accuracy:.2%} as the mean of several views" in capsys.readouterr().out
+    (row,) = runs.collect(tmp_path).to_dict("records")
+    assert row["measured.test_accuracy_of_views"] == accuracy
+    assert 0 <= row["measured.validation_accuracy_of_views"] <= 1
+
+
+def test_each_epoch_but_the_last_tells_how_long_the_rest_will_take(
+    monkeypatch, tmp_path, capsys, tiny_data
+):
+    seconds = property(lambda _: 75.0, lambda *_: None)
+    monkeypatch.setattr(EpochRecord, "seconds", seconds, raising=False)
+    assert invoke(monkeypatch, "train", "mnist", "--device", "cpu", "--root", str(tmp_path)) == 0
+    first, last = (line for line in capsys.readouterr().out.splitlines() if "validation" in line)
+    assert first.endswith("75.0 s   01:15 left")
+    assert last.endswith("75.0 s")
 
 
 def test_an_audit_leaves_lists_a_page_and_a_record(monkeypatch, tmp_path, capsys, tiny_data):

@@ -129,14 +129,14 @@ def test_a_bar_counts_the_models_where_somebody_watches(
 
 
 def test_an_interrupted_training_is_no_opinion(tiny, tmp_path, monkeypatch):
-    train_on = recipes.train_on
+    train_on = cross_validation.train_on
 
     def interrupted(*arguments, **settings):
         model, history = train_on(*arguments, **settings)
         history.interrupted = True
         return model, history
 
-    monkeypatch.setattr(recipes, "train_on", interrupted)
+    monkeypatch.setattr(cross_validation, "train_on", interrupted)
     with pytest.raises(KeyboardInterrupt):
         ask(tiny, tiny[:10], tmp_path)
     assert not list(tmp_path.rglob("*.safetensors"))

@@ -106,3 +106,10 @@ def test_models_also_build_without_memory_for_weights():
     with torch.device("meta"):
         model = models.build("tiny_vgg")
     assert model(torch.empty(5, 1, 28, 28, device="meta")).shape == (5, 10)
+
+
+def test_a_normalisation_stands_between_each_convolution_and_its_relu():
+    block = models.build("tiny_vgg", batch_norm=True).block_2
+    kinds = [type(layer).__name__ for layer in block]
+    assert kinds == ["Conv2d", "BatchNorm2d", "ReLU"] * 2 + ["MaxPool2d"]
+    assert models.count_parameters(models.build("tiny_vgg", batch_norm=True)) == 7_740 + 4 * 2 * 10

@@ -112,6 +112,11 @@ def test_without_momentum_there_is_no_nesterov(splits):
     recipes.train(small(momentum=0.0), splits, where=CPU)
 
 
+def test_without_one_cycle_the_rate_stays(splits):
+    _, history = recipes.train(small(batch_size=1, one_cycle=False), splits, where=CPU)
+    assert [record.learning_rate for record in history.epochs] == [0.01, 0.01]
+
+
 def test_the_schedule_ends_near_zero(splits):
     _, history = recipes.train(small(batch_size=1), splits, where=CPU)
     assert history.epochs[-1].learning_rate < 0.01 / 1_000
@@ -129,7 +134,7 @@ def test_the_report_s_recipe_is_what_the_notebooks_do(notebook):
 
 
 def test_every_setting_of_a_recipe_is_used():
-    source = inspect.getsource(recipes)
+    source = inspect.getsource(inspect.getmodule(Recipe))
     for name in set(Recipe.__dataclass_fields__) - {"source", "measured"}:
         assert re.search(rf"(recipe|self)\.{name}\b", source), name
 

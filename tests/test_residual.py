@@ -7,7 +7,12 @@ from helpers.residual import Block, ResNet
 
 @pytest.mark.parametrize(
     ("settings", "parameters"),
-    [({}, 77_562), ({"width": 18}, 97_984), ({"stride": 2}, 77_674), ({"blocks": 2}, 174_778)],
+    [
+        ({}, 77_562),
+        ({"width": 18}, 97_984),
+        ({"stride": 2}, 77_674),
+        ({"blocks": (1, 2, 1)}, 96_122),
+    ],
 )
 def test_a_residual_network_has_so_many_parameters(settings, parameters):
     model = models.build("resnet", **settings)
@@ -31,6 +36,24 @@ def test_a_block_that_has_learned_nothing_hands_on_what_it_was_given():
     block.conv_2.weight.data.zero_()
     x = torch.randn(2, 4, 6, 6)
     assert torch.equal(block(x), x)
+
+
+def test_stages_have_as_many_blocks_as_told():
+    model = ResNet(width=8, blocks=(1, 3, 2))
+    assert [len(stage) for stage in (model.stage_1, model.stage_2, model.stage_3)] == [1, 3, 2]
+
+
+def test_a_plain_network_has_the_same_layers_but_adds_nothing():
+    plain, residual = ResNet(width=8, residual=False), ResNet(width=8)
+    shortcuts = {name for name, _ in residual.named_parameters() if "change" in name}
+    assert {name for name, _ in plain.named_parameters()} | shortcuts == {
+        name for name, _ in residual.named_parameters()
+    }
+    assert len(shortcuts) == 2
+    block = Block(4, 4, residual=False)
+    block.conv_2.weight.data.zero_()
+    assert not block(torch.randn(2, 4, 6, 6)).any()
+    assert ResNet(width=8, blocks=(2, 1, 1), residual=False).stage_1[1].residual is False
 
 
 def test_a_block_adds():

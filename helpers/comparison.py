@@ -1,0 +1,78 @@
+"""Is one model better than another, or was it luck?
+
+Two kinds of luck: which images happened to be in the test split, and which seed a training had.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Paired:
+    """What two models made of the same images. Where they agree, nothing can be learned."""
+
+    only_first: int  # images that only the first model got right
+    only_second: int
+    images: int  # all of them
+    p_value: float  # how often luck alone would divide so unevenly, or more so, in [0, 1]
+
+    @property
+    def difference(self) -> float:
+        """The second model's accuracy less the first's, a fraction in [-1, 1]."""
+        return (self.only_second - self.only_first) / self.images
+
+
+def mcnemar(first: Tensor, second: Tensor) -> Paired:
+    """Compare two models on the same images: bool (N,) each, where it is right.
+
+    The exact test of McNemar ("Note on the sampling error of the difference between correlated
+    proportions", Psychometrika, 1947): if both were equally good, an image that only one of them
+    gets right would be the first's or the second's like the toss of a coin.
+
+    Raises ValueError if the two are not about the same number of images, or about none.
+    """
+    from scipy.stats import binomtest
+
+    if first.shape != second.shape or first.ndim != 1 or not len(first):
+        raise ValueError(
+            f"Wanted two vectors of the same length, one entry for each image, "
+            f"got {tuple(first.shape)} and {tuple(second.shape)}."
+        )
+    only_first, only_second = int((first & ~second).sum()), int((second & ~first).sum())
+    differ = only_first + only_second
+    p_value = float(binomtest(only_first, differ).pvalue) if differ else 1.0
+    return Paired(only_first, only_second, len(first), p_value)
+
+
+def accuracy_interval(accuracy: float, images: int) -> tuple[float, float]:
+    """Between which accuracies the truth lies, with 95 % confidence, given one on so many images.
+
+    The luck of the images alone (Wilson, "Probable inference, the law of succession, and
+    statistical inference", 1927). Raises ValueError for no image or no fraction.
+    """
+    from scipy.stats import binomtest
+
+    if images < 1 or not 0 <= accuracy <= 1:
+        raise ValueError(f"Wanted a fraction of at least 1 image, got {accuracy} of {images}.")
+    low, high = binomtest(round(accuracy * images), images).proportion_ci(method="wilson")
+    return float(low), float(high)
+
+
+def mean_interval(values: Sequence[float]) -> tuple[float, float]:
+    """Between which values the mean over all seeds lies, with 95 % confidence, given some seeds.
+
+    The luck of the seeds alone (Student, "The probable error of a mean", 1908). Raises ValueError
+    for fewer than two values, which say nothing of their spread.
+    """
+    from scipy.stats import t
+
+    n = len(values)
+    if n < 2:
+        raise ValueError(f"An interval needs at least 2 values, got {n}.")
+    mean = sum(values) / n
+    deviation = math.sqrt(sum((value - mean) ** 2 for value in values) / (n - 1))
+    half = float(t.ppf(0.975, n - 1)) * deviation / math.sqrt(n)
+    return mean - half, mean + half
