@@ -2,6 +2,7 @@
 
 import inspect
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from torch import nn
@@ -17,6 +18,8 @@ MODELS: dict[str, Callable[..., nn.Module]] = {
     "tiny_vgg": TinyVGG,
     "fast_cnn": FastCNN,
     "resnet": ResNet,
+    "compact": partial(ResNet, width=16, blocks=(1, 2, 1)),  # 96,122 parameters
+    "accurate": partial(ResNet, width=64, stride=2),  # TODO
 }
 
 

@@ -22,9 +22,9 @@ import typer
 from tqdm import tqdm
 
 from benchmarks.machine import describe
+from benchmarks.tables import markdown
 from helpers.files import PROJECT, write_atomically
 from tests.conditions import CONDITIONS, Place
-from tests.tables import markdown
 
 LOGS = PROJECT / "runs" / "matrix"
 REPORT = PROJECT / "docs" / "matrix.md"

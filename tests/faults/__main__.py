@@ -21,10 +21,10 @@ import typer
 from tqdm import tqdm
 
 from benchmarks.machine import describe
+from benchmarks.tables import markdown
 from helpers.data import SPECS
 from helpers.files import PROJECT, write_atomically
 from tests.faults import images, notebooks, training
-from tests.tables import markdown
 
 REPORT = PROJECT / "docs" / "faults.md"
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGKILL)

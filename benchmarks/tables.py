@@ -1,4 +1,4 @@
-"""How does a table stand in a page of docs/?"""
+"""How does a table stand in a page in Markdown?"""
 
 import pandas as pd
 

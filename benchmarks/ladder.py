@@ -1,0 +1,130 @@
+"""What does each change to network and training buy? Every rung is trained with several seeds.
+
+    python -m benchmarks.ladder                  # hours, on two cores; it goes on where it was
+    python -m benchmarks.ladder --only compact
+
+Each training computes on one thread, as many at once as there are cores: so two cores do nearly
+twice the work that they do on one training together. After each epoch its progress is kept below
+runs/ladder/, and there the weights stay.
+"""
+
+import base64
+import hashlib
+import json
+import os
+import shutil
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import MISSING, Field, asdict, fields
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import torch
+import typer
+from torch import Tensor
+from tqdm import tqdm
+
+from benchmarks.machine import describe
+from benchmarks.rungs import RUNGS, Rung
+from helpers import checkpoints, data, evaluation, models, recipes, views
+from helpers.evaluation import Predictions
+from helpers.files import PROJECT, write_atomically
+
+RESULTS = PROJECT / "benchmarks" / "results" / "ladder.json"
+KEEP = PROJECT / "runs" / "ladder"
+
+
+def main(
+    only: Annotated[list[str] | None, typer.Option(help="Names of rungs; all by default.")] = None,
+    dataset: Annotated[str | None, typer.Option(help="Only those on this data set.")] = None,
+    jobs: Annotated[int, typer.Option(help="Trainings at once, one thread each.")] = 0,
+    out: Annotated[Path, typer.Option(help="Where results are kept.")] = RESULTS,
+) -> None:
+    """Train every rung with every seed that is not in the results yet, and write them there."""
+    chosen = [
+        rung for rung in RUNGS
+        if (not only or rung.name in only) and dataset in (None, rung.dataset)
+    ]  # fmt: skip
+    results = json.loads(out.read_text()) if out.exists() else {}
+    results = {**results, **describe(threads=1)}
+    done = {(row["rung"], row["dataset"], row["seed"]): row for row in results.get("trainings", [])}
+    todo = [
+        (rung, seed) for rung in chosen for seed in range(rung.seeds)
+        if done.get((rung.name, rung.dataset, seed), {}).get("key") != key(rung, seed)
+    ]  # fmt: skip
+    os.environ["OMP_NUM_THREADS"] = "1"
+    jobs = jobs or os.cpu_count() or 1
+    with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
+        rows = [pool.submit(measure, rung, seed, KEEP) for rung, seed in todo]
+        for finished in tqdm(as_completed(rows), total=len(rows), unit=" trainings"):
+            row = finished.result()
+            done[row["rung"], row["dataset"], row["seed"]] = row
+            told = f"{row['validation']['accuracy']:.2%} on validation after {row['seconds']} s"
+            tqdm.write(f"{row['rung']}, {row['dataset']}, seed {row['seed']}: {told}")
+            order = {(rung.name, rung.dataset): i for i, rung in enumerate(RUNGS)}
+            results["trainings"] = sorted(
+                done.values(), key=lambda row: (order[row["rung"], row["dataset"]], row["seed"])
+            )
+            write_atomically(out, json.dumps(results, indent=1) + "\n")
+
+
+def key(rung: Rung, seed: int) -> str:
+    """Twelve hex digits for all that a training depends on but the code.
+
+    Only settings that differ from their defaults count, so that a new one changes nothing.
+    """
+    settings = {
+        field.name: asdict(rung.recipe)[field.name]
+        for field in fields(rung.recipe)
+        if field.name not in ("source", "measured")
+        and getattr(rung.recipe, field.name) not in (field.default, _made(field))
+    }
+    told = json.dumps([settings, rung.dataset, seed], sort_keys=True)
+    return hashlib.sha256(told.encode()).hexdigest()[:12]
+
+
+def _made(field: Field) -> object:
+    return field.default_factory() if field.default_factory is not MISSING else MISSING
+
+
+def measure(rung: Rung, seed: int, keep: Path) -> dict[str, object]:
+    """Train one model by the recipe of a rung, or go on with it, and say what it gets right."""
+    named, splits = key(rung, seed), data.load_splits(rung.dataset)
+    model, history = recipes.train(
+        rung.recipe, splits, where=torch.device("cpu"), seed=seed, checkpoint=keep / named
+    )
+    if history.interrupted:
+        raise KeyboardInterrupt
+    checkpoints.save(model, keep / f"{named}.safetensors", dataset=rung.dataset, seed=seed)
+    shutil.rmtree(keep / named, ignore_errors=True)
+    row: dict[str, object] = {
+        "rung": rung.name, "dataset": rung.dataset, "seed": seed, "key": named,
+        "parameters": models.count_parameters(model), "epochs": len(history.epochs),
+        "seconds": round(history.seconds, 1),
+        "training_accuracy": round(history.epochs[-1].train_accuracy, 5),
+    }  # fmt: skip
+    for name in ("validation", "test") if rung.test else ("validation",):
+        split = getattr(splits, name)
+        row[name] = _seen(evaluation.predict(model, split))
+        if rung.test:
+            seen = views.predict(model, split, rung.recipe.augmentation)
+            row[f"{name} of views"] = _seen(seen)
+    return row
+
+
+def _seen(predictions: Predictions) -> dict[str, object]:
+    return {
+        "accuracy": round(evaluation.accuracy(predictions), 5),
+        "loss": round(evaluation.loss(predictions), 5),
+        "right": packed(predictions.labels == predictions.targets),
+    }
+
+
+def packed(right: Tensor) -> str:
+    """Bool (N,), true where a model is right, as text: eight images to a byte, in base64."""
+    return base64.b64encode(np.packbits(right.numpy()).tobytes()).decode()
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -1,0 +1,90 @@
+"""Which steps lead from TinyVGG to the best that a laptop can train? Each changes one thing.
+
+The notebook 05_better_architecture reads what `python -m benchmarks.ladder` has measured of them.
+"""
+
+from dataclasses import dataclass, replace
+
+from helpers import recipes
+from helpers.augmentation import Augmentation
+from helpers.data import SPECS
+from helpers.recipes import Recipe
+
+
+@dataclass(frozen=True)
+class Rung:
+    """One row of the ladder."""
+
+    name: str
+    below: str  # the name of the rung from which this one differs
+    change: str  # in what, in words
+    recipe: Recipe
+    dataset: str = "fashion_mnist"
+    seeds: int = 3
+    test: bool = False  # is it tested, when no choice depends on it any more?
+
+
+# Eight epochs each, so that they can be compared; the longer training comes last.
+START = Recipe(
+    model="tiny_vgg",
+    epochs=8,
+    batch_size=128,
+    learning_rate=0.05,
+    one_cycle=False,
+    source="the report's ingredients",
+    measured="",
+)
+NETWORK = {"width": 16, "blocks": (1, 2, 1), "stride": 2}
+VARIED = Augmentation(shift=1, flip=True)
+
+# Name, what is new in words, and as settings. A rung stands on the one before it, unless that
+# stands in BESIDE: what bought nothing there was left out again.
+CHANGES: list[tuple[str, str, dict]] = [
+    ("wider", "32 channels, not 10", {"settings": {"hidden_units": 32}}),
+    (
+        "batch norm",
+        "normalised after each convolution",
+        {"settings": {"hidden_units": 32, "batch_norm": True}},
+    ),
+    ("one-cycle", "the rate rises to 0.4, falls to 0", {"one_cycle": True, "learning_rate": 0.4}),
+    (
+        "deeper",
+        "9 convolutions on a shrunk image, then a mean over pixels",
+        {"model": "resnet", "settings": NETWORK | {"residual": False}},
+    ),
+    ("residual", "each two layers add to what they are given", {"settings": NETWORK}),
+    ("weight decay", "weights are drawn to 0", {"weight_decay": 5e-4}),
+    ("augmentation", "shifted by a pixel, mirrored", {"augmentation": VARIED}),
+    ("label smoothing", "a target of 0.91, not 1", {"label_smoothing": 0.1}),
+    ("running mean", "weights averaged over 200 steps", {"average": 0.995}),
+    (
+        "erasing",
+        "a quarter of the images lose a rectangle",
+        {"augmentation": replace(VARIED, erase=0.25)},
+    ),
+    ("all pixels", "the image is not shrunk", {"settings": NETWORK | {"stride": 1}}),
+]
+BESIDE = {"running mean", "erasing"}
+
+
+def _climb() -> list[Rung]:
+    rungs = [Rung("TinyVGG", "", "10 channels, one learning rate", START)]
+    for name, words, settings in CHANGES:
+        below = next(rung for rung in reversed(rungs) if rung.name not in BESIDE)
+        rungs.append(Rung(name, below.name, words, replace(below.recipe, **settings)))
+    return rungs
+
+
+def _finals() -> list[Rung]:
+    """The recipes to which the ladder led, on both data sets, and tested."""
+    return [
+        Rung(name, below, words, recipes.find(name, dataset), dataset, seeds, test=True)
+        for name, below, words, seeds in (
+            ("compact", "all pixels", "30 epochs, not 8", 5),
+            ("accurate", "compact", "thirteen times the weights", 3),
+        )
+        for dataset in reversed(SPECS)
+    ]
+
+
+RUNGS = [*_climb(), *_finals()]

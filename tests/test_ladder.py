@@ -1,0 +1,139 @@
+"""The ladder of notebook 5: each rung changes one thing, and what was measured is on record."""
+
+import base64
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from benchmarks import ladder, rungs, ship
+from benchmarks.rungs import RUNGS, Rung
+from helpers import checkpoints, data, evaluation, recipes, views
+from helpers.augmentation import Augmentation
+
+
+@pytest.fixture
+def small(monkeypatch, tiny, tmp_path) -> Rung:
+    splits = data.Splits(train=tiny, validation=tiny[:20], test=tiny[20:], spec=data.MNIST)
+    monkeypatch.setattr(data, "load_splits", lambda name: splits)
+    recipe = recipes.Recipe(
+        model="linear", epochs=2, batch_size=10, learning_rate=0.01, precision="float32",
+        augmentation=Augmentation(shift=1), source="", measured="",
+    )  # fmt: skip
+    monkeypatch.setitem(recipes.RECIPES, ("small", "mnist"), recipe)
+    monkeypatch.setattr(ladder, "KEEP", tmp_path / "kept")
+    return Rung("small", "", "", recipe, dataset="mnist", seeds=2, test=True)
+
+
+def test_a_rung_says_what_its_model_gets_right(small, tiny, tmp_path):
+    row = ladder.measure(small, 1, tmp_path)
+    model = checkpoints.load(tmp_path / f"{row['key']}.safetensors", dataset="mnist")
+    for name, split in (("validation", tiny[:20]), ("test", tiny[20:])):
+        seen = evaluation.predict(model, split)
+        assert row[name]["accuracy"] == round(evaluation.accuracy(seen), 5)
+        bits = np.unpackbits(np.frombuffer(base64.b64decode(row[name]["right"]), np.uint8))
+        right = torch.from_numpy(bits[: len(split)]).bool()
+        assert torch.equal(right, seen.labels == split.targets)
+        several = views.predict(model, split, Augmentation(shift=1))
+        assert row[f"{name} of views"]["loss"] == round(evaluation.loss(several), 5)
+    assert (row["seed"], row["epochs"], row["parameters"]) == (1, 2, 7_850)
+    assert not (tmp_path / row["key"]).exists()  # no progress is left when it is at its end
+
+
+def test_what_no_choice_may_depend_on_is_not_looked_at(small, tmp_path):
+    row = ladder.measure(replace(small, test=False), 0, tmp_path)
+    assert {name for name in row if "test" in name} == set()
+    assert "validation of views" not in row
+
+
+def test_a_key_stands_for_what_decides_the_training(small):
+    keys = {
+        ladder.key(small, 0),
+        ladder.key(small, 1),
+        ladder.key(replace(small, dataset="fashion_mnist"), 0),
+        ladder.key(replace(small, recipe=replace(small.recipe, epochs=3)), 0),
+        ladder.key(replace(small, recipe=replace(small.recipe, augmentation=Augmentation())), 0),
+    }
+    assert len(keys) == 5
+    told = replace(small.recipe, measured="99.99 %", source="elsewhere")
+    assert ladder.key(replace(small, recipe=told, name="big", seeds=9), 0) == ladder.key(small, 0)
+
+
+def test_only_what_is_missing_is_trained(small, monkeypatch, tmp_path, capsys):
+    class AtOnce:
+        """A pool of one process, this one."""
+
+        def __init__(self, *_, **__) -> None: ...
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *_):
+            return None
+
+        def submit(self, call, *arguments):
+            from concurrent.futures import Future
+
+            trained.append(arguments[1])
+            future = Future()
+            future.set_result(call(*arguments))
+            return future
+
+    trained: list[int] = []
+    monkeypatch.setattr(ladder, "ProcessPoolExecutor", AtOnce)
+    monkeypatch.setattr(ladder, "RUNGS", [small])
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    out = tmp_path / "ladder.json"
+    options = {"only": None, "dataset": None, "jobs": 1, "out": out}
+    ladder.main(**options)
+    assert trained == [0, 1]
+    first = json.loads(out.read_text())["trainings"]
+    ladder.main(**options)
+    assert trained == [0, 1]
+    longer = replace(small, recipe=replace(small.recipe, epochs=3), seeds=1)
+    monkeypatch.setattr(ladder, "RUNGS", [longer])
+    ladder.main(**options)
+    assert trained == [0, 1, 0]
+    second = json.loads(out.read_text())["trainings"]
+    assert [row["epochs"] for row in second] == [3, 2]
+    assert second[1] == first[1]
+
+
+def test_each_rung_stands_on_one_and_differs_in_few_settings():
+    known: dict[str, Rung] = {}
+    for rung in RUNGS:
+        if rung.name in rungs.BESIDE or rung.below:
+            below = known[rung.below]
+            assert below.name not in rungs.BESIDE
+            assert rung.recipe != below.recipe
+        known.setdefault(rung.name, rung)
+    climbed = [rung for rung in RUNGS if not rung.test]
+    assert {rung.recipe.epochs for rung in climbed} == {8}
+    assert all(rung.dataset == "fashion_mnist" for rung in climbed)
+
+
+def test_the_best_on_validation_is_shipped_with_its_card(small, monkeypatch, tmp_path, tiny):
+    monkeypatch.setattr(ship, "KEEP", tmp_path / "kept")
+    monkeypatch.setattr(checkpoints, "SHIPPED", tmp_path / "weights")
+    rows = [ladder.measure(small, seed, tmp_path / "kept") for seed in range(2)]
+    rows[1]["validation"]["accuracy"] = 1.1
+    machine = {"processor": "an abacus", "versions": {"torch": "0"}, "date": "1 May 1900"}
+    path = ship.ship("small", "mnist", rows, machine)
+    assert path == tmp_path / "weights" / "mnist" / "small.safetensors"
+    notes = checkpoints.read_about(path)["notes"]
+    assert notes["seed"] == 1
+    seen = evaluation.predict(checkpoints.load(path), tiny[20:])
+    assert notes["test_accuracy"] == evaluation.accuracy(seen)
+    told = path.with_suffix(".md").read_text()
+    right = int((seen.labels == tiny[20:].targets).sum())
+    assert f"**{100 * evaluation.accuracy(seen):.2f} %**, {right} of 50 images" in told
+    assert ship.mean_and_spread(notes["test_accuracies"]) in told
+    for words in ("an abacus", "1 May 1900", "mean of 5 views", "--recipe small --seed 1", "MIT"):
+        assert words in told
+    assert told == ship.card(path)
+
+
+def test_mean_and_spread_by_hand():
+    assert ship.mean_and_spread([0.93, 0.94, 0.95]) == "94.00 % ± 1.00 over 3 seeds"
