@@ -8,7 +8,6 @@ twice the work that they do on one training together. After each epoch its progr
 runs/ladder/, and there the weights stay.
 """
 
-import base64
 import hashlib
 import json
 import os
@@ -19,15 +18,13 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Annotated
 
-import numpy as np
 import torch
 import typer
-from torch import Tensor
 from tqdm import tqdm
 
 from benchmarks.machine import describe
 from benchmarks.rungs import RUNGS, Rung
-from helpers import checkpoints, data, evaluation, models, recipes, views
+from helpers import checkpoints, comparison, data, evaluation, models, recipes, views
 from helpers.evaluation import Predictions
 from helpers.files import PROJECT, write_atomically
 
@@ -117,13 +114,8 @@ def _seen(predictions: Predictions) -> dict[str, object]:
     return {
         "accuracy": round(evaluation.accuracy(predictions), 5),
         "loss": round(evaluation.loss(predictions), 5),
-        "right": packed(predictions.labels == predictions.targets),
+        "right": comparison.packed(predictions.labels == predictions.targets),
     }
-
-
-def packed(right: Tensor) -> str:
-    """Bool (N,), true where a model is right, as text: eight images to a byte, in base64."""
-    return base64.b64encode(np.packbits(right.numpy()).tobytes()).decode()
 
 
 if __name__ == "__main__":

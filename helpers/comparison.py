@@ -3,10 +3,13 @@
 Two kinds of luck: which images happened to be in the test split, and which seed a training had.
 """
 
+import base64
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+import torch
 from torch import Tensor
 
 
@@ -45,6 +48,17 @@ def mcnemar(first: Tensor, second: Tensor) -> Paired:
     differ = only_first + only_second
     p_value = float(binomtest(only_first, differ).pvalue) if differ else 1.0
     return Paired(only_first, only_second, len(first), p_value)
+
+
+def packed(right: Tensor) -> str:
+    """Bool (N,), where a model is right, as text for a record: eight images to a byte, base64."""
+    return base64.b64encode(np.packbits(right.cpu().numpy()).tobytes()).decode()
+
+
+def unpacked(text: str, images: int) -> Tensor:
+    """What `packed` was given, bool (`images`,)."""
+    bits = np.unpackbits(np.frombuffer(base64.b64decode(text), dtype=np.uint8))
+    return torch.from_numpy(bits[:images]).bool()
 
 
 def accuracy_interval(accuracy: float, images: int) -> tuple[float, float]:

@@ -35,6 +35,13 @@ def test_models_that_never_differ_are_not_told_apart():
     assert (paired.p_value, paired.difference) == (1.0, 0.0)
 
 
+def test_who_is_right_goes_into_a_record_and_comes_back():
+    """1010 0000 1 in bytes: 0xA0, 0x80."""
+    right = bits("101000001")
+    assert comparison.packed(right) == "oIA="
+    assert torch.equal(comparison.unpacked("oIA=", 9), right)
+
+
 @pytest.mark.parametrize(("first", "second"), [("101", "10"), ("", "")])
 def test_other_images_are_refused(first, second):
     with pytest.raises(ValueError, match="the same length"):

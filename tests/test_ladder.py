@@ -1,16 +1,14 @@
 """The ladder of notebook 5: each rung changes one thing, and what was measured is on record."""
 
-import base64
 import json
 from dataclasses import replace
 
-import numpy as np
 import pytest
 import torch
 
 from benchmarks import ladder, rungs, ship
 from benchmarks.rungs import RUNGS, Rung
-from helpers import checkpoints, data, evaluation, recipes, views
+from helpers import checkpoints, comparison, data, evaluation, recipes, views
 from helpers.augmentation import Augmentation
 
 
@@ -33,8 +31,7 @@ def test_a_rung_says_what_its_model_gets_right(small, tiny, tmp_path):
     for name, split in (("validation", tiny[:20]), ("test", tiny[20:])):
         seen = evaluation.predict(model, split)
         assert row[name]["accuracy"] == round(evaluation.accuracy(seen), 5)
-        bits = np.unpackbits(np.frombuffer(base64.b64decode(row[name]["right"]), np.uint8))
-        right = torch.from_numpy(bits[: len(split)]).bool()
+        right = comparison.unpacked(row[name]["right"], len(split))
         assert torch.equal(right, seen.labels == split.targets)
         several = views.predict(model, split, Augmentation(shift=1))
         assert row[f"{name} of views"]["loss"] == round(evaluation.loss(several), 5)
