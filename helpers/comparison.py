@@ -5,7 +5,7 @@ Two kinds of luck: which images happened to be in the test split, and which seed
 
 import base64
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -90,3 +90,15 @@ def mean_interval(values: Sequence[float]) -> tuple[float, float]:
     deviation = math.sqrt(sum((value - mean) ** 2 for value in values) / (n - 1))
     half = float(t.ppf(0.975, n - 1)) * deviation / math.sqrt(n)
     return mean - half, mean + half
+
+
+def frontier(accuracies: Mapping[str, float], prices: Mapping[str, float]) -> list[str]:
+    """Of models by name, those than which no cheaper or equally dear one is as good.
+
+    The cheapest first. This is the Pareto frontier: any other model is a waste of its price.
+    """
+    best: list[str] = []
+    for name in sorted(accuracies, key=lambda name: (prices[name], -accuracies[name])):
+        if not best or accuracies[name] > accuracies[best[-1]]:
+            best.append(name)
+    return best

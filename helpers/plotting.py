@@ -146,26 +146,6 @@ def durations(seconds: Mapping[str, float], *, title: str, ax: Axes | None = Non
     return ax
 
 
-def intervals(
-    values: Mapping[str, Sequence[float]], ranges: Mapping[str, tuple[float, float]], *, xlabel: str
-) -> Axes:
-    """A row for each name, the first on top: values as dots, the mean, and a range as a bar.
-
-    `values` and `ranges` have the same names; numbers are drawn as they are given.
-    """
-    _, ax = plt.subplots(figsize=(9, 0.6 + 0.36 * len(values)), layout="constrained")
-    for row, (name, several) in enumerate(values.items()):
-        low, high = ranges[name]
-        ax.plot([low, high], [row, row], color="tab:blue", alpha=0.3, linewidth=7)
-        ax.plot(np.mean(several), row, "|", color="tab:blue", markersize=11, markeredgewidth=2)
-        ax.plot(several, [row] * len(several), ".", color="black", markersize=5)
-    ax.set(xlabel=xlabel, yticks=range(len(values)), yticklabels=list(values))
-    ax.invert_yaxis()
-    ax.grid(axis="x", color="lightgray")
-    ax.spines[["top", "right", "left"]].set_visible(False)
-    return ax
-
-
 def feature_map(
     points: np.ndarray, targets: Tensor, wrong: Tensor, class_names: Sequence[str]
 ) -> Axes:

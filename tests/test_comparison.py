@@ -83,3 +83,17 @@ def test_one_seed_has_no_interval():
     with pytest.raises(ValueError, match="at least 2 values, got 1"):
         comparison.mean_interval([0.9])
     comparison.mean_interval([0.9, 0.9])
+
+
+def test_the_frontier_has_who_is_better_than_everybody_cheaper():
+    accuracies = {
+        "dear": 0.95,
+        "best": 0.96,
+        "waste": 0.94,
+        "cheap": 0.90,
+        "twin": 0.91,
+        "as": 0.91,
+    }
+    prices = {"dear": 30, "best": 40, "waste": 35, "cheap": 10, "twin": 10, "as": 20}
+    assert comparison.frontier(accuracies, prices) == ["twin", "dear", "best"]
+    assert comparison.frontier({}, {}) == []

@@ -357,17 +357,3 @@ def test_occlusion_maps_share_a_scale_around_zero():
 
 def test_a_map_of_nothing_but_zeros_can_be_drawn():
     pictures.occlusion_maps(IMAGES[:1], [torch.zeros(28, 28)], ["nothing"])
-
-
-def test_each_row_of_intervals_has_its_dots_its_mean_and_its_range():
-    ax = plotting.intervals(
-        {"first": [1.0, 3.0], "second": [4.0, 5.0, 6.0]},
-        {"first": (0.5, 3.5), "second": (4.5, 5.5)},
-        xlabel="accuracy, %",
-    )
-    drawn = [(list(line.get_xdata()), list(line.get_ydata())) for line in ax.lines]
-    assert drawn[:3] == [([0.5, 3.5], [0, 0]), ([2.0], [0]), ([1.0, 3.0], [0, 0])]
-    assert drawn[3:] == [([4.5, 5.5], [1, 1]), ([5.0], [1]), ([4.0, 5.0, 6.0], [1, 1, 1])]
-    assert [label.get_text() for label in ax.get_yticklabels()] == ["first", "second"]
-    assert ax.yaxis_inverted()
-    assert ax.get_xlabel() == "accuracy, %"

@@ -72,6 +72,7 @@ MAY_IMPORT = {
     "verdicts": set(),
     "views": {"augmentation", "data", "evaluation"},
     "comparison": set(),
+    "side_by_side": set(),
     "audit": {
         "confident_learning",
         "cross_validation",

@@ -1,0 +1,32 @@
+import pandas as pd
+
+from helpers import side_by_side
+
+
+def test_each_row_of_intervals_has_its_dots_its_mean_and_its_range():
+    ax = side_by_side.intervals(
+        {"first": [1.0, 3.0], "second": [4.0, 5.0, 6.0]},
+        {"first": (0.5, 3.5), "second": (4.5, 5.5)},
+        xlabel="accuracy, %",
+    )
+    drawn = [(list(line.get_xdata()), list(line.get_ydata())) for line in ax.lines]
+    assert drawn[:3] == [([0.5, 3.5], [0, 0]), ([2.0], [0]), ([1.0, 3.0], [0, 0])]
+    assert drawn[3:] == [([4.5, 5.5], [1, 1]), ([5.0], [1]), ([4.0, 5.0, 6.0], [1, 1, 1])]
+    assert [label.get_text() for label in ax.get_yticklabels()] == ["first", "second"]
+    assert ax.yaxis_inverted()
+    assert ax.get_xlabel() == "accuracy, %"
+
+
+def test_models_stand_at_their_price_and_the_best_ones_are_named():
+    models = pd.DataFrame(
+        {"seconds": [10, 20, 40], "accuracy": [90.0, 89.0, 93.0]}, ["small", "waste", "large"]
+    )
+    ax = side_by_side.frontier(models, "seconds", ["small", "large"], xlabel="seconds")
+    everybody, best = ax.lines
+    assert list(everybody.get_xdata()) == [10, 20, 40]
+    assert list(best.get_ydata()) == [90.0, 93.0]
+    assert [text.get_text() for text in ax.texts] == ["small", "large"]
+    assert ax.get_xscale() == "log"
+    assert ax.get_xlabel() == "seconds"
+    same = side_by_side.frontier(models, "seconds", ["small"], ax=ax, xlabel="s")
+    assert same is ax
