@@ -136,18 +136,8 @@ def test_only_models_that_can_be_built_again_are_saved(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("name", ["mnist", "fashion_mnist"])
-def test_the_shipped_weights_are_as_good_as_they_say(name, request):
-    splits = request.getfixturevalue(name.removesuffix("_mnist"))
-    model = checkpoints.load_pretrained(f"{name}/tiny_vgg")
-    notes = checkpoints.read_about(checkpoints.SHIPPED / name / "tiny_vgg.safetensors")["notes"]
-    assert models.count_parameters(model) == 7_740
-    measured = evaluation.accuracy(evaluation.predict(model, splits.test))
-    assert measured == pytest.approx(
-        notes["test_accuracy"], abs=3e-4
-    )  # three images, for other CPUs
-
-
 def test_weights_that_are_not_shipped_are_refused():
-    with pytest.raises(ValueError, match=r"'mnist/resnet'.*fashion_mnist/tiny_vgg, mnist/tiny_vgg"):
+    with pytest.raises(
+        ValueError, match=r"'mnist/resnet'.*fashion_mnist/tiny_vgg, .*mnist/tiny_vgg"
+    ):
         checkpoints.load_pretrained("mnist/resnet")

@@ -15,6 +15,7 @@ from helpers.files import PROJECT
 from helpers.recipes import Recipe
 
 CPU = torch.device("cpu")
+EVERY = {"report", "fast", "sprint", "compact", "accurate"}
 RELIABILITY = PROJECT / "benchmarks" / "results" / "reliability.json"
 
 
@@ -49,18 +50,18 @@ def test_a_recipe_can_be_followed_and_says_where_it_is_from_and_what_it_reaches(
 
 @pytest.mark.parametrize("dataset", data.SPECS)
 def test_every_data_set_has_every_recipe(dataset):
-    assert {name for name, _ in recipes.RECIPES} == {"report", "fast", "sprint"}
-    assert {name for name, of in recipes.RECIPES if of == dataset} == {"report", "fast", "sprint"}
+    assert {name for name, _ in recipes.RECIPES} == EVERY
+    assert {name for name, of in recipes.RECIPES if of == dataset} == EVERY
 
 
 def test_unknown_recipes_are_refused(monkeypatch):
-    with pytest.raises(ValueError, match=r"no recipe 'best' for 'mnist'.* report, sprint, fast\.$"):
+    with pytest.raises(ValueError, match=r"no recipe 'best' for 'mnist'.* report, sprint, fast, compact, accurate\.$"):
         recipes.find("best", "mnist")
     with pytest.raises(ValueError, match="no recipe 'fast' for 'cifar'"):
         recipes.find("fast", "cifar")
     fewer = {key: recipe for key, recipe in recipes.RECIPES.items() if key != ("sprint", "mnist")}
     monkeypatch.setattr(recipes, "RECIPES", fewer)
-    with pytest.raises(ValueError, match=r" report, fast\.$"):
+    with pytest.raises(ValueError, match=r" report, fast, compact, accurate\.$"):
         recipes.find("sprint", "mnist")
 
 
