@@ -91,20 +91,22 @@ def forward_of(
     channels_last: bool = False,
     compile: bool = False,
     scaler: torch.amp.GradScaler | None = None,
+    together: Callable[[nn.Module], nn.Module] = lambda model: model,
 ) -> Callable[[Tensor], Tensor]:
     """The model as training runs it: in which number format, memory layout, and how compiled.
 
     `channels_last` lays the weights of the model out anew, in place; numbers do not change. It is
     ignored on "mps", where older versions of torch get the gradients of a batch normalisation wrong
     in that layout. A `scaler` multiplies the gradients where they set out on their way back, at the
-    logits. The logits come back as float32. Raises ValueError for an unknown precision.
+    logits. `together` is given the model when it is laid out, and returns what is called instead.
+    The logits come back as float32. Raises ValueError for an unknown precision.
     """
     where = next(model.parameters()).device
     last = channels_last and where.type != "mps"
     layout = torch.channels_last if last else torch.contiguous_format
     autocast(where, precision)  # an unknown precision is refused before anything is changed
     model.to(memory_format=layout)
-    run = torch.compile(model) if compile else model
+    run = torch.compile(together(model)) if compile else together(model)
 
     def forward(images: Tensor) -> Tensor:
         with autocast(where, precision):

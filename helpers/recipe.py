@@ -17,6 +17,7 @@ from torch.optim.lr_scheduler import OneCycleLR
 from helpers import device, models, training
 from helpers.augmentation import Augmentation
 from helpers.data import DatasetSpec, Split, Splits
+from helpers.distributed import ALONE, Alone
 from helpers.history import EpochRecord, History
 
 
@@ -82,8 +83,10 @@ def train(
     where: torch.device,
     seed: int = 0,
     on_epoch: Callable[[EpochRecord], object] | None = None,
+    progress: bool | None = None,
     compile: bool = False,
     checkpoint: Path | None = None,
+    ranks: Alone = ALONE,
 ) -> tuple[nn.Module, History]:
     """Train on the training split as the recipe says, and choose by the validation split.
 
@@ -91,7 +94,8 @@ def train(
     """
     return train_on(
         recipe, splits.train[: recipe.train_images], splits.spec, validation=splits.validation,
-        where=where, seed=seed, on_epoch=on_epoch, compile=compile, checkpoint=checkpoint,
+        where=where, seed=seed, on_epoch=on_epoch, progress=progress, compile=compile,
+        checkpoint=checkpoint, ranks=ranks,
     )  # fmt: skip
 
 
@@ -107,6 +111,7 @@ def train_on(
     progress: bool | None = None,
     compile: bool = False,
     checkpoint: Path | None = None,
+    ranks: Alone = ALONE,
 ) -> tuple[nn.Module, History]:
     """Build the model of a recipe with weights from `seed`, and train it on all of `images`.
 
@@ -133,5 +138,6 @@ def train_on(
         channels_last=True,
         compile=compile,
         checkpoint=checkpoint,
+        ranks=ranks,
     )
     return model, history

@@ -51,12 +51,15 @@ class Keeper:
     parts: Mapping[str, Any]
     generators: Mapping[str, torch.Generator]
     settings: Mapping[str, Scalar]
+    writes: bool = True  # of several processes one keeps, the others only go on from there
 
-    def save(self, progress: Progress) -> Path:
+    def save(self, progress: Progress) -> None:
         """Write the state after an epoch, whole or not at all, and delete all but the last two.
 
         Raises OSError if the folder cannot be written to; what was there is still there then.
         """
+        if not self.writes:
+            return
         history = progress.history
         state = {
             "settings": dict(self.settings),
@@ -76,7 +79,6 @@ class Keeper:
         write_atomically(path, content)
         for old in _files(self.folder)[KEPT:]:
             old.unlink(missing_ok=True)
-        return path
 
     def restore(self) -> Progress:
         """Bring all parts and generators to where they were, or leave them if nothing was kept.

@@ -7,7 +7,6 @@ choose by, a history of what happened, and a guard against a loss that is no num
 import copy
 import time
 from collections.abc import Callable
-from contextlib import nullcontext
 from pathlib import Path
 
 import torch
@@ -17,8 +16,8 @@ from tqdm.auto import tqdm
 
 from helpers import averaging, device, evaluation, memory, resume
 from helpers.data import Split
+from helpers.distributed import ALONE, Alone
 from helpers.epoch import steps_of, train_epoch
-from helpers.files import held
 from helpers.history import (
     EpochRecord,
     History,
@@ -52,6 +51,7 @@ def fit(
     channels_last: bool = False,
     compile: bool = False,
     checkpoint: Path | None = None,
+    ranks: Alone = ALONE,
 ) -> History:
     """Train `model` in place by cross-entropy, and return what happened.
 
@@ -83,15 +83,15 @@ def fit(
     validation = validation.to(where) if validation is not None else None
     scaler = device.gradient_scaler(where, precision)
     forward = device.forward_of(
-        model, precision=precision, channels_last=channels_last, compile=compile, scaler=scaler
-    )
+        model, precision=precision, channels_last=channels_last, compile=compile, scaler=scaler,
+        together=ranks.together,
+    )  # fmt: skip
     scaled = device.ScaledOptimizer(optimizer, scaler)
     order = torch.Generator().manual_seed(seed)
     chance = torch.Generator(where).manual_seed(seed)
-    alone = held(checkpoint) if checkpoint is not None else nullcontext()
     full = False
     with (
-        alone,
+        ranks.held(checkpoint),
         evaluation.modes_restored(model),
         averaging.followed(model, optimizer, average) as follower,
         _bar(epochs * len(train), progress) as bar,
@@ -109,6 +109,7 @@ def fit(
                     keep_best=keep_best, label_smoothing=label_smoothing, average=average,
                     precision=precision,
                 ),
+                writes=ranks.rank == 0,
             )  # fmt: skip
         now = keeper.restore() if keeper else Progress()
         judged = follower.module if follower is not None else model
@@ -123,9 +124,10 @@ def fit(
                 steps = steps_of(train, batch_size, order, chance, augment, bar)
                 model.train()
                 passed = train_epoch(
-                    forward, scaled, steps, scheduler, label_smoothing=label_smoothing
+                    forward, scaled, ranks.share(steps), scheduler, label_smoothing=label_smoothing
                 )
-                seen = evaluation.predict(judged, validation) if validation is not None else None
+                passed = ranks.summed(passed)
+                seen = ranks.predict(judged, validation) if validation is not None else None
                 check_finite(passed[0], seen, history)
                 rate = float(optimizer.param_groups[0]["lr"])
                 record = summarise(epoch, passed, seen, rate, time.perf_counter() - start)

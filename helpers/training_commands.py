@@ -1,6 +1,7 @@
 """`python -m helpers train` and `audit`: what takes a data set and a recipe, and many minutes."""
 
 import shutil
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -10,7 +11,11 @@ from helpers import runs
 from helpers.terminal import DeviceOption, RootOption, exit_status, stopped_in_order, told_in_a_line
 
 if TYPE_CHECKING:
-    from helpers.history import EpochRecord
+    from torch.nn import Module
+
+    from helpers.data import Splits
+    from helpers.history import EpochRecord, History
+    from helpers.recipe import Recipe
 
 
 def train(
@@ -29,49 +34,74 @@ def train(
 ) -> None:
     """Train one model by a recipe, test it once, and keep weights, history and record.
 
-    Stopped in the middle, it goes on after its last whole epoch when it is started again.
+    Stopped in the middle, it goes on after its last whole epoch when it is started again. On
+    several devices: torchrun --nproc-per-node=2 -m helpers train …
     """
-    from dataclasses import asdict, replace
+    from dataclasses import replace
 
-    from helpers import data, device, evaluation, history, recipes, resume, views
+    from helpers import data, device, distributed, history, recipes
 
-    with told_in_a_line(ValueError, OSError):
-        where = device.choose(device_name)
+    mendable = (ValueError, OSError, history.TrainingError)
+    with told_in_a_line(*mendable), distributed.joined(device_name) as (ranks, where):
         followed = recipes.find(recipe, dataset)
         followed = replace(followed, precision=precision or followed.precision_on(where))
         device.gradient_scaler(where, followed.precision)  # not every device has every format
         splits = data.load_splits(dataset)
-    typer.echo(f"{recipe} on {splits.spec.title}, {device.describe(where)}, {followed.precision}")
-    unfinished = root / f"unfinished-{dataset}-{recipe}-seed-{seed}"
-    with told_in_a_line(history.TrainingError, resume.ResumeError, OSError), stopped_in_order():
-        model, trained = recipes.train(
-            followed, splits, where=where, seed=seed, compile=compile, checkpoint=unfinished,
-            on_epoch=lambda record: tqdm.write(f"{record}{_left(record, followed.epochs)}"),
-        )  # fmt: skip
-    if trained.interrupted:
-        epochs = len(trained.epochs)
-        typer.echo(f"Interrupted, not tested. The same command goes on after epoch {epochs}.")
-        raise typer.Exit(130)
+        first = ranks.rank == 0  # of several processes one talks, tests and writes
+        if first:
+            computer = f"{ranks.size} × {device.describe(where)}".removeprefix("1 × ")
+            typer.echo(f"{recipe} on {splits.spec.title}, {computer}, {followed.precision}")
+        unfinished = root / f"unfinished-{dataset}-{recipe}-seed-{seed}"
+        with stopped_in_order():
+            model, trained = recipes.train(
+                followed, splits, where=where, seed=seed, compile=compile, checkpoint=unfinished,
+                progress=None if first else False, ranks=ranks,
+                on_epoch=lambda record: (
+                    tqdm.write(f"{record}{_left(record, followed.epochs)}") if first else None
+                ),
+            )  # fmt: skip
+        if trained.interrupted:
+            epochs = len(trained.epochs)
+            if first:
+                typer.echo(
+                    f"Interrupted, not tested. The same command goes on after epoch {epochs}."
+                )
+            raise typer.Exit(130)
+        if first:
+            told = {"recipe": recipe, "seed": seed, "compile": compile, "processes": ranks.size}
+            _test_and_keep(model, trained, splits, followed, told, computer, root)
+            shutil.rmtree(unfinished, ignore_errors=True)  # its end is on record
+
+
+def _test_and_keep(
+    model: "Module",
+    trained: "History",
+    splits: "Splits",
+    followed: "Recipe",
+    told: dict[str, object],
+    computer: str,
+    root: Path,
+) -> None:
+    from dataclasses import asdict
+
+    from helpers import evaluation, views
+
     measured, several = {}, views.number(followed.augmentation) > 1
     for name, split in (("validation", splits.validation), ("test", splits.test)):
         measured[f"{name}_accuracy"] = evaluation.accuracy(evaluation.predict(model, split))
         if several:
             seen = views.predict(model, split, followed.augmentation)
             measured[f"{name}_accuracy_of_views"] = evaluation.accuracy(seen)
-    settings = asdict(followed) | {"recipe": recipe, "seed": seed, "compile": compile}
-    with told_in_a_line(OSError):
-        record = runs.save(
-            runs.new(root, recipe) / f"train_{dataset}",
-            notebook=f"train_{dataset}",
-            dataset=splits.spec,
-            parameters={k: v for k, v in settings.items() if k not in ("source", "measured")},
-            measured=measured, model=model, history=trained, device=device.describe(where),
-        )  # fmt: skip
-    shutil.rmtree(unfinished, ignore_errors=True)  # its end is on record
-    told = f"test accuracy {measured['test_accuracy']:.2%}"
+    settings = {k: v for k, v in asdict(followed).items() if k not in ("source", "measured")}
+    record = runs.save(
+        runs.new(root, str(told["recipe"])) / f"train_{splits.spec.name}",
+        notebook=f"train_{splits.spec.name}", dataset=splits.spec, parameters=settings | told,
+        measured=measured, model=model, history=trained, device=computer,
+    )  # fmt: skip
+    line = f"test accuracy {measured['test_accuracy']:.2%}"
     if several:
-        told += f", {measured['test_accuracy_of_views']:.2%} as the mean of several views"
-    typer.echo(f"{told}, after {trained.seconds:.1f} s, in {record.parent}")
+        line += f", {measured['test_accuracy_of_views']:.2%} as the mean of several views"
+    typer.echo(f"{line}, after {trained.seconds:.1f} s, in {record.parent}")
 
 
 def _left(record: "EpochRecord", epochs: int) -> str:

@@ -55,7 +55,10 @@ def test_every_data_set_has_every_recipe(dataset):
 
 
 def test_unknown_recipes_are_refused(monkeypatch):
-    with pytest.raises(ValueError, match=r"no recipe 'best' for 'mnist'.* report, sprint, fast, compact, accurate\.$"):
+    with pytest.raises(
+        ValueError,
+        match=r"no recipe 'best' for 'mnist'.* report, sprint, fast, compact, accurate\.$",
+    ):
         recipes.find("best", "mnist")
     with pytest.raises(ValueError, match="no recipe 'fast' for 'cifar'"):
         recipes.find("fast", "cifar")

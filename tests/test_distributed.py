@@ -1,0 +1,126 @@
+"""Several processes learn what one learns."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import psutil
+import pytest
+import torch
+
+from helpers import checkpoints, distributed
+from helpers.distributed import ALONE
+from helpers.files import PROJECT
+from tests import together
+
+TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+# the loop-back device: nothing of this needs a network
+ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"}
+
+
+def torchrun(processes: int, *arguments: str, **options) -> subprocess.CompletedProcess:
+    return subprocess.run(
+        [*TORCHRUN, f"--nproc-per-node={processes}", *arguments],
+        cwd=PROJECT, env=ENVIRONMENT, capture_output=True, text=True, **options,
+    )  # fmt: skip
+
+
+def test_alone_nothing_is_shared():
+    model = torch.nn.Linear(2, 2)
+    batches = [(torch.ones(2, 1), torch.ones(2))]
+    passed = (torch.ones(1), torch.ones(1), torch.ones(1))
+    assert ALONE.together(model) is model
+    assert list(ALONE.share(batches)) == batches
+    assert ALONE.summed(passed) is passed
+    assert (ALONE.rank, ALONE.size) == (0, 1)
+    with distributed.joined("cpu") as (ranks, where):
+        assert ranks is ALONE
+        assert where == torch.device("cpu")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("processes", [1, 2, 4])
+def test_several_processes_take_the_steps_of_one(processes, tmp_path):
+    """To 1e-6 after an epoch, in weights, statistics and records, with an uneven last batch."""
+    done = torchrun(processes, "-m", "tests.together", str(tmp_path))
+    assert done.returncode == 0, done.stderr
+    for kind in together.KINDS:
+        model, epochs = together.train(kind)
+        expected = model.state_dict()
+        for rank in range(processes):
+            kept = torch.load(tmp_path / f"{kind}-{rank}-of-{processes}.pt")
+            for name, weights in kept["weights"].items():
+                # statistics are of activations, which are as large as they like: relatively
+                tolerance = {"rtol": 1e-5 if "running" in name else 0, "atol": 1e-6}
+                there = expected[name].double()
+                torch.testing.assert_close(weights.double(), there, **tolerance)
+            ((loss, accuracy, validation),) = kept["epochs"]
+            assert loss == pytest.approx(epochs[0].train_loss, abs=1e-6)
+            assert accuracy == epochs[0].train_accuracy
+            assert validation == pytest.approx(epochs[0].validation_loss, rel=1e-5)
+            torch.testing.assert_close(kept["logits"], kept["expected"], rtol=0, atol=1e-6)
+            assert kept["few"].shape == (1, 10)
+
+
+@pytest.mark.slow
+def test_a_batch_with_too_few_images_is_refused(tmp_path):
+    """70 images in batches of 23 leave one for two processes."""
+    script = (
+        "from helpers import distributed; from tests import together\n"
+        "with distributed.joined('cpu') as (ranks, _):\n"
+        "    together.train('tiny_vgg', ranks, batch_size=23)\n"
+    )
+    (tmp_path / "few.py").write_text(script)
+    done = subprocess.run(
+        [*TORCHRUN, "--nproc-per-node=2", str(tmp_path / "few.py")],
+        cwd=PROJECT, env=ENVIRONMENT | {"PYTHONPATH": str(PROJECT)}, capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode != 0
+    assert "has 1 images for 2 processes. Choose another batch size" in done.stderr
+
+
+TRAIN = ("-m", "helpers", "train", "mnist", "--recipe", "fast", "--device", "cpu")
+
+
+@pytest.mark.slow
+def test_the_command_trains_under_torchrun_and_one_process_writes(tmp_path):
+    done = torchrun(2, *TRAIN[:-3], "sprint", "--device", "cpu", "--root", str(tmp_path))
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("sprint on MNIST, 2 × cpu") == 1
+    assert done.stdout.count("test accuracy") == 1
+    (record,) = tmp_path.rglob("result.json")
+    told = json.loads(record.read_text())
+    assert told["parameters"]["processes"] == 2
+    assert told["measured"]["test_accuracy"] > 0.97
+    checkpoints.load(record.parent / "weights.safetensors", dataset="mnist")
+    assert not list(tmp_path.glob("unfinished-*"))
+
+
+@pytest.mark.slow
+def test_a_rank_that_dies_ends_the_others_and_the_training_goes_on_where_it_was(tmp_path):
+    """By SIGKILL after an epoch of two; then one process alone takes it to its end."""
+    command = (*TRAIN[:3], "fashion_mnist", *TRAIN[4:], "--root", str(tmp_path))
+    with subprocess.Popen(
+        [*TORCHRUN, "--nproc-per-node=2", *command],
+        cwd=PROJECT, env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    ) as agent:  # fmt: skip
+        while not list(tmp_path.glob("unfinished-*/epoch-0001-*")):
+            assert agent.poll() is None, agent.communicate()[1]
+            time.sleep(0.1)
+        ranks = psutil.Process(agent.pid).children()
+        assert len(ranks) == 2
+        ranks[1].send_signal(signal.SIGKILL)
+        _, errors = agent.communicate(timeout=120)
+    assert agent.returncode != 0
+    assert "SIGKILL" in errors or "exitcode: -9" in errors
+    assert not any(rank.is_running() for rank in ranks)
+    assert not list(tmp_path.rglob("result.json"))
+    alone = subprocess.run(
+        [sys.executable, *command], cwd=PROJECT, env=ENVIRONMENT, capture_output=True, text=True
+    )
+    assert alone.returncode == 0, alone.stderr
+    assert "epoch  1" not in alone.stdout  # that one was done before
+    assert "epoch  2" in alone.stdout

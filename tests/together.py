@@ -1,0 +1,68 @@
+"""What several processes do together in test_distributed.py, started by torchrun.
+
+torchrun --nproc-per-node=2 -m tests.together FOLDER
+"""
+
+import sys
+from pathlib import Path
+
+import torch
+
+from helpers import data, distributed, evaluation, recipe
+from helpers.augmentation import Augmentation
+from helpers.data import Split, Splits
+from helpers.distributed import ALONE, Alone
+from helpers.recipe import Recipe
+
+KINDS = {
+    "tiny_vgg": {},
+    "fast_cnn": {"width": 8},
+    "resnet": {"width": 8, "stride": 2},
+}
+
+
+def images(n: int) -> Split:
+    """So many images of two classes, bright on the left or on the right."""
+    generator = torch.Generator().manual_seed(0)
+    pixels = torch.randint(0, 60, (n, 1, 28, 28), generator=generator, dtype=torch.uint8)
+    targets = torch.arange(n) % 2
+    pixels[targets == 0, :, :, :14] += 150
+    pixels[targets == 1, :, :, 14:] += 150
+    return Split(pixels, targets)
+
+
+def train(kind: str, ranks: Alone = ALONE, **changes) -> tuple[torch.nn.Module, list]:
+    """One epoch over 70 images in batches of 16: the last has 6, which 4 cannot share evenly."""
+    split = images(70)
+    settings = {
+        "model": kind, "settings": KINDS[kind], "epochs": 1, "batch_size": 16,
+        "learning_rate": 0.05, "one_cycle": False, "weight_decay": 5e-4, "label_smoothing": 0.1,
+        "average": 0.5, "augmentation": Augmentation(shift=1), "precision": "float32",
+    }  # fmt: skip
+    followed = Recipe(**{**settings, **changes}, source="", measured="")
+    splits = Splits(split, split[:21], split, data.MNIST)
+    model, history = recipe.train(
+        followed, splits, where=torch.device("cpu"), progress=False, ranks=ranks
+    )
+    return model, history.epochs
+
+
+def main(folder: Path) -> None:
+    """Train each kind of network, and leave weights, records and predictions of each rank."""
+    with distributed.joined("cpu") as (ranks, _):
+        for kind in KINDS:
+            model, epochs = train(kind, ranks)
+            said = ranks.predict(model, images(23))
+            few = ranks.predict(model, images(1))
+            kept = {
+                "weights": model.state_dict(),
+                "epochs": [(e.train_loss, e.train_accuracy, e.validation_loss) for e in epochs],
+                "logits": said.logits,
+                "few": few.logits,
+                "expected": evaluation.predict(model, images(23)).logits,
+            }
+            torch.save(kept, folder / f"{kind}-{ranks.rank}-of-{ranks.size}.pt")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
