@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 from tqdm.auto import tqdm
 
-from helpers import parameters, runs, series, training_commands
+from helpers import parameters, runs, series, sweep_command, training_commands
 from helpers.terminal import RootOption, exit_status, stopped_in_order, told_in_a_line
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
@@ -70,6 +70,7 @@ def run(
 
 app.command()(training_commands.train)
 app.command()(training_commands.audit)
+app.command()(sweep_command.sweep)
 
 
 @app.command()

@@ -96,14 +96,17 @@ def settings_for(
             raise ValueError(f"{notebook.name} has no parameter {parameter!r}. It has: {names}.")
         if notebook.name not in settings:
             raise ValueError(f"{target} is given, but {notebook.name} is not among those to run.")
-        settings[notebook.name][parameter] = _read(
+        settings[notebook.name][parameter] = read(
             text, known[parameter]["inferred_type_name"], target
         )
     return settings
 
 
-def _read(text: str, kind: str, target: str) -> object:
-    """Read a value as the annotated type: text stays text, all else is a Python literal."""
+def read(text: str, kind: str, target: str) -> object:
+    """Read a value as the annotated type: text stays text, all else is a Python literal.
+
+    Raises ValueError, which names the `target`, for a value of another type.
+    """
     if kind == "str":
         return text
     value: object = text

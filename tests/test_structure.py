@@ -90,6 +90,10 @@ MAY_IMPORT = {
     "runs": {"checkpoints", "data", "files", "history"},
     "parameters": {"files"},
     "series": {"parameters", "runs", "files"},
+    "plans": {"files", "parameters"},
+    "plan_files": {"parameters", "plans"},
+    "sweeps": {"files", "plans", "series"},
+    "sweep_command": {"plan_files", "plans", "runs", "series", "sweeps", "terminal"},
     "report": {"runs", "series", "files"},
     "terminal": set(),
     "training_commands": {
@@ -113,6 +117,7 @@ MAY_IMPORT = {
         "report",
         "runs",
         "series",
+        "sweep_command",
         "terminal",
         "training_commands",
     },
@@ -200,7 +205,7 @@ def test_conda_and_pip_users_get_the_same():
 def test_what_is_imported_is_declared():
     project = tomllib.loads((PROJECT / "pyproject.toml").read_text())["project"]
     declared = {re.split(r"[<>=!]", line)[0] for line in project["dependencies"]}
-    names = {"PIL": "pillow", "sklearn": "scikit-learn"}
+    names = {"PIL": "pillow", "yaml": "pyyaml", "sklearn": "scikit-learn"}
     imported = set()
     for path in MODULES.values():
         for node in ast.walk(ast.parse(path.read_text())):

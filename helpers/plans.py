@@ -1,0 +1,142 @@
+"""Which points has a sweep: which notebook, with which parameters?
+
+A point is one run of a notebook. A plan says which: the values of some parameters in all
+combinations (a grid), values drawn at random from ranges, and what is the same for all.
+"""
+
+import hashlib
+import itertools
+import json
+import math
+import random
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from helpers import parameters
+from helpers.files import PROJECT
+
+Reader = Callable[[str, str], object]  # of a parameter's name, and of a value as text
+
+
+@dataclass(frozen=True)
+class Point:
+    """One run of a notebook."""
+
+    notebook: str
+    given: Mapping[str, object]  # its parameters, where they are not what stands in the notebook
+
+    @property
+    def digest(self) -> str:
+        """Twelve hex digits for notebook, parameters and the code of this package."""
+        source = (parameters.NOTEBOOKS / f"{self.notebook}.ipynb").read_bytes()
+        told = json.dumps([self.notebook, dict(self.given), code_version()], sort_keys=True)
+        return hashlib.sha256(source + told.encode()).hexdigest()[:12]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a sweep is to run; every value is text, as it is given on the command line."""
+
+    notebook: str
+    grid: Mapping[str, Sequence[str]]  # values by parameter
+    ranges: Mapping[str, str]  # "lo:hi" or "lo:hi:log" by parameter
+    random: int = 0  # how many draws from the ranges; each is run at every point of the grid
+    fixed: Mapping[str, str] | None = None  # the same at every point
+    seed: int = 0  # decides the draws
+
+    def points(self) -> list[Point]:
+        """All points, in the order in which the values were named.
+
+        Raises ValueError for an unknown notebook or parameter, a value of another type, a grid
+        without values, a value or parameter that is named twice, and a range without draws.
+        """
+        notebook = parameters.find(self.notebook)
+        read = reader(notebook)
+        named = [*self.grid, *self.ranges, *(self.fixed or {})]
+        twice = {name for name in named if named.count(name) > 1}
+        if twice:
+            raise ValueError(f"Named more than once: {', '.join(sorted(twice))}.")
+        if bool(self.ranges) != bool(self.random):
+            raise ValueError("Ranges need a number of draws, and draws need ranges: --random 20.")
+        grid = {
+            name: _distinct(name, [read(name, v) for v in vs]) for name, vs in self.grid.items()
+        }
+        fixed = {name: read(name, text) for name, text in (self.fixed or {}).items()}
+        draws = self._draws(read) or [{}]
+        if not grid and not self.ranges:
+            raise ValueError("A sweep needs something that varies, such as --grid seed=0:5.")
+        return [
+            Point(notebook.name, fixed | draw | dict(zip(grid, values, strict=True)))
+            for draw, values in itertools.product(draws, itertools.product(*grid.values()))
+        ]
+
+    def _draws(self, read: Reader) -> list[dict[str, object]]:
+        chance = random.Random(self.seed)
+        spans = {name: _span(name, text, read) for name, text in self.ranges.items()}
+        return [{name: draw(chance) for name, draw in spans.items()} for _ in range(self.random)]
+
+
+def values(text: str) -> list[str]:
+    """The values in "0.05,0.1,0.2", or the whole numbers of "0:5", which are 0, 1, 2, 3 and 4."""
+    first, colon, last = text.partition(":")
+    if colon and all(part.removeprefix("-").isdigit() for part in (first, last)):
+        return [str(number) for number in range(int(first), int(last))]
+    return [part.strip() for part in text.split(",") if part.strip()]
+
+
+def code_version() -> str:
+    """The version of this package: its number, and six hex digits for its source."""
+    from importlib.metadata import version
+
+    source = hashlib.sha256()
+    for path in sorted((PROJECT / "helpers").glob("*.py")):
+        source.update(path.read_bytes())
+    return f"{version('image-classification-notebooks')}+{source.hexdigest()[:6]}"
+
+
+def reader(notebook: parameters.Notebook) -> Reader:
+    """What reads values as the types that the notebook's parameters cell annotates.
+
+    It raises ValueError for an unknown parameter, or a value of another type.
+    """
+    known = parameters.parameters_of(notebook)
+    known.pop("output", None)  # that is for the sweep to say
+
+    def read(name: str, text: str) -> object:
+        if name not in known:
+            raise ValueError(
+                f"{notebook.name} has no parameter {name!r}. It has: {', '.join(known)}."
+            )
+        return parameters.read(text, known[name]["inferred_type_name"], name)
+
+    return read
+
+
+def _distinct(name: str, values: list[object]) -> list[object]:
+    if not values:
+        raise ValueError(f"{name} has no values. Give some, such as --grid {name}=1,2 or =0:5.")
+    twice = [value for value in values if values.count(value) > 1]
+    if twice:
+        raise ValueError(f"{name} has the value {twice[0]!r} more than once.")
+    return values
+
+
+def _span(name: str, text: str, read: Reader) -> Callable[[random.Random], object]:
+    """Draws from "lo:hi", or from "lo:hi:log" so that each factor is as likely as any other."""
+    parts = text.split(":")
+    if len(parts) not in (2, 3) or parts[2:] not in ([], ["log"]):
+        raise ValueError(f"A range is lo:hi or lo:hi:log, got {name}={text}.")
+    lo, hi = (read(name, part) for part in parts[:2])
+    if not isinstance(lo, int | float) or not isinstance(hi, int | float) or not lo < hi:
+        raise ValueError(f"A range goes from a smaller to a larger number, got {name}={text}.")
+    if parts[2:] and lo <= 0:
+        raise ValueError(f"A logarithmic range is above 0, got {name}={text}.")
+
+    def draw(chance: random.Random) -> object:
+        if parts[2:]:
+            drawn = math.exp(chance.uniform(math.log(lo), math.log(hi)))
+        else:
+            drawn = chance.uniform(lo, hi)
+        return round(drawn) if isinstance(lo, int) else float(f"{drawn:.4g}")
+
+    return draw

@@ -1,0 +1,194 @@
+"""How are many runs spread over workers?
+
+Dask carries the points to its workers, one to a worker at a time, and brings those of a worker that
+has died to another one. Each point has a folder of its own, named by all that it depends on: what
+was done is not done again, by whichever sweep.
+"""
+
+import errno
+import json
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from helpers import plans, series
+from helpers.files import held, write_atomically
+from helpers.plans import Point
+from helpers.series import Outcome
+
+if TYPE_CHECKING:
+    from distributed import Client
+
+ANSWER_WITHIN = 15  # seconds, that a scheduler has
+
+
+class SweepError(RuntimeError):
+    """A sweep cannot start; the message says why, and what to do."""
+
+
+class PointError(RuntimeError):
+    """A point failed; Dask tries it again if it was told to."""
+
+
+def folder_of(point: Point, root: Path) -> Path:
+    """Where a point is run: `<root>/sweeps/<digest>`, in it a folder named like the notebook."""
+    return root / "sweeps" / point.digest
+
+
+def done(point: Point, root: Path) -> Outcome | None:
+    """How the point ended, if it was brought to its end before."""
+    return series.done_before(folder_of(point, root)).get(point.notebook)
+
+
+def run(
+    points: Sequence[Point],
+    root: Path,
+    client: "Client",
+    *,
+    retries: int = 0,
+    resources: Mapping[str, float] | None = None,
+    on_done: Callable[[Point, Outcome], object] = lambda *_: None,
+) -> list[Outcome]:
+    """Run all points on the workers of `client`, and say how each one ended, in their order.
+
+    A point that fails is tried again up to `retries` times; then its notebook is kept as it was
+    left, and the others go on. `resources` are what a worker must have for a point, such as
+    {"GPU": 1}. `on_done` is called with each point as it ends, those that were done before first.
+    Ctrl-C takes back what has not begun. Raises OSError when a disk is full.
+    """
+    from distributed import as_completed
+
+    ended: dict[str, Outcome] = {}
+    waiting = {}
+    for point in points:
+        before = done(point, root)
+        if before is None:
+            waiting[point.digest] = point
+        else:
+            ended[point.digest] = before
+            on_done(point, before)
+    futures = client.map(
+        run_point, list(waiting.values()), root=root, retries=retries, pure=False,
+        resources=dict(resources or {}),
+    )  # fmt: skip
+    by_key = dict(zip((future.key for future in futures), waiting.values(), strict=True))
+    try:
+        for future in as_completed(futures):
+            point = by_key[future.key]
+            outcome = _outcome(future, point)
+            ended[point.digest] = outcome
+            on_done(point, outcome)
+    finally:
+        client.cancel(futures)
+    return [ended[point.digest] for point in points]
+
+
+def run_point(point: Point, root: Path) -> Outcome:
+    """Run one point, in the process that is called; what another process does is waited for.
+
+    Raises PointError if it fails, OSError if the disk is full.
+    """
+    folder = folder_of(point, root)
+    with _held_when_free(folder):
+        before = done(point, root)
+        if before is not None:
+            return before
+        outcome = series.execute(point.notebook, folder, point.given)
+        status = {"settings": {point.notebook: dict(point.given)}, "notebooks": [asdict(outcome)]}
+        write_atomically(folder / series.STATUS, json.dumps(status, indent=2) + "\n")
+    if "No space left" in outcome.message:
+        raise OSError(errno.ENOSPC, "No space left on device", str(folder))
+    if outcome.state != "done":
+        raise PointError(json.dumps(asdict(outcome)))
+    return outcome
+
+
+@contextmanager
+def _held_when_free(folder: Path) -> Iterator[None]:
+    """As `files.held`, but where another sweep runs the same point, its end is waited for."""
+    with ExitStack() as stack:
+        while True:
+            try:
+                stack.enter_context(held(folder))
+                break
+            except BlockingIOError:
+                time.sleep(1)
+        yield
+
+
+def _outcome(future: object, point: Point) -> Outcome:
+    from distributed.scheduler import KilledWorker
+
+    error = future.exception()  # type: ignore[attr-defined]
+    if error is None:
+        return future.result()  # type: ignore[attr-defined]
+    if isinstance(error, PointError):
+        return Outcome(**json.loads(str(error)))
+    if isinstance(error, KilledWorker):
+        return Outcome(point.notebook, "failed", message=str(error), cause="kernel died")
+    raise error
+
+
+@contextmanager
+def workers(address: str | None, processes: int, *, dashboard: bool = True) -> "Iterator[Client]":
+    """The scheduler at `address`, or one of our own with so many single-threaded processes.
+
+    Raises SweepError if none answers, or if a worker has another version of this package.
+    """
+    from distributed import Client, LocalCluster
+
+    if address is not None:
+        try:
+            client = Client(address, timeout=ANSWER_WITHIN)
+        except (OSError, ValueError) as error:  # a TimeoutError is an OSError
+            raise SweepError(
+                f"No scheduler answers at {address} within {ANSWER_WITHIN} s. Is it running, and "
+                f"can this machine reach it? It prints its address when it starts."
+            ) from error
+        with client:
+            _same_version(client)
+            yield client
+        return
+    place = ":0" if dashboard else None
+    with (
+        LocalCluster(
+            n_workers=processes, threads_per_worker=1, processes=True, dashboard_address=place
+        ) as cluster,
+        Client(cluster) as client,
+    ):
+        yield client
+
+
+def _same_version(client: "Client") -> None:
+    here = plans.code_version()
+    try:
+        there = client.run(plans.code_version)
+    except ModuleNotFoundError as error:
+        raise SweepError(
+            "The workers do not have this package. Install it where they start: pip install -e ."
+        ) from error
+    if not there:
+        raise SweepError("The scheduler has no workers. Start some, or wait until they have come.")
+    for worker, version in there.items():
+        if version != here:
+            raise SweepError(
+                f"The worker {worker} has version {version} of this package, here it is {here}. "
+                f"Bring both to the same one and start the worker anew."
+            )
+
+
+def expected_seconds(points: Sequence[Point], root: Path, processes: int) -> float | None:
+    """How long the points will take that are not done, as those did that are; None if none is."""
+    import statistics
+
+    took = [
+        entry["seconds"]
+        for path in root.glob(f"sweeps/*/{series.STATUS}")
+        for entry in json.loads(path.read_text())["notebooks"]
+        if entry["state"] == "done" and entry["notebook"] == points[0].notebook
+    ]
+    left = sum(done(point, root) is None for point in points)
+    return statistics.median(took) * left / processes if took else None

@@ -1,0 +1,153 @@
+"""What a sweep is to run is checked before anything starts."""
+
+import itertools
+
+import pytest
+
+from helpers import plan_files, plans
+from helpers.plans import Plan, Point
+
+
+def plan(grid=None, **settings) -> Plan:
+    return Plan("03", {"seed": ["0", "1"]} if grid is None else grid, **{"ranges": {}, **settings})
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("0.05,0.1, 0.2", ["0.05", "0.1", "0.2"]),
+        ("0:3", ["0", "1", "2"]),
+        ("-1:2", ["-1", "0", "1"]),
+        ("3:3", []),
+        ("", []),
+        ("cpu", ["cpu"]),
+        ("0.1:0.5", ["0.1:0.5"]),
+    ],
+)
+def test_values_are_listed_or_counted(text, expected):
+    assert plans.values(text) == expected
+
+
+def test_a_grid_has_every_combination_and_the_types_of_the_notebook():
+    points = plan({"learning_rate": ["0.1", "1"], "seed": ["3", "4"]}, fixed={"dataset": "mnist"})
+    assert [point.given for point in points.points()] == [
+        {"dataset": "mnist", "learning_rate": rate, "seed": seed}
+        for rate, seed in itertools.product((0.1, 1.0), (3, 4))
+    ]
+    assert {point.notebook for point in points.points()} == {"03_train_fashion_mnist"}
+    assert type(points.points()[2].given["learning_rate"]) is float
+
+
+def test_draws_lie_in_their_ranges_and_come_again_with_the_seed():
+    told = plan({}, ranges={"learning_rate": "0.001:0.1:log", "epochs": "1:9"}, random=200)
+    drawn = [point.given for point in told.points()]
+    rates, epochs = ([given[name] for given in drawn] for name in ("learning_rate", "epochs"))
+    assert all(0.001 <= rate <= 0.1 for rate in rates)
+    assert 80 < sum(rate < 0.01 for rate in rates) < 120  # half of the decades
+    assert set(epochs) == set(range(1, 10))
+    assert [point.given for point in told.points()] == drawn
+    other = plan({}, ranges=told.ranges, random=200, seed=1)
+    assert [point.given for point in other.points()] != drawn
+
+
+def test_each_draw_is_run_at_every_point_of_the_grid():
+    points = plan(ranges={"learning_rate": "0.1:0.2"}, random=3).points()
+    assert [point.given["seed"] for point in points] == [0, 1] * 3
+    assert len({point.given["learning_rate"] for point in points}) == 3
+
+
+@pytest.mark.parametrize(
+    ("wrong", "told"),
+    [
+        (plan({}), "something that varies"),
+        (plan({"seed": []}), "seed has no values"),
+        (plan({"seed": ["1", "2", "1"]}), "the value 1 more than once"),
+        (plan({"learning_rate": ["1", "1.0"]}), "the value 1.0 more than once"),
+        (plan({"rate": ["1"]}), "no parameter 'rate'. It has: dataset, epochs"),
+        (plan({"output": ["x"]}), "no parameter 'output'"),
+        (plan({"seed": ["0.5"]}), "seed is of type int, got '0.5'"),
+        (plan(fixed={"seed": "1"}), "more than once: seed"),
+        (plan(random=3), "draws need ranges"),
+        (plan(ranges={"epochs": "1:2"}), "Ranges need a number of draws"),
+        (plan(ranges={"epochs": "2:1"}, random=1), "from a smaller to a larger"),
+        (plan(ranges={"epochs": "1"}, random=1), "lo:hi or lo:hi:log"),
+        (plan(ranges={"epochs": "1:2:exp"}, random=1), "lo:hi or lo:hi:log"),
+        (plan(ranges={"epochs": "0:2:log"}, random=1), "above 0"),
+        (plan(ranges={"dataset": "a:b"}, random=1), "from a smaller to a larger"),
+        (Plan("09", {"seed": ["1"]}, {}), "no notebook '09'"),
+    ],
+)
+def test_what_makes_no_sense_is_refused(wrong, told):
+    with pytest.raises(ValueError, match=told):
+        wrong.points()
+
+
+def test_a_digest_stands_for_notebook_parameters_and_code(monkeypatch, tmp_path):
+    first = Point("03_train_fashion_mnist", {"seed": 1, "epochs": 2})
+    assert first.digest == Point("03_train_fashion_mnist", {"epochs": 2, "seed": 1}).digest
+    others = {
+        Point("03_train_fashion_mnist", {"seed": 2, "epochs": 2}).digest,
+        Point("02_train_mnist", {"seed": 1, "epochs": 2}).digest,
+    }
+    monkeypatch.setattr(plans, "code_version", lambda: "another")
+    assert len({first.digest, *others}) == 3
+    digest = first.digest
+    monkeypatch.setattr(plans.parameters, "NOTEBOOKS", tmp_path)
+    (tmp_path / "03_train_fashion_mnist.ipynb").write_text("changed")
+    assert first.digest != digest
+
+
+def test_the_version_is_that_of_the_source():
+    number, plus, digits = plans.code_version().partition("+")
+    assert plus
+    assert number.count(".") == 2
+    assert len(digits) == 6
+
+
+GOOD = """
+notebook: 03
+grid:
+  learning_rate: [0.02, 0.04]
+  seed: 0:2
+ranges:
+  momentum: 0.5:0.9
+random: 2
+fixed: {epochs: 1}
+seed: 7
+"""
+
+
+def test_a_plan_file_says_the_same_as_the_command_line(tmp_path):
+    path = tmp_path / "plan.yaml"
+    path.write_text(GOOD)
+    expected = Plan(
+        "03", {"learning_rate": ["0.02", "0.04"], "seed": ["0", "1"]}, {"momentum": "0.5:0.9"},
+        random=2, fixed={"epochs": "1"}, seed=7,
+    )  # fmt: skip
+    assert plan_files.read(path) == expected
+    assert len(expected.points()) == 8
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "line", "told"),
+    [
+        ("  seed: 0:2", "  sead: 0:2", 5, "no parameter 'sead'"),
+        ("0.04]", "fast]", 4, "learning_rate is of type float, got 'fast'"),
+        ("random: 2", "random: many", 8, "a whole number, got 'many'"),
+        ("random: 2", "draws: 2", 8, "'draws' is none of"),
+        ("notebook: 03", "notebook: 3rd", 2, "no notebook '3rd'"),
+        ("notebook: 03", "seed: 1", 10, "'seed' is there twice"),
+        ("seed: 7", "seed: [7]", 10, "one value"),
+        ("fixed: {epochs: 1}", "fixed: {epochs: [1]}", 9, "one value"),
+        ("fixed: {epochs: 1}", "fixed: epochs", 9, "names with values"),
+        ("  momentum: 0.5:0.9", "  momentum: low:high", 7, "momentum is of type float"),
+        ("[0.02, 0.04]", "[0.02, 0.04", 5, "expected"),
+        (GOOD, "", 1, "names with values"),
+        (GOOD, "grid: {seed: 1}", 1, "names no notebook"),
+    ],
+)
+def test_a_mistake_in_a_plan_file_is_told_with_its_line(tmp_path, before, after, line, told):
+    path = tmp_path / "plan.yaml"
+    path.write_text(GOOD.replace(before, after))
+    with pytest.raises(ValueError, match=rf"plan\.yaml, line {line}: .*{told}"):
+        plan_files.read(path)

@@ -1,0 +1,294 @@
+"""Many runs on several workers: each once, whatever happens to a worker."""
+
+import json
+import signal
+import time
+from pathlib import Path
+
+import nbformat
+import psutil
+import pytest
+from distributed import Client, LocalCluster, WorkerPlugin
+
+from helpers import __main__ as cli
+from helpers import plans, runs, series, sweeps
+from helpers.plans import Point
+from helpers.series import Outcome
+
+NAME = "03_train_fashion_mnist"
+
+
+def points(n: int) -> list[Point]:
+    return [Point(NAME, {"seed": seed}) for seed in range(n)]
+
+
+@pytest.fixture
+def client():
+    """Two workers that are threads of this process, so that they see what a test has changed."""
+    with (
+        LocalCluster(
+            n_workers=2, threads_per_worker=1, processes=False, dashboard_address=None
+        ) as cluster,
+        Client(cluster) as client,
+    ):
+        yield client
+
+
+@pytest.fixture
+def executed(monkeypatch):
+    """Runs that take no time; those with a seed in `failing` fail that many times."""
+    failing: dict[int, int] = {}
+    begun: list[int] = []
+
+    def execute(name, folder, given, **_):
+        seed = given["seed"]
+        begun.append(seed)
+        if failing.get(seed, 0):
+            failing[seed] -= 1
+            return Outcome(name, "failed", 0.5, "cell [3] raised OSError: no", "error")
+        (folder / name).mkdir(parents=True)
+        record = {"notebook": name, "finished": "2026", "measured": {"seed": seed}}
+        (folder / name / runs.RESULT).write_text(json.dumps(record))
+        return Outcome(name, "done", 0.5)
+
+    monkeypatch.setattr(series, "execute", execute)
+    execute.begun, execute.failing = begun, failing
+    return execute
+
+
+def test_each_point_is_run_once_in_a_folder_of_its_own(client, executed, tmp_path):
+    told = []
+    outcomes = sweeps.run(points(5), tmp_path, client, on_done=lambda p, o: told.append((p, o)))
+    assert [outcome.state for outcome in outcomes] == ["done"] * 5
+    assert sorted(executed.begun) == [0, 1, 2, 3, 4]
+    assert sorted(point.given["seed"] for point, _ in told) == [0, 1, 2, 3, 4]
+    frame = runs.collect(tmp_path)
+    assert sorted(frame["measured.seed"]) == [0, 1, 2, 3, 4]
+    assert set(frame["run"]) == {point.digest for point in points(5)}
+
+
+def test_what_is_done_is_not_done_again(client, executed, tmp_path):
+    sweeps.run(points(2), tmp_path, client)
+    told = []
+    outcomes = sweeps.run(points(4), tmp_path, client, on_done=lambda p, _: told.append(p))
+    assert sorted(executed.begun) == [0, 1, 2, 3]
+    assert [outcome.state for outcome in outcomes] == ["done"] * 4
+    assert [point.given["seed"] for point in told[:2]] == [0, 1]  # those of before come first
+    assert len(told) == 4
+
+
+def test_a_failing_point_is_tried_again_as_often_as_told(client, executed, tmp_path):
+    executed.failing.update({1: 2, 2: 9})
+    outcomes = sweeps.run(points(3), tmp_path, client, retries=2)
+    assert [outcome.state for outcome in outcomes] == ["done", "done", "failed"]
+    assert outcomes[2].message == "cell [3] raised OSError: no"
+    assert {seed: executed.begun.count(seed) for seed in range(3)} == {0: 1, 1: 3, 2: 3}
+    status = sweeps.folder_of(points(3)[2], tmp_path) / series.STATUS
+    (entry,) = json.loads(status.read_text())["notebooks"]
+    assert entry["state"] == "failed"
+    assert sweeps.done(points(3)[2], tmp_path) is None  # the next sweep tries it again
+
+
+def test_a_full_disk_ends_the_sweep(client, monkeypatch, tmp_path):
+    message = "it could not be run: [Errno 28] No space left on device"
+    outcome = Outcome(NAME, "failed", 0.1, message, "not run")
+    monkeypatch.setattr(series, "execute", lambda *_, **__: outcome)
+    with pytest.raises(OSError, match="No space left"):
+        sweeps.run(points(3), tmp_path, client)
+
+
+def test_two_sweeps_at_once_run_a_point_once(executed, monkeypatch, tmp_path):
+    """The one that comes second waits for the first, and takes what it has left."""
+    import threading
+
+    quick = series.execute
+
+    def slow(*arguments, **settings):
+        time.sleep(0.5)
+        return quick(*arguments, **settings)
+
+    monkeypatch.setattr(series, "execute", slow)
+    (point,) = points(1)
+    outcomes = []
+    threads = [
+        threading.Thread(target=lambda: outcomes.append(sweeps.run_point(point, tmp_path)))
+        for _ in range(2)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert executed.begun == [0]
+    assert [outcome.state for outcome in outcomes] == ["done", "done"]
+
+
+def test_a_scheduler_that_does_not_answer_is_named(monkeypatch):
+    monkeypatch.setattr(sweeps, "ANSWER_WITHIN", 0.2)
+    with (
+        pytest.raises(sweeps.SweepError, match=r"No scheduler answers at tcp://127\.0\.0\.1:9 "),
+        sweeps.workers("tcp://127.0.0.1:9", 1),
+    ):
+        pass
+
+
+class Answering:
+    """A client whose workers answer so."""
+
+    def __init__(self, versions: dict[str, str] | Exception) -> None:
+        self.versions = versions
+
+    def run(self, call):
+        assert call is plans.code_version
+        if isinstance(self.versions, Exception):
+            raise self.versions
+        return self.versions
+
+
+@pytest.mark.parametrize(
+    ("versions", "told"),
+    [
+        (
+            {"tcp://a": "here", "tcp://b": "old"},
+            "tcp://b has version old .*, here it is here",
+        ),
+        ({}, "no workers"),
+        (ModuleNotFoundError("No module named 'helpers'"), "do not have this package"),
+    ],
+)
+def test_workers_that_would_do_something_else_are_refused(monkeypatch, versions, told):
+    monkeypatch.setattr(plans, "code_version", lambda: "here")
+    with pytest.raises(sweeps.SweepError, match=told):
+        sweeps._same_version(Answering(versions))
+
+
+def test_a_cluster_of_the_same_version_is_used(client):
+    with sweeps.workers(client.scheduler.address, 1) as theirs:
+        assert theirs.scheduler.address == client.scheduler.address
+
+
+def test_the_time_is_expected_from_points_that_are_done(client, executed, tmp_path):
+    assert sweeps.expected_seconds(points(4), tmp_path, 2) is None
+    sweeps.run(points(2), tmp_path, client)
+    assert sweeps.expected_seconds(points(6), tmp_path, 2) == pytest.approx(0.5 * 4 / 2)
+    assert sweeps.expected_seconds([Point("02_train_mnist", {})], tmp_path, 2) is None
+
+
+# From here on real workers, and real notebooks; tiny ones, which stand in for notebook 3.
+
+
+class Stand(WorkerPlugin):
+    """Lets each worker, those that come later as well, find notebooks in another folder."""
+
+    name = "stand"
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def setup(self, worker) -> None:
+        plans.parameters.NOTEBOOKS = self.folder
+
+
+@pytest.fixture
+def tiny_notebook(tmp_path, monkeypatch) -> Path:
+    kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    notebook = nbformat.v4.new_notebook(metadata={"kernelspec": kernel})
+    given = nbformat.v4.new_code_cell('seed: int = 0\nseconds: float = 0.0\noutput: str = ""')
+    given.metadata["tags"] = ["parameters"]
+    work = nbformat.v4.new_code_cell(
+        "import json, pathlib, time\n"
+        "time.sleep(seconds)\n"
+        "record = {'notebook': 'tiny', 'finished': str(time.time()), 'measured': {'seed': seed}}\n"
+        "pathlib.Path(output, 'result.json').write_text(json.dumps(record))"
+    )
+    notebook.cells = [given, work]
+    folder = tmp_path / "notebooks"
+    folder.mkdir()
+    nbformat.write(notebook, folder / f"{NAME}.ipynb")
+    monkeypatch.setattr(plans.parameters, "NOTEBOOKS", folder)
+    return folder
+
+
+@pytest.mark.slow
+def test_a_killed_worker_has_its_point_run_elsewhere(tiny_notebook, tmp_path):
+    """In each of ten sweeps one of two workers is killed while it is at work."""
+    with sweeps.workers(None, 2, dashboard=False) as client:
+        client.register_plugin(Stand(tiny_notebook))
+        for turn in range(10):
+            todo = [Point(NAME, {"seed": seed, "seconds": 0.5 + turn / 100}) for seed in range(3)]
+            killed = []
+
+            def kill(_, __, killed=killed):
+                if not killed:
+                    busy = [worker for worker, tasks in client.processing().items() if tasks]
+                    pid = client.run(__import__("os").getpid, workers=busy[:1])[busy[0]]
+                    killed.append(pid)
+                    psutil.Process(pid).send_signal(signal.SIGKILL)
+
+            outcomes = sweeps.run(todo, tmp_path, client, on_done=kill)
+            assert killed
+            assert [outcome.state for outcome in outcomes] == ["done"] * 3
+            for point in todo:
+                record = sweeps.folder_of(point, tmp_path) / NAME / runs.RESULT
+                assert json.loads(record.read_text())["measured"] == {"seed": point.given["seed"]}
+            client.wait_for_workers(2)
+
+
+def invoke(monkeypatch, *arguments: str) -> int:
+    monkeypatch.setattr("sys.argv", ["helpers", "sweep", *arguments])
+    with pytest.raises(SystemExit) as caught:
+        cli.app()
+    return caught.value.code or 0
+
+
+def test_a_dry_run_tells_and_does_nothing(monkeypatch, capsys, tmp_path):
+    told = ("03", "--grid", "seed=0:5", "--grid", "learning_rate=0.1,0.2", "--dry-run")
+    assert invoke(monkeypatch, *told, "--root", str(tmp_path)) == 0
+    assert capsys.readouterr().out.startswith("10 points of 03_train_fashion_mnist, 0 done before")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        ((), "Which notebook?"),
+        (("03",), "something that varies"),
+        (("03", "--grid", "seed"), "NAME=VALUES, such as seed=0:5, got 'seed'"),
+        (("03", "--grid", "seed=1", "--grid", "seed=2"), "seed is given twice"),
+        (("03", "--grid", "seed="), "seed has no values"),
+        (("03", "--grid", "sead=1"), "no parameter 'sead'"),
+        (("03", "--plan", "x.yaml"), "give nothing else with --plan"),
+        (("--plan", "there-is-none.yaml"), "there-is-none.yaml"),
+        (("03", "--grid", "seed=1", "--resource", "GPU=one"), "could not convert"),
+    ],
+)
+def test_bad_input_is_told_in_a_line(monkeypatch, capsys, tmp_path, arguments, told):
+    assert invoke(monkeypatch, *arguments, "--root", str(tmp_path)) == 2
+    assert told in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_command_counts_and_names_what_failed(client, executed, monkeypatch, capsys, tmp_path):
+    from contextlib import nullcontext
+
+    monkeypatch.setattr(sweeps, "workers", lambda *_: nullcontext(client))
+    executed.failing[1] = 1
+    told = ("03", "--grid", "seed=0:3", "--root", str(tmp_path))
+    assert invoke(monkeypatch, *told) == 1
+    out = capsys.readouterr().out
+    assert "Watch it at" in out
+    assert "seed=1 failed: cell [3] raised OSError: no; see" in out
+    assert "2 points done, 1 failed" in out
+    assert invoke(monkeypatch, *told) == 0
+    assert "3 points of 03_train_fashion_mnist, 2 done before; about 00:00 on" in (
+        capsys.readouterr().out
+    )
+    assert sorted(executed.begun) == [0, 1, 1, 2]
+
+
+def test_ctrl_c_says_how_to_go_on(monkeypatch, capsys, tmp_path):
+    def stopped(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(sweeps, "workers", stopped)
+    assert invoke(monkeypatch, "03", "--grid", "seed=0:3", "--root", str(tmp_path)) == 130
+    assert "the same command goes on" in capsys.readouterr().err
