@@ -24,6 +24,7 @@ if TYPE_CHECKING:  # the command line reads records, and should not wait for tor
 
 ROOT = PROJECT / "runs"
 RESULT = "result.json"
+STATUS = "status.json"  # of the notebooks of a run, also of those that left no record
 WEIGHTS = "weights.safetensors"
 PACKAGES = ("torch", "torchvision", "torchmetrics", "numpy", "image-classification-notebooks")
 REPORTED = {
@@ -103,32 +104,63 @@ def save(
 
 
 def collect(root: Path | str | None = None) -> "pd.DataFrame":
-    """Read every `result.json` below `root` (by default `runs/`) into one frame, oldest first.
+    """Read all that was run below `root` (by default `runs/`) into one frame, oldest first.
 
-    Columns: `run` and `notebook`, `finished`, `dataset`, `device`, `epochs`, `seconds`; then a
-    column for each parameter, such as `parameters.seed`, and for each figure, such as
-    `measured.test_accuracy`; whatever a notebook does not have is nan. Raises FileNotFoundError if
-    there is no such folder, ValueError for a record that cannot be read.
+    A row for each `result.json`, and below them one for each notebook that left none. Columns:
+    `run` and `notebook`, `state` ("done", "failed", …) and `message`, `finished`, `dataset`,
+    `device`, `epochs`, `seconds` of training and `wall_seconds` of the whole notebook, `where` its
+    folder is; then a column for each parameter, such as `parameters.seed`, and for each figure,
+    such as `measured.test_accuracy`; whatever a notebook does not have is nan. Raises
+    FileNotFoundError if there is no such folder, ValueError for a record that cannot be read.
     """
     import pandas as pd
 
     root = Path(root) if root is not None else ROOT
     if not root.is_dir():
         raise FileNotFoundError(f"There are no runs at {root}. `python -m helpers run` makes one.")
-    records = []
+    records, told = [], _told(root)
     for path in sorted(root.rglob(RESULT)):
-        try:
-            record = {"run": path.parent.parent.name, **json.loads(path.read_text())}
-        except (ValueError, TypeError) as error:
-            raise ValueError(
-                f"{path} is not a record of a run: {error}. Delete that folder."
-            ) from error
-        records.append(record)
-    first = ["run", "notebook", "finished", "dataset", "device", "epochs", "seconds"]
+        place = {"run": path.parent.parent.name, "state": "done", "where": str(path.parent)}
+        records.append(place | told.pop(path.parent, {}) | _read(path))
+    records += [
+        {"run": folder.parent.name, "where": str(folder)} | how
+        for folder, how in sorted(told.items())
+        if how["state"] != "done"
+    ]
+    first = [
+        "run", "notebook", "state", "message", "finished", "dataset", "device", "epochs",
+        "seconds", "wall_seconds", "where",
+    ]  # fmt: skip
     frame = pd.json_normalize(records)
     return frame.reindex(
         columns=[*first, *frame.columns.difference(first, sort=False)]
     ).sort_values("finished", ignore_index=True)
+
+
+def _told(root: Path) -> dict[Path, dict[str, object]]:
+    """What each `status.json` says of each notebook, by the folder of the notebook."""
+    told: dict[Path, dict[str, object]] = {}
+    for path in root.rglob(STATUS):
+        status = _read(path)
+        for entry in status["notebooks"]:
+            name = entry["notebook"]
+            told[path.parent / name] = {
+                "notebook": name,
+                "state": entry["state"],
+                "message": entry["message"],
+                "wall_seconds": entry["seconds"],
+                "parameters": status.get("settings", {}).get(name, {}),
+            }
+    return told
+
+
+def _read(path: Path) -> dict:
+    try:
+        return {**json.loads(path.read_text())}
+    except (ValueError, TypeError) as error:
+        raise ValueError(
+            f"{path} is not a record of a run: {error}. Delete that folder."
+        ) from error
 
 
 def summary(frame: "pd.DataFrame") -> "pd.DataFrame":

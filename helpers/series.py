@@ -19,7 +19,7 @@ from traitlets.config import Config
 from helpers import parameters, runs
 from helpers.files import held, write_atomically
 
-STATUS = "status.json"
+STATUS = runs.STATUS
 # where kernels can, what they are told and answer is encrypted: other users may share the machine
 ENCRYPTED = Config({"KernelManager": {"transport_encryption": "auto"}})
 

@@ -105,13 +105,43 @@ def test_records_stand_oldest_first_in_columns_that_are_always_there(tmp_path, m
     monkeypatch.setattr(runs, "ROOT", tmp_path)
     frame = runs.collect()
     assert frame.columns.tolist() == [
-        *("run", "notebook", "finished", "dataset", "device", "epochs", "seconds"),
+        *("run", "notebook", "state", "message", "finished", "dataset", "device", "epochs"),
+        *("seconds", "wall_seconds", "where"),
         *("parameters.seed", "measured.test_accuracy"),
     ]
     assert frame["notebook"].tolist() == ["early", "late"]
     assert frame["run"].tolist() == ["b", "a"]
     assert frame.index.tolist() == [0, 1]
     assert frame["epochs"].isna().all()
+    assert frame["state"].tolist() == ["done", "done"]
+    assert frame["where"].tolist() == [str(tmp_path / "b" / "n"), str(tmp_path / "a" / "n")]
+
+
+def test_what_failed_stands_below_with_what_it_was_given(tmp_path):
+    by_hand(tmp_path / "r" / "02", notebook="02", finished="2026-02-01", parameters={"seed": 1})
+    status = {
+        "settings": {"02": {"seed": 1}, "03": {"seed": 7}},
+        "notebooks": [
+            {"notebook": "02", "state": "done", "seconds": 9.5, "message": "", "cause": ""},
+            {
+                "notebook": "03",
+                "state": "failed",
+                "seconds": 2.5,
+                "message": "no",
+                "cause": "error",
+            },
+        ],
+    }
+    (tmp_path / "r" / "status.json").write_text(json.dumps(status))
+    frame = runs.collect(tmp_path)
+    assert frame["state"].tolist() == ["done", "failed"]
+    assert frame["message"].tolist() == ["", "no"]
+    assert frame["wall_seconds"].tolist() == [9.5, 2.5]
+    assert frame["parameters.seed"].tolist() == [1, 7]
+    assert frame["where"].tolist() == [str(tmp_path / "r" / name) for name in ("02", "03")]
+    (tmp_path / "r" / "status.json").write_text("{")
+    with pytest.raises(ValueError, match=r"status\.json is not a record of a run"):
+        runs.collect(tmp_path)
 
 
 def test_what_a_notebook_does_not_have_is_left_empty_in_the_summary(tmp_path):
