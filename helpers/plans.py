@@ -11,6 +11,7 @@ import math
 import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache, cached_property
 
 from helpers import parameters
 from helpers.files import PROJECT
@@ -25,7 +26,7 @@ class Point:
     notebook: str
     given: Mapping[str, object]  # its parameters, where they are not what stands in the notebook
 
-    @property
+    @cached_property  # it is asked for more than once, and travels with the point to a worker
     def digest(self) -> str:
         """Twelve hex digits for notebook, parameters and the code of this package."""
         source = (parameters.NOTEBOOKS / f"{self.notebook}.ipynb").read_bytes()
@@ -84,6 +85,7 @@ def values(text: str) -> list[str]:
     return [part.strip() for part in text.split(",") if part.strip()]
 
 
+@cache
 def code_version() -> str:
     """The version of this package: its number, and six hex digits for its source."""
     from importlib.metadata import version

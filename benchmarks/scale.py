@@ -1,0 +1,159 @@
+"""What does a sweep cost beyond the notebooks, and what does that say of ten thousand runs?
+
+    python -m benchmarks.scale            # a quarter of an hour on two idle cores
+
+First a thousand points that do nothing, for the scheduler and the records; then real points of
+notebook 3, made small: eight with one worker and eight with two, in turn, for the throughput, and
+forty for what a point costs beyond the cells of its notebook.
+"""
+
+import json
+import os
+import statistics
+import tempfile
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+from unittest import mock
+
+import typer
+
+from benchmarks.machine import describe
+from helpers import runs, series, sweeps
+from helpers.files import PROJECT, write_atomically
+from helpers.plans import Point
+from helpers.series import Outcome
+
+RESULTS = PROJECT / "benchmarks" / "results" / "scale.json"
+NOTEBOOK = "03_train_fashion_mnist"
+SMALL = {"epochs": 1, "train_images": 2_000, "overfit_images": 200, "overfit_epochs": 2}
+FAR = {"runs": 10_000, "workers": 256}
+
+
+def main(
+    rounds: Annotated[int, typer.Option(help="How often one and two workers take turns.")] = 2,
+    trivial: Annotated[int, typer.Option(help="Points that do nothing.")] = 1_000,
+    real: Annotated[int, typer.Option(help="Real points.")] = 40,
+    out: Annotated[Path, typer.Option(help="Where results are kept.")] = RESULTS,
+) -> None:
+    """Measure, predict, and write both down."""
+    found: dict[str, object] = {}
+    with tempfile.TemporaryDirectory(dir=PROJECT / "runs") as folder:  # a disk, not memory
+        root = Path(folder)
+        found["scheduler"] = _of_trivial_points(trivial, root)
+        found["throughput"] = _throughput(rounds, root)
+        found["point"] = _of_real_points(real, root)
+    found["predicted"] = predict(found["scheduler"], found["point"])
+    write_atomically(out, json.dumps(describe(threads=1) | found, indent=1) + "\n")
+    typer.echo(json.dumps(found, indent=1))
+
+
+def nothing(point: Point, root: Path) -> Outcome:
+    """In place of `sweeps.run_point`: leave the records of a point, without a notebook."""
+    folder = sweeps.folder_of(point, root)
+    outcome = Outcome(point.notebook, "done")
+    write_atomically(folder / point.notebook / runs.RESULT, json.dumps({"finished": ""}))
+    status = {"settings": {}, "notebooks": [asdict(outcome)]}
+    write_atomically(folder / series.STATUS, json.dumps(status))
+    return outcome
+
+
+def _of_trivial_points(n: int, root: Path) -> dict[str, float]:
+    points = [Point(NOTEBOOK, {"seed": seed}) for seed in range(n)]
+    spent = {}
+    with sweeps.workers(None, 2, dashboard=False) as client:
+        for name, call in (("scheduler alone", _answer), ("with records", nothing)):
+            with mock.patch.object(sweeps, "run_point", call):
+                start = time.perf_counter()
+                sweeps.run(points, root / name, client)
+                spent[name] = (time.perf_counter() - start) / n
+    start = time.perf_counter()
+    runs.collect(root / "with records")
+    return {
+        "points": n,
+        "milliseconds a point, scheduler alone": round(1e3 * spent["scheduler alone"], 2),
+        "milliseconds a point, with records": round(1e3 * spent["with records"], 2),
+        "milliseconds a point, to collect": round(1e3 * (time.perf_counter() - start) / n, 2),
+    }
+
+
+def _answer(point: Point, root: Path) -> Outcome:
+    return Outcome(point.notebook, "done")
+
+
+def _throughput(rounds: int, root: Path) -> dict[str, object]:
+    """Points a minute with one worker and with two, in turn, and the ratios of each turn."""
+    rates: dict[int, list[float]] = {1: [], 2: []}
+    for turn in range(rounds):
+        for processes in (1, 2):
+            points = [
+                Point(NOTEBOOK, SMALL | {"seed": 100 * turn + 10 * processes + i}) for i in range(8)
+            ]
+            with sweeps.workers(None, processes, dashboard=False) as client:
+                start = time.perf_counter()
+                _all_done(sweeps.run(points, root, client))
+                rates[processes].append(8 / (time.perf_counter() - start))
+    ratios = [two / one for one, two in zip(rates[1], rates[2], strict=True)]
+    return {
+        "points a minute": {str(k): [round(60 * r, 2) for r in v] for k, v in rates.items()},
+        "two workers for one": [round(ratio, 2) for ratio in ratios],
+    }
+
+
+def _of_real_points(n: int, root: Path) -> dict[str, float]:
+    """What a point costs, and which part of that its own cells do not account for."""
+    points = [Point(NOTEBOOK, SMALL | {"seed": 1_000 + i}) for i in range(n)]
+    with sweeps.workers(None, os.cpu_count() or 1, dashboard=False) as client:
+        start = time.perf_counter()
+        _all_done(sweeps.run(points, root, client))
+        whole = time.perf_counter() - start
+        workers = len(client.scheduler_info()["workers"])
+    beyond, seconds = [], []
+    for point in points:
+        folder = sweeps.folder_of(point, root)
+        (entry,) = json.loads((folder / series.STATUS).read_text())["notebooks"]
+        seconds.append(entry["seconds"])
+        beyond.append(entry["seconds"] - _in_cells(folder / NOTEBOOK / f"{NOTEBOOK}.ipynb"))
+    return {
+        "points": n,
+        "workers": workers,
+        "seconds a point": round(statistics.median(seconds), 2),
+        "of these beyond its cells": round(statistics.median(beyond), 2),
+        "at most": round(max(beyond), 2),
+        "seconds a point and worker beyond the notebook": round(
+            whole * workers / n - statistics.mean(seconds), 3
+        ),
+    }
+
+
+def _all_done(outcomes: list[Outcome]) -> None:
+    failed = [outcome.message for outcome in outcomes if outcome.state != "done"]
+    if failed:
+        raise RuntimeError(f"{len(failed)} points failed: {failed[0]}")
+
+
+def _in_cells(executed: Path) -> float:
+    """The seconds that the cells of an executed notebook took together."""
+    cells = json.loads(executed.read_text())["cells"]
+    told = (cell["metadata"].get("papermill", {}).get("duration") for cell in cells)
+    return sum(duration or 0.0 for duration in told)
+
+
+def predict(scheduler: dict, point: dict) -> dict[str, object]:
+    """Hours for many runs on many workers, and who would be the first not to keep up.
+
+    The workers end so many points a second; the one scheduler can hand out so many.
+    """
+    wanted = FAR["workers"] / point["seconds a point"]
+    possible = 1e3 / scheduler["milliseconds a point, scheduler alone"]
+    return FAR | {
+        "hours": round(FAR["runs"] / min(wanted, possible) / 3_600, 2),
+        "points a second that the workers ask for": round(wanted, 1),
+        "points a second that the scheduler can hand out": round(possible, 1),
+        "workers that one scheduler can feed": int(possible * point["seconds a point"]),
+    }
+
+
+if __name__ == "__main__":
+    typer.run(main)
