@@ -20,7 +20,7 @@ from unittest import mock
 import typer
 
 from benchmarks.machine import describe
-from helpers import runs, series, sweeps
+from helpers import clusters, runs, series, sweeps
 from helpers.files import PROJECT, write_atomically
 from helpers.plans import Point
 from helpers.series import Outcome
@@ -62,7 +62,7 @@ def nothing(point: Point, root: Path) -> Outcome:
 def _of_trivial_points(n: int, root: Path) -> dict[str, float]:
     points = [Point(NOTEBOOK, {"seed": seed}) for seed in range(n)]
     spent = {}
-    with sweeps.workers(None, 2, dashboard=False) as client:
+    with clusters.workers(None, 2, dashboard=False) as client:
         for name, call in (("scheduler alone", _answer), ("with records", nothing)):
             with mock.patch.object(sweeps, "run_point", call):
                 start = time.perf_counter()
@@ -90,7 +90,7 @@ def _throughput(rounds: int, root: Path) -> dict[str, object]:
             points = [
                 Point(NOTEBOOK, SMALL | {"seed": 100 * turn + 10 * processes + i}) for i in range(8)
             ]
-            with sweeps.workers(None, processes, dashboard=False) as client:
+            with clusters.workers(None, processes, dashboard=False) as client:
                 start = time.perf_counter()
                 _all_done(sweeps.run(points, root, client))
                 rates[processes].append(8 / (time.perf_counter() - start))
@@ -104,7 +104,7 @@ def _throughput(rounds: int, root: Path) -> dict[str, object]:
 def _of_real_points(n: int, root: Path) -> dict[str, float]:
     """What a point costs, and which part of that its own cells do not account for."""
     points = [Point(NOTEBOOK, SMALL | {"seed": 1_000 + i}) for i in range(n)]
-    with sweeps.workers(None, os.cpu_count() or 1, dashboard=False) as client:
+    with clusters.workers(None, os.cpu_count() or 1, dashboard=False) as client:
         start = time.perf_counter()
         _all_done(sweeps.run(points, root, client))
         whole = time.perf_counter() - start

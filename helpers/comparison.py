@@ -92,6 +92,26 @@ def mean_interval(values: Sequence[float]) -> tuple[float, float]:
     return mean - half, mean + half
 
 
+def seeds_needed(difference: float, deviation: float, *, power: float = 0.8) -> int:
+    """How many seeds of each of two settings it takes to see a difference of their means.
+
+    `deviation` is that of the seeds of one setting, in the same unit. With so many seeds a test at
+    the 5 % level finds the difference with probability `power`, by the normal approximation
+    (Cohen, "Statistical Power Analysis for the Behavioral Sciences", 1988, section 2.4).
+
+    Raises ValueError for a difference of 0, which no number of seeds shows.
+    """
+    from scipy.stats import norm
+
+    if not difference or deviation < 0 or not 0 < power < 1:
+        raise ValueError(
+            f"Wanted a difference, a deviation >= 0 and a power in (0, 1), "
+            f"got {difference}, {deviation}, {power}."
+        )
+    quantiles = norm.ppf(0.975) + norm.ppf(power)
+    return max(2, math.ceil(2 * (quantiles * deviation / difference) ** 2))
+
+
 def frontier(accuracies: Mapping[str, float], prices: Mapping[str, float]) -> list[str]:
     """Of models by name, those than which no cheaper or equally dear one is as good.
 

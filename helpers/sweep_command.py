@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 from tqdm.auto import tqdm
 
-from helpers import plans, runs, sweeps
+from helpers import clusters, plans, runs, sweeps
 from helpers.plans import Plan, Point
 from helpers.series import Outcome
 from helpers.terminal import RootOption, exit_status, stopped_in_order, told_in_a_line
@@ -58,12 +58,9 @@ def sweep(
     if dry_run:
         return
     failed: list[Outcome] = []
-    with told_in_a_line(sweeps.SweepError, OSError), stopped_in_order():
+    with told_in_a_line(clusters.ClusterError, OSError), stopped_in_order():
         try:
-            with (
-                sweeps.workers(scheduler, processes) as client,
-                tqdm(total=len(points), unit=" points", disable=not sys.stderr.isatty()) as bar,
-            ):
+            with clusters.workers(scheduler, processes) as client:
                 typer.echo(f"Watch it at {client.dashboard_link}")
 
                 def tell(point: Point, outcome: Outcome) -> None:
@@ -71,10 +68,11 @@ def sweep(
                         failed.append(outcome)
                         place = sweeps.folder_of(point, root)
                         tqdm.write(f"{_words(point)} failed: {outcome.message}; see {place}")
-                    bar.set_postfix(failed=len(failed))
-                    bar.update()
 
-                sweeps.run(points, root, client, retries=retries, resources=needed, on_done=tell)
+                sweeps.run(
+                    points, root, client, retries=retries, resources=needed, on_done=tell,
+                    progress=sys.stderr.isatty(),
+                )  # fmt: skip
         except KeyboardInterrupt as stop:
             typer.echo("Interrupted. Finished points are kept; the same command goes on.", err=True)
             raise typer.Exit(exit_status(stop)) from None

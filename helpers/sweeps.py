@@ -14,19 +14,13 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from helpers import plans, series
+from helpers import series
 from helpers.files import held, write_atomically
 from helpers.plans import Point
 from helpers.series import Outcome
 
 if TYPE_CHECKING:
     from distributed import Client
-
-ANSWER_WITHIN = 15  # seconds, that a scheduler has
-
-
-class SweepError(RuntimeError):
-    """A sweep cannot start; the message says why, and what to do."""
 
 
 class PointError(RuntimeError):
@@ -51,6 +45,7 @@ def run(
     retries: int = 0,
     resources: Mapping[str, float] | None = None,
     on_done: Callable[[Point, Outcome], object] = lambda *_: None,
+    progress: bool = False,
 ) -> list[Outcome]:
     """Run all points on the workers of `client`, and say how each one ended, in their order.
 
@@ -60,16 +55,24 @@ def run(
     Ctrl-C takes back what has not begun. Raises OSError when a disk is full.
     """
     from distributed import as_completed
+    from tqdm.auto import tqdm
 
     ended: dict[str, Outcome] = {}
+    bar = tqdm(total=len(points), unit=" points", leave=False, disable=not progress)
+
+    def settle(point: Point, outcome: Outcome) -> None:
+        ended[point.digest] = outcome
+        on_done(point, outcome)
+        bar.set_postfix(failed=sum(each.state != "done" for each in ended.values()))
+        bar.update()
+
     waiting = {}
     for point in points:
         before = done(point, root)
         if before is None:
             waiting[point.digest] = point
         else:
-            ended[point.digest] = before
-            on_done(point, before)
+            settle(point, before)
     futures = client.map(
         run_point, list(waiting.values()), root=root, retries=retries, pure=False,
         resources=dict(resources or {}),
@@ -78,10 +81,9 @@ def run(
     try:
         for future in as_completed(futures):
             point = by_key[future.key]
-            outcome = _outcome(future, point)
-            ended[point.digest] = outcome
-            on_done(point, outcome)
+            settle(point, _outcome(future, point))
     finally:
+        bar.close()
         client.cancel(futures)
     return [ended[point.digest] for point in points]
 
@@ -130,54 +132,6 @@ def _outcome(future: object, point: Point) -> Outcome:
     if isinstance(error, KilledWorker):
         return Outcome(point.notebook, "failed", message=str(error), cause="kernel died")
     raise error
-
-
-@contextmanager
-def workers(address: str | None, processes: int, *, dashboard: bool = True) -> "Iterator[Client]":
-    """The scheduler at `address`, or one of our own with so many single-threaded processes.
-
-    Raises SweepError if none answers, or if a worker has another version of this package.
-    """
-    from distributed import Client, LocalCluster
-
-    if address is not None:
-        try:
-            client = Client(address, timeout=ANSWER_WITHIN)
-        except (OSError, ValueError) as error:  # a TimeoutError is an OSError
-            raise SweepError(
-                f"No scheduler answers at {address} within {ANSWER_WITHIN} s. Is it running, and "
-                f"can this machine reach it? It prints its address when it starts."
-            ) from error
-        with client:
-            _same_version(client)
-            yield client
-        return
-    place = ":0" if dashboard else None
-    with (
-        LocalCluster(
-            n_workers=processes, threads_per_worker=1, processes=True, dashboard_address=place
-        ) as cluster,
-        Client(cluster) as client,
-    ):
-        yield client
-
-
-def _same_version(client: "Client") -> None:
-    here = plans.code_version()
-    try:
-        there = client.run(plans.code_version)
-    except ModuleNotFoundError as error:
-        raise SweepError(
-            "The workers do not have this package. Install it where they start: pip install -e ."
-        ) from error
-    if not there:
-        raise SweepError("The scheduler has no workers. Start some, or wait until they have come.")
-    for worker, version in there.items():
-        if version != here:
-            raise SweepError(
-                f"The worker {worker} has version {version} of this package, here it is {here}. "
-                f"Bring both to the same one and start the worker anew."
-            )
 
 
 def expected_seconds(points: Sequence[Point], root: Path, processes: int) -> float | None:

@@ -1,5 +1,6 @@
 import math
 
+import numpy as np
 import pytest
 import torch
 
@@ -97,3 +98,29 @@ def test_the_frontier_has_who_is_better_than_everybody_cheaper():
     prices = {"dear": 30, "best": 40, "waste": 35, "cheap": 10, "twin": 10, "as": 20}
     assert comparison.frontier(accuracies, prices) == ["twin", "dear", "best"]
     assert comparison.frontier({}, {}) == []
+
+
+def test_so_many_seeds_show_a_difference():
+    """Cohen's table 2.4.1: for a difference of one deviation 17 each (16 by the approximation)."""
+    assert comparison.seeds_needed(0.2, 0.2) == 16
+    assert comparison.seeds_needed(-0.1, 0.2) == 63
+    assert comparison.seeds_needed(0.2, 0.2, power=0.95) == 26
+    assert comparison.seeds_needed(0.5, 0.0) == 2  # fewer have no spread
+
+
+def test_the_number_of_seeds_is_enough_when_it_is_tried():
+    """A thousand pairs of samples of that size: four in five are told apart by a t-test."""
+    from scipy.stats import ttest_ind
+
+    n = comparison.seeds_needed(0.3, 0.3)
+    chance = np.random.default_rng(0)
+    first, second = chance.normal(0, 0.3, (1000, n)), chance.normal(0.3, 0.3, (1000, n))
+    found = (ttest_ind(first, second, axis=1).pvalue < 0.05).mean()
+    assert 0.73 < found < 0.85
+
+
+@pytest.mark.parametrize("wrong", [(0.0, 0.1, 0.8), (0.1, -0.1, 0.8), (0.1, 0.1, 1.0)])
+def test_no_difference_needs_no_seeds(wrong):
+    difference, deviation, power = wrong
+    with pytest.raises(ValueError, match="Wanted a difference"):
+        comparison.seeds_needed(difference, deviation, power=power)

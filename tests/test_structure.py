@@ -93,7 +93,8 @@ MAY_IMPORT = {
     "plans": {"files", "parameters"},
     "plan_files": {"parameters", "plans"},
     "sweeps": {"files", "plans", "series"},
-    "sweep_command": {"plan_files", "plans", "runs", "series", "sweeps", "terminal"},
+    "clusters": {"plans"},
+    "sweep_command": {"clusters", "plan_files", "plans", "runs", "series", "sweeps", "terminal"},
     "report": {"runs", "series", "files"},
     "terminal": set(),
     "training_commands": {

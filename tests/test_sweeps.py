@@ -11,7 +11,7 @@ import pytest
 from distributed import Client, LocalCluster, WorkerPlugin
 
 from helpers import __main__ as cli
-from helpers import plans, runs, series, sweeps
+from helpers import clusters, plans, runs, series, sweeps
 from helpers.plans import Point
 from helpers.series import Outcome
 
@@ -123,10 +123,12 @@ def test_two_sweeps_at_once_run_a_point_once(executed, monkeypatch, tmp_path):
 
 
 def test_a_scheduler_that_does_not_answer_is_named(monkeypatch):
-    monkeypatch.setattr(sweeps, "ANSWER_WITHIN", 0.2)
+    monkeypatch.setattr(clusters, "ANSWER_WITHIN", 0.2)
     with (
-        pytest.raises(sweeps.SweepError, match=r"No scheduler answers at tcp://127\.0\.0\.1:9 "),
-        sweeps.workers("tcp://127.0.0.1:9", 1),
+        pytest.raises(
+            clusters.ClusterError, match=r"No scheduler answers at tcp://127\.0\.0\.1:9 "
+        ),
+        clusters.workers("tcp://127.0.0.1:9", 1),
     ):
         pass
 
@@ -157,12 +159,12 @@ class Answering:
 )
 def test_workers_that_would_do_something_else_are_refused(monkeypatch, versions, told):
     monkeypatch.setattr(plans, "code_version", lambda: "here")
-    with pytest.raises(sweeps.SweepError, match=told):
-        sweeps._same_version(Answering(versions))
+    with pytest.raises(clusters.ClusterError, match=told):
+        clusters._same_version(Answering(versions))
 
 
 def test_a_cluster_of_the_same_version_is_used(client):
-    with sweeps.workers(client.scheduler.address, 1) as theirs:
+    with clusters.workers(client.scheduler.address, 1) as theirs:
         assert theirs.scheduler.address == client.scheduler.address
 
 
@@ -211,7 +213,7 @@ def tiny_notebook(tmp_path, monkeypatch) -> Path:
 @pytest.mark.slow
 def test_a_killed_worker_has_its_point_run_elsewhere(tiny_notebook, tmp_path):
     """In each of ten sweeps one of two workers is killed while it is at work."""
-    with sweeps.workers(None, 2, dashboard=False) as client:
+    with clusters.workers(None, 2, dashboard=False) as client:
         client.register_plugin(Stand(tiny_notebook))
         for turn in range(10):
             todo = [Point(NAME, {"seed": seed, "seconds": 0.5 + turn / 100}) for seed in range(3)]
@@ -270,7 +272,7 @@ def test_bad_input_is_told_in_a_line(monkeypatch, capsys, tmp_path, arguments, t
 def test_the_command_counts_and_names_what_failed(client, executed, monkeypatch, capsys, tmp_path):
     from contextlib import nullcontext
 
-    monkeypatch.setattr(sweeps, "workers", lambda *_: nullcontext(client))
+    monkeypatch.setattr(clusters, "workers", lambda *_: nullcontext(client))
     executed.failing[1] = 1
     told = ("03", "--grid", "seed=0:3", "--root", str(tmp_path))
     assert invoke(monkeypatch, *told) == 1
@@ -289,6 +291,6 @@ def test_ctrl_c_says_how_to_go_on(monkeypatch, capsys, tmp_path):
     def stopped(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(sweeps, "workers", stopped)
+    monkeypatch.setattr(clusters, "workers", stopped)
     assert invoke(monkeypatch, "03", "--grid", "seed=0:3", "--root", str(tmp_path)) == 130
     assert "the same command goes on" in capsys.readouterr().err
