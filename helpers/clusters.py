@@ -1,5 +1,6 @@
 """Which workers are there, and do they have the same code?"""
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -39,7 +40,11 @@ def workers(address: str | None, processes: int, *, dashboard: bool = True) -> "
     place = ":0" if dashboard else None
     with (
         LocalCluster(
-            n_workers=processes, threads_per_worker=1, processes=True, dashboard_address=place
+            n_workers=processes,
+            threads_per_worker=1,
+            processes=True,
+            dashboard_address=place,
+            silence_logs=logging.ERROR,  # it warns of each worker that is stopped on purpose
         ) as cluster,
         Client(cluster) as client,
     ):
@@ -55,9 +60,7 @@ def _same_version(client: "Client") -> None:
             "The workers do not have this package. Install it where they start: pip install -e ."
         ) from error
     if not there:
-        raise ClusterError(
-            "The scheduler has no workers. Start some, or wait until they have come."
-        )
+        raise ClusterError("The scheduler has no workers. Start some, or wait until they come.")
     for worker, version in there.items():
         if version != here:
             raise ClusterError(
