@@ -11,56 +11,11 @@ from torch import Tensor
 
 from helpers import archives
 from helpers.files import PROJECT
+from helpers.specs import FASHION_MNIST, MNIST, SPECS, DatasetSpec, spec
+
+__all__ = ["FASHION_MNIST", "MNIST", "SPECS", "DatasetSpec", "Split", "Splits", "spec"]
 
 VALIDATION_SIZE = 5_000
-
-
-@dataclass(frozen=True)
-class DatasetSpec:
-    """What there is to know about a data set before it is loaded."""
-
-    name: str  # what people call it here
-    title: str  # what people read
-    folder: str  # torchvision's class, and its folder under data/
-    class_names: tuple[str, ...]  # by target, 0..K-1
-    mean: float  # of the 60,000 training images, pixels scaled to [0, 1]; see pixel_statistics
-    std: float
-
-    @property
-    def digest(self) -> str:
-        """Twelve hex digits that stand for the content of all four files."""
-        together = "".join(digest for _, digest in sorted(archives.DIGESTS[self.folder].items()))
-        return hashlib.sha256(together.encode()).hexdigest()[:12]
-
-
-MNIST = DatasetSpec(
-    name="mnist",
-    title="MNIST",
-    folder="MNIST",
-    class_names=tuple("0123456789"),
-    mean=0.1307,
-    std=0.3081,
-)
-FASHION_MNIST = DatasetSpec(
-    name="fashion_mnist",
-    title="Fashion-MNIST",
-    folder="FashionMNIST",
-    class_names=(
-        "T-shirt/top",
-        "Trouser",
-        "Pullover",
-        "Dress",
-        "Coat",
-        "Sandal",
-        "Shirt",
-        "Sneaker",
-        "Bag",
-        "Ankle boot",
-    ),
-    mean=0.2860,
-    std=0.3530,
-)
-SPECS = {spec.name: spec for spec in (MNIST, FASHION_MNIST)}
 
 
 @dataclass(frozen=True)
@@ -110,13 +65,6 @@ class Splits:
     spec: DatasetSpec
 
 
-def spec(name: str) -> DatasetSpec:
-    """Look a data set up by name. Raises ValueError if there is none of that name."""
-    if name not in SPECS:
-        raise ValueError(f"There is no data set {name!r}. Choose one of: {', '.join(SPECS)}.")
-    return SPECS[name]
-
-
 def load_splits(name: str, root: Path | str | None = None) -> Splits:
     """Load the verified images of "mnist" or "fashion_mnist", split three ways.
 
@@ -142,6 +90,8 @@ def load_published(name: str, root: Path | str | None = None) -> tuple[Split, Sp
     """
     described = spec(name)
     folder = Path(root) if root is not None else PROJECT / "data"
+    if (name, folder) in _kept:
+        return _copied(*_kept[name, folder])
 
     def download(into: Path) -> None:
         from torchvision import datasets  # here: importing it takes ten times what loading does
@@ -151,6 +101,22 @@ def load_published(name: str, root: Path | str | None = None) -> tuple[Split, Sp
     with archives.verified(folder, described.folder, download) as sound:
         raw = sound / described.folder / "raw"
         return _read(raw, "train"), _read(raw, "t10k")
+
+
+_kept: dict[tuple[str, Path], tuple[Split, Split]] = {}
+
+
+def keep(name: str) -> None:
+    """Keep a data set in memory, so that loading it anew, in processes forked from this one as
+    well, is but a copy. Raises what `load_published` raises.
+    """
+    _kept[name, PROJECT / "data"] = load_published(name)
+
+
+def _copied(*splits: Split) -> tuple[Split, Split]:
+    """Copies that may be changed."""
+    train, test = (Split(split.images.clone(), split.targets.clone()) for split in splits)
+    return train, test
 
 
 def _read(raw: Path, part: str) -> Split:

@@ -14,7 +14,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from helpers import series
+from helpers import series, warm_kernels
 from helpers.files import held, write_atomically
 from helpers.plans import Point
 from helpers.series import Outcome
@@ -98,7 +98,8 @@ def run_point(point: Point, root: Path) -> Outcome:
         before = done(point, root)
         if before is not None:
             return before
-        outcome = series.execute(point.notebook, folder, point.given)
+        with warm_kernels.in_use():
+            outcome = series.execute(point.notebook, folder, point.given)
         status = {"settings": {point.notebook: dict(point.given)}, "notebooks": [asdict(outcome)]}
         write_atomically(folder / series.STATUS, json.dumps(status, indent=2) + "\n")
     if "No space left" in outcome.message:

@@ -20,7 +20,7 @@ MODULES = {
 MAY_IMPORT = {
     "files": set(),
     "archives": {"files"},
-    "data": {"archives", "files"},
+    "data": {"archives", "files", "specs"},
     "own_image": {"files"},
     "augmentation": set(),
     "networks": set(),
@@ -92,7 +92,9 @@ MAY_IMPORT = {
     "series": {"parameters", "runs", "files"},
     "plans": {"files", "parameters"},
     "plan_files": {"parameters", "plans"},
-    "sweeps": {"files", "plans", "series"},
+    "specs": {"archives"},
+    "warm_kernels": {"data", "specs"},
+    "sweeps": {"files", "plans", "series", "warm_kernels"},
     "clusters": {"plans"},
     "sweep_command": {"clusters", "plan_files", "plans", "runs", "series", "sweeps", "terminal"},
     "report": {"runs", "series", "files"},
@@ -199,14 +201,20 @@ def test_conda_and_pip_users_get_the_same():
     environment = yaml.safe_load((PROJECT / "environment.yml").read_text())["dependencies"]
     (by_pip,) = (entry["pip"] for entry in environment if isinstance(entry, dict))
     named = [*by_pip, *(entry for entry in environment if isinstance(entry, str))]
-    conda = {re.sub(r"^pytorch(?=[<>=])", "torch", line) for line in named}
+    others = {"pytorch": "torch", "jupyter_client": "jupyter-client"}  # their names at conda-forge
+    conda = {re.sub(r"^\w+(?=[<>=])", lambda m: others.get(m[0], m[0]), line) for line in named}
     assert conda - {"pip", "setuptools>=68"} == wanted
 
 
 def test_what_is_imported_is_declared():
     project = tomllib.loads((PROJECT / "pyproject.toml").read_text())["project"]
     declared = {re.split(r"[<>=!]", line)[0] for line in project["dependencies"]}
-    names = {"PIL": "pillow", "yaml": "pyyaml", "sklearn": "scikit-learn"}
+    names = {
+        "PIL": "pillow",
+        "yaml": "pyyaml",
+        "jupyter_client": "jupyter-client",
+        "sklearn": "scikit-learn",
+    }
     imported = set()
     for path in MODULES.values():
         for node in ast.walk(ast.parse(path.read_text())):
