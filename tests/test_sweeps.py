@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import nullcontext
 from pathlib import Path
 
 import nbformat
@@ -191,6 +192,7 @@ class Stand(WorkerPlugin):
 
     def setup(self, worker) -> None:
         plans.parameters.NOTEBOOKS = self.folder
+        sweeps.warm_kernels.in_use = nullcontext  # a tiny notebook needs nothing of what is kept
 
 
 @pytest.fixture
@@ -298,8 +300,6 @@ def test_bad_input_is_told_in_a_line(monkeypatch, capsys, tmp_path, arguments, t
 
 
 def test_the_command_counts_and_names_what_failed(client, executed, monkeypatch, capsys, tmp_path):
-    from contextlib import nullcontext
-
     monkeypatch.setattr(clusters, "workers", lambda *_: nullcontext(client))
     executed.failing[1] = 1
     told = ("03", "--grid", "seed=0:3", "--root", str(tmp_path))
