@@ -84,6 +84,7 @@ def _finals() -> list[Rung]:
             ("accurate", "compact", "thirteen times the weights", 3),
         )
         for dataset in reversed(SPECS)
+        if (name, dataset) in recipes.RECIPES
     ]
 
 

@@ -20,9 +20,7 @@ if TYPE_CHECKING:
 
 def train(
     dataset: Annotated[str, typer.Argument(help="mnist or fashion_mnist.")],
-    recipe: Annotated[
-        str, typer.Option(help="Which settings: fast, compact, accurate, report, …")
-    ] = "fast",
+    recipe: Annotated[str, typer.Option(help="Which settings: fast, report, …")] = "fast",
     seed: Annotated[int, typer.Option(help="Decides first weights, order, augmentation.")] = 0,
     device_name: DeviceOption = "auto",
     precision: Annotated[

@@ -73,7 +73,7 @@ DEFECTS = {
         "the loss is the mean over images",
     ),
     "constants of the other data set": Defect(
-        "data",
+        "specs",
         "mean=0.1307,\n    std=0.3081",
         "mean=0.2860,\n    std=0.3530",
         "pixels are normalised by",
@@ -98,7 +98,7 @@ DEFECTS = {
         TRAIN_FASHION,
     ),
     "class names off by one": Defect(
-        "data",
+        "specs",
         'class_names=(\n        "T-shirt/top",',
         'class_names=(\n        "background",\n        "T-shirt/top",',
         "the first five are",
