@@ -1,5 +1,6 @@
 """Many runs on several workers: each once, whatever happens to a worker."""
 
+import gc
 import json
 import os
 import re
@@ -21,7 +22,15 @@ from helpers.files import PROJECT
 from helpers.plans import Point
 from helpers.series import Outcome
 
+# Dask leaves some sockets to the garbage collector; a later test should not have to hear of it
+pytestmark = pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")
 NAME = "03_train_fashion_mnist"
+
+
+@pytest.fixture(autouse=True)
+def _collected():
+    yield
+    gc.collect()
 
 
 def points(n: int) -> list[Point]:
