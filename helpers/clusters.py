@@ -44,7 +44,7 @@ def workers(address: str | None, processes: int, *, dashboard: bool = True) -> "
             threads_per_worker=1,
             processes=True,
             dashboard_address=place,
-            silence_logs=logging.CRITICAL,  # workers that are stopped and points that fail are told of
+            silence_logs=logging.CRITICAL,  # what fails or is stopped is told by us
         ) as cluster,
         Client(cluster) as client,
     ):
