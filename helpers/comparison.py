@@ -118,7 +118,7 @@ def frontier(accuracies: Mapping[str, float], prices: Mapping[str, float]) -> li
     The cheapest first. This is the Pareto frontier: any other model is a waste of its price.
     """
     best: list[str] = []
-    for name in sorted(accuracies, key=lambda name: (prices[name], -accuracies[name])):
+    for name in sorted(accuracies.keys(), key=lambda name: (prices[name], -accuracies[name])):
         if not best or accuracies[name] > accuracies[best[-1]]:
             best.append(name)
     return best

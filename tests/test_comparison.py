@@ -1,6 +1,7 @@
 import math
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
@@ -98,6 +99,8 @@ def test_the_frontier_has_who_is_better_than_everybody_cheaper():
     prices = {"dear": 30, "best": 40, "waste": 35, "cheap": 10, "twin": 10, "as": 20}
     assert comparison.frontier(accuracies, prices) == ["twin", "dear", "best"]
     assert comparison.frontier({}, {}) == []
+    columns = pd.DataFrame({"accuracy": accuracies, "price": prices})
+    assert comparison.frontier(columns["accuracy"], columns["price"]) == ["twin", "dear", "best"]
 
 
 def test_so_many_seeds_show_a_difference():
