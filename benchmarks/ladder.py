@@ -12,6 +12,7 @@ import hashlib
 import json
 import os
 import shutil
+import statistics
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import MISSING, Field, asdict, fields
 from multiprocessing import get_context
@@ -95,10 +96,12 @@ def measure(rung: Rung, seed: int, keep: Path) -> dict[str, object]:
         raise KeyboardInterrupt
     checkpoints.save(model, keep / f"{named}.safetensors", dataset=rung.dataset, seed=seed)
     shutil.rmtree(keep / named, ignore_errors=True)
+    # by the median epoch, since a busy machine, or one that slept, is not the rung's fault
+    typical = statistics.median(record.seconds for record in history.epochs)
     row: dict[str, object] = {
         "rung": rung.name, "dataset": rung.dataset, "seed": seed, "key": named,
         "parameters": models.count_parameters(model), "epochs": len(history.epochs),
-        "seconds": round(history.seconds, 1),
+        "seconds": round(typical * len(history.epochs), 1),
         "training_accuracy": round(history.epochs[-1].train_accuracy, 5),
     }  # fmt: skip
     for name in ("validation", "test") if rung.test else ("validation",):
