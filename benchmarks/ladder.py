@@ -14,7 +14,7 @@ import os
 import shutil
 import statistics
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import MISSING, Field, asdict, fields
+from dataclasses import asdict
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Annotated
@@ -28,9 +28,11 @@ from benchmarks.rungs import RUNGS, Rung
 from helpers import checkpoints, comparison, data, evaluation, models, recipes, views
 from helpers.evaluation import Predictions
 from helpers.files import PROJECT, write_atomically
+from helpers.recipe import Recipe
 
 RESULTS = PROJECT / "benchmarks" / "results" / "ladder.json"
 KEEP = PROJECT / "runs" / "ladder"
+PLAIN = Recipe(model="", epochs=0, batch_size=0, learning_rate=0, source="", measured="")
 
 
 def main(
@@ -72,18 +74,13 @@ def key(rung: Rung, seed: int) -> str:
 
     Only settings that differ from their defaults count, so that a new one changes nothing.
     """
+    plain, told_only = asdict(PLAIN), ("source", "measured")
     settings = {
-        field.name: asdict(rung.recipe)[field.name]
-        for field in fields(rung.recipe)
-        if field.name not in ("source", "measured")
-        and getattr(rung.recipe, field.name) not in (field.default, _made(field))
-    }
+        name: value for name, value in asdict(rung.recipe).items()
+        if value != plain[name] and name not in told_only
+    }  # fmt: skip
     told = json.dumps([settings, rung.dataset, seed], sort_keys=True)
     return hashlib.sha256(told.encode()).hexdigest()[:12]
-
-
-def _made(field: Field) -> object:
-    return field.default_factory() if field.default_factory is not MISSING else MISSING
 
 
 def measure(rung: Rung, seed: int, keep: Path) -> dict[str, object]:

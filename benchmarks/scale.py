@@ -12,7 +12,6 @@ import os
 import statistics
 import tempfile
 import time
-from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 from unittest import mock
@@ -54,8 +53,7 @@ def nothing(point: Point, root: Path) -> Outcome:
     folder = sweeps.folder_of(point, root)
     outcome = Outcome(point.notebook, "done")
     write_atomically(folder / point.notebook / runs.RESULT, json.dumps({"finished": ""}))
-    status = {"settings": {}, "notebooks": [asdict(outcome)]}
-    write_atomically(folder / series.STATUS, json.dumps(status))
+    series.write_status(folder, {}, [outcome])
     return outcome
 
 

@@ -2,7 +2,7 @@
 
 import ast
 import contextlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -89,24 +89,33 @@ def settings_for(
                 f"got {assignment!r}."
             )
         notebook = find(name)
-        known = parameters_of(notebook)
-        known.pop("output", None)  # that is for the run to say
-        if parameter not in known:
-            names = ", ".join(known)
-            raise ValueError(f"{notebook.name} has no parameter {parameter!r}. It has: {names}.")
+        value = reader(notebook)(parameter, text, target)
         if notebook.name not in settings:
             raise ValueError(f"{target} is given, but {notebook.name} is not among those to run.")
-        settings[notebook.name][parameter] = read(
-            text, known[parameter]["inferred_type_name"], target
-        )
+        settings[notebook.name][parameter] = value
     return settings
 
 
-def read(text: str, kind: str, target: str) -> object:
-    """Read a value as the annotated type: text stays text, all else is a Python literal.
+def reader(notebook: Notebook) -> Callable[..., object]:
+    """What reads values of a notebook's parameters: `read(name, text, target=name)`.
 
-    Raises ValueError, which names the `target`, for a value of another type.
+    As the type that the parameters cell annotates; a message calls the parameter `target`. It
+    raises ValueError for an unknown parameter, or a value of another type.
     """
+    known = parameters_of(notebook)
+    known.pop("output", None)  # that is for the run to say
+
+    def read(name: str, text: str, target: str = "") -> object:
+        if name not in known:
+            names = ", ".join(known)
+            raise ValueError(f"{notebook.name} has no parameter {name!r}. It has: {names}.")
+        return _read(text, known[name]["inferred_type_name"], target or name)
+
+    return read
+
+
+def _read(text: str, kind: str, target: str) -> object:
+    """Read a value as the annotated type: text stays text, all else is a Python literal."""
     if kind == "str":
         return text
     value: object = text

@@ -51,7 +51,7 @@ class _Wrong(Exception):
 def _plan(sections: dict[str, yaml.Node]) -> Plan:
     name = _text(sections["notebook"])
     try:
-        check = plans.reader(parameters.find(name))
+        check = parameters.reader(parameters.find(name))
     except ValueError as error:
         raise _Wrong(sections["notebook"], str(error)) from error
 

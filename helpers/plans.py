@@ -16,7 +16,7 @@ from functools import cache, cached_property
 from helpers import parameters
 from helpers.files import PROJECT
 
-Reader = Callable[[str, str], object]  # of a parameter's name, and of a value as text
+Reader = Callable[..., object]  # see parameters.reader
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class Plan:
         without values, a value or parameter that is named twice, and a range without draws.
         """
         notebook = parameters.find(self.notebook)
-        read = reader(notebook)
+        read = parameters.reader(notebook)
         named = [*self.grid, *self.ranges, *(self.fixed or {})]
         twice = {name for name in named if named.count(name) > 1}
         if twice:
@@ -94,24 +94,6 @@ def code_version() -> str:
     for path in sorted((PROJECT / "helpers").glob("*.py")):
         source.update(path.read_bytes())
     return f"{version('image-classification-notebooks')}+{source.hexdigest()[:6]}"
-
-
-def reader(notebook: parameters.Notebook) -> Reader:
-    """What reads values as the types that the notebook's parameters cell annotates.
-
-    It raises ValueError for an unknown parameter, or a value of another type.
-    """
-    known = parameters.parameters_of(notebook)
-    known.pop("output", None)  # that is for the sweep to say
-
-    def read(name: str, text: str) -> object:
-        if name not in known:
-            raise ValueError(
-                f"{notebook.name} has no parameter {name!r}. It has: {', '.join(known)}."
-            )
-        return parameters.read(text, known[name]["inferred_type_name"], name)
-
-    return read
 
 
 def _distinct(name: str, values: list[object]) -> list[object]:

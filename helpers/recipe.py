@@ -8,7 +8,7 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict, Unpack
 
 import torch
 from torch import nn
@@ -17,7 +17,7 @@ from torch.optim.lr_scheduler import OneCycleLR
 from helpers import device, models, training
 from helpers.augmentation import Augmentation
 from helpers.data import DatasetSpec, Split, Splits
-from helpers.distributed import ALONE, Alone
+from helpers.distributed import Alone
 from helpers.history import EpochRecord, History
 
 
@@ -76,17 +76,23 @@ class Recipe:
         )
 
 
+class Options(TypedDict, total=False):
+    """What is handed on to `training.fit` as it is; its defaults hold."""
+
+    on_epoch: Callable[[EpochRecord], object] | None
+    progress: bool | None
+    compile: bool
+    checkpoint: Path | None
+    ranks: Alone
+
+
 def train(
     recipe: Recipe,
     splits: Splits,
     *,
     where: torch.device,
     seed: int = 0,
-    on_epoch: Callable[[EpochRecord], object] | None = None,
-    progress: bool | None = None,
-    compile: bool = False,
-    checkpoint: Path | None = None,
-    ranks: Alone = ALONE,
+    **options: Unpack[Options],
 ) -> tuple[nn.Module, History]:
     """Train on the training split as the recipe says, and choose by the validation split.
 
@@ -94,8 +100,7 @@ def train(
     """
     return train_on(
         recipe, splits.train[: recipe.train_images], splits.spec, validation=splits.validation,
-        where=where, seed=seed, on_epoch=on_epoch, progress=progress, compile=compile,
-        checkpoint=checkpoint, ranks=ranks,
+        where=where, seed=seed, **options,
     )  # fmt: skip
 
 
@@ -107,11 +112,7 @@ def train_on(
     validation: Split | None = None,
     where: torch.device,
     seed: int = 0,
-    on_epoch: Callable[[EpochRecord], object] | None = None,
-    progress: bool | None = None,
-    compile: bool = False,
-    checkpoint: Path | None = None,
-    ranks: Alone = ALONE,
+    **options: Unpack[Options],
 ) -> tuple[nn.Module, History]:
     """Build the model of a recipe with weights from `seed`, and train it on all of `images`.
 
@@ -130,14 +131,10 @@ def train_on(
         scheduler=scheduler,
         augment=recipe.augmentation,
         seed=seed,
-        on_epoch=on_epoch,
-        progress=progress,
         label_smoothing=recipe.label_smoothing,
         average=recipe.average,
         precision=recipe.precision_on(where),
         channels_last=True,
-        compile=compile,
-        checkpoint=checkpoint,
-        ranks=ranks,
+        **options,
     )
     return model, history

@@ -9,7 +9,7 @@ last cell left its record. What was killed goes on where it was: `status.json` s
 import json
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -58,8 +58,7 @@ def run(
 
     def note(outcome: Outcome) -> None:
         outcomes[outcome.notebook] = outcome
-        status = {"settings": settings, "notebooks": [asdict(o) for o in outcomes.values()]}
-        write_atomically(folder / STATUS, json.dumps(status, indent=2) + "\n")
+        write_status(folder, settings, outcomes.values())
 
     def settle(outcome: Outcome) -> None:
         note(outcome)
@@ -87,6 +86,17 @@ def run(
                 settle(Outcome(name, "interrupted", message=f"by {str(stop) or 'Ctrl-C'}"))
                 raise
     return list(outcomes.values())
+
+
+def write_status(
+    folder: Path, settings: Mapping[str, Mapping[str, object]], outcomes: Iterable[Outcome]
+) -> None:
+    """Write what a run into `folder` was begun with, and how far it has come.
+
+    Raises OSError if nothing can be written there.
+    """
+    status = {"settings": settings, "notebooks": [asdict(outcome) for outcome in outcomes]}
+    write_atomically(folder / STATUS, json.dumps(status, indent=2) + "\n")
 
 
 def unfinished(root: Path, settings: Mapping[str, Mapping[str, object]]) -> Path:

@@ -50,14 +50,14 @@ def sweep(
         points = _plan(notebook, grid, ranges, random, parameter, plan).points()
         needed = {name: float(amount) for name, amount in _pairs(resource).items()}
         before = sum(sweeps.done(point, root) is not None for point in points)
-        seconds = sweeps.expected_seconds(points, root, processes)
+        name, left = points[0].notebook, len(points) - before
+        seconds = sweeps.expected_seconds(name, left, root, processes)
     expected = "none has run yet, so nobody knows how long one takes"
     if seconds is not None:
         expected = f"about {tqdm.format_interval(seconds)} on {processes} workers"
-    typer.echo(f"{len(points)} points of {points[0].notebook}, {before} done before; {expected}")
+    typer.echo(f"{len(points)} points of {name}, {before} done before; {expected}")
     if dry_run:
         return
-    failed: list[Outcome] = []
     with told_in_a_line(clusters.ClusterError, OSError), stopped_in_order():
         try:
             with clusters.workers(scheduler, processes) as client:
@@ -65,20 +65,20 @@ def sweep(
 
                 def tell(point: Point, outcome: Outcome) -> None:
                     if outcome.state != "done":
-                        failed.append(outcome)
                         place = sweeps.folder_of(point, root)
                         tqdm.write(f"{_words(point)} failed: {outcome.message}; see {place}")
 
-                sweeps.run(
+                outcomes = sweeps.run(
                     points, root, client, retries=retries, resources=needed, on_done=tell,
                     progress=sys.stderr.isatty(),
                 )  # fmt: skip
         except KeyboardInterrupt as stop:
             typer.echo("Interrupted. Finished points are kept; the same command goes on.", err=True)
             raise typer.Exit(exit_status(stop)) from None
-    good = len(points) - len(failed)
-    typer.echo(f"{good} points done, {len(failed)} failed, in {root / 'sweeps'}")
-    raise typer.Exit(int(bool(failed)))
+    good = sum(outcome.state == "done" for outcome in outcomes)
+    failed = len(outcomes) - good
+    typer.echo(f"{good} points done, {failed} failed, in {root / 'sweeps'}")
+    raise typer.Exit(int(failed > 0))
 
 
 def _plan(

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from helpers import series, warm_kernels
-from helpers.files import held, write_atomically
+from helpers.files import held
 from helpers.plans import Point
 from helpers.series import Outcome
 
@@ -58,12 +58,15 @@ def run(
     from tqdm.auto import tqdm
 
     ended: dict[str, Outcome] = {}
+    failed = 0
     bar = tqdm(total=len(points), unit=" points", leave=False, disable=not progress)
 
     def settle(point: Point, outcome: Outcome) -> None:
+        nonlocal failed
         ended[point.digest] = outcome
+        failed += outcome.state != "done"
         on_done(point, outcome)
-        bar.set_postfix(failed=sum(each.state != "done" for each in ended.values()))
+        bar.set_postfix(failed=failed, refresh=False)
         bar.update()
 
     waiting = {}
@@ -100,8 +103,7 @@ def run_point(point: Point, root: Path) -> Outcome:
             return before
         with warm_kernels.in_use():
             outcome = series.execute(point.notebook, folder, point.given)
-        status = {"settings": {point.notebook: dict(point.given)}, "notebooks": [asdict(outcome)]}
-        write_atomically(folder / series.STATUS, json.dumps(status, indent=2) + "\n")
+        series.write_status(folder, {point.notebook: dict(point.given)}, [outcome])
     if "No space left" in outcome.message:
         raise OSError(errno.ENOSPC, "No space left on device", str(folder))
     if outcome.state != "done":
@@ -135,15 +137,14 @@ def _outcome(future: object, point: Point) -> Outcome:
     raise error
 
 
-def expected_seconds(points: Sequence[Point], root: Path, processes: int) -> float | None:
-    """How long the points will take that are not done, as those did that are; None if none is."""
+def expected_seconds(notebook: str, left: int, root: Path, processes: int) -> float | None:
+    """How long so many points will take, as those did that are done; None if none is."""
     import statistics
 
     took = [
         entry["seconds"]
         for path in root.glob(f"sweeps/*/{series.STATUS}")
         for entry in json.loads(path.read_text())["notebooks"]
-        if entry["state"] == "done" and entry["notebook"] == points[0].notebook
+        if entry["state"] == "done" and entry["notebook"] == notebook
     ]
-    left = sum(done(point, root) is None for point in points)
     return statistics.median(took) * left / processes if took else None

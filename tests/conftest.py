@@ -15,6 +15,7 @@ from tqdm import tqdm
 from helpers import data
 from helpers.data import Split
 from helpers.evaluation import Predictions
+from tests import halves
 
 matplotlib.use("agg")  # not by the environment: kernels that tests start shall draw as ever
 # mutmut forks: a lock shared with its other children, or a thread, may stop a child for ever
@@ -35,12 +36,7 @@ def fashion() -> data.Splits:
 @pytest.fixture
 def tiny() -> Split:
     """70 images of two classes that a model can tell apart: bright on the left, or on the right."""
-    generator = torch.Generator().manual_seed(0)
-    images = torch.randint(0, 60, (70, 1, 28, 28), generator=generator, dtype=torch.uint8)
-    targets = torch.arange(70) % 2
-    images[targets == 0, :, :, :14] += 150
-    images[targets == 1, :, :, 14:] += 150
-    return Split(images, targets)
+    return halves.images(70)
 
 
 @pytest.fixture(autouse=True)

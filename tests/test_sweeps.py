@@ -182,10 +182,10 @@ def test_a_cluster_of_the_same_version_is_used(client):
 
 
 def test_the_time_is_expected_from_points_that_are_done(client, executed, tmp_path):
-    assert sweeps.expected_seconds(points(4), tmp_path, 2) is None
+    assert sweeps.expected_seconds(NAME, 4, tmp_path, 2) is None
     sweeps.run(points(2), tmp_path, client)
-    assert sweeps.expected_seconds(points(6), tmp_path, 2) == pytest.approx(0.5 * 4 / 2)
-    assert sweeps.expected_seconds([Point("02_train_mnist", {})], tmp_path, 2) is None
+    assert sweeps.expected_seconds(NAME, 4, tmp_path, 2) == pytest.approx(0.5 * 4 / 2)
+    assert sweeps.expected_seconds("02_train_mnist", 1, tmp_path, 2) is None
 
 
 # From here on real workers, and real notebooks; tiny ones, which stand in for notebook 3.

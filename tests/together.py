@@ -10,25 +10,16 @@ import torch
 
 from helpers import data, distributed, evaluation, recipe
 from helpers.augmentation import Augmentation
-from helpers.data import Split, Splits
+from helpers.data import Splits
 from helpers.distributed import ALONE, Alone
 from helpers.recipe import Recipe
+from tests.halves import images
 
 KINDS = {
     "tiny_vgg": {},
     "fast_cnn": {"width": 8},
     "resnet": {"width": 8, "stride": 2},
 }
-
-
-def images(n: int) -> Split:
-    """So many images of two classes, bright on the left or on the right."""
-    generator = torch.Generator().manual_seed(0)
-    pixels = torch.randint(0, 60, (n, 1, 28, 28), generator=generator, dtype=torch.uint8)
-    targets = torch.arange(n) % 2
-    pixels[targets == 0, :, :, :14] += 150
-    pixels[targets == 1, :, :, 14:] += 150
-    return Split(pixels, targets)
 
 
 def train(kind: str, ranks: Alone = ALONE, **changes) -> tuple[torch.nn.Module, list]:
