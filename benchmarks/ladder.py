@@ -1,7 +1,7 @@
 """What does each change to network and training buy? Every rung is trained with several seeds.
 
     python -m benchmarks.ladder                  # hours, on two cores; it goes on where it was
-    python -m benchmarks.ladder --only "all pixels"
+    python -m benchmarks.ladder --only "label smoothing"
 
 Each training computes on one thread, as many at once as there are cores: so two cores do nearly
 twice the work that they do on one training together. After each epoch its progress is kept below

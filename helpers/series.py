@@ -7,7 +7,6 @@ last cell left its record. What was killed goes on where it was: `status.json` s
 """
 
 import json
-import logging
 import time
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
@@ -149,13 +148,13 @@ def execute(
 ) -> Outcome:
     """Run one notebook into `folder/<name>/` with the parameters `given`.
 
-    What goes wrong in it is told, not raised. A cell that takes longer than `cell_timeout` seconds
-    is stopped.
+    What goes wrong in it is told, not raised. A cell longer than `cell_timeout` seconds is stopped.
     """
     import papermill
     from nbclient.exceptions import CellTimeoutError, DeadKernelError
 
-    logging.getLogger("papermill").setLevel(logging.ERROR)
+    from helpers import engine
+
     output = folder / name
     executed, record = output / f"{name}.ipynb", output / runs.RESULT
     output.mkdir(parents=True, exist_ok=True)
@@ -166,6 +165,7 @@ def execute(
             str(parameters.NOTEBOOKS / f"{name}.ipynb"),
             str(executed),
             {**given, "output": str(output)},
+            engine_name=engine.NAME,
             kernel_name="python3",
             progress_bar={"desc": name, "leave": False} if progress else False,
             execution_timeout=cell_timeout,

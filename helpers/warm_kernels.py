@@ -48,6 +48,7 @@ def in_use() -> Iterator[None]:
     factory.provisioners[NAME] = EntryPoint(NAME, place, factory.GROUP_NAME)
     before = factory.default_provisioner_name
     factory.default_provisioner_name = NAME
+    _SERVER.start()  # what it imports and reads takes as long as this process's own imports
     try:
         yield
     finally:
@@ -104,10 +105,10 @@ class _Server:
 
     def __init__(self) -> None:
         self._process: subprocess.Popen | None = None
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
 
-    def fork(self, order: Mapping[str, object]) -> int:
-        """Have a kernel forked; returns its process number."""
+    def start(self) -> subprocess.Popen:
+        """Start it unless it runs, without waiting until it has imported and read."""
         with self._lock:
             if self._process is None or self._process.poll() is not None:
                 self._let_go()
@@ -116,7 +117,13 @@ class _Server:
                     env={k: v for k, v in os.environ.items() if k != TRIMMED},
                     stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
                 )  # fmt: skip
-            asked, answers = self._process.stdin, self._process.stdout
+            return self._process
+
+    def fork(self, order: Mapping[str, object]) -> int:
+        """Have a kernel forked; returns its process number."""
+        with self._lock:
+            server = self.start()
+            asked, answers = server.stdin, server.stdout
             assert asked is not None
             assert answers is not None
             answer = ""

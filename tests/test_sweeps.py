@@ -38,8 +38,9 @@ def points(n: int) -> list[Point]:
 
 
 @pytest.fixture
-def client():
+def client(monkeypatch):
     """Two workers that are threads of this process, so that they see what a test has changed."""
+    monkeypatch.setattr(sweeps.warm_kernels, "in_use", nullcontext)  # no real notebook is run
     with (
         LocalCluster(
             n_workers=2, threads_per_worker=1, processes=False, dashboard_address=None

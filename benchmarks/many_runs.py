@@ -1,0 +1,50 @@
+"""What do many runs say? The sweeps that notebook 7 reads.
+
+    python -m benchmarks.many_runs    # twenty minutes on two cores; it goes on where it was
+
+The same as `python -m helpers sweep --plan benchmarks/rates.yaml`, and images.yaml; and the tables
+of their runs go into the repository.
+"""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import pandas as pd
+import typer
+
+from helpers import clusters, plan_files, runs, sweeps
+from helpers.files import PROJECT, write_atomically
+
+PLANS = PROJECT / "benchmarks"
+RESULTS = PLANS / "results"
+
+
+def main(
+    names: Annotated[list[str] | None, typer.Argument(help="Plans; both by default.")] = None,
+    processes: Annotated[int, typer.Option("--workers", help="By default as many as cores.")] = 0,
+    root: Annotated[Path, typer.Option(help="Where runs are kept.")] = runs.ROOT,
+    out: Annotated[Path, typer.Option(help="The folder where the tables are kept.")] = RESULTS,
+) -> None:
+    """Run what has not been run yet, and write the tables."""
+    for name in names or ("rates", "images"):
+        plan = plan_files.read(PLANS / f"{name}.yaml")
+        points = plan.points()
+        with clusters.workers(None, processes or os.cpu_count() or 1, dashboard=False) as client:
+            sweeps.run(points, root, client, progress=True)
+        frame = runs.collect(root / "sweeps")
+        frame = frame[frame["run"].isin(point.digest for point in points)]
+        write_atomically(out / f"{name}.csv", table(frame, list(plan.grid)).to_csv(index=False))
+
+
+def table(frame: pd.DataFrame, settings: Sequence[str]) -> pd.DataFrame:
+    """What notebook 7 reads of a frame of runs: settings, state, cost, accuracy in percent."""
+    chosen = frame.rename(columns={f"parameters.{name}": name for name in settings})
+    chosen["validation accuracy, %"] = (100 * chosen["measured.validation_accuracy"]).round(2)
+    columns = [*settings, "state", "seconds", "wall_seconds", "validation accuracy, %"]
+    return chosen[columns].round({"wall_seconds": 1}).sort_values([*settings], ignore_index=True)
+
+
+if __name__ == "__main__":
+    typer.run(main)
