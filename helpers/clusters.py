@@ -23,7 +23,6 @@ def workers(address: str | None, processes: int, *, dashboard: bool = True) -> "
 
     Raises ClusterError if none answers, or if a worker has another version of this package.
     """
-    import dask
     from distributed import Client, LocalCluster
 
     if address is not None:
@@ -40,13 +39,13 @@ def workers(address: str | None, processes: int, *, dashboard: bool = True) -> "
         return
     place = ":0" if dashboard else None
     with (
-        # a worker only waits for its kernel, so there is nothing in it to profile
-        dask.config.set({"distributed.worker.profile.enabled": False}),
         LocalCluster(
             n_workers=processes,
             threads_per_worker=1,
             processes=True,
             dashboard_address=place,
+            # a worker only waits for its kernel, so there is nothing in it to profile
+            config={"distributed.worker.profile.enabled": False},
             silence_logs=logging.CRITICAL,  # what fails or is stopped is told by us
         ) as cluster,
         Client(cluster) as client,

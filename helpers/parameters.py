@@ -28,6 +28,7 @@ SERIES = (
         weights_from={"fashion_mnist": "03_train_fashion_mnist", "mnist": "02_train_mnist"},
     ),
     Notebook("06_doubtful_labels"),
+    Notebook("07_many_runs"),
 )
 
 # What differs from the parameters that stand in the notebooks themselves.
@@ -36,12 +37,14 @@ PROFILES: dict[str, dict[str, dict[str, object]]] = {
         "02_train_mnist": {"epochs": 1, "train_images": 15_000, "timed_images": 1_600},
         "03_train_fashion_mnist": {"epochs": 1, "train_images": 15_000, "overfit_epochs": 20},
         "06_doubtful_labels": {"folds": 2, "recipe": "sprint"},
+        "07_many_runs": {"seeds": 1, "models": 8},
     },
     "standard": {},
     "full": {
         "02_train_mnist": {"epochs": 20},
         "03_train_fashion_mnist": {"epochs": 20, "overfit_epochs": 100},
         "06_doubtful_labels": {"folds": 5, "seeds": 3},
+        "07_many_runs": {"seeds": 5, "models": 60},
     },
 }
 

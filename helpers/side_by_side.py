@@ -9,6 +9,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.ticker import LogLocator, NullFormatter
 
 
 def intervals(
@@ -37,8 +38,7 @@ def frontier(
     """Each model at its price (its row in that column) and its `accuracy`, in percent.
 
     The names in `best` are those than which no cheaper one is as good, the cheapest first: they are
-    labelled, and joined by a line. Where the dearest costs ten times the cheapest, or more, prices
-    are drawn on a logarithmic axis.
+    labelled, and joined by a line. Prices are drawn on a logarithmic axis.
     """
     ax = ax or plt.subplots(figsize=(6, 4), layout="constrained")[1]
     ax.plot(models[price], models["accuracy"], "o", color="lightgray")
@@ -47,11 +47,11 @@ def frontier(
     for name, row in chosen.iterrows():
         place = (row[price], row["accuracy"])
         ax.annotate(str(name), place, (-5, 4), textcoords="offset points", ha="right", fontsize=9)
-    if models[price].max() >= 10 * models[price].min():
-        ax.set_xscale("log")
-        ax.xaxis.set_major_formatter("{x:,.0f}")
-    ax.set(xlabel=xlabel, ylabel="accuracy on validation, %")
-    ax.margins(x=0.25, y=0.1)
+    ax.set(xscale="log", xlabel=xlabel, ylabel="accuracy on validation, %")
+    ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    ax.xaxis.set_major_formatter("{x:,g}")
+    ax.xaxis.set_minor_formatter(NullFormatter())
+    ax.margins(x=0.35, y=0.1)
     ax.grid(color="lightgray", linewidth=0.5)
     ax.spines[["top", "right"]].set_visible(False)
     return ax

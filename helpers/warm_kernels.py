@@ -11,6 +11,7 @@ Forking needs a POSIX system; elsewhere kernels start as ever.
 import asyncio
 import importlib
 import json
+import logging
 import os
 import random
 import signal
@@ -184,8 +185,10 @@ def _become_kernel(argv: list[str], env: dict[str, str], cwd: str) -> NoReturn:
     random.seed()
     np.random.seed()  # noqa: NPY002
     sys.argv = ["ipykernel_launcher", *argv]
-    # with its parent, the server, it shall end
-    IPKernelApp.launch_instance(argv=[*argv, f"--IPKernelApp.parent_handle={os.getppid()}"])
+    # with its parent, the server, it shall end; that it was interrupted then is no error
+    settings = {"parent_handle": os.getppid(), "log_level": logging.CRITICAL}
+    told = [f"--IPKernelApp.{name}={value}" for name, value in settings.items()]
+    IPKernelApp.launch_instance(argv=[*argv, *told])
     os._exit(0)
 
 
