@@ -96,7 +96,8 @@ def measure(rung: Rung, seed: int, keep: Path) -> dict[str, object]:
     # by the median epoch, since a busy machine, or one that slept, is not the rung's fault
     typical = statistics.median(record.seconds for record in history.epochs)
     row: dict[str, object] = {
-        "rung": rung.name, "dataset": rung.dataset, "seed": seed, "key": named,
+        "rung": rung.name, "below": rung.below, "change": rung.change,
+        "dataset": rung.dataset, "seed": seed, "key": named,
         "parameters": models.count_parameters(model), "epochs": len(history.epochs),
         "seconds": round(typical * len(history.epochs), 1),
         "training_accuracy": round(history.epochs[-1].train_accuracy, 5),

@@ -103,7 +103,7 @@ def _prose(recipe: recipes.Recipe) -> str:
         f"one-cycle schedule up to a rate of {recipe.learning_rate}",
         f"weight decay {recipe.weight_decay}",
         f"label smoothing {recipe.label_smoothing}",
-        f"images shifted by up to {varied.shift} pixels",
+        f"images shifted by up to {varied.shift} pixel{'s' if varied.shift > 1 else ''}",
         *([f"turned by up to {varied.degrees}°"] if varied.degrees else []),
         *([f"resized by up to {varied.scale:.0%}"] if varied.scale else []),
         *(["half of them mirrored"] if varied.flip else []),

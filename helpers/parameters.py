@@ -27,6 +27,7 @@ SERIES = (
         "04_error_analysis",
         weights_from={"fashion_mnist": "03_train_fashion_mnist", "mnist": "02_train_mnist"},
     ),
+    Notebook("05_better_architecture"),
     Notebook("06_doubtful_labels"),
     Notebook("07_many_runs"),
 )
