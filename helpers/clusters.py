@@ -1,7 +1,7 @@
-"""Which workers are there, and do they have the same code?"""
+"""Which workers are there, and do they have the same code, and what a point needs?"""
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -18,10 +18,18 @@ class ClusterError(RuntimeError):
 
 
 @contextmanager
-def workers(address: str | None, processes: int, *, dashboard: bool = True) -> "Iterator[Client]":
+def workers(
+    address: str | None,
+    processes: int,
+    *,
+    needed: Mapping[str, float] | None = None,
+    dashboard: bool = True,
+) -> "Iterator[Client]":
     """The scheduler at `address`, or one of our own with so many single-threaded processes.
 
-    Raises ClusterError if none answers, or if a worker has another version of this package.
+    `needed` are resources that a worker must have, such as {"GPU": 1}. Raises ClusterError if no
+    scheduler answers, if a worker has another version of this package, or if none has what is
+    needed: for such a worker Dask would wait without a word.
     """
     from distributed import Client, LocalCluster
 
@@ -35,6 +43,7 @@ def workers(address: str | None, processes: int, *, dashboard: bool = True) -> "
             ) from error
         with client:
             _same_version(client)
+            _equipped(client, needed or {})
             yield client
         return
     place = ":0" if dashboard else None
@@ -50,6 +59,7 @@ def workers(address: str | None, processes: int, *, dashboard: bool = True) -> "
         ) as cluster,
         Client(cluster) as client,
     ):
+        _equipped(client, needed or {})
         yield client
 
 
@@ -69,3 +79,17 @@ def _same_version(client: "Client") -> None:
                 f"The worker {worker} has version {version} of this package, here it is {here}. "
                 f"Bring both to the same one and start the worker anew."
             )
+
+
+def _equipped(client: "Client", needed: Mapping[str, float]) -> None:
+    if not needed:
+        return
+    there = client.run(lambda dask_worker: dask_worker.state.total_resources)
+    for has in there.values():
+        if all(has.get(name, 0) >= amount for name, amount in needed.items()):
+            return
+    wanted = ",".join(f"{name}={amount:g}" for name, amount in needed.items())
+    raise ClusterError(
+        f"None of {len(there)} workers has {wanted}. Start some with it, and name their scheduler: "
+        f'dask worker … --resources "{wanted}"'
+    )

@@ -51,16 +51,17 @@ def sweep(
         needed = {name: float(amount) for name, amount in _pairs(resource).items()}
         before = sum(sweeps.done(point, root) is not None for point in points)
         name, left = points[0].notebook, len(points) - before
-        seconds = sweeps.expected_seconds(name, left, root, processes)
+        at_once = 1 if scheduler else processes  # how many workers a cluster has, it says later
+        seconds = sweeps.expected_seconds(name, left, root, at_once)
     expected = "none has run yet, so nobody knows how long one takes"
     if seconds is not None:
-        expected = f"about {tqdm.format_interval(seconds)} on {processes} workers"
-    typer.echo(f"{len(points)} points of {name}, {before} done before; {expected}")
+        expected = f"about {tqdm.format_interval(seconds)} on {_counted(at_once, 'worker')}"
+    typer.echo(f"{_counted(len(points), 'point')} of {name}, {before} done before; {expected}")
     if dry_run:
         return
     with told_in_a_line(clusters.ClusterError, OSError), stopped_in_order():
         try:
-            with clusters.workers(scheduler, processes) as client:
+            with clusters.workers(scheduler, processes, needed=needed) as client:
                 typer.echo(f"Watch it at {client.dashboard_link}")
 
                 def tell(point: Point, outcome: Outcome) -> None:
@@ -77,7 +78,7 @@ def sweep(
             raise typer.Exit(exit_status(stop)) from None
     good = sum(outcome.state == "done" for outcome in outcomes)
     failed = len(outcomes) - good
-    typer.echo(f"{good} points done, {failed} failed, in {root / 'sweeps'}")
+    typer.echo(f"{_counted(good, 'point')} done, {failed} failed, in {root / 'sweeps'}")
     raise typer.Exit(int(failed > 0))
 
 
@@ -112,6 +113,10 @@ def _pairs(assignments: Repeatable) -> dict[str, str]:
             raise ValueError(f"{name} is given twice.")
         pairs[name] = text
     return pairs
+
+
+def _counted(n: int, what: str) -> str:
+    return f"{n} {what}{'s' if n != 1 else ''}"
 
 
 def _words(point: Point) -> str:

@@ -10,7 +10,7 @@ import json
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -94,9 +94,13 @@ def run(
 def run_point(point: Point, root: Path) -> Outcome:
     """Run one point, in the process that is called; what another process does is waited for.
 
-    Raises PointError if it fails, OSError if the disk is full.
+    Raises PointError if it fails, or if notebook or package are not here what they were where the
+    sweep began, as with a worker that came later; OSError if the disk is full.
     """
     folder = folder_of(point, root)
+    if replace(point).digest != point.digest:  # the copy makes its digest here
+        message = "the notebook or this package is another one than where the sweep began"
+        raise PointError(json.dumps(asdict(Outcome(point.notebook, "failed", message=message))))
     with _held_when_free(folder):
         before = done(point, root)
         if before is not None:

@@ -28,7 +28,9 @@ NAME = "03_train_fashion_mnist"
 
 
 @pytest.fixture(autouse=True)
-def _collected():
+def _nothing_left(monkeypatch):
+    # in this process no real notebook is run
+    monkeypatch.setattr(sweeps.warm_kernels, "in_use", nullcontext)
     yield
     gc.collect()
 
@@ -38,9 +40,8 @@ def points(n: int) -> list[Point]:
 
 
 @pytest.fixture
-def client(monkeypatch):
+def client():
     """Two workers that are threads of this process, so that they see what a test has changed."""
-    monkeypatch.setattr(sweeps.warm_kernels, "in_use", nullcontext)  # no real notebook is run
     with (
         LocalCluster(
             n_workers=2, threads_per_worker=1, processes=False, dashboard_address=None
@@ -182,6 +183,40 @@ def test_a_cluster_of_the_same_version_is_used(client):
         assert theirs.scheduler.address == client.scheduler.address
 
 
+def test_what_no_worker_has_is_not_waited_for(client):
+    with (
+        pytest.raises(clusters.ClusterError, match=r"None of 2 workers has GPU=1\. .*GPU=1\"$"),
+        clusters.workers(client.scheduler.address, 1, needed={"GPU": 1}),
+    ):
+        pass
+
+
+def test_what_one_worker_has_is_enough():
+    has = {"a": {"GPU": 2.0}, "b": {}}
+
+    class Telling:
+        def run(self, call):
+            return has
+
+    clusters._equipped(Telling(), {"GPU": 1})
+    clusters._equipped(Telling(), {"GPU": 2})
+    for needed in ({"GPU": 3}, {"GPU": 1, "TPU": 1}):
+        with pytest.raises(clusters.ClusterError, match="None of 2 workers"):
+            clusters._equipped(Telling(), needed)
+
+
+def test_a_point_is_not_run_by_other_code_than_where_the_sweep_began(
+    client, executed, monkeypatch, tmp_path
+):
+    """A worker that comes later was not asked for its version."""
+    begun = points(1)
+    assert begun[0].digest
+    monkeypatch.setattr(plans, "code_version", lambda: "newer")
+    (outcome,) = sweeps.run(begun, tmp_path, client)
+    assert (outcome.state, executed.begun) == ("failed", [])
+    assert "another one than where the sweep began" in outcome.message
+
+
 def test_the_time_is_expected_from_points_that_are_done(client, executed, tmp_path):
     assert sweeps.expected_seconds(NAME, 4, tmp_path, 2) is None
     sweeps.run(points(2), tmp_path, client)
@@ -312,7 +347,7 @@ def test_bad_input_is_told_in_a_line(monkeypatch, capsys, tmp_path, arguments, t
 
 
 def test_the_command_counts_and_names_what_failed(client, executed, monkeypatch, capsys, tmp_path):
-    monkeypatch.setattr(clusters, "workers", lambda *_: nullcontext(client))
+    monkeypatch.setattr(clusters, "workers", lambda *_, **__: nullcontext(client))
     executed.failing[1] = 1
     told = ("03", "--grid", "seed=0:3", "--root", str(tmp_path))
     assert invoke(monkeypatch, *told) == 1
@@ -328,7 +363,7 @@ def test_the_command_counts_and_names_what_failed(client, executed, monkeypatch,
 
 
 def test_ctrl_c_says_how_to_go_on(monkeypatch, capsys, tmp_path):
-    def stopped(*_):
+    def stopped(*_, **__):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(clusters, "workers", stopped)
