@@ -104,14 +104,15 @@ def measure(rung: Rung, seed: int, keep: Path) -> dict[str, object]:
     }  # fmt: skip
     for name in ("validation", "test") if rung.test else ("validation",):
         split = getattr(splits, name)
-        row[name] = _seen(evaluation.predict(model, split))
+        row[name] = seen_by(evaluation.predict(model, split))
         if rung.test:
-            seen = views.predict(model, split, rung.recipe.augmentation)
-            row[f"{name} of views"] = _seen(seen)
+            several = views.predict(model, split, rung.recipe.augmentation)
+            row[f"{name} of views"] = seen_by(several)
     return row
 
 
-def _seen(predictions: Predictions) -> dict[str, object]:
+def seen_by(predictions: Predictions) -> dict[str, object]:
+    """Accuracy, loss, and which images are right, as a record keeps them."""
     return {
         "accuracy": round(evaluation.accuracy(predictions), 5),
         "loss": round(evaluation.loss(predictions), 5),

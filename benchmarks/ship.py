@@ -1,6 +1,6 @@
 """Which trained models go out with the package? Of each recipe the best on validation, with a card.
 
-    python -m benchmarks.ship
+    python -m benchmarks.ship --only accurate
 
 It reads what `python -m benchmarks.ladder` has left, and writes helpers/weights/.
 """
@@ -8,13 +8,14 @@ It reads what `python -m benchmarks.ladder` has left, and writes helpers/weights
 import json
 import statistics
 from pathlib import Path
+from typing import Annotated
 
 import jinja2
 import pandas as pd
 import typer
 
 from benchmarks.ladder import KEEP, RESULTS
-from benchmarks.rungs import RUNGS
+from benchmarks.rungs import RUNGS, Rung
 from benchmarks.tables import markdown
 from helpers import checkpoints, data, evaluation, recipes, views
 from helpers.files import PROJECT, write_atomically
@@ -22,17 +23,29 @@ from helpers.files import PROJECT, write_atomically
 TEMPLATE = PROJECT / "benchmarks" / "card.md.j2"
 
 
-def main() -> None:
-    """Write weights and card of every recipe of the ladder that has been trained with all seeds."""
+def main(
+    only: Annotated[
+        list[str] | None, typer.Option(help="Names of recipes; all by default.")
+    ] = None,
+) -> None:
+    """Write weights and card of every recipe of the ladder that has been trained with all seeds.
+
+    Their weights must be in runs/ladder/, where the trainings have left them.
+    """
     measured = json.loads(RESULTS.read_text())
     for rung in RUNGS:
-        rows = [
-            row for row in measured["trainings"]
-            if (row["rung"], row["dataset"]) == (rung.name, rung.dataset)
-        ]  # fmt: skip
-        if rung.test and len(rows) == rung.seeds:
+        rows = rows_of(rung, measured)
+        if rung.test and (not only or rung.name in only) and len(rows) == rung.seeds:
             path = ship(rung.name, rung.dataset, rows, measured)
             typer.echo(f"{path.relative_to(PROJECT)}, {path.stat().st_size / 1e6:.2f} MB")
+
+
+def rows_of(rung: Rung, measured: dict) -> list[dict]:
+    """What is on record of the trainings of a rung, by seed."""
+    return [
+        row for row in measured["trainings"]
+        if (row["rung"], row["dataset"]) == (rung.name, rung.dataset)
+    ]  # fmt: skip
 
 
 def ship(recipe: str, dataset: str, rows: list[dict], measured: dict) -> Path:

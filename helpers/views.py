@@ -1,10 +1,10 @@
-"""What if a model may look at an image more than once?
+"""What if a model may look at an image more than once, or several models look at it?
 
 A model that was trained on shifted and mirrored images can be shown an image so at the test as
 well. Its answers are averaged: where one view misleads it, the others outvote it.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -22,19 +22,30 @@ def predict(
 
     The views are the image, the image moved by one pixel in each of four directions if the
     training with `augmentation` moved images, and all of these mirrored if it mirrored them. So a
-    model is shown nothing that it has not learned from. Probabilities are averaged, not logits;
-    the logits returned are the logarithms of the means (N, K). Ten views cost ten predictions.
+    model is shown nothing that it has not learned from. Ten views cost ten predictions.
 
     Krizhevsky et al., "ImageNet Classification with Deep Convolutional Neural Networks", NIPS 2012,
     section 4.1. Raises what `evaluation.predict` raises.
     """
-    seen = [
-        evaluation.predict(model, Split(images, split.targets), batch_size=batch_size).probabilities
-        for images in views_of(split.images, augmentation)
-    ]
-    mean = torch.stack(seen).mean(dim=0)
-    # a class that no view thinks possible keeps a finite logarithm
-    return Predictions(mean.clamp_min(torch.finfo(mean.dtype).tiny).log(), split.targets.cpu())
+    return mean_of(
+        [
+            evaluation.predict(model, Split(images, split.targets), batch_size=batch_size)
+            for images in views_of(split.images, augmentation)
+        ]
+    )
+
+
+def mean_of(several: Sequence[Predictions]) -> Predictions:
+    """What several predictions of the same images say together, be they of views or of models.
+
+    Probabilities are averaged, not logits; the logits returned are the logarithms of the means
+    (N, K). Raises ValueError for none, or if they are not of the same images.
+    """
+    if not several or any(not torch.equal(p.targets, several[0].targets) for p in several):
+        raise ValueError(f"Wanted predictions of the same images, got {len(several)} that are not.")
+    mean = torch.stack([predictions.probabilities for predictions in several]).mean(dim=0)
+    # a class that nobody thinks possible keeps a finite logarithm
+    return Predictions(mean.clamp_min(torch.finfo(mean.dtype).tiny).log(), several[0].targets)
 
 
 def number(augmentation: Augmentation) -> int:

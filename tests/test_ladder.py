@@ -6,10 +6,13 @@ from dataclasses import replace
 import pytest
 import torch
 
-from benchmarks import ladder, rungs, ship
+from benchmarks import committee, ladder, prices, rungs, ship
 from benchmarks.rungs import RUNGS, Rung
-from helpers import checkpoints, comparison, data, evaluation, recipes, views
+from helpers import checkpoints, comparison, data, evaluation, models, recipes, views
 from helpers.augmentation import Augmentation
+from helpers.history import EpochRecord, History
+
+RECORD = EpochRecord(1, 0.5, 0.9, 0.5, 0.9, 0.1, 1.0)
 
 
 @pytest.fixture
@@ -130,6 +133,68 @@ def test_the_best_on_validation_is_shipped_with_its_card(small, monkeypatch, tmp
     for words in ("an abacus", "1 May 1900", "mean of 5 views", "--recipe small --seed 1", "MIT"):
         assert words in told
     assert told == ship.card(path)
+
+
+def test_only_what_was_asked_for_and_has_all_its_seeds_is_shipped(small, monkeypatch, tmp_path):
+    monkeypatch.setattr(ship, "RUNGS", [small, replace(small, name="other"), plain(small)])
+    monkeypatch.setattr(ship, "RESULTS", tmp_path / "ladder.json")
+    rows = [{"rung": name, "dataset": "mnist"} for name in ("small", "small", "other", "plain")]
+    (tmp_path / "ladder.json").write_text(json.dumps({"trainings": rows}))
+    shipped = []
+
+    def shipping(name, dataset, rows, measured):
+        shipped.append((name, len(rows)))
+        return ship.PROJECT / "README.md"
+
+    monkeypatch.setattr(ship, "ship", shipping)
+    ship.main(only=None)
+    ship.main(only=["other"])
+    assert shipped == [("small", 2)]
+
+
+def plain(rung: Rung) -> Rung:
+    return replace(rung, name="plain", seeds=1, test=False)
+
+
+def test_a_committee_is_the_mean_of_all_seeds(small, monkeypatch, tmp_path, tiny):
+    """Untrained models, which disagree, and each of which is often wrong."""
+    monkeypatch.setattr(committee, "KEEP", tmp_path)
+    monkeypatch.setattr(committee, "RUNGS", [plain(small), small])
+    monkeypatch.setattr(committee, "RESULTS", tmp_path / "ladder.json")
+    torch.manual_seed(0)
+    several, rows = [models.build("linear") for _ in range(3)], []
+    for seed, model in enumerate(several):
+        checkpoints.save(model, tmp_path / f"{seed}.safetensors", dataset="mnist")
+        rows.append({"rung": "small", "dataset": "mnist", "key": seed, "parameters": 7_850})
+    (tmp_path / "ladder.json").write_text(json.dumps({"trainings": rows}))
+    committee.main(only=["small"], out=tmp_path / "committee.json")
+    (told,) = json.loads((tmp_path / "committee.json").read_text())["committees"]
+    assert (told["models"], told["parameters"]) == (3, 3 * 7_850)
+
+    test = tiny[20:]
+    said = sum(evaluation.predict(model, test).probabilities for model in several)
+    right = said.argmax(dim=1) == test.targets
+    assert torch.equal(comparison.unpacked(told["test"]["right"], 50), right)
+    assert told["test"]["accuracy"] == pytest.approx(right.double().mean().item())
+    assert told["test of views"]["loss"] != told["test"]["loss"]
+
+
+def test_prices_are_of_the_second_pass_over_an_eighth(small, monkeypatch, tmp_path):
+    passes = []
+
+    def train(recipe, splits, **_):
+        passes.append((recipe.epochs, len(splits.train), len(splits.validation)))
+        seconds = [100.0, float(len(passes))]
+        return None, History([replace(RECORD, seconds=taken) for taken in seconds])
+
+    monkeypatch.setattr(recipes, "train", train)
+    monkeypatch.setattr(prices, "RUNGS", [small, replace(small, name="other")])
+    monkeypatch.setattr(torch, "set_num_threads", lambda _: None)
+    prices.main(rounds=3, out=tmp_path / "prices.json")
+    assert set(passes) == {(2, 70 // 8, 20 // 8)}
+    told = json.loads((tmp_path / "prices.json").read_text())["epochs"]
+    assert [row["turns"] for row in told] == [[8, 24, 40], [16, 32, 48]]  # in turn
+    assert [row["seconds an epoch"] for row in told] == [24, 32]
 
 
 def test_mean_and_spread_by_hand():

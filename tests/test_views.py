@@ -5,6 +5,7 @@ from torch import nn
 from helpers import evaluation, views
 from helpers.augmentation import Augmentation
 from helpers.data import Split
+from helpers.evaluation import Predictions
 
 
 def one_bright_pixel(row: int, column: int) -> torch.Tensor:
@@ -61,6 +62,24 @@ def test_probabilities_are_averaged():
     predicted = views.predict(WhereIsIt(), split, Augmentation(shift=1))
     torch.testing.assert_close(predicted.probabilities, torch.tensor([[0.76, 0.24]]))
     torch.testing.assert_close(predicted.logits.exp().sum(dim=1), torch.ones(1))
+
+
+def test_a_sure_minority_can_outvote_an_unsure_majority():
+    """By hand: (0.4 + 0.4 + 1.0) / 3 = 0.6, although two of three say the other class."""
+    unsure, sure = ([0.4, 0.6], [1 - 1e-6, 1e-6])
+    said = [Predictions(torch.tensor([p]).log(), torch.tensor([0])) for p in (unsure, unsure, sure)]
+    together = views.mean_of(said)
+    torch.testing.assert_close(together.probabilities, torch.tensor([[0.6, 0.4]]))
+    assert together.labels.tolist() == together.targets.tolist() == [0]
+
+
+def test_only_predictions_of_the_same_images_have_a_mean():
+    def of(*targets: int) -> Predictions:
+        return Predictions(torch.zeros(len(targets), 2), torch.tensor(targets))
+
+    for several in ([], [of(0, 1), of(1, 0)], [of(0), of(0, 1)]):
+        with pytest.raises(ValueError, match=f"same images, got {len(several)}"):
+            views.mean_of(several)
 
 
 def test_without_shift_and_flip_it_is_the_plain_prediction(tiny):

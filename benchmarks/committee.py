@@ -1,0 +1,61 @@
+"""What do the models of all seeds say together?
+
+    python -m benchmarks.committee --only accurate
+
+It reads the weights that `python -m benchmarks.ladder` has left in runs/ladder/, and asks all seeds
+of a recipe about the test images: their mean is the best that a night of training has to offer, and
+another figure than that of one model.
+"""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from benchmarks.ladder import KEEP, RESULTS, seen_by
+from benchmarks.machine import describe
+from benchmarks.rungs import RUNGS, Rung
+from benchmarks.ship import rows_of
+from helpers import checkpoints, data, evaluation, views
+from helpers.files import PROJECT, write_atomically
+
+OUT = PROJECT / "benchmarks" / "results" / "committee.json"
+
+
+def main(
+    only: Annotated[
+        list[str] | None, typer.Option(help="Names of recipes; all by default.")
+    ] = None,
+    out: Annotated[Path, typer.Option(help="Where results are kept.")] = OUT,
+) -> None:
+    """Ask every recipe of the ladder that has been trained with all seeds."""
+    measured = json.loads(RESULTS.read_text())
+    committees = [
+        ask(rung, rows_of(rung, measured)) for rung in RUNGS
+        if rung.test and (not only or rung.name in only)
+    ]  # fmt: skip
+    write_atomically(
+        out, json.dumps(describe(threads=1) | {"committees": committees}, indent=1) + "\n"
+    )
+    for told in committees:
+        accuracy, of_views = (told[name]["accuracy"] for name in ("test", "test of views"))
+        typer.echo(f"{told['rung']}, {told['dataset']}: {accuracy:.2%}, of views {of_views:.2%}")
+
+
+def ask(rung: Rung, rows: list[dict]) -> dict[str, object]:
+    """What the models in `rows` get right of the test images if they answer together."""
+    paths = [KEEP / f"{row['key']}.safetensors" for row in rows]
+    models = [checkpoints.load(path, dataset=rung.dataset) for path in paths]
+    test, augmentation = data.load_splits(rung.dataset).test, rung.recipe.augmentation
+    once = views.mean_of([evaluation.predict(model, test) for model in models])
+    often = views.mean_of([views.predict(model, test, augmentation) for model in models])
+    return {
+        "rung": rung.name, "dataset": rung.dataset, "models": len(models),
+        "parameters": sum(row["parameters"] for row in rows),
+        "test": seen_by(once), "test of views": seen_by(often),
+    }  # fmt: skip
+
+
+if __name__ == "__main__":
+    typer.run(main)
