@@ -38,9 +38,12 @@ def frontier(
     """Each model at its price (its row in that column) and its `accuracy`, in percent.
 
     The names in `best` are those than which no cheaper one is as good, the cheapest first: they are
-    labelled, and joined by a line. Prices are drawn on a logarithmic axis.
+    labelled, and joined by a line. Where there are columns `low` and `high`, an upright line goes
+    from one to the other. Prices are drawn on a logarithmic axis.
     """
     ax = ax or plt.subplots(figsize=(6, 4), layout="constrained")[1]
+    if {"low", "high"} <= set(models):
+        ax.vlines(models[price], models["low"], models["high"], color="lightgray", linewidth=1)
     ax.plot(models[price], models["accuracy"], "o", color="lightgray")
     chosen = models.loc[list(best)]
     ax.plot(chosen[price], chosen["accuracy"], "o-", color="tab:blue")

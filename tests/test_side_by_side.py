@@ -28,5 +28,19 @@ def test_models_stand_at_their_price_and_the_best_ones_are_named():
     assert [text.get_text() for text in ax.texts] == ["small", "large"]
     assert ax.get_xscale() == "log"
     assert ax.get_xlabel() == "seconds"
+    assert not ax.collections
     same = side_by_side.frontier(models, "seconds", ["small"], ax=ax, xlabel="s")
     assert same is ax
+
+
+def test_intervals_stand_upright_at_the_price():
+    models = pd.DataFrame(
+        {"seconds": [10, 20], "accuracy": [90.0, 91.0], "low": [89.0, 90.5], "high": [91.0, 91.5]},
+        ["small", "large"],
+    )
+    ax = side_by_side.frontier(models, "seconds", ["small", "large"], xlabel="seconds")
+    (ranges,) = ax.collections
+    assert [segment.tolist() for segment in ranges.get_segments()] == [
+        [[10, 89.0], [10, 91.0]],
+        [[20, 90.5], [20, 91.5]],
+    ]
