@@ -1,11 +1,15 @@
 """Which workers are there, and do they have the same code, and what a point needs?"""
 
 import logging
+import os
+import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from helpers import plans
+from helpers.files import write_atomically
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -22,14 +26,16 @@ def workers(
     address: str | None,
     processes: int,
     *,
+    root: Path | None = None,
     needed: Mapping[str, float] | None = None,
     dashboard: bool = True,
 ) -> "Iterator[Client]":
     """The scheduler at `address`, or one of our own with so many single-threaded processes.
 
-    `needed` are resources that a worker must have, such as {"GPU": 1}. Raises ClusterError if no
-    scheduler answers, if a worker has another version of this package, or if none has what is
-    needed: for such a worker Dask would wait without a word.
+    `root` is a folder that all must see, `needed` are resources that a worker must have, such as
+    {"GPU": 1}. Raises ClusterError if no scheduler answers, if a worker has another version of this
+    package or does not see the folder, or if none has what is needed: for such a worker Dask would
+    wait without a word.
     """
     from distributed import Client, LocalCluster
 
@@ -43,6 +49,8 @@ def workers(
             ) from error
         with client:
             _same_version(client)
+            if root is not None:
+                _same_disk(client, root)
             _equipped(client, needed or {})
             yield client
         return
@@ -79,6 +87,22 @@ def _same_version(client: "Client") -> None:
                 f"The worker {worker} has version {version} of this package, here it is {here}. "
                 f"Bring both to the same one and start the worker anew."
             )
+
+
+def _same_disk(client: "Client", root: Path) -> None:
+    token = root / f".seen-by-all-{uuid.uuid4().hex}"  # a new name, so that no cache knows it
+    write_atomically(token, "")
+    try:
+        blind = [
+            worker for worker, sees in client.run(os.path.exists, str(token)).items() if not sees
+        ]
+    finally:
+        token.unlink()
+    if blind:
+        raise ClusterError(
+            f"The worker {blind[0]} does not see {root}. Name a folder with --root that all "
+            f"machines share."
+        )
 
 
 def _equipped(client: "Client", needed: Mapping[str, float]) -> None:

@@ -6,8 +6,6 @@ gradients, so that all copies take the same step: that of the whole batch. `trai
 it by one argument, and asks that for the few things below. A training alone is the case of one.
 """
 
-import copy
-import itertools
 import os
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -19,7 +17,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from helpers import device, evaluation
+from helpers import device, evaluation, whole_batch
 from helpers.data import Split
 from helpers.evaluation import Predictions
 from helpers.files import held
@@ -49,6 +47,9 @@ class Alone:
         """What `evaluation.predict` says; each rank asks the model about a part of the images."""
         return evaluation.predict(model, split)
 
+    def agree(self, epochs: int) -> None:
+        """Raises ValueError if the ranks do not go on after the same epoch."""
+
     def held(self, folder: Path | None) -> AbstractContextManager[None]:
         """The folder, held by the one rank that writes to it."""
         return held(folder) if folder is not None and self.rank == 0 else nullcontext()
@@ -62,10 +63,11 @@ class Ranks(Alone):
 
     def __init__(self) -> None:
         self.rank, self.size = dist.get_rank(), dist.get_world_size()
-        self.factor = 1.0  # of this rank's gradients, for the batch that is at work
+        # of the batch that is at work: all of its images, and a factor of this rank's gradients
+        self.images, self.factor = 0, 1.0
 
     def together(self, model: nn.Module) -> nn.Module:
-        return _Weighted(DistributedDataParallel(_twin(model), broadcast_buffers=False), self)
+        return _Weighted(DistributedDataParallel(whole_batch.twin(model, self)), self)
 
     def share(self, steps: Iterable[tuple[Tensor, Tensor]]) -> Iterator[tuple[Tensor, Tensor]]:
         """Of each batch every so-many-th row.
@@ -80,7 +82,7 @@ class Ranks(Alone):
                     f"processes. Choose another batch size, or fewer processes."
                 )
             mine = slice(self.rank, None, self.size)
-            self.factor = len(targets[mine]) * self.size / len(targets)
+            self.images, self.factor = len(targets), len(targets[mine]) * self.size / len(targets)
             yield images[mine], targets[mine]
 
     def summed(self, passed: tuple[Tensor, Tensor, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
@@ -100,27 +102,62 @@ class Ranks(Alone):
         dist.all_reduce(together)  # each row was filled by one rank; the others add 0
         return Predictions(together, split.targets.cpu())
 
+    def agree(self, epochs: int) -> None:
+        most = torch.tensor([epochs, -epochs])
+        dist.all_reduce(most, dist.ReduceOp.MAX)
+        if most[0] != -most[1]:
+            raise ValueError(
+                f"Some processes would go on after epoch {most[0]}, others after {-most[1]}: they "
+                f"do not see the same folder. Name one that all machines share with --root."
+            )
+
 
 @contextmanager
 def joined(device_name: str = "auto") -> Iterator[tuple[Alone, torch.device]]:
     """This process's place among those of `torchrun`, or ALONE, and the device it computes on.
 
     Of several GPUs each rank of a machine takes its own. They talk over NCCL between GPUs, and over
-    gloo between CPUs. Raises what `device.choose` raises.
+    gloo between CPUs. Raises what `device.choose` raises, and ValueError where there are fewer
+    devices than ranks.
     """
     where = device.choose(device_name)
     if not dist.is_torchelastic_launched():
         yield ALONE, where
         return
-    if where.type != "cpu" and where.index is None:
-        local = int(os.environ["LOCAL_RANK"]) % torch.accelerator.device_count()
-        where = torch.device(where.type, local)
-        torch.accelerator.set_device_index(local)
-    dist.init_process_group(timeout=PATIENCE)
+    where = _own(where, device_name)
+    if where.type != "cpu":
+        torch.accelerator.set_device_index(where.index)
+    dist.init_process_group(_backend(where), timeout=PATIENCE)
     try:
         yield Ranks(), where
     finally:
         dist.destroy_process_group()
+
+
+def _own(where: torch.device, device_name: str) -> torch.device:
+    """The device of this rank, which it shares with no other; the CPU can be shared."""
+    if where.type == "mps" and device_name == "auto":  # gloo does not know it
+        return torch.device("cpu")
+    if where.type == "cpu":
+        return where
+    rank, ranks = (int(os.environ[name]) for name in ("LOCAL_RANK", "LOCAL_WORLD_SIZE"))
+    count = 0 if where.type == "mps" else torch.accelerator.device_count()
+    if ranks == 1 and where.index is not None:
+        return where
+    if where.index is not None or ranks > count:
+        raise ValueError(
+            f"{ranks} processes cannot have a {where.type} device each: {count} can be shared out "
+            f"here, and {device_name!r} was asked for. Give --nproc-per-node=1, or --device cpu."
+        )
+    return torch.device(where.type, rank)
+
+
+def _backend(where: torch.device) -> str:
+    """Who carries tensors, by their device: counts and predictions always lie on the CPU."""
+    backend = "cpu:gloo"
+    if where.type != "cpu":
+        backend += f",{where.type}:{dist.get_default_backend_for_device(where)}"
+    return backend
 
 
 class _Weighted(nn.Module):
@@ -138,49 +175,3 @@ class _Weighted(nn.Module):
         if logits.requires_grad:
             logits.register_hook(lambda gradient: gradient * factor)
         return logits
-
-
-def _twin(model: nn.Module) -> nn.Module:
-    """A model with the very weights and buffers of `model`, but normalising over all ranks."""
-    shared = {id(tensor): tensor for tensor in itertools.chain(model.parameters(), model.buffers())}
-    twin = copy.deepcopy(model, shared).train()
-    for layer in twin.modules():
-        if isinstance(layer, nn.BatchNorm2d):
-            layer.__class__ = _GlobalBatchNorm2d
-    return twin
-
-
-class _GlobalBatchNorm2d(nn.BatchNorm2d):
-    """A batch normalisation, in training, whose batch are the shares of all ranks together."""
-
-    def forward(self, x: Tensor) -> Tensor:  # (n, C, H, W), n the share of this rank
-        full = x.float()
-        images = torch.tensor([float(len(x))], device=x.device)
-        dist.all_reduce(images)
-        pixels = images * full[0, 0].numel()
-        mean = _Sum.apply(full.sum(dim=(0, 2, 3))) / pixels
-        centred = full - mean[:, None, None]
-        variance = _Sum.apply((centred**2).sum(dim=(0, 2, 3))) / pixels
-        with torch.no_grad():
-            new = {"mean": mean, "var": variance * pixels / (pixels - 1)}
-            for name, value in new.items():
-                self.get_buffer(f"running_{name}").lerp_(value, self.momentum or 0.0)
-            self.get_buffer("num_batches_tracked").add_(1)
-        scale = self.weight * torch.rsqrt(variance + self.eps)
-        return (centred * scale[:, None, None] + self.bias[:, None, None]).to(x.dtype)
-
-
-class _Sum(torch.autograd.Function):
-    """The sum over all ranks, through which gradients find their way back to each."""
-
-    @staticmethod
-    def forward(_: object, x: Tensor) -> Tensor:
-        total = x.clone()
-        dist.all_reduce(total)
-        return total
-
-    @staticmethod
-    def backward(_: object, gradient: Tensor) -> Tensor:
-        total = gradient.clone()
-        dist.all_reduce(total)
-        return total

@@ -72,7 +72,10 @@ def held(folder: Path) -> Iterator[None]:
     try:
         yield
     finally:
-        place.unlink(missing_ok=True)
+        if os.name == "nt":  # Windows deletes no file that is open
+            lock.release()
+        with suppress(OSError):  # somebody else may have it already
+            place.unlink()
         with suppress(OSError):  # it is not empty, as a rule
             folder.rmdir()
         lock.release()

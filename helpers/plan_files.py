@@ -23,10 +23,12 @@ SECTIONS = {"notebook", "grid", "ranges", "random", "fixed", "seed"}  # the fiel
 def read(path: Path) -> Plan:
     """The plan in a file. Raises FileNotFoundError, or ValueError with the line of the mistake."""
     try:
-        root = yaml.compose(path.read_text())
+        root = yaml.compose(path.read_bytes())
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
         raise ValueError(f"{path}, line {line}: {error.problem}.") from error
+    except (yaml.YAMLError, UnicodeError) as error:
+        raise ValueError(f"{path} is no text in UTF-8: {error}.") from error
     try:
         sections = dict(_entries(root, "a plan"))
         unknown = sections.keys() - SECTIONS
@@ -88,6 +90,8 @@ def _entries(node: yaml.Node | None, what: str) -> Iterator[tuple[str, yaml.Node
         raise _Wrong(node, f"{what} is written as names with values, such as seed: 0:5")
     seen = set()
     for key, value in node.value:
+        if not isinstance(key, yaml.ScalarNode):
+            raise _Wrong(key, "wanted a name here")
         if key.value in seen:
             raise _Wrong(key, f"{key.value!r} is there twice")
         seen.add(key.value)
@@ -101,13 +105,13 @@ def _texts(node: yaml.Node) -> list[str]:
 
 
 def _text(node: yaml.Node) -> str:
-    if not isinstance(node, yaml.ScalarNode):
+    if not isinstance(node, yaml.ScalarNode) or node.tag == "tag:yaml.org,2002:null":
         raise _Wrong(node, "wanted one value here")
     return node.value
 
 
 def _number(node: yaml.Node) -> int:
     text = _text(node)
-    if not text.isdigit():
+    if not text.isdecimal():
         raise _Wrong(node, f"wanted a whole number, got {text!r}")
     return int(text)

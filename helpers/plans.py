@@ -11,7 +11,8 @@ import math
 import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cache, cached_property, lru_cache
+from pathlib import Path
 
 from helpers import parameters
 from helpers.files import PROJECT
@@ -28,10 +29,11 @@ class Point:
 
     @cached_property  # it is asked for more than once, and travels with the point to a worker
     def digest(self) -> str:
-        """Twelve hex digits for notebook, parameters and the code of this package."""
-        source = (parameters.NOTEBOOKS / f"{self.notebook}.ipynb").read_bytes()
-        told = json.dumps([self.notebook, dict(self.given), code_version()], sort_keys=True)
-        return hashlib.sha256(source + told.encode()).hexdigest()[:12]
+        """Twelve hex digits for the notebook's code, parameters and the code of this package."""
+        path = parameters.NOTEBOOKS / f"{self.notebook}.ipynb"
+        code = _code_of(path, path.stat().st_mtime_ns)
+        told = json.dumps([self.notebook, code, dict(self.given), code_version()], sort_keys=True)
+        return hashlib.sha256(told.encode()).hexdigest()[:12]
 
 
 @dataclass(frozen=True)
@@ -57,6 +59,8 @@ class Plan:
         twice = {name for name in named if named.count(name) > 1}
         if twice:
             raise ValueError(f"Named more than once: {', '.join(sorted(twice))}.")
+        if self.random < 0:
+            raise ValueError(f"The number of draws is 1 or more, got {self.random}.")
         if bool(self.ranges) != bool(self.random):
             raise ValueError("Ranges need a number of draws, and draws need ranges: --random 20.")
         grid = {
@@ -66,15 +70,26 @@ class Plan:
         draws = self._draws(read) or [{}]
         if not grid and not self.ranges:
             raise ValueError("A sweep needs something that varies, such as --grid seed=0:5.")
-        return [
-            Point(notebook.name, fixed | draw | dict(zip(grid, values, strict=True)))
+        every = (
+            fixed | draw | dict(zip(grid, values, strict=True))
             for draw, values in itertools.product(draws, itertools.product(*grid.values()))
-        ]
+        )
+        # what was drawn twice is one point
+        once = {json.dumps(given, sort_keys=True): given for given in every}
+        return [Point(notebook.name, given) for given in once.values()]
 
     def _draws(self, read: Reader) -> list[dict[str, object]]:
         chance = random.Random(self.seed)
         spans = {name: _span(name, text, read) for name, text in self.ranges.items()}
         return [{name: draw(chance) for name, draw in spans.items()} for _ in range(self.random)]
+
+
+@lru_cache(maxsize=16)
+def _code_of(path: Path, modified: int) -> list:
+    """What of a notebook is run. What it has printed, and its prose, change nothing."""
+    cells = json.loads(path.read_bytes())["cells"]
+    code = [cell for cell in cells if cell["cell_type"] == "code"]
+    return [["".join(cell["source"]), cell["metadata"].get("tags", [])] for cell in code]
 
 
 def values(text: str) -> list[str]:
@@ -99,9 +114,9 @@ def code_version() -> str:
 def _distinct(name: str, values: list[object]) -> list[object]:
     if not values:
         raise ValueError(f"{name} has no values. Give some, such as --grid {name}=1,2 or =0:5.")
-    twice = [value for value in values if values.count(value) > 1]
-    if twice:
-        raise ValueError(f"{name} has the value {twice[0]!r} more than once.")
+    if len(set(values)) < len(values):
+        twice = next(value for value in values if values.count(value) > 1)
+        raise ValueError(f"{name} has the value {twice!r} more than once.")
     return values
 
 
@@ -116,11 +131,15 @@ def _span(name: str, text: str, read: Reader) -> Callable[[random.Random], objec
     if parts[2:] and lo <= 0:
         raise ValueError(f"A logarithmic range is above 0, got {name}={text}.")
 
+    logarithmic, whole = bool(parts[2:]), isinstance(lo, int)
+    # half a step more at each end, so that the whole numbers there are as likely as their like
+    least, most = (lo - 0.5, hi + 0.5) if whole else (lo, hi)
+
     def draw(chance: random.Random) -> object:
-        if parts[2:]:
-            drawn = math.exp(chance.uniform(math.log(lo), math.log(hi)))
+        if logarithmic:
+            drawn = math.exp(chance.uniform(math.log(least), math.log(most)))
         else:
-            drawn = chance.uniform(lo, hi)
-        return round(drawn) if isinstance(lo, int) else float(f"{drawn:.4g}")
+            drawn = chance.uniform(least, most)
+        return min(max(round(drawn) if whole else float(f"{drawn:.4g}"), lo), hi)
 
     return draw

@@ -180,7 +180,7 @@ def execute(
     except DeadKernelError:
         cause = "kernel died"
         message = f"its kernel died in {_last_cell(executed)}; often the memory was full"
-    except (OSError, RuntimeError) as error:
+    except (OSError, RuntimeError, ValueError) as error:
         cause, message = "not run", f"it could not be run: {error}"
     if not cause and not record.is_file():
         cause = "no record"
@@ -191,7 +191,7 @@ def execute(
 
 def _last_cell(executed: Path) -> str:
     """Name the last cell that was begun; the rest of the copy's metadata is not to be trusted."""
-    cells = json.loads(executed.read_text())["cells"] if executed.is_file() else []
+    cells = json.loads(executed.read_bytes())["cells"] if executed.is_file() else []
     code = [cell for cell in cells if cell["cell_type"] == "code"]
     begun = [i for i, cell in enumerate(code) if cell["metadata"]["papermill"].get("start_time")]
     if not begun:

@@ -1,6 +1,5 @@
 """`python -m helpers sweep`: from one run of a notebook to hundreds."""
 
-import os
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -26,13 +25,13 @@ def sweep(
     ranges: Annotated[
         Repeatable, typer.Option("--range", help="NAME=0.01:0.3 or NAME=0.01:0.3:log. Repeatable.")
     ] = None,
-    random: Annotated[int, typer.Option(help="How many draws from the ranges.")] = 0,
+    random: Annotated[int, typer.Option(min=0, help="How many draws from the ranges.")] = 0,
     parameter: Annotated[
         Repeatable, typer.Option("-p", "--parameter", help="NAME=VALUE, the same at every point.")
     ] = None,
     plan: Annotated[Path | None, typer.Option(help="A YAML file that says all of this.")] = None,
     processes: Annotated[
-        int, typer.Option("--workers", help="Worker processes; by default as many as cores.")
+        int, typer.Option("--workers", min=0, help="Worker processes; by default one a core.")
     ] = 0,
     scheduler: Annotated[
         str | None, typer.Option(help="Of a Dask cluster, such as tcp://10.0.0.1:8786.")
@@ -40,12 +39,18 @@ def sweep(
     resource: Annotated[
         Repeatable, typer.Option(help="What a worker must have, such as GPU=1.")
     ] = None,
-    retries: Annotated[int, typer.Option(help="How often a failing point is tried again.")] = 0,
+    retries: Annotated[
+        int, typer.Option(min=0, help="How often a failing point is tried again.")
+    ] = 0,
+    cell_timeout: Annotated[int, typer.Option(help="Seconds that one cell may take.")] = 3_600,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be run.")] = False,
     root: RootOption = runs.ROOT,
 ) -> None:
     """Run a notebook at many points, on all cores or on a cluster; what is done stays done."""
-    processes = processes or os.cpu_count() or 1
+    from dask.system import CPU_COUNT  # those that this process may use, in a container as well
+
+    processes = processes or CPU_COUNT
+    root = root.resolve()  # it has another meaning in a worker's folder
     with told_in_a_line(ValueError, OSError):
         points = _plan(notebook, grid, ranges, random, parameter, plan).points()
         needed = {name: float(amount) for name, amount in _pairs(resource).items()}
@@ -61,7 +66,7 @@ def sweep(
         return
     with told_in_a_line(clusters.ClusterError, OSError), stopped_in_order():
         try:
-            with clusters.workers(scheduler, processes, needed=needed) as client:
+            with clusters.workers(scheduler, processes, root=root, needed=needed) as client:
                 typer.echo(f"Watch it at {client.dashboard_link}")
 
                 def tell(point: Point, outcome: Outcome) -> None:
@@ -70,8 +75,8 @@ def sweep(
                         tqdm.write(f"{_words(point)} failed: {outcome.message}; see {place}")
 
                 outcomes = sweeps.run(
-                    points, root, client, retries=retries, resources=needed, on_done=tell,
-                    progress=sys.stderr.isatty(),
+                    points, root, client, retries=retries, resources=needed,
+                    cell_timeout=cell_timeout, on_done=tell, progress=sys.stderr.isatty(),
                 )  # fmt: skip
         except KeyboardInterrupt as stop:
             typer.echo("Interrupted. Finished points are kept; the same command goes on.", err=True)

@@ -9,18 +9,20 @@ import errno
 import json
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, replace
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from helpers import series, warm_kernels
+from helpers.clusters import ClusterError
 from helpers.files import held
 from helpers.plans import Point
 from helpers.series import Outcome
 
 if TYPE_CHECKING:
-    from distributed import Client
+    from distributed import Client, Future
 
 
 class PointError(RuntimeError):
@@ -44,6 +46,7 @@ def run(
     *,
     retries: int = 0,
     resources: Mapping[str, float] | None = None,
+    cell_timeout: int = 3_600,
     on_done: Callable[[Point, Outcome], object] = lambda *_: None,
     progress: bool = False,
 ) -> list[Outcome]:
@@ -51,10 +54,11 @@ def run(
 
     A point that fails is tried again up to `retries` times; then its notebook is kept as it was
     left, and the others go on. `resources` are what a worker must have for a point, such as
-    {"GPU": 1}. `on_done` is called with each point as it ends, those that were done before first.
-    Ctrl-C takes back what has not begun. Raises OSError when a disk is full.
+    {"GPU": 1}; a cell longer than `cell_timeout` seconds is stopped. `on_done` is called with each
+    point as it ends, those that were done before first. Ctrl-C takes back what has not begun.
+    Raises OSError when a disk is full, ClusterError when the scheduler is gone.
     """
-    from distributed import as_completed
+    from distributed import Future, as_completed
     from tqdm.auto import tqdm
 
     ended: dict[str, Outcome] = {}
@@ -76,22 +80,34 @@ def run(
             waiting[point.digest] = point
         else:
             settle(point, before)
-    futures = client.map(
-        run_point, list(waiting.values()), root=root, retries=retries, pure=False,
-        resources=dict(resources or {}),
-    )  # fmt: skip
-    by_key = dict(zip((future.key for future in futures), waiting.values(), strict=True))
+    rest = iter(waiting.values())
+    begun: dict[str, tuple[Point, Future]] = {}
+
+    def begin() -> Iterator[Future]:
+        """Hand out as many points as there are workers: one that is lost costs no other point."""
+        workers = max(1, sum(client.nthreads().values()))
+        for point in islice(rest, max(0, workers - len(begun))):
+            future = client.submit(
+                run_point, point, root, cell_timeout, retries=retries, pure=False,
+                resources=dict(resources or {}),
+            )  # fmt: skip
+            begun[future.key] = (point, future)
+            yield future
+
     try:
-        for future in as_completed(futures):
-            point = by_key[future.key]
+        running = as_completed(begin())
+        for future in running:
+            point, _ = begun.pop(future.key)
             settle(point, _outcome(future, point))
+            for another in begin():
+                running.add(another)
     finally:
         bar.close()
-        client.cancel(futures)
+        client.cancel([future for _, future in begun.values()])
     return [ended[point.digest] for point in points]
 
 
-def run_point(point: Point, root: Path) -> Outcome:
+def run_point(point: Point, root: Path, cell_timeout: int = 3_600) -> Outcome:
     """Run one point, in the process that is called; what another process does is waited for.
 
     Raises PointError if it fails, or if notebook or package are not here what they were where the
@@ -106,7 +122,7 @@ def run_point(point: Point, root: Path) -> Outcome:
         if before is not None:
             return before
         with warm_kernels.in_use():
-            outcome = series.execute(point.notebook, folder, point.given)
+            outcome = series.execute(point.notebook, folder, point.given, cell_timeout=cell_timeout)
         series.write_status(folder, {point.notebook: dict(point.given)}, [outcome])
     if "No space left" in outcome.message:
         raise OSError(errno.ENOSPC, "No space left on device", str(folder))
@@ -128,27 +144,36 @@ def _held_when_free(folder: Path) -> Iterator[None]:
         yield
 
 
-def _outcome(future: object, point: Point) -> Outcome:
+def _outcome(future: "Future", point: Point) -> Outcome:
+    from distributed import CancelledError
     from distributed.scheduler import KilledWorker
 
-    error = future.exception()  # type: ignore[attr-defined]
-    if error is None:
-        return future.result()  # type: ignore[attr-defined]
-    if isinstance(error, PointError):
+    try:
+        return future.result()
+    except PointError as error:
         return Outcome(**json.loads(str(error)))
-    if isinstance(error, KilledWorker):
+    except CancelledError as error:
+        raise ClusterError(
+            "The scheduler is gone. Finished points are kept; the same command goes on."
+        ) from error
+    except OSError:
+        raise
+    except KilledWorker as error:
         return Outcome(point.notebook, "failed", message=str(error), cause="kernel died")
-    raise error
+    except Exception as error:  # of whatever kind: it is this point's, and the others go on
+        return Outcome(point.notebook, "failed", message=repr(error), cause="not run")
 
 
 def expected_seconds(notebook: str, left: int, root: Path, processes: int) -> float | None:
     """How long so many points will take, as those did that are done; None if none is."""
     import statistics
 
-    took = [
-        entry["seconds"]
-        for path in root.glob(f"sweeps/*/{series.STATUS}")
-        for entry in json.loads(path.read_text())["notebooks"]
-        if entry["state"] == "done" and entry["notebook"] == notebook
-    ]
+    took = []
+    for path in root.glob(f"sweeps/*/{series.STATUS}"):
+        with suppress(ValueError, KeyError):  # one that is damaged says nothing of the others
+            took += [
+                entry["seconds"]
+                for entry in json.loads(path.read_text())["notebooks"]
+                if entry["state"] == "done" and entry["notebook"] == notebook
+            ]
     return statistics.median(took) * left / processes if took else None

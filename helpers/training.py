@@ -112,6 +112,7 @@ def fit(
                 writes=ranks.rank == 0,
             )  # fmt: skip
         now = keeper.restore() if keeper else Progress()
+        ranks.agree(len(now.history.epochs))
         judged = follower.module if follower is not None else model
         history = now.history
         bar.n = bar.initial = len(history.epochs) * len(train)  # the time left is told by the rest

@@ -5,7 +5,7 @@ one process that has done so once, and forks a kernel for each point: it has the
 data sets from the first moment, and shares no change with any other. Jupyter knows this way as the
 provisioner `warm`; `in_use` lets the kernels of a process be started so.
 
-Forking needs a POSIX system; elsewhere kernels start as ever.
+Only Linux lets a process with all of these imports be forked; elsewhere kernels start as ever.
 """
 
 import asyncio
@@ -40,8 +40,8 @@ INLINE = "module://matplotlib_inline.backend_inline"
 
 @contextmanager
 def in_use() -> Iterator[None]:
-    """Start kernels warm, where processes can be forked."""
-    if not hasattr(os, "fork"):
+    """Start kernels warm, on Linux."""
+    if sys.platform != "linux":  # macOS can fork, but its own libraries do not survive it
         yield
         return
     factory = KernelProvisionerFactory.instance()
@@ -149,13 +149,14 @@ _SERVER = _Server()
 
 
 def serve() -> None:
-    """Import and read what notebooks need, then fork a kernel for each line, until there is none.
+    """Import and read what notebooks need, then fork a kernel for each line, until no more come."""
+    import torch
 
-    That is when the worker has ended, however it came.
-    """
     from helpers import data
     from helpers.specs import SPECS
 
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # a pool of threads does not survive a fork
     os.environ["MPLBACKEND"] = INLINE  # as a kernel would set it before matplotlib is imported
     for name in PRELOADED:
         importlib.import_module(name)
@@ -165,6 +166,7 @@ def serve() -> None:
     for line in sys.stdin:
         pid = os.fork()
         if pid == 0:
+            torch.set_num_threads(threads)
             _become_kernel(**json.loads(line))
         sys.stdout.write(f"{pid}\n")
         sys.stdout.flush()

@@ -41,12 +41,44 @@ def test_alone_nothing_is_shared():
         assert where == torch.device("cpu")
 
 
+def test_each_kind_of_tensor_has_somebody_who_carries_it():
+    """Counts lie on the CPU while a GPU trains, and a training may stay on the CPU beside one."""
+    assert distributed._backend(torch.device("cpu")) == "cpu:gloo"
+    assert distributed._backend(torch.device("cuda", 1)) == "cpu:gloo,cuda:nccl"
+
+
+@pytest.mark.parametrize(
+    ("name", "where", "ranks", "own"),
+    [
+        ("auto", "cuda", 2, "cuda:1"),
+        ("cuda", "cuda", 2, "cuda:1"),
+        ("cuda:0", "cuda:0", 1, "cuda:0"),
+        ("auto", "mps", 2, "cpu"),
+        ("cpu", "cpu", 9, "cpu"),
+        ("cuda:0", "cuda:0", 2, None),  # it would be shared
+        ("auto", "cuda", 3, None),
+        ("mps", "mps", 2, None),
+    ],
+)
+def test_each_rank_has_a_device_of_its_own(monkeypatch, name, where, ranks, own):
+    """Two GPUs, of which nothing is used but their number."""
+    monkeypatch.setattr(torch.accelerator, "device_count", lambda: 2)
+    monkeypatch.setenv("LOCAL_RANK", str(min(ranks, 2) - 1))
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", str(ranks))
+    if own is None:
+        with pytest.raises(ValueError, match=rf"^{ranks} processes cannot have a .* --device cpu"):
+            distributed._own(torch.device(where), name)
+    else:
+        assert distributed._own(torch.device(where), name) == torch.device(own)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("processes", [1, 2, 4])
 def test_several_processes_take_the_steps_of_one(processes, tmp_path):
     """To 1e-6 after an epoch, in weights, statistics and records, with an uneven last batch."""
     done = torchrun(processes, "-m", "tests.together", str(tmp_path))
     assert done.returncode == 0, done.stderr
+    assert "Warning" not in done.stderr
     for kind in together.KINDS:
         model, epochs = together.train(kind)
         expected = model.state_dict()
@@ -66,11 +98,16 @@ def test_several_processes_take_the_steps_of_one(processes, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_batch_with_too_few_images_is_refused(tmp_path):
-    """70 images in batches of 23 leave one for two processes."""
+def test_what_processes_cannot_do_together_is_refused(tmp_path):
+    """Go on after different epochs; share a batch of one, as 70 images in batches of 23 leave."""
     script = (
         "from helpers import distributed; from tests import together\n"
         "with distributed.joined('cpu') as (ranks, _):\n"
+        "    ranks.agree(5)\n"
+        "    try:\n"
+        "        ranks.agree(5 + ranks.rank)\n"
+        "    except ValueError as error:\n"
+        "        print(error)\n"
         "    together.train('tiny_vgg', ranks, batch_size=23)\n"
     )
     (tmp_path / "few.py").write_text(script)
@@ -79,6 +116,7 @@ def test_a_batch_with_too_few_images_is_refused(tmp_path):
         cwd=PROJECT, env=ENVIRONMENT | {"PYTHONPATH": str(PROJECT)}, capture_output=True, text=True,
     )  # fmt: skip
     assert done.returncode != 0
+    assert done.stdout.count("after epoch 6, others after 5: they do not see the same folder") == 2
     assert "has 1 images for 2 processes. Choose another batch size" in done.stderr
 
 

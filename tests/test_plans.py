@@ -1,7 +1,10 @@
 """What a sweep is to run is checked before anything starts."""
 
 import itertools
+import random
+from collections import Counter
 
+import nbformat
 import pytest
 
 from helpers import plan_files, plans
@@ -68,6 +71,7 @@ def test_each_draw_is_run_at_every_point_of_the_grid():
         (plan({"seed": ["0.5"]}), "seed is of type int, got '0.5'"),
         (plan(fixed={"seed": "1"}), "more than once: seed"),
         (plan(random=3), "draws need ranges"),
+        (plan(ranges={"epochs": "1:2"}, random=-3), "1 or more, got -3"),
         (plan(ranges={"epochs": "1:2"}), "Ranges need a number of draws"),
         (plan(ranges={"epochs": "2:1"}, random=1), "from a smaller to a larger"),
         (plan(ranges={"epochs": "1"}, random=1), "lo:hi or lo:hi:log"),
@@ -93,9 +97,46 @@ def test_a_digest_stands_for_notebook_parameters_and_code(monkeypatch, tmp_path)
         changed.setattr(plans, "code_version", lambda: "another")
         others.add(Point(first.notebook, first.given).digest)
     assert len({first.digest, *others}) == 4
+    notebook = nbformat.read(plans.parameters.NOTEBOOKS / f"{first.notebook}.ipynb", as_version=4)
     monkeypatch.setattr(plans.parameters, "NOTEBOOKS", tmp_path)
-    (tmp_path / "03_train_fashion_mnist.ipynb").write_text("changed")
-    assert Point(first.notebook, first.given).digest != first.digest
+
+    def changed_to() -> str:
+        nbformat.write(notebook, tmp_path / f"{first.notebook}.ipynb")
+        return Point(first.notebook, first.given).digest
+
+    for cell in notebook.cells:  # as after a run by hand, and after another proof-reading
+        cell.source += " And so on." if cell.cell_type == "markdown" else ""
+        cell.update({"outputs": [], "execution_count": 7} if cell.cell_type == "code" else {})
+    assert changed_to() == first.digest
+    code = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    code[-1].metadata["tags"] = ["parameters"]
+    tagged = changed_to()
+    code[0].source += "\n"
+    assert len({first.digest, tagged, changed_to()}) == 3
+
+
+def test_whole_numbers_are_equally_likely_and_none_leaves_its_range():
+    def drawn(name: str, span: str) -> list:
+        told = plan({}, ranges={name: span}, fixed={}, random=3_000)
+        chance = random.Random(0)
+        draw = plans._span(name, span, plans.parameters.reader(plans.parameters.find("03")))
+        assert {p.given[name] for p in told.points()} <= {draw(chance) for _ in range(9_000)}
+        chance = random.Random(0)
+        return [draw(chance) for _ in range(3_000)]
+
+    counts = Counter(drawn("epochs", "1:3"))
+    assert set(counts) == {1, 2, 3}
+    assert all(900 < count < 1_100 for count in counts.values())
+    logarithmic = Counter(drawn("epochs", "1:4:log"))
+    assert set(logarithmic) == {1, 2, 3, 4}
+    assert logarithmic[1] > logarithmic[2] > logarithmic[3] > logarithmic[4]
+    assert max(drawn("momentum", "0.9:0.99999")) <= 0.99999
+
+
+def test_what_is_drawn_twice_is_one_point():
+    points = plan({"seed": ["0", "1"]}, ranges={"epochs": "1:2"}, random=50).points()
+    assert len(points) == 4
+    assert len({point.digest for point in points}) == 4
 
 
 def test_the_version_is_that_of_the_source():
@@ -143,6 +184,11 @@ def test_a_plan_file_says_the_same_as_the_command_line(tmp_path):
         ("fixed: {epochs: 1}", "fixed: epochs", 9, "names with values"),
         ("  momentum: 0.5:0.9", "  momentum: low:high", 7, "momentum is of type float"),
         ("[0.02, 0.04]", "[0.02, 0.04", 5, "expected"),
+        ("fixed: {epochs: 1}", "fixed: {dataset: }", 9, "one value"),
+        ("fixed: {epochs: 1}", "fixed: {dataset: null}", 9, "one value"),
+        ("random: 2", "random:", 8, "one value"),
+        ("random: 2", "random: ²", 8, "a whole number"),
+        ("  seed: 0:2", "  {{ seed }}: 0:2", 5, "wanted a name"),
         (GOOD, "", 1, "names with values"),
         (GOOD, "grid: {seed: 1}", 1, "names no notebook"),
     ],
@@ -151,4 +197,12 @@ def test_a_mistake_in_a_plan_file_is_told_with_its_line(tmp_path, before, after,
     path = tmp_path / "plan.yaml"
     path.write_text(GOOD.replace(before, after))
     with pytest.raises(ValueError, match=rf"plan\.yaml, line {line}: .*{told}"):
+        plan_files.read(path)
+
+
+@pytest.mark.parametrize("content", [b"notebook: \x07", "notebook: 03 # é".encode("latin-1")])
+def test_a_plan_that_is_no_text_is_named(tmp_path, content):
+    path = tmp_path / "plan.yaml"
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=r"plan\.yaml is no text in UTF-8"):
         plan_files.read(path)

@@ -9,12 +9,13 @@ import subprocess
 import sys
 import time
 from contextlib import nullcontext
+from dataclasses import asdict
 from pathlib import Path
 
 import nbformat
 import psutil
 import pytest
-from distributed import Client, LocalCluster, WorkerPlugin
+from distributed import CancelledError, Client, LocalCluster, WorkerPlugin
 
 from helpers import __main__ as cli
 from helpers import clusters, plans, runs, series, sweeps
@@ -82,6 +83,57 @@ def test_each_point_is_run_once_in_a_folder_of_its_own(client, executed, tmp_pat
     frame = runs.collect(tmp_path)
     assert sorted(frame["measured.seed"]) == [0, 1, 2, 3, 4]
     assert set(frame["run"]) == {point.digest for point in points(5)}
+
+
+def test_no_more_points_are_handed_out_than_there_are_workers(client, executed, tmp_path):
+    """Else a worker that is lost would count against all points that it was to run."""
+    submit, ended, most = client.submit, [], []
+
+    def counted(*arguments, **named):
+        most.append(len(most) + 1 - len(ended))
+        return submit(*arguments, **named)
+
+    client.submit = counted
+    sweeps.run(points(7), tmp_path, client, on_done=lambda *told: ended.append(told))
+    assert len(most) == len(ended) == 7
+    assert max(most) == 2
+
+
+def test_a_cell_has_as_long_as_it_is_given(client, monkeypatch, tmp_path):
+    given = []
+
+    def execute(name, folder, _, *, cell_timeout):
+        given.append(cell_timeout)
+        return Outcome(name, "failed", 0.1, "slow", "time-out")
+
+    monkeypatch.setattr(series, "execute", execute)
+    sweeps.run(points(1), tmp_path, client)
+    sweeps.run(points(1), tmp_path, client, cell_timeout=7)
+    assert given == [3_600, 7]
+
+
+class Ending:
+    """A future that ends so."""
+
+    def __init__(self, error: Exception) -> None:
+        self.error = error
+
+    def result(self):
+        raise self.error
+
+
+def test_an_error_of_a_point_is_told_and_one_of_the_whole_sweep_ends_it():
+    (point,) = points(1)
+    lost = Outcome(NAME, "failed", 2.0, "cell [1] raised OSError: no", "error")
+    told = sweeps.PointError(json.dumps(asdict(lost)))
+    assert sweeps._outcome(Ending(told), point) == lost
+    outcome = sweeps._outcome(Ending(ModuleNotFoundError("No module named 'helpers'")), point)
+    assert (outcome.state, outcome.cause) == ("failed", "not run")
+    assert "No module named 'helpers'" in outcome.message
+    with pytest.raises(clusters.ClusterError, match=r"scheduler is gone.* same command goes on"):
+        sweeps._outcome(Ending(CancelledError("a key")), point)
+    with pytest.raises(OSError, match="No space left"):
+        sweeps._outcome(Ending(OSError(28, "No space left on device")), point)
 
 
 def test_what_is_done_is_not_done_again(client, executed, tmp_path):
@@ -183,6 +235,19 @@ def test_a_cluster_of_the_same_version_is_used(client):
         assert theirs.scheduler.address == client.scheduler.address
 
 
+def test_all_workers_see_the_folder_or_one_that_does_not_is_named(client, tmp_path):
+    with clusters.workers(client.scheduler.address, 1, root=tmp_path):
+        pass
+
+    class Half:
+        def run(self, call, path):
+            return {"tcp://a": call(path), "tcp://b": False}
+
+    with pytest.raises(clusters.ClusterError, match=r"tcp://b does not see .* with --root"):
+        clusters._same_disk(Half(), tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
 def test_what_no_worker_has_is_not_waited_for(client):
     with (
         pytest.raises(clusters.ClusterError, match=r"None of 2 workers has GPU=1\. .*GPU=1\"$"),
@@ -222,6 +287,9 @@ def test_the_time_is_expected_from_points_that_are_done(client, executed, tmp_pa
     sweeps.run(points(2), tmp_path, client)
     assert sweeps.expected_seconds(NAME, 4, tmp_path, 2) == pytest.approx(0.5 * 4 / 2)
     assert sweeps.expected_seconds("02_train_mnist", 1, tmp_path, 2) is None
+    (tmp_path / "sweeps" / "damaged").mkdir()
+    (tmp_path / "sweeps" / "damaged" / series.STATUS).write_text("")
+    assert sweeps.expected_seconds(NAME, 4, tmp_path, 2) == pytest.approx(0.5 * 4 / 2)
 
 
 # From here on real workers, and real notebooks; tiny ones, which stand in for notebook 3.
@@ -338,6 +406,7 @@ def test_a_dry_run_tells_and_does_nothing(monkeypatch, capsys, tmp_path):
         (("03", "--plan", "x.yaml"), "give nothing else with --plan"),
         (("--plan", "there-is-none.yaml"), "there-is-none.yaml"),
         (("03", "--grid", "seed=1", "--resource", "GPU=one"), "could not convert"),
+        (("03", "--grid", "seed=1", "--workers", "-1"), "--workers"),
     ],
 )
 def test_bad_input_is_told_in_a_line(monkeypatch, capsys, tmp_path, arguments, told):

@@ -29,8 +29,9 @@ def test_warm_is_chosen_for_a_while_only():
     assert factory.default_provisioner_name == before
 
 
-def test_where_nothing_can_be_forked_kernels_start_as_ever(monkeypatch):
-    monkeypatch.delattr(os, "fork")
+@pytest.mark.parametrize("platform", ["darwin", "win32"])
+def test_where_nothing_can_be_forked_kernels_start_as_ever(monkeypatch, platform):
+    monkeypatch.setattr(sys, "platform", platform)
     factory = KernelProvisionerFactory.instance()
     before = factory.default_provisioner_name
     with warm_kernels.in_use():
@@ -125,6 +126,19 @@ def test_a_server_that_died_is_started_anew(run):
     psutil.wait_procs([psutil.Process(int(server))], timeout=10)
     (other,) = run("import os; print(os.getppid())").split()
     assert other != server
+
+
+@pytest.mark.slow
+def test_kernels_have_as_many_threads_as_they_were_given(run, monkeypatch):
+    """A pool of threads from before the fork would let them wait for ever."""
+    server = warm_kernels._Server()
+    monkeypatch.setattr(warm_kernels, "_SERVER", server)
+    monkeypatch.setenv("OMP_NUM_THREADS", "2")
+    monkeypatch.setattr(series.execute, "__kwdefaults__", {"cell_timeout": 300, "progress": False})
+    told = run("import torch; print(torch.get_num_threads(), torch.ones(200_000).add_(1).sum())")
+    server._let_go()
+    server._process.wait()
+    assert told == "2 tensor(400000.)\n"
 
 
 @pytest.mark.slow
