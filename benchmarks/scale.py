@@ -52,7 +52,7 @@ def main(
     typer.echo(json.dumps(found, indent=1))
 
 
-def nothing(point: Point, root: Path) -> Outcome:
+def nothing(point: Point, root: Path, _: int) -> Outcome:
     """In place of `sweeps.run_point`: leave the records of a point, without a notebook."""
     folder = sweeps.folder_of(point, root)
     outcome = Outcome(point.notebook, "done")
@@ -68,7 +68,7 @@ def _of_trivial_points(n: int, root: Path) -> dict[str, float]:
         for name, call in (("scheduler alone", _answer), ("with records", nothing)):
             with mock.patch.object(sweeps, "run_point", call):
                 start = time.perf_counter()
-                sweeps.run(points, root / name, client)
+                _all_done(sweeps.run(points, root / name, client))
                 spent[name] = (time.perf_counter() - start) / n
     start = time.perf_counter()
     runs.collect(root / "with records")
@@ -80,7 +80,7 @@ def _of_trivial_points(n: int, root: Path) -> dict[str, float]:
     }
 
 
-def _answer(point: Point, root: Path) -> Outcome:
+def _answer(point: Point, root: Path, _: int) -> Outcome:
     return Outcome(point.notebook, "done")
 
 

@@ -19,6 +19,7 @@ MODELS: dict[str, Callable[..., nn.Module]] = {
     "fast_cnn": FastCNN,
     "resnet": ResNet,
     "compact": partial(ResNet, width=16, blocks=(1, 2, 1)),  # 96,122 parameters
+    "accurate": partial(ResNet, width=64, stride=2),  # 1,226,122 parameters
 }
 
 

@@ -13,9 +13,9 @@ import pytest
 import torch
 import typer
 
-from benchmarks import limits, race, standings
+from benchmarks import limits, race, scale, standings
 from benchmarks import reliability as reliable
-from helpers import recipes
+from helpers import recipes, runs
 from helpers.files import PROJECT
 
 RESULTS = PROJECT / "benchmarks" / "results"
@@ -251,3 +251,23 @@ def test_the_readme_tells_how_well_planted_errors_are_found():
 def test_keeping_the_progress_costs_little():
     results = json.loads((RESULTS / "checkpointing.json").read_text())
     assert max(results["median"].values()) < 0.03
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")  # Dask leaves some to the collector
+def test_the_cost_of_points_is_that_of_points_that_were_run(tmp_path):
+    told = scale._of_trivial_points(3, tmp_path)
+    assert told.pop("points") == 3
+    assert len(told) == 3
+    assert all(cost > 0 for cost in told.values())
+    assert len(runs.collect(tmp_path / "with records")) == 3
+
+
+def test_many_workers_are_predicted_by_hand():
+    """256 workers with 8 s a point ask for 32 points a second, of 200 that a scheduler has."""
+    told = scale.predict({"milliseconds a point, scheduler alone": 5}, {"seconds a point": 8})
+    assert told["hours"] == round(10_000 / 32 / 3_600, 2)
+    assert told["points a second that the workers ask for"] == 32
+    assert told["workers that one scheduler can feed"] == 1_600
+    slow = scale.predict({"milliseconds a point, scheduler alone": 100}, {"seconds a point": 8})
+    assert slow["hours"] == round(10_000 / 10 / 3_600, 2)

@@ -13,6 +13,7 @@ IMAGES = torch.randint(256, (3, 1, 28, 28), dtype=torch.uint8)
         ("tiny_vgg", {"hidden_units": 10}, 7_740),
         ("tiny_vgg", {}, 7_740),
         ("compact", {}, 96_122),
+        ("accurate", {}, 1_226_122),
         ("linear", {}, 784 * 10 + 10),
         ("mlp", {"hidden_units": 64}, 784 * 64 + 64 + 64 * 10 + 10),
         ("fast_cnn", {}, 75_546),
