@@ -14,6 +14,7 @@ import jinja2
 import pandas as pd
 import typer
 
+from benchmarks import prices
 from benchmarks.ladder import KEEP, RESULTS
 from benchmarks.rungs import RUNGS, Rung
 from benchmarks.tables import markdown
@@ -65,12 +66,20 @@ def ship(recipe: str, dataset: str, rows: list[dict], measured: dict) -> Path:
         confusion=evaluation.confusion_matrix(seen).tolist(),
         test_accuracies=[row["test"]["accuracy"] for row in rows],
         test_accuracies_of_views=[row["test of views"]["accuracy"] for row in rows],
-        parameters=best["parameters"], epochs=best["epochs"], seconds=best["seconds"],
+        parameters=best["parameters"], epochs=best["epochs"], seconds=price(recipe, dataset),
         processor=measured["processor"], torch=measured["versions"]["torch"],
         date=measured["date"], data_digest=splits.spec.digest,
     )  # fmt: skip
     write_atomically(path.with_suffix(".md"), card(path))
     return path
+
+
+def price(recipe: str, dataset: str) -> float:
+    """The seconds of a training, by what an epoch costs on a machine with nothing else to do."""
+    for row in json.loads(prices.OUT.read_text())["epochs"]:
+        if (row["rung"], row["dataset"]) == (recipe, dataset):
+            return round(row["epochs"] * row["seconds an epoch"], 1)
+    raise ValueError(f"{recipe} on {dataset} has no price yet: python -m benchmarks.prices")
 
 
 def card(path: Path) -> str:

@@ -43,6 +43,16 @@ _COMPACT = Recipe(
     source="chosen on validation, rung by rung",
     measured="93.80 % ± 0.18 over 5 seeds",
 )
+# More weights, on the shrunk image, where they cost least, with variation and time enough for them.
+# On validation, seed 0: 95.42 %; 94.98 % without erasing, 94.60 % with 16 epochs and none of it.
+_ACCURATE = replace(
+    _COMPACT,
+    model="accurate",
+    epochs=60,
+    augmentation=Augmentation(shift=1, flip=True, erase=0.5),
+    source="as much as a core can train in an hour; chosen on validation",
+    measured="94.80 % ± 0.05 over 3 seeds",
+)
 
 # By name and data set. `report` is what notebooks 2 and 3 do; `sprint` is the first to 98 % on
 # MNIST and 88 % on Fashion-MNIST, `fast` the first to 99 % and 90 %.
@@ -80,6 +90,14 @@ RECIPES: dict[tuple[str, str], Recipe] = {
         measured="99.64 % ± 0.03 over 5 seeds",
     ),
     ("compact", "fashion_mnist"): _COMPACT,
+    ("accurate", "mnist"): replace(
+        _ACCURATE,
+        epochs=16,
+        augmentation=Augmentation(shift=2, degrees=10, scale=0.1),
+        source="the network of Fashion-MNIST, the variation of `compact`",
+        measured="99.71 % ± 0.01 over 3 seeds",
+    ),
+    ("accurate", "fashion_mnist"): _ACCURATE,
 }
 
 

@@ -119,6 +119,9 @@ def test_the_best_on_validation_is_shipped_with_its_card(small, monkeypatch, tmp
     monkeypatch.setattr(checkpoints, "SHIPPED", tmp_path / "weights")
     rows = [ladder.measure(small, seed, tmp_path / "kept") for seed in range(2)]
     rows[1]["validation"]["accuracy"] = 1.1
+    monkeypatch.setattr(prices, "OUT", tmp_path / "prices.json")
+    priced = {"rung": "small", "dataset": "mnist", "epochs": 3, "seconds an epoch": 40}
+    prices.OUT.write_text(json.dumps({"epochs": [priced]}))
     machine = {"processor": "an abacus", "versions": {"torch": "0"}, "date": "1 May 1900"}
     path = ship.ship("small", "mnist", rows, machine)
     assert path == tmp_path / "weights" / "mnist" / "small.safetensors"
@@ -130,6 +133,9 @@ def test_the_best_on_validation_is_shipped_with_its_card(small, monkeypatch, tmp
     right = int((seen.labels == tiny[20:].targets).sum())
     assert f"**{100 * evaluation.accuracy(seen):.2f} %**, {right} of 50 images" in told
     assert ship.mean_and_spread(notes["test_accuracies"]) in told
+    assert ", 2 minutes on one thread" in told
+    with pytest.raises(ValueError, match=r"other on mnist has no price yet: .*prices"):
+        ship.price("other", "mnist")
     for words in ("an abacus", "1 May 1900", "mean of 5 views", "--recipe small --seed 1", "MIT"):
         assert words in told
     assert told == ship.card(path)

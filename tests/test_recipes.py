@@ -15,7 +15,7 @@ from helpers.files import PROJECT
 from helpers.recipes import Recipe
 
 CPU = torch.device("cpu")
-EVERY = {"report", "fast", "sprint", "compact"}
+EVERY = {"report", "fast", "sprint", "compact", "accurate"}
 RELIABILITY = PROJECT / "benchmarks" / "results" / "reliability.json"
 
 
@@ -57,14 +57,14 @@ def test_every_data_set_has_every_recipe(dataset):
 def test_unknown_recipes_are_refused(monkeypatch):
     with pytest.raises(
         ValueError,
-        match=r"no recipe 'best' for 'mnist'.* report, sprint, fast, compact\.$",
+        match=r"no recipe 'best' for 'mnist'.* report, sprint, fast, compact, accurate\.$",
     ):
         recipes.find("best", "mnist")
     with pytest.raises(ValueError, match="no recipe 'fast' for 'cifar'"):
         recipes.find("fast", "cifar")
     fewer = {key: recipe for key, recipe in recipes.RECIPES.items() if key != ("sprint", "mnist")}
     monkeypatch.setattr(recipes, "RECIPES", fewer)
-    with pytest.raises(ValueError, match=r" report, fast, compact\.$"):
+    with pytest.raises(ValueError, match=r" report, fast, compact, accurate\.$"):
         recipes.find("sprint", "mnist")
 
 

@@ -44,3 +44,14 @@ def test_intervals_stand_upright_at_the_price():
         [[10, 89.0], [10, 91.0]],
         [[20, 90.5], [20, 91.5]],
     ]
+
+
+def test_labels_of_prices_do_not_crowd():
+    models = pd.DataFrame({"parameters": [7_000, 1_200_000], "accuracy": [90.0, 95.0]}, ["a", "b"])
+    ax = side_by_side.frontier(models, "parameters", ["a", "b"], xlabel="parameters")
+    ax.figure.canvas.draw()
+    low, high = ax.get_xlim()
+    told = [
+        label.get_text() for label in ax.get_xticklabels() if low < label.get_position()[0] < high
+    ]
+    assert told == ["10,000", "100,000", "1,000,000"]
