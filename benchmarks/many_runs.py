@@ -31,7 +31,7 @@ def main(
     for name in names or ("rates", "images"):
         plan = plan_files.read(PLANS / f"{name}.yaml")
         points = plan.points()
-        with clusters.workers(None, processes or os.cpu_count() or 1, dashboard=False) as client:
+        with clusters.workers(None, processes or os.cpu_count() or 1) as client:
             sweeps.run(points, root, client, progress=True)
         frame = runs.collect(root / "sweeps")
         frame = frame[frame["run"].isin(point.digest for point in points)]

@@ -64,7 +64,7 @@ def nothing(point: Point, root: Path, _: int) -> Outcome:
 def _of_trivial_points(n: int, root: Path) -> dict[str, float]:
     points = [Point(NOTEBOOK, {"seed": seed}) for seed in range(n)]
     spent = {}
-    with clusters.workers(None, 2, dashboard=False) as client:
+    with clusters.workers(None, 2) as client:
         for name, call in (("scheduler alone", _answer), ("with records", nothing)):
             with mock.patch.object(sweeps, "run_point", call):
                 start = time.perf_counter()
@@ -91,7 +91,7 @@ def _throughput(rounds: int, root: Path) -> dict[str, object]:
     first: list[float] = []
     for _ in range(rounds):
         for processes in (1, 2):
-            with clusters.workers(None, processes, dashboard=False) as client:
+            with clusters.workers(None, processes) as client:
                 first.append(_seconds_for(processes, seeds, root, client))
                 rates[processes].append(8 / _seconds_for(8, seeds, root, client))
     ratios = [two / one for one, two in zip(rates[1], rates[2], strict=True)]
@@ -112,7 +112,7 @@ def _seconds_for(n: int, seeds: Iterator[int], root: Path, client: Client) -> fl
 def _of_real_points(n: int, root: Path) -> dict[str, float]:
     """What a point costs, and which part of that its own cells do not account for."""
     points = [Point(NOTEBOOK, SMALL | {"seed": 1_000 + i}) for i in range(n)]
-    with clusters.workers(None, os.cpu_count() or 1, dashboard=False) as client:
+    with clusters.workers(None, os.cpu_count() or 1) as client:
         start = time.perf_counter()
         _all_done(sweeps.run(points, root, client))
         whole = time.perf_counter() - start

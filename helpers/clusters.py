@@ -28,7 +28,6 @@ def workers(
     *,
     root: Path | None = None,
     needed: Mapping[str, float] | None = None,
-    dashboard: bool = True,
 ) -> "Iterator[Client]":
     """The scheduler at `address`, or one of our own with so many single-threaded processes.
 
@@ -54,13 +53,12 @@ def workers(
             _equipped(client, needed or {})
             yield client
         return
-    place = ":0" if dashboard else None
     with (
         LocalCluster(
             n_workers=processes,
             threads_per_worker=1,
             processes=True,
-            dashboard_address=place,
+            dashboard_address=":0",  # any port that is free: there may be other clusters
             # a worker only waits for its kernel, so there is nothing in it to profile
             config={"distributed.worker.profile.enabled": False},
             silence_logs=logging.CRITICAL,  # what fails or is stopped is told by us

@@ -1,6 +1,7 @@
 """`python -m helpers sweep`: from one run of a notebook to hundreds."""
 
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated
 
@@ -67,7 +68,10 @@ def sweep(
     with told_in_a_line(clusters.ClusterError, OSError), stopped_in_order():
         try:
             with clusters.workers(scheduler, processes, root=root, needed=needed) as client:
-                typer.echo(f"Watch it at {client.dashboard_link}")
+                if scheduler or find_spec("bokeh"):
+                    typer.echo(f"Watch it at {client.dashboard_link}")
+                else:
+                    typer.echo("To watch it in a browser as well: pip install bokeh")
 
                 def tell(point: Point, outcome: Outcome) -> None:
                     if outcome.state != "done":
