@@ -1,14 +1,16 @@
 """`python -m helpers …`: the command line, a thin layer over `series`, `runs` and `report`."""
 
 import sys
-from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from tqdm.auto import tqdm
 
 from helpers import parameters, runs, series, sweep_command, training_commands
 from helpers.terminal import RootOption, exit_status, stopped_in_order, told_in_a_line
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 
@@ -60,7 +62,7 @@ def run(
                 err=True,
             )
             status = exit_status(stop)
-        _show(folder)
+        _show(runs.of(folder))
         from helpers import report
 
         title = f"Image classification: {profile} run, {folder.name}"
@@ -90,11 +92,11 @@ def doctor(root: RootOption = runs.ROOT) -> None:
 def show_runs(root: RootOption = runs.ROOT) -> None:
     """List what all runs so far have measured."""
     with told_in_a_line(ValueError, OSError):
-        _show(root)
+        _show(runs.collect(root))
 
 
-def _show(root: Path) -> None:
-    table = runs.summary(runs.collect(root))
+def _show(frame: "pd.DataFrame") -> None:
+    table = runs.summary(frame)
     typer.echo("" if table.empty else f"\n{table.to_string(index=False)}\n")
 
 

@@ -47,7 +47,7 @@ def write_pages(folder: Path, outcomes: Sequence[Outcome], *, title: str) -> Pat
     html = templates.get_template("index.html").render(
         title=title,
         notebooks=notebooks,
-        summary=runs.summary(runs.collect(folder)),
+        summary=runs.summary(runs.of(folder)),
     )
     write_atomically(folder / "index.html", html)
     return folder / "index.html"

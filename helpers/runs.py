@@ -137,6 +137,12 @@ def collect(root: Path | str | None = None) -> "pd.DataFrame":
     ).sort_values("finished", ignore_index=True)
 
 
+def of(folder: Path) -> "pd.DataFrame":
+    """As `collect`, of one run alone: without what its notebooks have run in their turn."""
+    frame = collect(folder)
+    return frame[frame["run"] == folder.name]
+
+
 def _told(root: Path) -> dict[Path, dict[str, object]]:
     """What each `status.json` says of each notebook, by the folder of the notebook."""
     told: dict[Path, dict[str, object]] = {}

@@ -185,8 +185,10 @@ def test_a_notebook_runs_in_jupyterlab(page, lab, folder, name):
     outputs = [output for cell in code for output in cell.outputs]
     assert not [o for o in outputs if o.output_type == "error" or o.get("name") == "stderr"]
     drawn = page.locator(".jp-RenderedImage img")
-    assert drawn.count() == sum("image/png" in o.get("data", {}) for o in outputs) > 3
-    assert all(drawn.nth(i).evaluate("image => image.naturalWidth > 0") for i in range(4))
+    assert drawn.count() == sum("image/png" in o.get("data", {}) for o in outputs) >= 3
+    assert all(
+        drawn.nth(i).evaluate("image => image.naturalWidth > 0") for i in range(drawn.count())
+    )
     assert (folder / name / "result.json").is_file()
 
     if name == "06_doubtful_labels":

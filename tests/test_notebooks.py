@@ -138,7 +138,8 @@ def test_the_quick_profile_runs_the_whole_series(tmp_path):
         assert (made / "result.json").is_file()
         assert (made / f"{notebook.name}.html").stat().st_size > 100_000
         assert list((made / "figures").glob("*.png"))
-    frame = runs.collect(folder).set_index("notebook")
+    frame = runs.of(folder).set_index("notebook")
+    assert len(frame) == len(parameters.SERIES)  # not the many runs of notebook 7
     # one epoch on 15,000 images; what the defaults must reach, the notebooks claim themselves
     assert frame.loc["02_train_mnist", "measured.test_accuracy"] > 0.90
     assert frame.loc["03_train_fashion_mnist", "measured.test_accuracy"] > 0.70

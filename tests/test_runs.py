@@ -240,3 +240,12 @@ def test_a_place_that_cannot_be_written_to_is_named(tmp_path):
 def test_where_a_notebook_leaves_its_results():
     assert runs.folder("/somewhere", "01_explore").as_posix() == "/somewhere"
     assert runs.folder("", "01_explore") == runs.ROOT / "by-hand" / "01_explore"
+
+
+def test_of_a_run_are_its_own_notebooks_only(tmp_path):
+    """Notebook 7 has others run, below its own folder."""
+    run = tmp_path / "quick"
+    by_hand(run / "02_train_mnist", notebook="02_train_mnist")
+    by_hand(run / "07_many_runs" / "sweeps" / "abc" / "03_train", notebook="03_train")
+    assert list(runs.of(run)["notebook"]) == ["02_train_mnist"]
+    assert len(runs.collect(run)) == 2

@@ -133,7 +133,8 @@ def test_kernels_have_as_many_threads_as_they_were_given(run, monkeypatch):
     """A pool of threads from before the fork would let them wait for ever."""
     server = warm_kernels._Server()
     monkeypatch.setattr(warm_kernels, "_SERVER", server)
-    monkeypatch.setenv("OMP_NUM_THREADS", "2")
+    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):  # Dask sets the second for good
+        monkeypatch.setenv(name, "2")
     monkeypatch.setattr(series.execute, "__kwdefaults__", {"cell_timeout": 300, "progress": False})
     told = run("import torch; print(torch.get_num_threads(), torch.ones(200_000).add_(1).sum())")
     server._let_go()
