@@ -15,8 +15,8 @@ import typer
 
 from benchmarks.ladder import KEEP, RESULTS, seen_by
 from benchmarks.machine import describe
-from benchmarks.rungs import RUNGS, Rung
-from benchmarks.ship import rows_of
+from benchmarks.rungs import Rung
+from benchmarks.ship import finished
 from helpers import checkpoints, data, evaluation, views
 from helpers.files import PROJECT, write_atomically
 
@@ -31,10 +31,7 @@ def main(
 ) -> None:
     """Ask every recipe of the ladder that has been trained with all seeds."""
     measured = json.loads(RESULTS.read_text())
-    committees = [
-        ask(rung, rows_of(rung, measured)) for rung in RUNGS
-        if rung.test and (not only or rung.name in only)
-    ]  # fmt: skip
+    committees = [ask(rung, rows) for rung, rows in finished(measured, only)]
     write_atomically(
         out, json.dumps(describe(threads=1) | {"committees": committees}, indent=1) + "\n"
     )

@@ -85,7 +85,6 @@ def _finals() -> list[Rung]:
             ("accurate", "compact", "13 times the weights, on a shrunk image; trained longer", 3),
         )
         for dataset in reversed(SPECS)
-        if (name, dataset) in recipes.RECIPES
     ]
 
 

@@ -7,6 +7,7 @@ It reads what `python -m benchmarks.ladder` has left, and writes helpers/weights
 
 import json
 import statistics
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
 
@@ -34,19 +35,23 @@ def main(
     Their weights must be in runs/ladder/, where the trainings have left them.
     """
     measured = json.loads(RESULTS.read_text())
+    for rung, rows in finished(measured, only):
+        path = ship(rung.name, rung.dataset, rows, measured)
+        typer.echo(f"{path.relative_to(PROJECT)}, {path.stat().st_size / 1e6:.2f} MB")
+
+
+def finished(measured: dict, only: list[str] | None) -> Iterator[tuple[Rung, list[dict]]]:
+    """The tested rungs that have been trained with all seeds, or those of them that are named.
+
+    With each, what is on record of its trainings, by seed.
+    """
     for rung in RUNGS:
-        rows = rows_of(rung, measured)
+        rows = [
+            row for row in measured["trainings"]
+            if (row["rung"], row["dataset"]) == (rung.name, rung.dataset)
+        ]  # fmt: skip
         if rung.test and (not only or rung.name in only) and len(rows) == rung.seeds:
-            path = ship(rung.name, rung.dataset, rows, measured)
-            typer.echo(f"{path.relative_to(PROJECT)}, {path.stat().st_size / 1e6:.2f} MB")
-
-
-def rows_of(rung: Rung, measured: dict) -> list[dict]:
-    """What is on record of the trainings of a rung, by seed."""
-    return [
-        row for row in measured["trainings"]
-        if (row["rung"], row["dataset"]) == (rung.name, rung.dataset)
-    ]  # fmt: skip
+            yield rung, rows
 
 
 def ship(recipe: str, dataset: str, rows: list[dict], measured: dict) -> Path:

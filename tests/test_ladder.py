@@ -165,7 +165,7 @@ def plain(rung: Rung) -> Rung:
 def test_a_committee_is_the_mean_of_all_seeds(small, monkeypatch, tmp_path, tiny):
     """Untrained models, which disagree, and each of which is often wrong."""
     monkeypatch.setattr(committee, "KEEP", tmp_path)
-    monkeypatch.setattr(committee, "RUNGS", [plain(small), small])
+    monkeypatch.setattr(ship, "RUNGS", [plain(small), replace(small, seeds=3)])
     monkeypatch.setattr(committee, "RESULTS", tmp_path / "ladder.json")
     torch.manual_seed(0)
     several, rows = [models.build("linear") for _ in range(3)], []
