@@ -72,10 +72,10 @@ def held(folder: Path) -> Iterator[None]:
     try:
         yield
     finally:
-        if os.name == "nt":  # Windows deletes no file that is open
+        if os.name == "nt":  # Windows deletes no open file; there filelock deletes it itself
             lock.release()
-        with suppress(OSError):  # somebody else may have it already
-            place.unlink()
+        else:
+            place.unlink(missing_ok=True)
         with suppress(OSError):  # it is not empty, as a rule
             folder.rmdir()
         lock.release()
