@@ -1,5 +1,7 @@
 """Which trained models go out with the package? Of each recipe the best on validation, with a card.
 
+Of a recipe that learns from validation, too, nobody knows which is best: it is that of seed 0.
+
     python -m benchmarks.ship --only accurate
 
 It reads what `python -m benchmarks.ladder` has left, and writes helpers/weights/.
@@ -41,7 +43,7 @@ def main(
 
 
 def finished(measured: dict, only: list[str] | None) -> Iterator[tuple[Rung, list[dict]]]:
-    """The tested rungs that have been trained with all seeds, or those of them that are named.
+    """The rungs that are recipes and have been trained with all seeds, or those that are named.
 
     With each, what is on record of its trainings, by seed.
     """
@@ -50,25 +52,27 @@ def finished(measured: dict, only: list[str] | None) -> Iterator[tuple[Rung, lis
             row for row in measured["trainings"]
             if (row["rung"], row["dataset"]) == (rung.name, rung.dataset)
         ]  # fmt: skip
-        if rung.test and (not only or rung.name in only) and len(rows) == rung.seeds:
+        is_recipe = (rung.name, rung.dataset) in recipes.RECIPES
+        if is_recipe and (not only or rung.name in only) and len(rows) == rung.seeds:
             yield rung, rows
 
 
 def ship(recipe: str, dataset: str, rows: list[dict], measured: dict) -> Path:
     """Save the model that is best on validation, and write its card beside it."""
-    best = max(rows, key=lambda row: row["validation"]["accuracy"])
+    followed, splits = recipes.find(recipe, dataset), data.load_splits(dataset)
+    best = max(rows, key=lambda row: row["validation"]["accuracy"] if "validation" in row else 0)
     model = checkpoints.load(KEEP / f"{best['key']}.safetensors", dataset=dataset)
     path = checkpoints.SHIPPED / dataset / f"{recipe}.safetensors"
-    splits, augmentation = data.load_splits(dataset), recipes.find(recipe, dataset).augmentation
-    seen = evaluation.predict(model, splits.test)
+    seen = {
+        name: evaluation.predict(model, split) for name, split in followed.unseen(splits).items()
+    }
     checkpoints.save(
         model, path, dataset=dataset, recipe=recipe, seed=best["seed"],
-        test_accuracy=evaluation.accuracy(seen),
+        **{f"{name}_accuracy": evaluation.accuracy(said) for name, said in seen.items()},
         test_accuracy_of_views=evaluation.accuracy(
-            views.predict(model, splits.test, augmentation)
+            views.predict(model, splits.test, followed.augmentation)
         ),
-        validation_accuracy=evaluation.accuracy(evaluation.predict(model, splits.validation)),
-        confusion=evaluation.confusion_matrix(seen).tolist(),
+        confusion=evaluation.confusion_matrix(seen["test"]).tolist(),
         test_accuracies=[row["test"]["accuracy"] for row in rows],
         test_accuracies_of_views=[row["test of views"]["accuracy"] for row in rows],
         parameters=best["parameters"], epochs=best["epochs"], seconds=price(recipe, dataset),

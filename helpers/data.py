@@ -44,6 +44,12 @@ class Split:
         """The chosen rows, by a slice, an int64 index tensor or a bool mask."""
         return Split(self.images[rows], self.targets[rows])
 
+    def __add__(self, other: "Split") -> "Split":
+        """The images of both, these first."""
+        return Split(
+            torch.cat([self.images, other.images]), torch.cat([self.targets, other.targets])
+        )
+
     @property
     def digest(self) -> str:
         """Twelve hex digits that stand for all images and targets."""

@@ -37,6 +37,7 @@ class Recipe:
     measured: str  # what they reach on the test split, over how many seeds
     settings: Mapping[str, Any] = field(default_factory=dict)  # of the model, such as its width
     train_images: int | None = None  # the first so many of the training split; None takes all
+    refit: bool = False  # learn from the validation split too: nothing is left to choose
     one_cycle: bool = True  # otherwise the learning rate stays what it is
     average: float = 0.0  # the decay of the running mean of the weights; 0 for none
     momentum: float = 0.9
@@ -53,6 +54,11 @@ class Recipe:
     def precision_on(self, where: torch.device) -> str:
         """The number format in which the recipe computes on a device; never "auto"."""
         return device.fastest_precision(where) if self.precision == "auto" else self.precision
+
+    def unseen(self, splits: Splits) -> dict[str, Split]:
+        """The labelled images from which a model of this recipe has not learned, by split."""
+        validation = {} if self.refit else {"validation": splits.validation}
+        return validation | {"test": splits.test}
 
     def build(self, spec: DatasetSpec) -> nn.Module:
         """The model with random weights from torch's generator, on the CPU."""
@@ -96,10 +102,13 @@ def train(
 ) -> tuple[nn.Module, History]:
     """Train on the training split as the recipe says, and choose by the validation split.
 
-    As `train_on` otherwise; raises what `training.fit` raises.
+    A recipe that says `refit` learns from both, and the weights of the last epoch stay. As
+    `train_on` otherwise; raises what `training.fit` raises.
     """
+    images = splits.train[: recipe.train_images]
     return train_on(
-        recipe, splits.train[: recipe.train_images], splits.spec, validation=splits.validation,
+        recipe, images + splits.validation if recipe.refit else images, splits.spec,
+        validation=recipe.unseen(splits).get("validation"),
         where=where, seed=seed, **options,
     )  # fmt: skip
 

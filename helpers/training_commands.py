@@ -85,7 +85,7 @@ def _test_and_keep(
     from helpers import evaluation, views
 
     measured, several = {}, views.number(followed.augmentation) > 1
-    for name, split in (("validation", splits.validation), ("test", splits.test)):
+    for name, split in followed.unseen(splits).items():
         measured[f"{name}_accuracy"] = evaluation.accuracy(evaluation.predict(model, split))
         if several:
             seen = views.predict(model, split, followed.augmentation)

@@ -227,6 +227,21 @@ def test_where_images_were_shifted_several_views_are_a_figure_of_their_own(
     assert 0 <= row["measured.validation_accuracy_of_views"] <= 1
 
 
+def test_who_learned_from_validation_is_not_judged_by_it(monkeypatch, tmp_path, tiny_data):
+    refit = replace(
+        recipes.RECIPES["fast", "mnist"], refit=True, augmentation=Augmentation(shift=1)
+    )
+    monkeypatch.setitem(recipes.RECIPES, ("fast", "mnist"), refit)
+    assert invoke(monkeypatch, "train", "mnist", "--device", "cpu", "--root", str(tmp_path)) == 0
+    (row,) = runs.collect(tmp_path).to_dict("records")
+    assert {name for name in row if name.startswith("measured.")} == {
+        "measured.test_accuracy",
+        "measured.test_accuracy_of_views",
+    }
+    (told,) = runs.summary(runs.collect(tmp_path)).to_dict("records")
+    assert told["validation"] == ""
+
+
 def test_each_epoch_but_the_last_tells_how_long_the_rest_will_take(
     monkeypatch, tmp_path, capsys, tiny_data
 ):

@@ -186,3 +186,9 @@ def test_a_split_moves_as_a_whole(tiny):
     moved = tiny.to(torch.device("meta"))
     assert (moved.images.device.type, moved.targets.device.type) == ("meta", "meta")
     assert len(moved) == 70
+
+
+def test_two_splits_make_one_in_order(tiny):
+    both = tiny[:3] + tiny[10:12]
+    assert torch.equal(both.targets, tiny.targets[[0, 1, 2, 10, 11]])
+    assert torch.equal(both.images, tiny.images[[0, 1, 2, 10, 11]])

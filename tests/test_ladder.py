@@ -48,6 +48,13 @@ def test_what_no_choice_may_depend_on_is_not_looked_at(small, tmp_path):
     assert "validation of views" not in row
 
 
+def test_who_learned_from_validation_is_not_judged_by_it(small, tmp_path):
+    refit = replace(small, recipe=replace(small.recipe, refit=True))
+    row = ladder.measure(refit, 0, tmp_path)
+    assert {"test", "test of views"} <= set(row)
+    assert not [name for name in row if "validation" in name]
+
+
 def test_a_key_stands_for_what_decides_the_training(small):
     keys = {
         ladder.key(small, 0),
@@ -139,6 +146,25 @@ def test_the_best_on_validation_is_shipped_with_its_card(small, monkeypatch, tmp
     for words in ("an abacus", "1 May 1900", "mean of 5 views", "--recipe small --seed 1", "MIT"):
         assert words in told
     assert told == ship.card(path)
+
+
+def test_where_validation_was_learned_from_the_first_seed_is_shipped(small, monkeypatch, tmp_path):
+    refit = replace(small.recipe, refit=True)
+    monkeypatch.setitem(recipes.RECIPES, ("small", "mnist"), refit)
+    monkeypatch.setattr(ship, "KEEP", tmp_path / "kept")
+    monkeypatch.setattr(checkpoints, "SHIPPED", tmp_path / "weights")
+    monkeypatch.setattr(ship, "price", lambda *_: 60.0)
+    rung = replace(small, recipe=refit)
+    rows = [ladder.measure(rung, seed, tmp_path / "kept") for seed in range(2)]
+    machine = {"processor": "an abacus", "versions": {"torch": "0"}, "date": "1 May 1900"}
+    path = ship.ship("small", "mnist", rows, machine)
+    notes = checkpoints.read_about(path)["notes"]
+    assert notes["seed"] == 0
+    assert "validation_accuracy" not in notes
+    told = path.with_suffix(".md").read_text()
+    assert "by which these weights were chosen" not in told
+    assert "trained on | all 60,000 training images" in told
+    assert "those of seed 0" in told
 
 
 def test_only_what_was_asked_for_and_has_all_its_seeds_is_shipped(small, monkeypatch, tmp_path):

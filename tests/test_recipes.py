@@ -1,6 +1,7 @@
 import ast
 import inspect
 import json
+import math
 import re
 import statistics
 from dataclasses import FrozenInstanceError, replace
@@ -93,6 +94,26 @@ def test_following_a_recipe_is_fit_with_its_settings(splits, tiny):
         assert torch.equal(weights, expected)
     assert len(history.epochs) == 2
     assert history.epochs[0].validation_accuracy > 0
+
+
+def test_when_nothing_is_left_to_choose_validation_is_learned_from(splits, tiny):
+    """The weights of the last epoch, as if the images of both had been one split all along."""
+    recipe = small(refit=True, train_images=40)
+    model, history = recipes.train(recipe, splits, where=CPU, seed=7)
+    both = Split(
+        torch.cat([tiny.images[:40], tiny.images[:20]]),
+        torch.cat([tiny.targets[:40], tiny.targets[:20]]),
+    )
+    twin, _ = recipes.train_on(small(), both, data.MNIST, where=CPU, seed=7)
+    for weights, expected in zip(model.parameters(), twin.parameters(), strict=True):
+        assert torch.equal(weights, expected)
+    assert math.isnan(history.epochs[-1].validation_accuracy)
+    assert history.best_epoch is None
+
+
+def test_a_model_is_judged_by_what_it_has_not_learned_from(splits):
+    assert small().unseen(splits) == {"validation": splits.validation, "test": splits.test}
+    assert small(refit=True).unseen(splits) == {"test": splits.test}
 
 
 def test_the_optimizer_takes_its_steps_in_one_kernel():
