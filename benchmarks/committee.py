@@ -32,8 +32,11 @@ def main(
     """Ask every recipe of the ladder that has been trained with all seeds."""
     measured = json.loads(RESULTS.read_text())
     committees = [ask(rung, rows) for rung, rows in finished(measured, only)]
+    asked = {(told["rung"], told["dataset"]) for told in committees}
+    others = json.loads(out.read_text())["committees"] if out.exists() else []
+    kept = [told for told in others if (told["rung"], told["dataset"]) not in asked]
     write_atomically(
-        out, json.dumps(describe(threads=1) | {"committees": committees}, indent=1) + "\n"
+        out, json.dumps(describe(threads=1) | {"committees": kept + committees}, indent=1) + "\n"
     )
     for told in committees:
         accuracy, of_views = (told[name]["accuracy"] for name in ("test", "test of views"))

@@ -24,7 +24,7 @@ import typer
 from tqdm import tqdm
 
 from benchmarks.machine import describe
-from benchmarks.rungs import RUNGS, Rung
+from benchmarks.rungs import RUNGS, Rung, named
 from helpers import checkpoints, comparison, data, evaluation, models, recipes, views
 from helpers.evaluation import Predictions
 from helpers.files import PROJECT, write_atomically
@@ -42,36 +42,51 @@ def main(
     out: Annotated[Path, typer.Option(help="Where results are kept.")] = RESULTS,
 ) -> None:
     """Train every rung with every seed that is not in the results yet, and write them there."""
-    chosen = [
-        rung for rung in RUNGS
-        if (not only or rung.name in only) and dataset in (None, rung.dataset)
-    ]  # fmt: skip
+    chosen = [rung for rung in named(RUNGS, only) if dataset in (None, rung.dataset)]
     results = json.loads(out.read_text()) if out.exists() else {}
     results = {**results, **describe(threads=1)}
-    done = {(row["rung"], row["dataset"], row["seed"]): row for row in results.get("trainings", [])}
+    done = {row["key"]: row for row in results.get("trainings", []) + results.get("past", [])}
     todo = [
         (rung, seed) for rung in chosen for seed in range(rung.seeds)
-        if done.get((rung.name, rung.dataset, seed), {}).get("key") != key(rung, seed)
+        if key(rung, seed) not in done
     ]  # fmt: skip
     os.environ["OMP_NUM_THREADS"] = "1"
     jobs = jobs or os.cpu_count() or 1
-    with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
-        rows = [pool.submit(measure, rung, seed, KEEP) for rung, seed in todo]
+    pool = ProcessPoolExecutor(jobs, mp_context=get_context("spawn"))
+    rows = [pool.submit(measure, rung, seed, KEEP) for rung, seed in todo]
+    try:
         for finished in tqdm(as_completed(rows), total=len(rows), unit=" trainings"):
             row = finished.result()
-            done[row["rung"], row["dataset"], row["seed"]] = row
+            done[row["key"]] = row
             tqdm.write(f"{row['rung']}, {row['dataset']}, seed {row['seed']}: {row['seconds']} s")
-            order = {(rung.name, rung.dataset): i for i, rung in enumerate(RUNGS)}
-            results["trainings"] = sorted(
-                done.values(), key=lambda row: (order[row["rung"], row["dataset"]], row["seed"])
-            )
-            write_atomically(out, json.dumps(results, indent=1) + "\n")
+            write_atomically(out, json.dumps(results | arranged(done), indent=1) + "\n")
+            shutil.rmtree(KEEP / row["key"], ignore_errors=True)  # its end is on record
+    finally:
+        pool.shutdown(cancel_futures=True)  # after an error, what waits does not begin
+
+
+def arranged(done: dict[str, dict]) -> dict[str, list[dict]]:
+    """The trainings of the rungs as they are, in their order and words; and those of the past.
+
+    A rung that was changed or removed may come back: what took hours to train is not thrown away.
+    """
+    rungs = {key(rung, seed): rung for rung in RUNGS for seed in range(rung.seeds)}
+    return {
+        "trainings": [done[k] | words(rung) for k, rung in rungs.items() if k in done],
+        "past": [row for k, row in done.items() if k not in rungs],
+    }
+
+
+def words(rung: Rung) -> dict[str, object]:
+    """What a row says of its rung."""
+    return {"rung": rung.name, "below": rung.below, "change": rung.change}
 
 
 def key(rung: Rung, seed: int) -> str:
-    """Twelve hex digits for all that a training depends on but the code.
+    """Twelve hex digits for all that a training depends on but code and processor.
 
-    Only settings that differ from their defaults count, so that a new one changes nothing.
+    Of a recipe only settings that differ from their defaults count, so that a new one changes
+    nothing; augmentation counts as a whole.
     """
     plain, told_only = asdict(PLAIN), ("source", "measured")
     settings = {
@@ -84,19 +99,21 @@ def key(rung: Rung, seed: int) -> str:
 
 def measure(rung: Rung, seed: int, keep: Path) -> dict[str, object]:
     """Train one model by the recipe of a rung, or go on with it, and say what it gets right."""
-    named, splits = key(rung, seed), data.load_splits(rung.dataset)
+    made_as, splits = key(rung, seed), data.load_splits(rung.dataset)
     model, history = recipes.train(
-        rung.recipe, splits, where=torch.device("cpu"), seed=seed, checkpoint=keep / named
+        rung.recipe, splits, where=torch.device("cpu"), seed=seed, checkpoint=keep / made_as
     )
     if history.interrupted:
         raise KeyboardInterrupt
-    checkpoints.save(model, keep / f"{named}.safetensors", dataset=rung.dataset, seed=seed)
-    shutil.rmtree(keep / named, ignore_errors=True)
+    checkpoints.save(model, keep / f"{made_as}.safetensors", dataset=rung.dataset, seed=seed)
     # by the median epoch, since a busy machine, or one that slept, is not the rung's fault
     typical = statistics.median(record.seconds for record in history.epochs)
-    row: dict[str, object] = {
-        "rung": rung.name, "below": rung.below, "change": rung.change,
-        "dataset": rung.dataset, "seed": seed, "key": named,
+    machine = describe(threads=1)
+    row: dict[str, object] = words(rung) | {
+        "dataset": rung.dataset, "seed": seed, "key": made_as,
+        "date": machine["date"], "processor": machine["processor"], "torch": torch.__version__,
+        "precision": rung.recipe.precision_on(torch.device("cpu")),
+        "images": len(rung.recipe.learned(splits)),
         "parameters": models.count_parameters(model), "epochs": len(history.epochs),
         "seconds": round(typical * len(history.epochs), 1),
         "training_accuracy": round(history.epochs[-1].train_accuracy, 5),

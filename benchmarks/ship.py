@@ -1,6 +1,4 @@
-"""Which trained models go out with the package? Of each recipe the best on validation, with a card.
-
-Of a recipe that learns from validation, too, nobody knows which is best: it is that of seed 0.
+"""Which trained models go out with the package? One of each recipe, with a card.
 
     python -m benchmarks.ship --only accurate
 
@@ -18,8 +16,8 @@ import pandas as pd
 import typer
 
 from benchmarks import prices
-from benchmarks.ladder import KEEP, RESULTS
-from benchmarks.rungs import RUNGS, Rung
+from benchmarks.ladder import KEEP, RESULTS, key
+from benchmarks.rungs import RUNGS, Rung, named
 from benchmarks.tables import markdown
 from helpers import checkpoints, data, evaluation, recipes, views
 from helpers.files import PROJECT, write_atomically
@@ -38,7 +36,7 @@ def main(
     """
     measured = json.loads(RESULTS.read_text())
     for rung, rows in finished(measured, only):
-        path = ship(rung.name, rung.dataset, rows, measured)
+        path = ship(rung.name, rung.dataset, rows)
         typer.echo(f"{path.relative_to(PROJECT)}, {path.stat().st_size / 1e6:.2f} MB")
 
 
@@ -47,20 +45,27 @@ def finished(measured: dict, only: list[str] | None) -> Iterator[tuple[Rung, lis
 
     With each, what is on record of its trainings, by seed.
     """
-    for rung in RUNGS:
-        rows = [
-            row for row in measured["trainings"]
-            if (row["rung"], row["dataset"]) == (rung.name, rung.dataset)
-        ]  # fmt: skip
-        is_recipe = (rung.name, rung.dataset) in recipes.RECIPES
-        if is_recipe and (not only or rung.name in only) and len(rows) == rung.seeds:
+    for rung in named(RUNGS, only):
+        rows = trained(measured, rung)
+        if (rung.name, rung.dataset) in recipes.RECIPES and len(rows) == rung.seeds:
             yield rung, rows
 
 
-def ship(recipe: str, dataset: str, rows: list[dict], measured: dict) -> Path:
-    """Save the model that is best on validation, and write its card beside it."""
+def trained(measured: dict, rung: Rung) -> list[dict]:
+    """What is on record of a rung as it is now, by seed."""
+    keys = {key(rung, seed) for seed in range(rung.seeds)}
+    return [row for row in measured["trainings"] if row["key"] in keys]
+
+
+def ship(recipe: str, dataset: str, rows: list[dict]) -> Path:
+    """Save the best of the trained models, as far as one may know, and write its card beside it.
+
+    That is the best on validation; where validation was learned from, the first.
+    """
     followed, splits = recipes.find(recipe, dataset), data.load_splits(dataset)
-    best = max(rows, key=lambda row: row["validation"]["accuracy"] if "validation" in row else 0)
+    best = rows[0]
+    if not followed.refit:
+        best = max(rows, key=lambda row: row["validation"]["accuracy"])
     model = checkpoints.load(KEEP / f"{best['key']}.safetensors", dataset=dataset)
     path = checkpoints.SHIPPED / dataset / f"{recipe}.safetensors"
     seen = {
@@ -76,8 +81,8 @@ def ship(recipe: str, dataset: str, rows: list[dict], measured: dict) -> Path:
         test_accuracies=[row["test"]["accuracy"] for row in rows],
         test_accuracies_of_views=[row["test of views"]["accuracy"] for row in rows],
         parameters=best["parameters"], epochs=best["epochs"], seconds=price(recipe, dataset),
-        processor=measured["processor"], torch=measured["versions"]["torch"],
-        date=measured["date"], data_digest=splits.spec.digest,
+        **{name: best[name] for name in ("images", "precision", "processor", "torch", "date")},
+        data_digest=splits.spec.digest,
     )  # fmt: skip
     write_atomically(path.with_suffix(".md"), card(path))
     return path
@@ -85,10 +90,13 @@ def ship(recipe: str, dataset: str, rows: list[dict], measured: dict) -> Path:
 
 def price(recipe: str, dataset: str) -> float:
     """The seconds of a training, by what an epoch costs on a machine with nothing else to do."""
+    epochs = recipes.find(recipe, dataset).epochs
     for row in json.loads(prices.OUT.read_text())["epochs"]:
-        if (row["rung"], row["dataset"]) == (recipe, dataset):
-            return round(row["epochs"] * row["seconds an epoch"], 1)
-    raise ValueError(f"{recipe} on {dataset} has no price yet: python -m benchmarks.prices")
+        if (row["rung"], row["dataset"], row["epochs"]) == (recipe, dataset, epochs):
+            return round(epochs * row["seconds an epoch"], 1)
+    raise ValueError(
+        f"{recipe} on {dataset}, {epochs} epochs, has no price yet: python -m benchmarks.prices"
+    )
 
 
 def card(path: Path) -> str:

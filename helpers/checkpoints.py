@@ -54,8 +54,8 @@ def load(
     """
     about = read_about(path)
     built = about["architecture"]
-    if architecture is not None and built["name"] != architecture:
-        raise CheckpointError(f"{path} holds a {built['name']!r}, wanted a {architecture!r}.")
+    if architecture is not None and built.get("name") != architecture:
+        raise CheckpointError(f"{path} holds a {built.get('name')!r}, wanted a {architecture!r}.")
     trained_on = about["notes"].get("dataset")
     if dataset is not None and trained_on != dataset:
         raise CheckpointError(f"{path} was trained on {trained_on!r}, wanted {dataset!r}.")
@@ -68,7 +68,7 @@ def load(
     try:
         model = models.build(**built)
         model.load_state_dict(weights)
-    except (ValueError, RuntimeError) as error:
+    except (TypeError, ValueError, RuntimeError) as error:
         raise CheckpointError(f"{path} does not fit the models of this version: {error}") from error
     return model.eval()
 
@@ -85,10 +85,11 @@ def read_about(path: Path | str) -> dict:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
         about = json.loads(metadata["about"])
-        if not {"architecture", "sha256", "notes"} <= set(about):
-            raise KeyError("architecture, sha256, notes")
+        described = {"architecture": dict, "sha256": str, "notes": dict}
+        if not all(isinstance(about.get(name), kind) for name, kind in described.items()):
+            raise KeyError(", ".join(described))
         return about
-    except (SafetensorError, KeyError, TypeError, ValueError) as error:
+    except (SafetensorError, AttributeError, KeyError, TypeError, ValueError) as error:
         raise CheckpointError(
             f"{path} is not a checkpoint of this project, or was cut short ({error!r})."
         ) from error

@@ -95,21 +95,33 @@ def mean_interval(values: Sequence[float]) -> tuple[float, float]:
 def seeds_needed(difference: float, deviation: float, *, power: float = 0.8) -> int:
     """How many seeds of each of two settings it takes to see a difference of their means.
 
-    `deviation` is that of the seeds of one setting, in the same unit. With so many seeds a test at
-    the 5 % level finds the difference with probability `power`, by the normal approximation
-    (Cohen, "Statistical Power Analysis for the Behavioral Sciences", 1988, section 2.4).
+    `deviation` is that of the seeds of one setting, in the same unit. With so many seeds a t-test
+    at the 5 % level finds the difference with probability `power` (Cohen, "Statistical Power
+    Analysis for the Behavioral Sciences", 1988, chapter 2). At least 2: fewer have no spread.
 
     Raises ValueError for a difference of 0, which no number of seeds shows.
     """
-    from scipy.stats import norm
+    from scipy.stats import nct, norm, t
 
     if not difference or deviation < 0 or not 0 < power < 1:
         raise ValueError(
             f"Wanted a difference, a deviation >= 0 and a power in (0, 1), "
             f"got {difference}, {deviation}, {power}."
         )
-    quantiles = norm.ppf(0.975) + norm.ppf(power)
-    return max(2, math.ceil(2 * (quantiles * deviation / difference) ** 2))
+    if not deviation:
+        return 2
+    effect = abs(difference) / deviation
+
+    def found(n: int) -> float:
+        """With what probability n of each are enough, by the non-central t distribution."""
+        freedom, shift = 2 * n - 2, effect * math.sqrt(n / 2)
+        return float(nct.sf(t.ppf(0.975, freedom), freedom, shift))
+
+    # by the normal distribution, as if the spread were known; what a t-test needs is little more
+    n = max(2, math.ceil(2 * ((norm.ppf(0.975) + norm.ppf(power)) / effect) ** 2))
+    while found(n) < power:
+        n += 1
+    return n
 
 
 def frontier(accuracies: Mapping[str, float], prices: Mapping[str, float]) -> list[str]:

@@ -10,7 +10,7 @@ stopped goes on where it was.
 import hashlib
 import inspect
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import safetensors.torch
@@ -80,7 +80,8 @@ def out_of_sample(
 
     if folds < 2 or not seeds:
         raise ValueError(f"Wanted at least 2 folds and a seed, got {folds} and {list(seeds)}.")
-    folder = keep / f"{spec.name}-{_digest(labelled, test, recipe, folds, k, where, *_code())}"
+    decisive = replace(recipe, source="", measured="", refit=False)  # the rest changes nothing here
+    folder = keep / f"{spec.name}-{_digest(labelled, test, decisive, folds, k, where, *_code())}"
     show = device.somebody_watches() if progress is None else progress
     labels = labelled.targets.numpy()
     judges, test_judges = [], []

@@ -193,6 +193,7 @@ def evidence(audited: Audit, split: str, image: int) -> Figure:
     middle.set_yticks(places, names)
     middle.invert_yaxis()
     middle.set(xlim=(0, 1), title=f"{row['verdict']} (suspicion {row['suspicion']:.2f})")
+    middle.set_xlabel("mean probability, and share of votes")
     middle.xaxis.set_major_formatter(PercentFormatter(1))
     middle.spines[["top", "right"]].set_visible(False)
     middle.legend(loc="best", frameon=False, fontsize=9)

@@ -55,8 +55,13 @@ class Recipe:
         """The number format in which the recipe computes on a device; never "auto"."""
         return device.fastest_precision(where) if self.precision == "auto" else self.precision
 
+    def learned(self, splits: Splits) -> Split:
+        """The images from which a model of this recipe learns."""
+        images = splits.train[: self.train_images]
+        return images + splits.validation if self.refit else images
+
     def unseen(self, splits: Splits) -> dict[str, Split]:
-        """The labelled images from which a model of this recipe has not learned, by split."""
+        """By name, those of validation and test from which a model of this recipe never learns."""
         validation = {} if self.refit else {"validation": splits.validation}
         return validation | {"test": splits.test}
 
@@ -105,9 +110,8 @@ def train(
     A recipe that says `refit` learns from both, and the weights of the last epoch stay. As
     `train_on` otherwise; raises what `training.fit` raises.
     """
-    images = splits.train[: recipe.train_images]
     return train_on(
-        recipe, images + splits.validation if recipe.refit else images, splits.spec,
+        recipe, recipe.learned(splits), splits.spec,
         validation=recipe.unseen(splits).get("validation"),
         where=where, seed=seed, **options,
     )  # fmt: skip

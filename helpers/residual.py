@@ -10,7 +10,7 @@ from helpers.networks import Normalise
 
 
 class Block(nn.Module):
-    """x + f(x), where f is twice normalisation, ReLU, convolution.
+    """x + f(x), where f is twice normalisation, ReLU, convolution; x is changed where it must be.
 
     The block of He et al., "Identity Mappings in Deep Residual Networks", ECCV 2016, figure 4e: the
     normalisations stand before the convolutions, so that nothing stands in the way from block to
@@ -40,13 +40,13 @@ class Block(nn.Module):
 
 
 class ResNet(nn.Module):
-    """Three stages of residual blocks, each with half the pixels a side and twice the channels.
+    """Three stages of residual blocks; the second and third halve the sides, double the channels.
 
     `blocks` says how many blocks each stage has. 77,562 parameters at width 16 with one block each.
     A `stride` of 2 shrinks the image before the first stage, which makes it all a quarter of the
-    work. The mean over the last 7 × 7 pixels goes to the classifier
+    work. The mean over the last pixels, 7 × 7 or with that stride 4 × 4, goes to the classifier
     (Lin et al., "Network in Network", 2014, section 3.2), which so needs few weights and does not
-    mind shifts.
+    mind shifts. Raises ValueError unless `blocks` are three numbers of at least 1.
     """
 
     def __init__(
@@ -60,6 +60,8 @@ class ResNet(nn.Module):
         std: float = 1.0,
     ) -> None:
         super().__init__()
+        if len(blocks) != 3 or min(blocks) < 1:
+            raise ValueError(f"Wanted at least one block in each of three stages, got {blocks}.")
         self.normalise = Normalise(mean, std)
         self.stem = nn.Conv2d(1, width, 2 + stride, stride, padding=1, bias=False)
         channels = [width, width, 2 * width, 4 * width]
@@ -74,7 +76,7 @@ class ResNet(nn.Module):
         self.classifier = nn.Linear(4 * width, num_classes)
 
     def forward(self, images: Tensor) -> Tensor:  # (N, 1, 28, 28)
-        features = self.stem(self.normalise(images))  # (N, W, 28, 28)
+        features = self.stem(self.normalise(images))  # (N, W, 28, 28) at stride 1
         features = self.stage_1(features)  # (N, W, 28, 28)
         features = self.stage_2(features)  # (N, 2W, 14, 14)
         features = self.stage_3(features)  # (N, 4W, 7, 7)

@@ -95,7 +95,7 @@ class Keeper:
             told = "; ".join(f"{n} is {there.get(n)!r} there, {here.get(n)!r} here" for n in other)
             raise ResumeError(
                 f"{self.folder} belongs to another training: {told}. "
-                f"Go on with its settings, or name another folder."
+                f"Go on with its settings, name another folder, or delete it to begin anew."
             )
         for name, part in self._parts():
             part.load_state_dict(state["parts"][name])
@@ -149,6 +149,7 @@ def settings_of(
     ]
     return {
         "model": str(getattr(model, "architecture", None) or model),
+        "device": next(model.parameters()).device.type,  # the state of its generator fits no other
         "optimizer": f"{type(optimizer).__name__} {rates}",
         "schedule": f"{type(scheduler).__name__} {getattr(scheduler, 'total_steps', '')}".strip(),
         "training images": train.digest,

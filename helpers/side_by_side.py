@@ -17,16 +17,17 @@ def intervals(
 ) -> Axes:
     """A row for each name, the first on top: values as dots, the mean, and a range as a bar.
 
-    `values` and `ranges` have the same names; numbers are drawn as they are given.
+    `values` and `ranges` have the same names; numbers are drawn as they are given, the dots of a
+    row one below another, so that equal ones can be told apart.
     """
     _, ax = plt.subplots(figsize=(9, 0.6 + 0.36 * len(values)), layout="constrained")
     for row, (name, several) in enumerate(values.items()):
         low, high = ranges[name]
         ax.plot([low, high], [row, row], color="tab:blue", alpha=0.3, linewidth=7)
         ax.plot(np.mean(several), row, "|", color="tab:blue", markersize=11, markeredgewidth=2)
-        ax.plot(several, [row] * len(several), ".", color="black", markersize=5)
+        ax.plot(several, row + np.linspace(-0.2, 0.2, len(several)), ".", color="black")
     ax.set(xlabel=xlabel, yticks=range(len(values)), yticklabels=list(values))
-    ax.invert_yaxis()
+    ax.set_ylim(len(values) - 0.4, -0.6)
     ax.grid(axis="x", color="lightgray")
     ax.spines[["top", "right", "left"]].set_visible(False)
     return ax

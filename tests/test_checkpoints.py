@@ -111,9 +111,26 @@ def test_what_a_checkpoint_must_say_is_told_where_it_does_not(tmp_path):
     from safetensors.torch import save_file
 
     path = tmp_path / "x.safetensors"
-    save_file({"x": torch.zeros(2)}, path, metadata={"about": '{"architecture": {}}'})
-    with pytest.raises(CheckpointError, match="architecture, sha256, notes"):
-        checkpoints.read_about(path)
+    for about in (
+        '{"architecture": {}}',
+        '{"architecture": {}, "sha256": "", "notes": []}',
+        '{"architecture": "linear", "sha256": "", "notes": {}}',
+    ):
+        save_file({"x": torch.zeros(2)}, path, metadata={"about": about})
+        with pytest.raises(CheckpointError, match="architecture, sha256, notes"):
+            checkpoints.read_about(path)
+
+
+@pytest.mark.parametrize(
+    "architecture", [{}, {"name": "resnet", "blocks": [1, 2]}, {"name": "linear", "mean": "grey"}]
+)
+def test_what_cannot_be_built_is_refused(tmp_path, architecture):
+    path = tmp_path / "x.safetensors"
+    model = models.build("linear")
+    model.architecture = architecture
+    checkpoints.save(model, path)
+    with pytest.raises(CheckpointError, match="does not fit the models of this version"):
+        checkpoints.load(path)
 
 
 def test_a_model_that_is_no_longer_known_is_refused(path, monkeypatch):

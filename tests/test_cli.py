@@ -352,7 +352,9 @@ def test_an_unfinished_training_with_other_settings_is_told(
     longer = replace(recipes.RECIPES["fast", "mnist"], epochs=3)
     monkeypatch.setitem(recipes.RECIPES, ("fast", "mnist"), longer)
     assert invoke(monkeypatch, *told) == 2
-    assert "epochs is 2 there, 3 here" in capsys.readouterr().err
+    told_how = capsys.readouterr().err
+    assert "epochs is 2 there, 3 here" in told_how
+    assert "delete it to begin anew" in told_how
 
 
 def test_a_loss_that_is_no_number_is_told_in_a_line(monkeypatch, tmp_path, capsys, tiny_data):

@@ -1,7 +1,7 @@
 """The ladder of notebook 5: each rung changes one thing, and what was measured is on record."""
 
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import pytest
 import torch
@@ -39,7 +39,6 @@ def test_a_rung_says_what_its_model_gets_right(small, tiny, tmp_path):
         several = views.predict(model, split, Augmentation(shift=1))
         assert row[f"{name} of views"]["loss"] == round(evaluation.loss(several), 5)
     assert (row["seed"], row["epochs"], row["parameters"]) == (1, 2, 7_850)
-    assert not (tmp_path / row["key"]).exists()  # no progress is left when it is at its end
 
 
 def test_what_no_choice_may_depend_on_is_not_looked_at(small, tmp_path):
@@ -74,11 +73,8 @@ def test_only_what_is_missing_is_trained(small, monkeypatch, tmp_path, capsys):
 
         def __init__(self, *_, **__) -> None: ...
 
-        def __enter__(self):
-            return self
-
-        def __exit__(self, *_):
-            return None
+        def shutdown(self, *, cancel_futures: bool) -> None:
+            assert cancel_futures  # else after an error hours would go on unrecorded
 
         def submit(self, call, *arguments):
             from concurrent.futures import Future
@@ -88,6 +84,7 @@ def test_only_what_is_missing_is_trained(small, monkeypatch, tmp_path, capsys):
             future.set_result(call(*arguments))
             return future
 
+    (ladder.KEEP / ladder.key(small, 0)).mkdir(parents=True)
     trained: list[int] = []
     monkeypatch.setattr(ladder, "ProcessPoolExecutor", AtOnce)
     monkeypatch.setattr(ladder, "RUNGS", [small])
@@ -97,25 +94,46 @@ def test_only_what_is_missing_is_trained(small, monkeypatch, tmp_path, capsys):
     ladder.main(**options)
     assert trained == [0, 1]
     first = json.loads(out.read_text())["trainings"]
+    assert not (ladder.KEEP / first[0]["key"]).exists()  # its progress, now that it is on record
     ladder.main(**options)
     assert trained == [0, 1]
     longer = replace(small, recipe=replace(small.recipe, epochs=3), seeds=1)
     monkeypatch.setattr(ladder, "RUNGS", [longer])
     ladder.main(**options)
     assert trained == [0, 1, 0]
-    second = json.loads(out.read_text())["trainings"]
-    assert [row["epochs"] for row in second] == [3, 2]
-    assert second[1] == first[1]
+    second = json.loads(out.read_text())
+    assert [row["epochs"] for row in second["trainings"]] == [3]
+    assert second["past"] == first  # it took hours, and may be wanted again
+
+
+def test_what_was_trained_is_found_under_another_name_and_outlives_its_rung(small, monkeypatch):
+    rows = {ladder.key(small, seed): {"key": ladder.key(small, seed)} for seed in (1, 0)}
+    renamed = replace(small, name="big", change="in name")
+    monkeypatch.setattr(ladder, "RUNGS", [renamed])
+    told = ladder.arranged(rows | {"gone": {"key": "gone", "rung": "that is no more"}})
+    called = {"rung": "big", "below": "", "change": "in name"}
+    assert told["trainings"] == [{"key": ladder.key(small, seed)} | called for seed in range(2)]
+    assert told["past"] == [{"key": "gone", "rung": "that is no more"}]
 
 
 def test_each_rung_stands_on_one_and_differs_in_few_settings():
-    known: dict[str, Rung] = {}
+    known: dict[tuple[str, str], Rung] = {}
     for rung in RUNGS:
-        if rung.name in rungs.BESIDE or rung.below:
-            below = known[rung.below]
-            assert below.name not in rungs.BESIDE
-            assert rung.recipe != below.recipe
-        known.setdefault(rung.name, rung)
+        known[rung.name, rung.dataset] = rung
+        if not rung.below:
+            assert rung == RUNGS[0]
+            continue
+        # the ladder is Fashion-MNIST's, and what MNIST has of its own begins on top of it
+        below = known.get((rung.below, rung.dataset)) or known[rung.below, "fashion_mnist"]
+        assert below.name not in rungs.BESIDE
+        now, before = asdict(rung.recipe), asdict(below.recipe)
+        told_only = {"source", "measured"}
+        changed = {name for name in now if now[name] != before[name]} - told_only
+        if rung.test:
+            assert changed
+        else:
+            (settings,) = (new for name, _, new in rungs.CHANGES if name == rung.name)
+            assert changed == set(settings), rung.name
     climbed = [rung for rung in RUNGS if not rung.test]
     assert {rung.recipe.epochs for rung in climbed} == {8, 30}
     assert all(rung.dataset == "fashion_mnist" for rung in climbed)
@@ -127,10 +145,10 @@ def test_the_best_on_validation_is_shipped_with_its_card(small, monkeypatch, tmp
     rows = [ladder.measure(small, seed, tmp_path / "kept") for seed in range(2)]
     rows[1]["validation"]["accuracy"] = 1.1
     monkeypatch.setattr(prices, "OUT", tmp_path / "prices.json")
-    priced = {"rung": "small", "dataset": "mnist", "epochs": 3, "seconds an epoch": 40}
+    priced = {"rung": "small", "dataset": "mnist", "epochs": 2, "seconds an epoch": 60}
     prices.OUT.write_text(json.dumps({"epochs": [priced]}))
-    machine = {"processor": "an abacus", "versions": {"torch": "0"}, "date": "1 May 1900"}
-    path = ship.ship("small", "mnist", rows, machine)
+    rows[1] |= {"processor": "an abacus", "date": "1 May 1900"}
+    path = ship.ship("small", "mnist", rows)
     assert path == tmp_path / "weights" / "mnist" / "small.safetensors"
     notes = checkpoints.read_about(path)["notes"]
     assert notes["seed"] == 1
@@ -141,8 +159,10 @@ def test_the_best_on_validation_is_shipped_with_its_card(small, monkeypatch, tmp
     assert f"**{100 * evaluation.accuracy(seen):.2f} %**, {right} of 50 images" in told
     assert ship.mean_and_spread(notes["test_accuracies"]) in told
     assert ", 2 minutes on one thread" in told
-    with pytest.raises(ValueError, match=r"other on mnist has no price yet: .*prices"):
-        ship.price("other", "mnist")
+    longer = replace(small.recipe, epochs=3)
+    monkeypatch.setitem(recipes.RECIPES, ("small", "mnist"), longer)
+    with pytest.raises(ValueError, match=r"small on mnist, 3 epochs, has no price yet: .*prices"):
+        ship.price("small", "mnist")
     for words in ("an abacus", "1 May 1900", "mean of 5 views", "--recipe small --seed 1", "MIT"):
         assert words in told
     assert told == ship.card(path)
@@ -156,51 +176,77 @@ def test_where_validation_was_learned_from_the_first_seed_is_shipped(small, monk
     monkeypatch.setattr(ship, "price", lambda *_: 60.0)
     rung = replace(small, recipe=refit)
     rows = [ladder.measure(rung, seed, tmp_path / "kept") for seed in range(2)]
-    machine = {"processor": "an abacus", "versions": {"torch": "0"}, "date": "1 May 1900"}
-    path = ship.ship("small", "mnist", rows, machine)
+    path = ship.ship("small", "mnist", rows)
     notes = checkpoints.read_about(path)["notes"]
     assert notes["seed"] == 0
     assert "validation_accuracy" not in notes
     told = path.with_suffix(".md").read_text()
     assert "by which these weights were chosen" not in told
-    assert "trained on | all 60,000 training images" in told
+    assert "trained on | 90 of the 60,000 training images" in told
+    assert "trained on | all 60,000" in ship.card(with_notes(path, images=60_000))
     assert "those of seed 0" in told
 
 
 def test_only_what_was_asked_for_and_has_all_its_seeds_is_shipped(small, monkeypatch, tmp_path):
-    monkeypatch.setattr(ship, "RUNGS", [small, replace(small, name="other"), plain(small)])
+    """Not `other`, of which a seed is missing, nor `older`, whose recipe has changed since."""
+    three = [
+        replace(small, name=name, recipe=replace(small.recipe, epochs=epochs))
+        for epochs, name in enumerate(("small", "other", "older"), start=2)
+    ]
+    monkeypatch.setattr(ship, "RUNGS", [*three, plain(small)])
+    for rung in three:
+        monkeypatch.setitem(recipes.RECIPES, (rung.name, "mnist"), rung.recipe)
     monkeypatch.setattr(ship, "RESULTS", tmp_path / "ladder.json")
-    rows = [{"rung": name, "dataset": "mnist"} for name in ("small", "small", "other", "plain")]
-    (tmp_path / "ladder.json").write_text(json.dumps({"trainings": rows}))
+    rows = [row_of(rung, seed) for rung in (*three, plain(small)) for seed in range(rung.seeds)]
+    rows[5]["key"] = "of before"
+    (tmp_path / "ladder.json").write_text(json.dumps({"trainings": rows[:3] + rows[4:]}))
     shipped = []
 
-    def shipping(name, dataset, rows, measured):
+    def shipping(name, dataset, rows):
         shipped.append((name, len(rows)))
         return ship.PROJECT / "README.md"
 
     monkeypatch.setattr(ship, "ship", shipping)
     ship.main(only=None)
-    ship.main(only=["other"])
+    ship.main(only=["other", "older"])
     assert shipped == [("small", 2)]
 
 
+def with_notes(path, **notes):
+    """The same weights with other notes, as another file of the same name."""
+    again = path.parent / "again" / path.name
+    told = checkpoints.read_about(path)["notes"] | notes
+    return checkpoints.save(checkpoints.load(path), again, **told)
+
+
+def row_of(rung: Rung, seed: int) -> dict:
+    named = {"rung": rung.name, "dataset": rung.dataset, "seed": seed}
+    return named | {"key": ladder.key(rung, seed), "parameters": 7_850}
+
+
 def plain(rung: Rung) -> Rung:
-    return replace(rung, name="plain", seeds=1, test=False)
+    return replace(rung, name="plain", recipe=replace(rung.recipe, epochs=1), seeds=1, test=False)
 
 
 def test_a_committee_is_the_mean_of_all_seeds(small, monkeypatch, tmp_path, tiny):
     """Untrained models, which disagree, and each of which is often wrong."""
     monkeypatch.setattr(committee, "KEEP", tmp_path)
-    monkeypatch.setattr(ship, "RUNGS", [plain(small), replace(small, seeds=3)])
+    three = replace(small, seeds=3)
+    monkeypatch.setattr(ship, "RUNGS", [plain(small), three])
     monkeypatch.setattr(committee, "RESULTS", tmp_path / "ladder.json")
     torch.manual_seed(0)
     several, rows = [models.build("linear") for _ in range(3)], []
     for seed, model in enumerate(several):
-        checkpoints.save(model, tmp_path / f"{seed}.safetensors", dataset="mnist")
-        rows.append({"rung": "small", "dataset": "mnist", "key": seed, "parameters": 7_850})
+        rows.append(row_of(three, seed))
+        path = tmp_path / f"{rows[-1]['key']}.safetensors"
+        checkpoints.save(model, path, dataset="mnist")
     (tmp_path / "ladder.json").write_text(json.dumps({"trainings": rows}))
-    committee.main(only=["small"], out=tmp_path / "committee.json")
-    (told,) = json.loads((tmp_path / "committee.json").read_text())["committees"]
+    out = tmp_path / "committee.json"
+    before = [{"rung": name, "dataset": "mnist"} for name in ("small", "another")]
+    out.write_text(json.dumps({"committees": before}))
+    committee.main(only=["small"], out=out)
+    another, told = json.loads(out.read_text())["committees"]
+    assert another == before[1]  # who was not asked keeps what was said before
     assert (told["models"], told["parameters"]) == (3, 3 * 7_850)
 
     test = tiny[20:]

@@ -224,6 +224,7 @@ def settings(tiny, **changed):
         ({"augment": Augmentation(shift=2)}, "augmentation"),
         ({"augment": None}, "augmentation"),
         ({"augment": stop}, "augmentation"),
+        ({"model": build().to("meta")}, "device"),
     ],
 )
 def test_settings_differ_where_trainings_do(tiny, changed, name):

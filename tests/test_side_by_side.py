@@ -10,8 +10,8 @@ def test_each_row_of_intervals_has_its_dots_its_mean_and_its_range():
         xlabel="accuracy, %",
     )
     drawn = [(list(line.get_xdata()), list(line.get_ydata())) for line in ax.lines]
-    assert drawn[:3] == [([0.5, 3.5], [0, 0]), ([2.0], [0]), ([1.0, 3.0], [0, 0])]
-    assert drawn[3:] == [([4.5, 5.5], [1, 1]), ([5.0], [1]), ([4.0, 5.0, 6.0], [1, 1, 1])]
+    assert drawn[:3] == [([0.5, 3.5], [0, 0]), ([2.0], [0]), ([1.0, 3.0], [-0.2, 0.2])]
+    assert drawn[3:] == [([4.5, 5.5], [1, 1]), ([5.0], [1]), ([4.0, 5.0, 6.0], [0.8, 1.0, 1.2])]
     assert [label.get_text() for label in ax.get_yticklabels()] == ["first", "second"]
     assert ax.yaxis_inverted()
     assert ax.get_xlabel() == "accuracy, %"

@@ -61,6 +61,8 @@ def test_the_card_is_what_the_weights_say_of_themselves(name):
     assert len(notes["test_accuracies"]) == rung.seeds
     assert about["architecture"]["name"] == rung.recipe.model
     assert notes["epochs"] == rung.recipe.epochs
+    assert notes["images"] == 60_000 - (0 if rung.recipe.refit else data.VALIDATION_SIZE)
+    assert notes["seconds"] == ship.price(rung.name, rung.dataset)
     # who has learned from the validation images has no say on them, and was not chosen by them
     assert ("validation_accuracy" in notes) != rung.recipe.refit
     assert not rung.recipe.refit or notes["seed"] == 0
