@@ -41,20 +41,15 @@ def main(
 
 
 def finished(measured: dict, only: list[str] | None) -> Iterator[tuple[Rung, list[dict]]]:
-    """The rungs that are recipes and have been trained with all seeds, or those that are named.
+    """The rungs, or those that are named, that are recipes and have been trained with all seeds.
 
     With each, what is on record of its trainings, by seed.
     """
     for rung in named(RUNGS, only):
-        rows = trained(measured, rung)
+        keys = {key(rung, seed) for seed in range(rung.seeds)}  # as the recipe is now
+        rows = [row for row in measured["trainings"] if row["key"] in keys]
         if (rung.name, rung.dataset) in recipes.RECIPES and len(rows) == rung.seeds:
             yield rung, rows
-
-
-def trained(measured: dict, rung: Rung) -> list[dict]:
-    """What is on record of a rung as it is now, by seed."""
-    keys = {key(rung, seed) for seed in range(rung.seeds)}
-    return [row for row in measured["trainings"] if row["key"] in keys]
 
 
 def ship(recipe: str, dataset: str, rows: list[dict]) -> Path:
