@@ -48,9 +48,13 @@ def frontier(
     ax.plot(models[price], models["accuracy"], "o", color="lightgray")
     chosen = models.loc[list(best)]
     ax.plot(chosen[price], chosen["accuracy"], "o-", color="tab:blue")
+    step = chosen["accuracy"].diff() / (models["accuracy"].max() - models["accuracy"].min())
     for name, row in chosen.iterrows():
+        # a label stands upper left of its dot; where that of the one below stands, lower right
+        crowded = step[name] < 0.04
+        offset, side = ((6, -10), "left") if crowded else ((-5, 4), "right")
         place = (row[price], row["accuracy"])
-        ax.annotate(str(name), place, (-5, 4), textcoords="offset points", ha="right", fontsize=9)
+        ax.annotate(str(name), place, offset, textcoords="offset points", ha=side, fontsize=9)
     ax.set(xscale="log", xlabel=xlabel, ylabel="accuracy on validation, %")
     wide = models[price].max() > 100 * models[price].min()  # too wide for three labels a decade
     ax.xaxis.set_major_locator(LogLocator(subs=(1,) if wide else (1, 2, 5)))

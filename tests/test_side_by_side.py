@@ -1,3 +1,5 @@
+import itertools
+
 import pandas as pd
 
 from helpers import side_by_side
@@ -55,3 +57,14 @@ def test_labels_of_prices_do_not_crowd():
         label.get_text() for label in ax.get_xticklabels() if low < label.get_position()[0] < high
     ]
     assert told == ["10,000", "100,000", "1,000,000"]
+
+
+def test_labels_of_models_that_are_nearly_alike_stand_apart():
+    models = pd.DataFrame(
+        {"minutes": [0.6, 0.96, 1.01, 45], "accuracy": [89.6, 92.72, 92.79, 95.4]},
+        ["plain", "deeper", "residual", "large"],
+    )
+    ax = side_by_side.frontier(models, "minutes", list(models.index), xlabel="minutes")
+    ax.figure.canvas.draw()
+    boxes = [text.get_window_extent() for text in ax.texts]
+    assert not any(a.overlaps(b) for a, b in itertools.combinations(boxes, 2))
