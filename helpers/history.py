@@ -1,11 +1,12 @@
 """What did a training do, epoch by epoch?"""
 
+import copy
 import math
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from helpers import evaluation
 from helpers.evaluation import Predictions
@@ -80,6 +81,27 @@ class History:
         return pd.DataFrame([asdict(record) for record in self.epochs], columns=names)
 
 
+@dataclass
+class Progress:
+    """Where a training stands at the end of an epoch."""
+
+    history: History = field(default_factory=History)
+    best_loss: float = float("inf")  # the lowest validation loss so far, nats
+    best_weights: dict[str, Tensor] | None = None  # those that had it, if they are kept
+
+    def add(
+        self, record: EpochRecord, model: nn.Module, *, keep_best: bool, patience: int | None
+    ) -> None:
+        """Take in an epoch, after which `model` has what it was judged with."""
+        history = self.history
+        history.epochs.append(record)
+        if record.validation_loss < self.best_loss:
+            self.best_loss, history.best_epoch = record.validation_loss, record.epoch
+            self.best_weights = copy.deepcopy(model.state_dict()) if keep_best else None
+        since = record.epoch - (history.best_epoch or 0)
+        history.stopped_early = patience is not None and since >= patience
+
+
 class TrainingError(RuntimeError):
     """A training cannot go on; the message says what to do. `history` holds the epochs before."""
 
@@ -96,13 +118,17 @@ class OutOfMemoryError(TrainingError):
     """A step of training does not fit into the memory of the device."""
 
 
-def check_finite(losses: Tensor, seen: Predictions | None, history: History) -> None:
+def check_finite(
+    losses: Tensor, model: nn.Module, seen: Predictions | None, history: History
+) -> None:
     """Raise NonFiniteLossError if a loss of an epoch, float32 (steps,), is no finite number.
 
-    What the very last step spoilt shows in the predictions on validation only.
+    What the very last step spoilt no loss has seen yet: it shows in the weights of `model`, and in
+    its predictions on validation.
     """
     bad = (~losses.isfinite()).nonzero().flatten().tolist()
-    if not bad and seen is not None and not seen.logits.isfinite().all():
+    after = [*model.state_dict().values(), *([seen.logits] if seen is not None else [])]
+    if not bad and not all(tensor.isfinite().all() for tensor in after):
         bad = [len(losses) - 1]
     if bad:
         raise NonFiniteLossError(

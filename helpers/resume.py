@@ -9,18 +9,18 @@ import io
 import pickle
 import random
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.optim.lr_scheduler import LRScheduler
 
 from helpers.data import Split
 from helpers.files import write_atomically
-from helpers.history import EpochRecord, History
+from helpers.history import EpochRecord, History, Progress
 
 Scalar = str | int | float | bool | None
 KEPT = 2  # files: the newest, and the one before should that be damaged
@@ -28,15 +28,6 @@ KEPT = 2  # files: the newest, and the one before should that be damaged
 
 class ResumeError(ValueError):
     """What is in the folder cannot be gone on with; the message says why, and what to do."""
-
-
-@dataclass
-class Progress:
-    """Where a training stands at the end of an epoch."""
-
-    history: History = field(default_factory=History)
-    best_loss: float = float("inf")  # the lowest validation loss so far, nats
-    best_weights: dict[str, Tensor] | None = None  # those that had it, if they are kept
 
 
 @dataclass(frozen=True)

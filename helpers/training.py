@@ -4,7 +4,6 @@
 choose by, a history of what happened, and a guard against a loss that is no number.
 """
 
-import copy
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -22,12 +21,12 @@ from helpers.history import (
     EpochRecord,
     History,
     OutOfMemoryError,
+    Progress,
     check_finite,
     summarise,
     what_to_do,
 )
 from helpers.preconditions import check_fit
-from helpers.resume import Progress
 
 
 def fit(
@@ -129,16 +128,10 @@ def fit(
                 )
                 passed = ranks.summed(passed)
                 seen = ranks.predict(judged, validation) if validation is not None else None
-                check_finite(passed[0], seen, history)
+                check_finite(passed[0], judged, seen, history)
                 rate = float(optimizer.param_groups[0]["lr"])
                 record = summarise(epoch, passed, seen, rate, time.perf_counter() - start)
-                history.epochs.append(record)
-                if record.validation_loss < now.best_loss:
-                    now.best_loss, history.best_epoch = record.validation_loss, epoch
-                    now.best_weights = copy.deepcopy(judged.state_dict()) if keep_best else None
-                history.stopped_early = (
-                    patience is not None and epoch - (history.best_epoch or 0) >= patience
-                )
+                now.add(record, judged, keep_best=keep_best, patience=patience)
                 if keeper:
                     keeper.save(now)
                 if on_epoch is not None:

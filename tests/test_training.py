@@ -224,8 +224,9 @@ def test_a_loss_that_is_no_number_stops_it_and_says_where(tiny):
     assert weights(model).isfinite().all()  # back to the best epoch's
 
 
-def test_damage_done_by_the_very_last_step_is_noticed(tiny):
-    model = linear()
+@pytest.mark.parametrize("validated", [True, False])
+def test_damage_done_by_the_very_last_step_is_noticed(tiny, validated):
+    model, validation = linear(), tiny if validated else None
     optimizer = sgd(model)
     step = optimizer.step
 
@@ -235,7 +236,7 @@ def test_damage_done_by_the_very_last_step_is_noticed(tiny):
 
     optimizer.step = spoil
     with pytest.raises(NonFiniteLossError, match="epoch 1, step 1"):
-        fit(model, tiny, validation=tiny, epochs=1, batch_size=70, optimizer=optimizer)
+        fit(model, tiny, validation=validation, epochs=1, batch_size=70, optimizer=optimizer)
 
 
 @pytest.mark.parametrize("kept", [True, False])

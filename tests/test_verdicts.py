@@ -54,6 +54,15 @@ def test_each_mistake_has_one_cause():
     assert counts.loc["one wrong"].tolist() == [0, 0, 0, 1]
 
 
+def test_what_another_model_gets_right_is_told_by_cause():
+    found = verdicts.removed(EVIDENCE, NAMED, torch.tensor([0, 0, 2, 2, 0]))  # the first two
+    assert found.index.tolist() == list(verdicts.CAUSES)
+    # of one mistake at each of three images, and three where the label stands: two at the first
+    assert found.tolist() == pytest.approx([0, 1, 0, 2 / 3])
+    same = verdicts.removed(EVIDENCE[1:2], {"wrong": torch.tensor([1])}, torch.tensor([1]))
+    assert same.isna().tolist() == [True, False, True, True]  # of no mistakes there is no share
+
+
 def test_the_two_accuracies_stand_side_by_side():
     found = verdicts.accuracies(EVIDENCE, NAMED)
     assert found.loc["one wrong"].tolist() == pytest.approx([4 / 5, 2 / 3])  # three not in doubt
