@@ -15,6 +15,7 @@ import shutil
 import statistics
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict
+from importlib.metadata import version
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Annotated
@@ -111,7 +112,7 @@ def measure(rung: Rung, seed: int, keep: Path) -> dict[str, object]:
     machine = describe(threads=1)
     row: dict[str, object] = words(rung) | {
         "dataset": rung.dataset, "seed": seed, "key": made_as,
-        "date": machine["date"], "processor": machine["processor"], "torch": torch.__version__,
+        "date": machine["date"], "processor": machine["processor"], "torch": version("torch"),
         "precision": rung.recipe.precision_on(torch.device("cpu")),
         "images": len(rung.recipe.learned(splits)),
         "parameters": models.count_parameters(model), "epochs": len(history.epochs),

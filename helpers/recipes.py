@@ -53,7 +53,7 @@ _ACCURATE = replace(
     refit=True,
     augmentation=Augmentation(shift=1, flip=True, erase=0.5),
     source="chosen on validation with 60 epochs; then longer, and on all images",
-    measured="95.07 % ± 0.02 over 3 seeds",
+    measured="95.03 % ± 0.08 over 5 seeds",
 )
 
 # By name and data set. `report` is what notebooks 2 and 3 do; `sprint` is the first to 98 % on
@@ -94,11 +94,10 @@ RECIPES: dict[tuple[str, str], Recipe] = {
     ("compact", "fashion_mnist"): _COMPACT,
     ("accurate", "mnist"): replace(
         _ACCURATE,
-        epochs=16,
-        refit=False,
+        epochs=24,
         augmentation=Augmentation(shift=2, degrees=10, scale=0.1),
-        source="the network of Fashion-MNIST, the variation of `compact`",
-        measured="99.71 % ± 0.01 over 3 seeds",
+        source="the network of Fashion-MNIST, the variation of `compact`; 16 epochs, then as there",
+        measured="99.72 % ± 0.03 over 3 seeds",
     ),
     ("accurate", "fashion_mnist"): _ACCURATE,
 }
