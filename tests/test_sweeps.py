@@ -373,7 +373,7 @@ def test_ctrl_c_ends_workers_and_kernels_and_the_command_goes_on(tmp_path):
         children = psutil.Process(sweep.pid).children(recursive=True)
         os.killpg(sweep.pid, signal.SIGINT)
         _, told = sweep.communicate()
-    assert sweep.returncode == 130
+    assert sweep.returncode == 130, told
     assert "Finished points are kept; the same command goes on." in told
     psutil.wait_procs(children, timeout=30)
     assert not any(child.is_running() for child in children)
