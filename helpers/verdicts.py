@@ -64,13 +64,13 @@ def blame(evidence: "pd.DataFrame", named: Mapping[str, Tensor]) -> "pd.DataFram
     return pd.DataFrame(counts, index=list(CAUSES)).T.fillna(0).astype(int)
 
 
-def removed(evidence: "pd.DataFrame", named: Mapping[str, Tensor], better: Tensor) -> "pd.Series":
+def removed(evidence: "pd.DataFrame", named: Mapping[str, Tensor], other: Tensor) -> "pd.Series":
     """Which share of the mistakes of several models does another model get right, by their cause?
 
-    `evidence` and `named` are as for `blame`; `better` is the class int64 (N,) that the other model
+    `evidence` and `named` are as for `blame`; `other` is the class int64 (N,) that the other model
     names for each image. Fractions in [0, 1], by CAUSES; nan where nobody made such a mistake.
     """
-    missed = better.numpy() != evidence["label"].to_numpy()
+    missed = other.numpy() != evidence["label"].to_numpy()
     made = blame(evidence, named).sum()
     left = blame(evidence[missed], {name: labels[missed] for name, labels in named.items()}).sum()
     return 1 - left / made
