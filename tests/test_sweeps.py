@@ -23,6 +23,7 @@ from helpers import clusters, plans, runs, series, sweeps
 from helpers.files import PROJECT
 from helpers.plans import Point
 from helpers.series import Outcome
+from tests.faults.notebooks import heed_ctrl_c
 
 # Dask leaves some sockets to the garbage collector; a later test should not have to hear of it
 pytestmark = pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")
@@ -365,7 +366,7 @@ def test_ctrl_c_ends_workers_and_kernels_and_the_command_goes_on(tmp_path):
     command += ["--workers", "1", "--root", str(tmp_path)]
     with subprocess.Popen(
         command, cwd=PROJECT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        start_new_session=True,
+        start_new_session=True, preexec_fn=heed_ctrl_c,
     ) as sweep:  # fmt: skip
         while len(list(tmp_path.glob("sweeps/*/*/result.json"))) < 1:
             assert sweep.poll() is None, sweep.communicate()[1]

@@ -133,7 +133,7 @@ app()
 """
 
 
-def _heed_ctrl_c() -> None:
+def heed_ctrl_c() -> None:
     """As in a terminal; what a shell starts in the background ignores it, with all its children."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
@@ -150,7 +150,7 @@ def killed_run(folder: Path, where: int, how: signal.Signals, notebooks: int = 4
     command = [sys.executable, "-c", SERIES, str(folder), "run", "--root", str(folder / "runs")]
     environment = {**os.environ, "PYTHONPATH": str(PROJECT)}
     quiet = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
-    running = subprocess.Popen(command, env=environment, preexec_fn=_heed_ctrl_c, **quiet)
+    running = subprocess.Popen(command, env=environment, preexec_fn=heed_ctrl_c, **quiet)
     ran = folder / "ran"
     while not (ran.exists() and str(where) in ran.read_text()) and running.poll() is None:
         time.sleep(0.05)
