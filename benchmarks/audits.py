@@ -18,10 +18,9 @@ from tqdm import tqdm
 
 from benchmarks.label_noise import CPU, KEEP
 from benchmarks.machine import describe
-from helpers import audit, evaluation, recipes, verdicts
-from helpers.augmentation import Augmentation
-from helpers.data import SPECS
-from helpers.files import PROJECT, write_atomically
+from helpers import evaluation, labels, training
+from helpers.data import Augmentation, SPECS
+from helpers.files import PROJECT, write_atomic
 
 RESULTS = PROJECT / "benchmarks" / "results" / "audits.json"
 # the fast recipe of Fashion-MNIST with about thirty times the work
@@ -38,29 +37,29 @@ def main(
     torch.set_num_threads(threads)
     results = describe(threads) | {"audits": []}
     for dataset in SPECS:
-        start, fast = time.perf_counter(), recipes.find("fast", dataset)
+        start, fast = time.perf_counter(), training.find_recipe("fast", dataset)
         known = KEEP.is_dir() and any(KEEP.glob(f"{dataset}-*"))
-        audited = audit.run(dataset, fast, keep=KEEP, seeds=range(seeds), where=CPU, progress=True)
-        found = {"dataset": dataset, "seeds": seeds} | audit.summary(audited)
+        audited = labels.run_audit(dataset, fast, keep=KEEP, seeds=range(seeds), where=CPU, progress=True)
+        found = {"dataset": dataset, "seeds": seeds} | labels.summarize(audited)
         if not known:  # nothing was read that an earlier audit had left
             found["seconds"] = round(time.perf_counter() - start)
-        found["near_duplicates"] = verdicts.near_duplicates(audited.evidence).to_dict("index")
+        found["near_duplicates"] = labels.count_near_duplicates(audited.evidence).to_dict("index")
         found["larger"] = []
         results["audits"].append(found)
         recipe = replace(fast, **LARGER, augmentation=Augmentation(shift=1))
         for seed in tqdm(range(larger_seeds), f"larger, {dataset}"):
             found["larger"].append(_examine(recipe, audited, seed))
-        write_atomically(out, json.dumps(results, indent=1) + "\n")
+        write_atomic(out, json.dumps(results, indent=1) + "\n")
     typer.echo(json.dumps(results["audits"], indent=1))
 
 
-def _examine(recipe: recipes.Recipe, audited: audit.Audit, seed: int) -> dict[str, object]:
+def _examine(recipe: training.Recipe, audited: labels.Audit, seed: int) -> dict[str, object]:
     """The accuracy of a larger model, and which share of the judges' mistakes it gets right."""
-    model, _ = recipes.train_on(
+    model, _ = training.train_on(
         recipe, audited.labelled, audited.spec, where=CPU, seed=seed, progress=False
     )
     predictions = evaluation.predict(model, audited.test)
-    removed = verdicts.removed(audited.evidence["test"], audited.named("test"), predictions.labels)
+    removed = labels.fraction_fixed(audited.evidence["test"], audited.named("test"), predictions.labels)
     return {
         "seed": seed,
         "test_accuracy": evaluation.accuracy(predictions),

@@ -26,9 +26,9 @@ import typer
 from tqdm import tqdm
 
 from benchmarks.machine import processor
-from helpers import checkpoints, claims, data, evaluation, runs
+from helpers import claims, data, evaluation, models, runs
 from helpers.data import SPECS
-from helpers.files import PROJECT, write_atomically
+from helpers.files import PROJECT, write_atomic
 
 RUNS = PROJECT / "runs" / "bands"
 OTHER_PROCESSORS = 5  # images by which shipped weights may differ where sums are rounded otherwise
@@ -72,7 +72,7 @@ def main(
     records = [json.loads(path.read_text()) for path in sorted(RUNS.rglob(runs.RESULT))]
     measured = [*derive(records), *shipped()]
     earlier = json.loads(claims.BANDS.read_text())["bands"]
-    write_atomically(claims.BANDS, json.dumps({"bands": merge(earlier, measured)}, indent=2) + "\n")
+    write_atomic(claims.BANDS, json.dumps({"bands": merge(earlier, measured)}, indent=2) + "\n")
 
 
 def _jobs(profiles: list[str], seeds: int, threads: int) -> Iterator[Job]:
@@ -135,7 +135,7 @@ def _band(name: str, settings: dict, group: list[dict]) -> dict:
 def shipped() -> Iterator[dict]:
     """The bands of the shipped weights: what they get, and some images either way."""
     for dataset in SPECS:
-        model = checkpoints.load_pretrained(f"{dataset}/tiny_vgg")
+        model = models.load_pretrained(f"{dataset}/tiny_vgg")
         test = data.load_splits(dataset).test
         accuracy = evaluation.accuracy(evaluation.predict(model, test))
         yield {

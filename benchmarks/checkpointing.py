@@ -19,9 +19,9 @@ import torch
 import typer
 
 from benchmarks.machine import describe
-from helpers import data, recipes, resume
+from helpers import data, training
 from helpers.data import SPECS, Splits
-from helpers.files import PROJECT, write_atomically
+from helpers.files import PROJECT, write_atomic
 
 RESULTS = PROJECT / "benchmarks" / "results" / "checkpointing.json"
 
@@ -42,22 +42,22 @@ def main(
         "share_of_the_time": shares,
         "median": {name: statistics.median(values) for name, values in shares.items()},
     }
-    write_atomically(out, json.dumps(results, indent=1) + "\n")
+    write_atomic(out, json.dumps(results, indent=1) + "\n")
     typer.echo(results["median"])
 
 
 def _share(splits: Splits, seed: int) -> float:
     """Which share of a training's time goes into keeping: fingerprints, states, the disk."""
     spent: list[float] = []
-    recipe = recipes.find("fast", splits.spec.name)
+    recipe = training.find_recipe("fast", splits.spec.name)
     with (
         tempfile.TemporaryDirectory(dir=PROJECT / "runs") as folder,  # a disk, not memory
-        mock.patch.object(resume, "settings_of", _timed(resume.settings_of, spent)),
-        mock.patch.object(resume.Keeper, "save", _timed(resume.Keeper.save, spent)),
-        mock.patch.object(resume.Keeper, "restore", _timed(resume.Keeper.restore, spent)),
+        mock.patch.object(resume, "settings_of", _timed(training.settings_of, spent)),
+        mock.patch.object(training.CheckpointManager, "save", _timed(training.CheckpointManager.save, spent)),
+        mock.patch.object(training.CheckpointManager, "restore", _timed(training.CheckpointManager.restore, spent)),
     ):
         start = time.perf_counter()
-        recipes.train(
+        training.train(
             recipe, splits, where=torch.device("cpu"), seed=seed, checkpoint=Path(folder) / "kept"
         )
         whole = time.perf_counter() - start

@@ -17,8 +17,8 @@ from benchmarks.ladder import KEEP, RESULTS, seen_by
 from benchmarks.machine import describe
 from benchmarks.rungs import Rung
 from benchmarks.ship import finished
-from helpers import checkpoints, data, evaluation, views
-from helpers.files import PROJECT, write_atomically
+from helpers import data, evaluation, models
+from helpers.files import PROJECT, write_atomic
 
 OUT = PROJECT / "benchmarks" / "results" / "committee.json"
 
@@ -35,7 +35,7 @@ def main(
     asked = {(told["rung"], told["dataset"]) for told in committees}
     others = json.loads(out.read_text())["committees"] if out.exists() else []
     kept = [told for told in others if (told["rung"], told["dataset"]) not in asked]
-    write_atomically(
+    write_atomic(
         out, json.dumps(describe(threads=1) | {"committees": kept + committees}, indent=1) + "\n"
     )
     for told in committees:
@@ -46,10 +46,10 @@ def main(
 def ask(rung: Rung, rows: list[dict]) -> dict[str, object]:
     """What the models in `rows` get right of the test images if they answer together."""
     paths = [KEEP / f"{row['key']}.safetensors" for row in rows]
-    models = [checkpoints.load(path, dataset=rung.dataset) for path in paths]
+    models = [models.load(path, dataset=rung.dataset) for path in paths]
     test, augmentation = data.load_splits(rung.dataset).test, rung.recipe.augmentation
-    once = views.mean_of([evaluation.predict(model, test) for model in models])
-    often = views.mean_of([views.predict(model, test, augmentation) for model in models])
+    once = evaluation.average_predictions([evaluation.predict(model, test) for model in models])
+    often = evaluation.average_predictions([evaluation.predict_tta(model, test, augmentation) for model in models])
     return {
         "rung": rung.name, "dataset": rung.dataset, "models": len(models),
         "parameters": sum(row["parameters"] for row in rows),

@@ -25,18 +25,10 @@ from torch import Tensor
 from tqdm import tqdm
 
 from benchmarks.machine import describe
-from helpers import (
-    audit,
-    confident_learning,
-    cross_validation,
-    data,
-    evaluation,
-    label_noise,
-    recipes,
-)  # fmt: skip
-from helpers.cross_validation import Opinions
+from helpers import data, evaluation, labels, training
 from helpers.data import SPECS, Split
-from helpers.files import PROJECT, write_atomically
+from helpers.files import PROJECT, write_atomic
+from helpers.labels import OutOfSamplePredictions
 
 RESULTS = PROJECT / "benchmarks" / "results" / "label_noise.json"
 KEEP = PROJECT / "runs" / "audit"
@@ -61,8 +53,8 @@ def main(
             name: Split(split.images, _plant(dataset, split.targets, kind, rate, seed + 100 * i))
             for i, (name, split) in enumerate(splits.items())
         }
-        recipe = recipes.find("fast", dataset)
-        said = cross_validation.out_of_sample(
+        recipe = training.find_recipe("fast", dataset)
+        said = labels.predict_out_of_sample(
             *noisy.values(), data.spec(dataset), recipe, keep=KEEP, seeds=(0,), where=CPU
         )
         case = {"dataset": dataset, "kind": kind, "rate": rate, "seed": seed}
@@ -71,7 +63,7 @@ def main(
             row = case | {"split": name} | _found(opinions, split.targets, wrong)
             results["found"].append(row)
         if seed == 0 and rate > 0.02:
-            doubted = confident_learning.suspects(said[0].mean, noisy["train"].targets)
+            doubted = labels.find_label_issues(said[0].mean, noisy["train"].targets)
             for how, learned in {
                 "wrong labels": noisy["train"],
                 "cleaned": noisy["train"][~doubted],
@@ -79,7 +71,7 @@ def main(
             }.items():
                 accuracies = _train(dataset, learned, splits["test"], training_seeds)
                 results["cleaned"].append(case | {"labels": how, "test_accuracy": accuracies})
-        write_atomically(out, json.dumps(results, indent=1) + "\n")
+        write_atomic(out, json.dumps(results, indent=1) + "\n")
     typer.echo(_table(results).to_string())
 
 
@@ -89,19 +81,19 @@ def _kinds() -> Iterator[tuple[str, float]]:
 
 def _plant(dataset: str, targets: Tensor, kind: str, rate: float, seed: int) -> Tensor:
     if kind == "symmetric":
-        return label_noise.symmetric(targets, rate, classes=10, seed=seed)
-    return label_noise.between(targets, [ALIKE[dataset]], rate, seed=seed)
+        return labels.symmetric_noise(targets, rate, classes=10, seed=seed)
+    return labels.pair_flip(targets, [ALIKE[dataset]], rate, seed=seed)
 
 
-def _found(opinions: Opinions, labels: Tensor, wrong: Tensor) -> dict[str, float]:
+def _found(opinions: OutOfSamplePredictions, labels: Tensor, wrong: Tensor) -> dict[str, float]:
     """How many of the wrong labels the audit finds, and cleanlab on the same probabilities."""
     probabilities = opinions.mean.numpy()
-    doubted = confident_learning.suspects(opinions.mean, labels).numpy()
+    doubted = labels.find_label_issues(opinions.mean, labels).numpy()
     theirs = find_label_issues(labels.numpy(), probabilities)
     quality = get_label_quality_scores(labels.numpy(), probabilities)
     return {
         "wrong": int(wrong.sum()),
-        "average_precision": average_precision_score(wrong, audit.suspicion(opinions, labels)),
+        "average_precision": average_precision_score(wrong, labels.label_issue_score(opinions, labels)),
         "average_precision_cleanlab": average_precision_score(wrong, -quality),
         "precision": wrong.numpy()[doubted].mean(),
         "recall": doubted[wrong.numpy()].mean(),
@@ -111,10 +103,10 @@ def _found(opinions: Opinions, labels: Tensor, wrong: Tensor) -> dict[str, float
 
 
 def _train(dataset: str, learned: Split, test: Split, seeds: int) -> list[float]:
-    recipe = recipes.find("fast", dataset)
+    recipe = training.find_recipe("fast", dataset)
     reached = []
     for seed in range(seeds):
-        model, _ = recipes.train_on(
+        model, _ = training.train_on(
             recipe, learned, data.spec(dataset), where=CPU, seed=seed, progress=False
         )
         reached.append(evaluation.accuracy(evaluation.predict(model, test)))

@@ -26,10 +26,10 @@ from tqdm import tqdm
 
 from benchmarks.machine import describe
 from benchmarks.rungs import RUNGS, Rung, named
-from helpers import checkpoints, comparison, data, evaluation, models, recipes, views
+from helpers import data, evaluation, models, training
 from helpers.evaluation import Predictions
-from helpers.files import PROJECT, write_atomically
-from helpers.recipe import Recipe
+from helpers.files import PROJECT, write_atomic
+from helpers.training import Recipe
 
 RESULTS = PROJECT / "benchmarks" / "results" / "ladder.json"
 KEEP = PROJECT / "runs" / "ladder"
@@ -60,7 +60,7 @@ def main(
             row = finished.result()
             done[row["key"]] = row
             tqdm.write(f"{row['rung']}, {row['dataset']}, seed {row['seed']}: {row['seconds']} s")
-            write_atomically(out, json.dumps(results | arranged(done), indent=1) + "\n")
+            write_atomic(out, json.dumps(results | arranged(done), indent=1) + "\n")
             shutil.rmtree(KEEP / row["key"], ignore_errors=True)  # its end is on record
     finally:
         pool.shutdown(cancel_futures=True)  # after an error, what waits does not begin
@@ -101,12 +101,12 @@ def key(rung: Rung, seed: int) -> str:
 def measure(rung: Rung, seed: int, keep: Path) -> dict[str, object]:
     """Train one model by the recipe of a rung, or go on with it, and say what it gets right."""
     made_as, splits = key(rung, seed), data.load_splits(rung.dataset)
-    model, history = recipes.train(
+    model, history = training.train(
         rung.recipe, splits, where=torch.device("cpu"), seed=seed, checkpoint=keep / made_as
     )
     if history.interrupted:
         raise KeyboardInterrupt
-    checkpoints.save(model, keep / f"{made_as}.safetensors", dataset=rung.dataset, seed=seed)
+    models.save(model, keep / f"{made_as}.safetensors", dataset=rung.dataset, seed=seed)
     # by the median epoch, since a busy machine, or one that slept, is not the rung's fault
     typical = statistics.median(record.seconds for record in history.epochs)
     machine = describe(threads=1)
@@ -124,7 +124,7 @@ def measure(rung: Rung, seed: int, keep: Path) -> dict[str, object]:
             continue
         row[name] = seen_by(evaluation.predict(model, split))
         if rung.test:
-            several = views.predict(model, split, rung.recipe.augmentation)
+            several = evaluation.predict_tta(model, split, rung.recipe.augmentation)
             row[f"{name} of views"] = seen_by(several)
     return row
 
@@ -134,7 +134,7 @@ def seen_by(predictions: Predictions) -> dict[str, object]:
     return {
         "accuracy": round(evaluation.accuracy(predictions), 5),
         "loss": round(evaluation.loss(predictions), 5),
-        "right": comparison.packed(predictions.labels == predictions.targets),
+        "right": evaluation.pack_bits(predictions.labels == predictions.targets),
     }
 
 

@@ -23,9 +23,9 @@ import typer
 from tqdm import tqdm
 
 from benchmarks.machine import describe
-from helpers import anatomy, data, device, evaluation, models, recipes, training
-from helpers.files import PROJECT, write_atomically
-from helpers.recipes import Recipe
+from helpers import data, evaluation, models, training
+from helpers.files import PROJECT, write_atomic
+from helpers.training import Recipe
 
 RESULTS = PROJECT / "benchmarks" / "results" / "limits.json"
 CPU = torch.device("cpu")
@@ -47,10 +47,10 @@ def shares(dataset: str, recipe: Recipe, repeats: int) -> dict[str, float]:
     """
     splits = data.load_splits(dataset)
     model = recipe.build(splits.spec)
-    counted = anatomy.operations(model)
+    counted = evaluation.count_flops(model)
     train = splits.train[: STEPS * recipe.batch_size]
     optimizer, scheduler = recipe.optimizer(model, (2 * repeats + 2) * len(train))
-    forward = device.forward_of(model, channels_last=True)
+    forward = training.make_forward(model, channels_last=True)
     order = torch.Generator()
     left, right = torch.randn(2, SIZE, SIZE)
 
@@ -100,7 +100,7 @@ def scaling(dataset: str, recipe: Recipe, repeats: int) -> list[dict[str, float]
     for _ in range(repeats):
         for images, epochs in sizes:
             one = replace(recipe, train_images=images, epochs=epochs)
-            _, history = recipes.train(one, splits, where=CPU)
+            _, history = training.train(one, splits, where=CPU)
             seconds[images, epochs].append(history.seconds)
     return [
         {"images": images, "epochs": epochs, "seconds": statistics.median(measured)}
@@ -150,14 +150,14 @@ def main(
     """Measure and print all of it."""
     os.environ["OMP_NUM_THREADS"] = str(threads)
     torch.set_num_threads(threads)
-    found = {dataset: recipes.find("fast", dataset) for dataset in data.SPECS}
+    found = {dataset: training.find_recipe("fast", dataset) for dataset in data.SPECS}
     results = describe(threads) | {
         "shares": [shares(name, recipe, repeats) for name, recipe in tqdm(found.items())],
         "scaling": scaling("fashion_mnist", found["fashion_mnist"], max(repeats // 3, 1)),
         "start_up_seconds": start_up(max(repeats // 2, 1)),
         "peak_memory_mb": peak_memory(),
     }
-    write_atomically(out, json.dumps(results, indent=1) + "\n")
+    write_atomic(out, json.dumps(results, indent=1) + "\n")
     show(results)
 
 

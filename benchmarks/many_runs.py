@@ -14,8 +14,8 @@ from typing import Annotated
 import pandas as pd
 import typer
 
-from helpers import clusters, plan_files, runs, sweeps
-from helpers.files import PROJECT, write_atomically
+from helpers import headless, runs
+from helpers.files import PROJECT, write_atomic
 
 PLANS = PROJECT / "benchmarks"
 RESULTS = PLANS / "results"
@@ -29,13 +29,13 @@ def main(
 ) -> None:
     """Run what has not been run yet, and write the tables."""
     for name in names or ("rates", "images"):
-        plan = plan_files.read(PLANS / f"{name}.yaml")
+        plan = headless.read_plan(PLANS / f"{name}.yaml")
         points = plan.points()
-        with clusters.workers(None, processes or os.cpu_count() or 1) as client:
-            sweeps.run(points, root, client, progress=True)
+        with headless.open_client(None, processes or os.cpu_count() or 1) as client:
+            headless.run_sweep(points, root, client, progress=True)
         frame = runs.collect(root / "sweeps")
         frame = frame[frame["run"].isin(point.digest for point in points)]
-        write_atomically(out / f"{name}.csv", table(frame, list(plan.grid)).to_csv(index=False))
+        write_atomic(out / f"{name}.csv", table(frame, list(plan.grid)).to_csv(index=False))
 
 
 def table(frame: pd.DataFrame, settings: Sequence[str]) -> pd.DataFrame:

@@ -19,9 +19,9 @@ from tqdm import tqdm
 
 from benchmarks.machine import describe
 from benchmarks.rungs import RUNGS, Rung
-from helpers import data, recipes
+from helpers import data, training
 from helpers.data import Splits
-from helpers.files import PROJECT, write_atomically
+from helpers.files import PROJECT, write_atomic
 
 OUT = PROJECT / "benchmarks" / "results" / "prices.json"
 PART = 8  # an epoch is so many times what is measured
@@ -45,7 +45,7 @@ def main(
         }
         for rung in RUNGS
     ]  # fmt: skip
-    write_atomically(out, json.dumps(describe(threads=1) | {"epochs": epochs}, indent=1) + "\n")
+    write_atomic(out, json.dumps(describe(threads=1) | {"epochs": epochs}, indent=1) + "\n")
 
 
 def seconds_an_epoch(rung: Rung, splits: Splits) -> float:
@@ -56,7 +56,7 @@ def seconds_an_epoch(rung: Rung, splits: Splits) -> float:
         validation=splits.validation[: len(splits.validation) // PART],
     )
     recipe = replace(rung.recipe, epochs=2)
-    _, history = recipes.train(recipe, some, where=torch.device("cpu"), progress=False)
+    _, history = training.train(recipe, some, where=torch.device("cpu"), progress=False)
     return PART * history.epochs[-1].seconds
 
 

@@ -23,7 +23,7 @@ from tqdm import tqdm
 from benchmarks import standings
 from benchmarks.machine import describe
 from benchmarks.prepare import prepare
-from helpers.files import PROJECT, write_atomically
+from helpers.files import PROJECT, write_atomic
 
 RESULTS = PROJECT / "benchmarks" / "results" / "race.json"
 PICTURE = PROJECT / "docs" / "race.png"
@@ -72,7 +72,7 @@ def main(
             continue
         bar.set_description(f"{contestant.name}, {dataset}, round {round_number}")
         results["runs"].append(_timed(contestant, dataset, round_number, threads, limit))
-        write_atomically(out, json.dumps(results, indent=1) + "\n")
+        write_atomic(out, json.dumps(results, indent=1) + "\n")
     standings.show(results, picture=PICTURE if out == RESULTS else out.with_suffix(".png"))
 
 

@@ -14,8 +14,8 @@ from tqdm import tqdm
 
 from benchmarks.machine import describe
 from benchmarks.race import TARGETS
-from helpers import data, evaluation, recipes
-from helpers.files import PROJECT, write_atomically
+from helpers import data, evaluation, training
+from helpers.files import PROJECT, write_atomic
 
 RESULTS = PROJECT / "benchmarks" / "results" / "reliability.json"
 # the sprint is for the lower target of each data set, the fast recipe for the higher one
@@ -35,10 +35,10 @@ def main(
     torch.set_num_threads(threads)
     results = describe(threads) | {"recipes": []}
     for (name, dataset), target in CLAIMS.items():
-        splits, recipe = data.load_splits(dataset), recipes.find(name, dataset)
+        splits, recipe = data.load_splits(dataset), training.find_recipe(name, dataset)
         reached, validated = [], []
         for seed in tqdm(range(seeds), desc=f"{name}, {dataset}"):
-            model, _ = recipes.train(recipe, splits, where=torch.device("cpu"), seed=seed)
+            model, _ = training.train(recipe, splits, where=torch.device("cpu"), seed=seed)
             validated.append(evaluation.accuracy(evaluation.predict(model, splits.validation)))
             reached.append(evaluation.accuracy(evaluation.predict(model, splits.test)))
         results["recipes"].append(
@@ -51,7 +51,7 @@ def main(
             }
         )
         typer.echo(_line(results["recipes"][-1]))
-    write_atomically(out, json.dumps(results, indent=1) + "\n")
+    write_atomic(out, json.dumps(results, indent=1) + "\n")
 
 
 def _line(row: dict) -> str:

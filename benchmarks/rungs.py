@@ -6,9 +6,9 @@ The notebook 05_better_architecture reads what `python -m benchmarks.ladder` has
 
 from dataclasses import dataclass, replace
 
-from helpers import recipes
-from helpers.augmentation import Augmentation
-from helpers.recipes import Recipe
+from helpers import training
+from helpers.data import Augmentation
+from helpers.training import Recipe
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ def _finals() -> list[Rung]:
     """The recipes to which the ladder led, and `large`, as `accurate` was chosen: all tested."""
     rungs = []
     for dataset, chosen_at in CHOSEN_AT.items():
-        compact, accurate = (recipes.find(name, dataset) for name in ("compact", "accurate"))
+        compact, accurate = (training.find_recipe(name, dataset) for name in ("compact", "accurate"))
         large = replace(accurate, refit=False, epochs=chosen_at)
         bigger = f"13 times the weights, on a shrunk image; {large.epochs} epochs"
         bigger += ", with erasing" if large.augmentation.erase else ""

@@ -23,10 +23,9 @@ import typer
 from distributed import Client
 
 from benchmarks.machine import describe
-from helpers import clusters, runs, series, sweeps
-from helpers.files import PROJECT, write_atomically
-from helpers.plans import Point
-from helpers.series import Outcome
+from helpers import headless, runs
+from helpers.files import PROJECT, write_atomic
+from helpers.headless import NotebookResult, Trial
 
 RESULTS = PROJECT / "benchmarks" / "results" / "scale.json"
 NOTEBOOK = "03_train_fashion_mnist"
@@ -48,27 +47,27 @@ def main(
         found["throughput"] = _throughput(rounds, root)
         found["point"] = _of_real_points(real, root)
     found["predicted"] = predict(found["scheduler"], found["point"])
-    write_atomically(out, json.dumps(describe(threads=1) | found, indent=1) + "\n")
+    write_atomic(out, json.dumps(describe(threads=1) | found, indent=1) + "\n")
     typer.echo(json.dumps(found, indent=1))
 
 
-def nothing(point: Point, root: Path, _: int) -> Outcome:
+def nothing(point: Trial, root: Path, _: int) -> NotebookResult:
     """In place of `sweeps.run_point`: leave the records of a point, without a notebook."""
-    folder = sweeps.folder_of(point, root)
-    outcome = Outcome(point.notebook, "done")
-    write_atomically(folder / point.notebook / runs.RESULT, json.dumps({"finished": ""}))
-    series.write_status(folder, {}, [outcome])
+    folder = headless.trial_dir(point, root)
+    outcome = NotebookResult(point.notebook, "done")
+    write_atomic(folder / point.notebook / runs.RESULT, json.dumps({"finished": ""}))
+    headless.write_status(folder, {}, [outcome])
     return outcome
 
 
 def _of_trivial_points(n: int, root: Path) -> dict[str, float]:
-    points = [Point(NOTEBOOK, {"seed": seed}) for seed in range(n)]
+    points = [Trial(NOTEBOOK, {"seed": seed}) for seed in range(n)]
     spent = {}
-    with clusters.workers(None, 2) as client:
+    with headless.open_client(None, 2) as client:
         for name, call in (("scheduler alone", _answer), ("with records", nothing)):
             with mock.patch.object(sweeps, "run_point", call):
                 start = time.perf_counter()
-                _all_done(sweeps.run(points, root / name, client))
+                _all_done(headless.run_sweep(points, root / name, client))
                 spent[name] = (time.perf_counter() - start) / n
     start = time.perf_counter()
     runs.collect(root / "with records")
@@ -80,8 +79,8 @@ def _of_trivial_points(n: int, root: Path) -> dict[str, float]:
     }
 
 
-def _answer(point: Point, root: Path, _: int) -> Outcome:
-    return Outcome(point.notebook, "done")
+def _answer(point: Trial, root: Path, _: int) -> NotebookResult:
+    return NotebookResult(point.notebook, "done")
 
 
 def _throughput(rounds: int, root: Path) -> dict[str, object]:
@@ -91,7 +90,7 @@ def _throughput(rounds: int, root: Path) -> dict[str, object]:
     first: list[float] = []
     for _ in range(rounds):
         for processes in (1, 2):
-            with clusters.workers(None, processes) as client:
+            with headless.open_client(None, processes) as client:
                 first.append(_seconds_for(processes, seeds, root, client))
                 rates[processes].append(8 / _seconds_for(8, seeds, root, client))
     ratios = [two / one for one, two in zip(rates[1], rates[2], strict=True)]
@@ -103,24 +102,24 @@ def _throughput(rounds: int, root: Path) -> dict[str, object]:
 
 
 def _seconds_for(n: int, seeds: Iterator[int], root: Path, client: Client) -> float:
-    points = [Point(NOTEBOOK, SMALL | {"seed": next(seeds)}) for _ in range(n)]
+    points = [Trial(NOTEBOOK, SMALL | {"seed": next(seeds)}) for _ in range(n)]
     start = time.perf_counter()
-    _all_done(sweeps.run(points, root, client))
+    _all_done(headless.run_sweep(points, root, client))
     return time.perf_counter() - start
 
 
 def _of_real_points(n: int, root: Path) -> dict[str, float]:
     """What a point costs, and which part of that its own cells do not account for."""
-    points = [Point(NOTEBOOK, SMALL | {"seed": 1_000 + i}) for i in range(n)]
-    with clusters.workers(None, os.cpu_count() or 1) as client:
+    points = [Trial(NOTEBOOK, SMALL | {"seed": 1_000 + i}) for i in range(n)]
+    with headless.open_client(None, os.cpu_count() or 1) as client:
         start = time.perf_counter()
-        _all_done(sweeps.run(points, root, client))
+        _all_done(headless.run_sweep(points, root, client))
         whole = time.perf_counter() - start
         workers = len(client.scheduler_info()["workers"])
     beyond, seconds = [], []
     for point in points:
-        folder = sweeps.folder_of(point, root)
-        (entry,) = json.loads((folder / series.STATUS).read_text())["notebooks"]
+        folder = headless.trial_dir(point, root)
+        (entry,) = json.loads((folder / headless.STATUS).read_text())["notebooks"]
         seconds.append(entry["seconds"])
         beyond.append(entry["seconds"] - _in_cells(folder / NOTEBOOK / f"{NOTEBOOK}.ipynb"))
     return {
@@ -135,7 +134,7 @@ def _of_real_points(n: int, root: Path) -> dict[str, float]:
     }
 
 
-def _all_done(outcomes: list[Outcome]) -> None:
+def _all_done(outcomes: list[NotebookResult]) -> None:
     failed = [outcome.message for outcome in outcomes if outcome.state != "done"]
     if failed:
         raise RuntimeError(f"{len(failed)} points failed: {failed[0]}")

@@ -19,8 +19,8 @@ from benchmarks import prices
 from benchmarks.ladder import KEEP, RESULTS, key
 from benchmarks.rungs import RUNGS, Rung, named
 from benchmarks.tables import markdown
-from helpers import checkpoints, data, evaluation, recipes, views
-from helpers.files import PROJECT, write_atomically
+from helpers import data, evaluation, models, training
+from helpers.files import PROJECT, write_atomic
 
 TEMPLATE = PROJECT / "benchmarks" / "card.md.j2"
 
@@ -48,7 +48,7 @@ def finished(measured: dict, only: list[str] | None) -> Iterator[tuple[Rung, lis
     for rung in named(RUNGS, only):
         keys = {key(rung, seed) for seed in range(rung.seeds)}  # as the recipe is now
         rows = [row for row in measured["trainings"] if row["key"] in keys]
-        if (rung.name, rung.dataset) in recipes.RECIPES and len(rows) == rung.seeds:
+        if (rung.name, rung.dataset) in training.RECIPES and len(rows) == rung.seeds:
             yield rung, rows
 
 
@@ -57,20 +57,20 @@ def ship(recipe: str, dataset: str, rows: list[dict]) -> Path:
 
     That is the best on validation; where validation was learned from, the first.
     """
-    followed, splits = recipes.find(recipe, dataset), data.load_splits(dataset)
+    followed, splits = training.find_recipe(recipe, dataset), data.load_splits(dataset)
     best = rows[0]
     if not followed.refit:
         best = max(rows, key=lambda row: row["validation"]["accuracy"])
-    model = checkpoints.load(KEEP / f"{best['key']}.safetensors", dataset=dataset)
-    path = checkpoints.SHIPPED / dataset / f"{recipe}.safetensors"
+    model = models.load(KEEP / f"{best['key']}.safetensors", dataset=dataset)
+    path = models.PRETRAINED / dataset / f"{recipe}.safetensors"
     seen = {
         name: evaluation.predict(model, split) for name, split in followed.unseen(splits).items()
     }
-    checkpoints.save(
+    models.save(
         model, path, dataset=dataset, recipe=recipe, seed=best["seed"],
         **{f"{name}_accuracy": evaluation.accuracy(said) for name, said in seen.items()},
         test_accuracy_of_views=evaluation.accuracy(
-            views.predict(model, splits.test, followed.augmentation)
+            evaluation.predict_tta(model, splits.test, followed.augmentation)
         ),
         confusion=evaluation.confusion_matrix(seen["test"]).tolist(),
         test_accuracies=[row["test"]["accuracy"] for row in rows],
@@ -79,13 +79,13 @@ def ship(recipe: str, dataset: str, rows: list[dict]) -> Path:
         **{name: best[name] for name in ("images", "precision", "processor", "torch", "date")},
         data_digest=splits.spec.digest,
     )  # fmt: skip
-    write_atomically(path.with_suffix(".md"), card(path))
+    write_atomic(path.with_suffix(".md"), card(path))
     return path
 
 
 def price(recipe: str, dataset: str) -> float:
     """The seconds of a training, by what an epoch costs on a machine with nothing else to do."""
-    epochs = recipes.find(recipe, dataset).epochs
+    epochs = training.find_recipe(recipe, dataset).epochs
     for row in json.loads(prices.OUT.read_text())["epochs"]:
         if (row["rung"], row["dataset"], row["epochs"]) == (recipe, dataset, epochs):
             return round(epochs * row["seconds an epoch"], 1)
@@ -96,9 +96,9 @@ def price(recipe: str, dataset: str) -> float:
 
 def card(path: Path) -> str:
     """The model card of shipped weights, from what they say of themselves."""
-    about = checkpoints.read_about(path)
+    about = models.read_metadata(path)
     notes, architecture = about["notes"], about["architecture"]
-    spec, recipe = data.spec(notes["dataset"]), recipes.find(notes["recipe"], notes["dataset"])
+    spec, recipe = data.spec(notes["dataset"]), training.find_recipe(notes["recipe"], notes["dataset"])
     counts = pd.DataFrame(notes["confusion"], columns=list(spec.class_names))
     counts.insert(0, "true class", spec.class_names)
     template = jinja2.Template(TEMPLATE.read_text(), keep_trailing_newline=True)
@@ -107,7 +107,7 @@ def card(path: Path) -> str:
         title=spec.title,
         architecture=_told(architecture),
         settings=_prose(recipe),
-        views=views.number(recipe.augmentation),
+        views=evaluation.num_views(recipe.augmentation),
         test_images=int(counts[list(spec.class_names)].to_numpy().sum()),
         test_right=sum(row[i] for i, row in enumerate(notes["confusion"])),
         minutes=round(notes["seconds"] / 60),
@@ -130,7 +130,7 @@ def _told(architecture: dict) -> str:
     return f"{architecture['name']}({', '.join(f'{k}={v}' for k, v in settings.items())})"
 
 
-def _prose(recipe: recipes.Recipe) -> str:
+def _prose(recipe: training.Recipe) -> str:
     varied = recipe.augmentation
     parts = [
         f"SGD with a Nesterov momentum of {recipe.momentum} in batches of {recipe.batch_size}",

@@ -1,6 +1,5 @@
-"""What the notebooks share: one module per question, each short enough to read.
+"""What the notebooks share. Start with `data`, `models`, `training` and `evaluation`.
 
-Start with `data`, `models`, `training` and `evaluation`; the README's table names the rest.
 Importing this package imports nothing else, probes no hardware and sets no seed.
 """
 

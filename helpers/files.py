@@ -1,6 +1,7 @@
-"""How is a file written so that it is whole or not there, and a folder worked in by one only?"""
+"""Atomic writes, folder locks and short digests."""
 
 import errno
+import hashlib
 import os
 import platform
 import tempfile
@@ -15,13 +16,21 @@ PROJECT = Path(__file__).resolve().parent.parent  # the clone: data/, notebooks/
 TEMPORARY = ".half-written"
 
 
-def write_atomically(path: Path, content: bytes | str) -> None:
-    """Write `content` to `path` such that a reader sees the old file or the whole new one.
+def short_digest(*parts: bytes | memoryview | str) -> str:
+    """Twelve hex digits that identify all `parts` together: the start of their SHA-256."""
+    total = hashlib.sha256()
+    for part in parts:
+        total.update(part.encode() if isinstance(part, str) else part)
+    return total.hexdigest()[:12]
 
-    The bytes go to a temporary file in the same folder, are forced to the disk, and are then
-    renamed; a crash, a full disk or a second writer leaves no half-written file under its name.
-    What a killed process has left under temporary names is cleared away. Parent folders are made.
-    Raises OSError if the folder cannot be written to; `path` is then as it was.
+
+def write_atomic(path: Path, content: bytes | str) -> None:
+    """Write `content` to `path` so that a reader sees the old file or the whole new one.
+
+    The bytes go to a temporary file in the same folder, are synced to the disk, and the file is
+    renamed. A crash, a full disk or a second writer leaves no partial file at `path`. Temporary
+    files of killed processes are deleted, and parent folders are made. Raises OSError if the folder
+    cannot be written to; `path` is then unchanged.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     clear_leftovers(path.parent)
@@ -42,25 +51,25 @@ def write_atomically(path: Path, content: bytes | str) -> None:
 
 
 def clear_leftovers(folder: Path) -> None:
-    """Delete what processes of this machine that are no longer alive were writing to a folder."""
+    """Delete the temporary files in `folder` of processes of this machine that have ended."""
     for path in folder.glob(f".*.{platform.node()}.*{TEMPORARY}"):
         writer = int(path.name.removesuffix(TEMPORARY).rpartition(".")[2])
         if not psutil.pid_exists(writer):
-            with suppress(OSError):  # somebody else was quicker, or nothing may be deleted here
+            with suppress(OSError):  # another process was quicker, or the folder is read-only
                 path.unlink()
 
 
 @contextmanager
-def held(folder: Path) -> Iterator[None]:
-    """Hold a folder, which is made if need be, so that no other process works in it meanwhile.
+def lock_folder(folder: Path) -> Iterator[None]:
+    """Lock a folder, so that no other process works in it meanwhile. The folder is made if needed.
 
-    The system lets go of it when the process ends, however that comes. A folder that is empty at
-    the end is removed. Raises BlockingIOError if another process holds it, OSError if it cannot be
-    written to.
+    The operating system releases the lock when the process ends, in whatever way. A folder that is
+    empty at the end is removed. Raises BlockingIOError if another process has the lock, and OSError
+    if the folder cannot be written to.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    place = folder / ".lock"
-    lock = filelock.FileLock(place)
+    path = folder / ".lock"
+    lock = filelock.FileLock(path)
     try:
         lock.acquire(blocking=False)
     except filelock.Timeout as error:
@@ -72,11 +81,11 @@ def held(folder: Path) -> Iterator[None]:
     try:
         yield
     finally:
-        if os.name == "nt":  # Windows deletes no open file; there filelock deletes it itself
+        if os.name == "nt":  # Windows cannot delete an open file; there filelock deletes it
             lock.release()
         else:
-            place.unlink(missing_ok=True)
-        with suppress(OSError):  # it is not empty, as a rule
+            path.unlink(missing_ok=True)
+        with suppress(OSError):  # usually it is not empty
             folder.rmdir()
         lock.release()
 

@@ -12,15 +12,13 @@ from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
-
-from helpers.files import PROJECT, write_atomically
-
+from helpers.files import PROJECT, write_atomic
 if TYPE_CHECKING:  # the command line reads records, and should not wait for torch
     import pandas as pd
     from torch import nn
 
     from helpers.data import DatasetSpec
-    from helpers.history import History
+    from helpers.training import History
 
 ROOT = PROJECT / "runs"
 RESULT = "result.json"
@@ -33,12 +31,12 @@ REPORTED = {
 }  # the test accuracies of the report we started from
 
 
-def folder(output: str, notebook: str) -> Path:
+def run_dir(output: str, notebook: str) -> Path:
     """Where a notebook leaves its results; for an empty `output`, `runs/by-hand/<notebook>`."""
     return Path(output) if output else ROOT / "by-hand" / notebook
 
 
-def new(root: Path, name: str) -> Path:
+def create_run(root: Path, name: str) -> Path:
     """Make the folder `<root>/<date>-<time>-<name>` for one run; a second one at once gets `-2`.
 
     Raises OSError, with the folder named, where that cannot be done.
@@ -77,7 +75,7 @@ def save(
     [0, 1]), and from what and with what they were made. Returns the path of the record. Raises
     OSError if the folder cannot be written to.
     """
-    from helpers import checkpoints
+    from helpers import models
 
     record: dict[str, object] = {
         "notebook": notebook,
@@ -91,15 +89,15 @@ def save(
     }
     if model is not None:
         record["model"] = model.architecture
-        checkpoints.save(
+        models.save(
             model, where / WEIGHTS, notebook=notebook, dataset=dataset.name, **measured
         )
     if history is not None:
         record["epochs"] = len(history.epochs)
         record["seconds"] = round(history.seconds, 2)
         record["interrupted"] = history.interrupted
-        write_atomically(where / "history.csv", history.frame().to_csv(index=False))
-    write_atomically(where / RESULT, json.dumps(record, indent=2) + "\n")
+        write_atomic(where / "history.csv", history.frame().to_csv(index=False))
+    write_atomic(where / RESULT, json.dumps(record, indent=2) + "\n")
     return where / RESULT
 
 
@@ -137,7 +135,7 @@ def collect(root: Path | str | None = None) -> "pd.DataFrame":
     ).sort_values("finished", ignore_index=True)
 
 
-def of(folder: Path) -> "pd.DataFrame":
+def load_run(folder: Path) -> "pd.DataFrame":
     """As `collect`, of one run alone: without what its notebooks have run in their turn."""
     frame = collect(folder)
     return frame[frame["run"] == folder.name]

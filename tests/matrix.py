@@ -23,7 +23,7 @@ from tqdm import tqdm
 
 from benchmarks.machine import describe
 from benchmarks.tables import markdown
-from helpers.files import PROJECT, write_atomically
+from helpers.files import PROJECT, write_atomic
 from tests.conditions import CONDITIONS, Place
 
 LOGS = PROJECT / "runs" / "matrix"
@@ -46,7 +46,7 @@ def main(
     table = pd.DataFrame(rows)
     typer.echo(table.to_string(index=False))
     if only is None:
-        write_atomically(REPORT, _report(table))
+        write_atomic(REPORT, _report(table))
     raise typer.Exit(int(not table["green"].all()))
 
 

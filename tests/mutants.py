@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 import typer
 
-from helpers.files import PROJECT, write_atomically
+from helpers.files import PROJECT, write_atomic
 
 WANTED = 0.85
 MUTATED = PROJECT / "mutants" / "helpers"
@@ -150,7 +150,7 @@ def page(mutants: list[Mutant], mutmut: str) -> str:
 
 def main() -> None:
     mutants = [mutant for meta in sorted(MUTATED.glob("*.meta")) for mutant in read(meta)]
-    write_atomically(PAGE, page(mutants, version("mutmut")))
+    write_atomic(PAGE, page(mutants, version("mutmut")))
     left = [mutant for mutant in mutants if mutant.state in ("survived", "not covered")]
     for mutant in left:
         if not mutant.reason:

@@ -17,9 +17,9 @@ import typer
 from nbconvert.preprocessors import ExecutePreprocessor
 from nbformat import NotebookNode
 
-from helpers import parameters
-from helpers.files import write_atomically
-from helpers.series import ENCRYPTED
+from helpers import headless
+from helpers.files import write_atomic
+from helpers.headless import ENCRYPTED
 
 KEPT = ("tags", "alt")  # of the metadata of a cell
 
@@ -30,15 +30,15 @@ def main(
     ] = None,
 ) -> None:
     """Refresh the notebooks and print what changed in what nbval compares."""
-    chosen = [parameters.find(name).name for name in only or ()]
-    for notebook in parameters.SERIES:
+    chosen = [headless.find_notebook(name).name for name in only or ()]
+    for notebook in headless.SERIES:
         if chosen and notebook.name not in chosen:
             continue
-        path = parameters.NOTEBOOKS / f"{notebook.name}.ipynb"
+        path = headless.NOTEBOOKS / f"{notebook.name}.ipynb"
         typer.echo(f"Running {notebook.name}")
         before = nbformat.read(path, as_version=4)
         after = normalised(executed(before, path.parent))
-        write_atomically(path, nbformat.writes(after) + "\n")
+        write_atomic(path, nbformat.writes(after) + "\n")
         for line in changes(before, after):
             typer.echo(f"  {line}")
 

@@ -6,7 +6,7 @@ import json
 import pytest
 
 from benchmarks import bands
-from helpers import claims, data, parameters
+from helpers import claims, data, headless
 
 SETTINGS = {
     "epochs": 5, "batch_size": 64, "learning_rate": 0.04, "momentum": 0.9,
@@ -71,9 +71,9 @@ def test_the_shipped_weights_have_their_band(dataset):
 @pytest.mark.parametrize("notebook", ["02_train_mnist", "03_train_fashion_mnist"])
 def test_the_notebooks_claim_something(notebook, profile):
     """A changed default, or a setting misspelt, must not turn the claim into an empty one."""
-    known = parameters.parameters_of(parameters.find(notebook))
+    known = headless.parameters_of(headless.find_notebook(notebook))
     given = {name: ast.literal_eval(about["default"]) for name, about in known.items()}
-    given |= parameters.PROFILES[profile].get(notebook, {})
+    given |= headless.PROFILES[profile].get(notebook, {})
     name, settings = bands.CLAIMED[notebook, "test_accuracy"]
     lo, hi = claims.band(name, **{setting: given[setting] for setting in settings})
     assert 0.6 < lo < hi <= 1

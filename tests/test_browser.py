@@ -19,12 +19,12 @@ import pytest
 from papermill.iorw import load_notebook_node
 from papermill.parameterize import parameterize_notebook
 
-from helpers import doctor, parameters
+from helpers import headless
 from helpers.files import PROJECT
 
 SCREENSHOTS = PROJECT / "tests" / "screenshots"
-CHROMIUM = doctor.chromium()
-NOTEBOOKS = [notebook.name for notebook in parameters.SERIES]
+CHROMIUM = headless.chromium()
+NOTEBOOKS = [notebook.name for notebook in headless.SERIES]
 TRAINS = ("02_train_mnist", "03_train_fashion_mnist")  # and so must show its progress
 PATIENCE = 600_000  # milliseconds until a hung front end is given up; nothing is timed by it
 
@@ -44,11 +44,11 @@ def folder(tmp_path_factory) -> Path:
     """The notebooks without outputs, at the quick profile."""
     folder = tmp_path_factory.mktemp("lab")
     for name in NOTEBOOKS:
-        notebook = load_notebook_node(str(parameters.NOTEBOOKS / f"{name}.ipynb"))
+        notebook = load_notebook_node(str(headless.NOTEBOOKS / f"{name}.ipynb"))
         for cell in notebook.cells:
             if cell.cell_type == "code":
                 cell.outputs, cell.execution_count = [], None
-        given = parameters.PROFILES["quick"].get(name, {}) | {"output": str(folder / name)}
+        given = headless.PROFILES["quick"].get(name, {}) | {"output": str(folder / name)}
         nbformat.write(parameterize_notebook(notebook, given), folder / f"{name}.ipynb")
     return folder
 

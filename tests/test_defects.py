@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from helpers import parameters, series
+from helpers import headless
 from helpers.files import PROJECT
 
 TRAIN_MNIST, TRAIN_FASHION = "02_train_mnist", "03_train_fashion_mnist"
@@ -118,7 +118,7 @@ def quick_runs(tmp_path_factory) -> dict[str, Path]:
     """Notebooks 2 and 3 as the sound helpers run them, at the quick profile."""
     folder = tmp_path_factory.mktemp("quick runs")
     for name in (TRAIN_MNIST, TRAIN_FASHION):
-        outcome = series.execute(name, folder, parameters.PROFILES["quick"][name])
+        outcome = headless.execute_notebook(name, folder, headless.PROFILES["quick"][name])
         assert outcome.state == "done", outcome.message
     return {name: folder / name / f"{name}.ipynb" for name in (TRAIN_MNIST, TRAIN_FASHION)}
 

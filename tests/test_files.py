@@ -3,19 +3,19 @@ from pathlib import Path
 
 import pytest
 
-from helpers.files import held, write_atomically
+from helpers.files import lock_folder, write_atomic
 
 
 def test_it_writes_text_and_bytes_and_makes_folders(tmp_path):
-    write_atomically(tmp_path / "a" / "b.txt", "é")
-    write_atomically(tmp_path / "a" / "b.bin", b"\x00\xff")
+    write_atomic(tmp_path / "a" / "b.txt", "é")
+    write_atomic(tmp_path / "a" / "b.bin", b"\x00\xff")
     assert (tmp_path / "a" / "b.txt").read_bytes() == "é".encode()
     assert (tmp_path / "a" / "b.bin").read_bytes() == b"\x00\xff"
 
 
 def test_a_failure_leaves_the_old_file_and_nothing_else(tmp_path, monkeypatch):
     path = tmp_path / "record.json"
-    write_atomically(path, "old")
+    write_atomic(path, "old")
 
     beside = []
 
@@ -25,7 +25,7 @@ def test_a_failure_leaves_the_old_file_and_nothing_else(tmp_path, monkeypatch):
 
     monkeypatch.setattr(os, "fsync", full_disk)
     with pytest.raises(OSError, match=r"No space left on device: '.*record\.json'"):
-        write_atomically(path, "new")
+        write_atomic(path, "new")
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]
     hidden, old = beside  # it was being written beside the old one, where a renaming is possible
@@ -39,14 +39,14 @@ def test_an_error_that_names_a_file_keeps_its_name(tmp_path, monkeypatch):
 
     monkeypatch.setattr(os, "replace", busy)
     with pytest.raises(OSError, match="busy: 'somewhere else'"):
-        write_atomically(tmp_path / "record.json", "new")
+        write_atomic(tmp_path / "record.json", "new")
     assert not list(tmp_path.iterdir())
 
 
 def test_the_umask_is_left_as_it_was(tmp_path):
     before = os.umask(0o027)
     try:
-        write_atomically(tmp_path / "mine", "x")
+        write_atomic(tmp_path / "mine", "x")
         after = os.umask(before)
     finally:
         os.umask(before)
@@ -57,7 +57,7 @@ def test_the_umask_is_left_as_it_was(tmp_path):
 def test_others_may_read_what_the_umask_lets_them(tmp_path):
     before = os.umask(0o022)
     try:
-        write_atomically(tmp_path / "shared", "x")
+        write_atomic(tmp_path / "shared", "x")
     finally:
         os.umask(before)
     assert (tmp_path / "shared").stat().st_mode & 0o777 == 0o644
@@ -65,7 +65,7 @@ def test_others_may_read_what_the_umask_lets_them(tmp_path):
 
 def test_a_folder_is_held_by_one_process_only(tmp_path):
     folder = tmp_path / "new" / "folder"
-    with held(folder):
+    with lock_folder(folder):
         assert folder.is_dir()
         (folder / "work").write_text("done")
         with pytest.raises(BlockingIOError, match=f"Another process works here.*{folder}"):
@@ -75,17 +75,17 @@ def test_a_folder_is_held_by_one_process_only(tmp_path):
 
 
 def hold_elsewhere(folder: Path) -> None:
-    with held(folder):
+    with lock_folder(folder):
         pass
 
 
 def test_a_folder_that_was_only_held_is_gone(tmp_path):
-    with pytest.raises(KeyError), held(tmp_path / "a"):
+    with pytest.raises(KeyError), lock_folder(tmp_path / "a"):
         raise KeyError
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_folder_that_cannot_be_made_is_told(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(OSError, match="file"), held(tmp_path / "file" / "folder"):
+    with pytest.raises(OSError, match="file"), lock_folder(tmp_path / "file" / "folder"):
         pass

@@ -12,7 +12,7 @@ import sys
 import nbformat
 import pytest
 
-from helpers import parameters, runs
+from helpers import headless, runs
 from helpers.files import PROJECT
 
 NOTEBOOKS = sorted((PROJECT / "notebooks").glob("*.ipynb"))
@@ -115,7 +115,7 @@ def test_links_lead_somewhere(path):
 
 
 def test_the_series_is_what_lies_in_the_folder():
-    assert [notebook.name for notebook in parameters.SERIES] == [path.stem for path in NOTEBOOKS]
+    assert [notebook.name for notebook in headless.SERIES] == [path.stem for path in NOTEBOOKS]
 
 
 @pytest.mark.slow
@@ -133,13 +133,13 @@ def test_the_quick_profile_runs_the_whole_series(tmp_path):
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     (folder,) = (tmp_path / "my runs").iterdir()
-    for notebook in parameters.SERIES:
+    for notebook in headless.SERIES:
         made = folder / notebook.name
         assert (made / "result.json").is_file()
         assert (made / f"{notebook.name}.html").stat().st_size > 100_000
         assert list((made / "figures").glob("*.png"))
-    frame = runs.of(folder).set_index("notebook")
-    assert len(frame) == len(parameters.SERIES)  # not the many runs of notebook 7
+    frame = runs.load_run(folder).set_index("notebook")
+    assert len(frame) == len(headless.SERIES)  # not the many runs of notebook 7
     # one epoch on 15,000 images; what the defaults must reach, the notebooks claim themselves
     assert frame.loc["02_train_mnist", "measured.test_accuracy"] > 0.90
     assert frame.loc["03_train_fashion_mnist", "measured.test_accuracy"] > 0.70

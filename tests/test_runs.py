@@ -4,8 +4,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from helpers import checkpoints, data, models, runs
-from helpers.history import EpochRecord, History
+from helpers import data, models, runs
+from helpers.training import EpochRecord, History
 
 
 def save(where, notebook="02_train_mnist", seed=0, accuracy=0.99, **more):
@@ -36,7 +36,7 @@ def test_a_record_says_what_was_measured_with_what(tmp_path, history):
     assert (record["epochs"], record["seconds"], record["interrupted"]) == (2, 3.0, False)
     assert record["device"] == "cpu, 2 threads"
     assert set(record["versions"]) == set(runs.PACKAGES)
-    assert checkpoints.load(tmp_path / "weights.safetensors", "linear")
+    assert models.load(tmp_path / "weights.safetensors", "linear")
     assert (tmp_path / "history.csv").read_text().startswith("epoch,train_loss")
 
 
@@ -51,7 +51,7 @@ def test_a_record_says_when_it_was_finished(tmp_path):
 
 def test_weights_know_what_they_were_trained_on_and_what_they_reach(tmp_path):
     save(tmp_path, model=models.build("linear"))
-    assert checkpoints.read_about(tmp_path / "weights.safetensors")["notes"] == {
+    assert models.read_metadata(tmp_path / "weights.safetensors")["notes"] == {
         "notebook": "02_train_mnist",
         "dataset": "mnist",
         "test_accuracy": 0.99,
@@ -214,7 +214,7 @@ def test_an_empty_folder_of_runs_is_an_empty_frame(tmp_path):
 
 
 def test_two_runs_at_once_get_two_folders(tmp_path):
-    folders = {runs.new(tmp_path, "quick") for _ in range(3)}
+    folders = {runs.create_run(tmp_path, "quick") for _ in range(3)}
     assert len(folders) == 3
     assert all(folder.is_dir() for folder in folders)
 
@@ -223,23 +223,23 @@ def test_the_folder_of_a_run_is_named_by_its_time(tmp_path, monkeypatch):
     moment = datetime.datetime(2026, 1, 2, 3, 4, 5)
     clock = SimpleNamespace(datetime=SimpleNamespace(now=lambda: moment))
     monkeypatch.setattr(runs, "datetime", clock)
-    made = [runs.new(tmp_path / "runs", "quick").name for _ in range(3)]
+    made = [runs.create_run(tmp_path / "runs", "quick").name for _ in range(3)]
     assert made == [f"20260102-030405-quick{suffix}" for suffix in ("", "-2", "-3")]
     for i in range(4, 1_000):
         (tmp_path / "runs" / f"20260102-030405-quick-{i}").mkdir()
     with pytest.raises(OSError, match="a thousand runs named 20260102-030405-quick in"):
-        runs.new(tmp_path / "runs", "quick")
+        runs.create_run(tmp_path / "runs", "quick")
 
 
 def test_a_place_that_cannot_be_written_to_is_named(tmp_path):
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(OSError, match=r"Cannot make the folder .*--root"):
-        runs.new(tmp_path / "file", "quick")
+        runs.create_run(tmp_path / "file", "quick")
 
 
 def test_where_a_notebook_leaves_its_results():
-    assert runs.folder("/somewhere", "01_explore").as_posix() == "/somewhere"
-    assert runs.folder("", "01_explore") == runs.ROOT / "by-hand" / "01_explore"
+    assert runs.run_dir("/somewhere", "01_explore").as_posix() == "/somewhere"
+    assert runs.run_dir("", "01_explore") == runs.ROOT / "by-hand" / "01_explore"
 
 
 def test_of_a_run_are_its_own_notebooks_only(tmp_path):
@@ -247,5 +247,5 @@ def test_of_a_run_are_its_own_notebooks_only(tmp_path):
     run = tmp_path / "quick"
     by_hand(run / "02_train_mnist", notebook="02_train_mnist")
     by_hand(run / "07_many_runs" / "sweeps" / "abc" / "03_train", notebook="03_train")
-    assert list(runs.of(run)["notebook"]) == ["02_train_mnist"]
+    assert list(runs.load_run(run)["notebook"]) == ["02_train_mnist"]
     assert len(runs.collect(run)) == 2

@@ -5,11 +5,11 @@ from dataclasses import replace
 import torch
 from stopwatch import Stopwatch
 
-from helpers import data, evaluation, recipes
+from helpers import data, evaluation, training
 
 watch = Stopwatch()
 splits = data.load_splits(watch.dataset)
-recipe = replace(recipes.find(watch.told.recipe, watch.dataset), precision=watch.told.precision)
-model, _ = recipes.train(recipe, splits, where=torch.device("cpu"), seed=watch.seed)
+recipe = replace(training.find_recipe(watch.told.recipe, watch.dataset), precision=watch.told.precision)
+model, _ = training.train(recipe, splits, where=torch.device("cpu"), seed=watch.seed)
 watch.lap(evaluation.accuracy(evaluation.predict(model, splits.test)))
 watch.finish()

@@ -23,7 +23,7 @@ from tqdm import tqdm
 from benchmarks.machine import describe
 from benchmarks.tables import markdown
 from helpers.data import SPECS
-from helpers.files import PROJECT, write_atomically
+from helpers.files import PROJECT, write_atomic
 from tests.faults import images, notebooks, training
 
 REPORT = PROJECT / "docs" / "faults.md"
@@ -41,7 +41,7 @@ def main(
         rows.append(row)
         tqdm.write(" | ".join(map(str, row.values())))
     table = pd.DataFrame(rows)
-    write_atomically(REPORT, _report(table, seed))
+    write_atomic(REPORT, _report(table, seed))
     raise typer.Exit(int((table["faults of ours"] != 0).any()))
 
 

@@ -21,9 +21,8 @@ from unittest import mock
 
 import torchvision.datasets  # now, since who is without rights may not read it later
 
-from helpers import archives, data
-from helpers.archives import DamagedDataError
-from helpers.data import SPECS, DatasetSpec
+from helpers import data
+from helpers.data import DamagedDataError, DatasetSpec, SPECS
 from helpers.files import PROJECT
 from tests.faults import PROCESSES
 
@@ -76,7 +75,7 @@ FAULTS = (
 def cases() -> Iterator[tuple[str, str, str, str]]:
     """Data set, file, whether it is the archive or what it unpacks to, and the fault."""
     for name, spec in SPECS.items():
-        for stem in archives.DIGESTS[spec.folder]:
+        for stem in data.DIGESTS[spec.folder]:
             for kind in ("archive", "unpacked"):
                 for how in FAULTS:
                     yield name, stem, kind, how
@@ -212,7 +211,7 @@ def download_outcome(manner: str, spec: DatasetSpec, right: str) -> str:
                 seen = "told" if "t10k-labels-idx1-ubyte.gz" in str(error) else f"{error!r}"
             there = {path.name for path in raw.iterdir()}
             wanted = {
-                f"{stem}{end}" for stem in archives.DIGESTS[spec.folder] for end in ("", ".gz")
+                f"{stem}{end}" for stem in data.DIGESTS[spec.folder] for end in ("", ".gz")
             }
             if seen == "told":
                 wanted -= {"t10k-labels-idx1-ubyte", "t10k-labels-idx1-ubyte.gz"}

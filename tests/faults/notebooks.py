@@ -12,9 +12,9 @@ from unittest import mock
 
 import nbformat
 
-from helpers import parameters, series
+from helpers import headless
 from helpers.files import PROJECT
-from helpers.series import Outcome
+from helpers.headless import NotebookResult
 
 PARAMETERS = 'output: str = ""  # where results go\n'
 RECORD = 'import pathlib\npathlib.Path(output, "result.json").write_text(\'{"notebook": "x"}\')'
@@ -93,25 +93,25 @@ def write(path: Path, *sources: str) -> None:
     nbformat.write(notebook, path)
 
 
-def outcome(bad: Bad, folder: Path, *, cell_timeout: int = 10) -> Outcome:
+def outcome(bad: Bad, folder: Path, *, cell_timeout: int = 10) -> NotebookResult:
     """Run a bad notebook in `folder`."""
     write(folder / "01_bad.ipynb", FIRST, bad.source, RECORD)
     with (
         mock.patch.object(parameters, "NOTEBOOKS", folder),
-        mock.patch.object(parameters, "SERIES", (parameters.Notebook("01_bad"),)),
+        mock.patch.object(parameters, "SERIES", (headless.Notebook("01_bad"),)),
     ):
-        (ended,) = series.run({"01_bad": {}}, folder / "run", cell_timeout=cell_timeout)
+        (ended,) = headless.run_notebooks({"01_bad": {}}, folder / "run", cell_timeout=cell_timeout)
     return ended
 
 
-def verdict(bad: Bad, ended: Outcome, folder: Path) -> str:
+def verdict(bad: Bad, ended: NotebookResult, folder: Path) -> str:
     """ "right" if what was told, and kept, is what happened; else what is not."""
     state = "failed" if bad.cause else "done"
     if (ended.state, ended.cause) != (state, bad.cause):
         return f"it was said: {ended}"
     if bad.told not in ended.message:
         return f"{ended.message!r} does not tell of {bad.told!r}"
-    (noted,) = json.loads((folder / "run" / series.STATUS).read_text())["notebooks"]
+    (noted,) = json.loads((folder / "run" / headless.STATUS).read_text())["notebooks"]
     if (noted["state"], noted["cause"]) != (state, bad.cause):
         return f"the status says {noted}"
     kept = nbformat.read(folder / "run" / "01_bad" / "01_bad.ipynb", as_version=4)
@@ -157,7 +157,7 @@ def killed_run(folder: Path, where: int, how: signal.Signals, notebooks: int = 4
     running.send_signal(how)
     told = running.communicate()[0]
     (run,) = (folder / "runs").iterdir()
-    status = [n["state"] for n in json.loads((run / series.STATUS).read_text())["notebooks"]]
+    status = [n["state"] for n in json.loads((run / headless.STATUS).read_text())["notebooks"]]
     stopped = "running" if how == signal.SIGKILL else "interrupted"
     if status != ["done"] * (where - 1) + [stopped]:
         return f"the status was {status}: {told}"
@@ -165,7 +165,7 @@ def killed_run(folder: Path, where: int, how: signal.Signals, notebooks: int = 4
         return f"it ended with {running.returncode}"
     (folder / "go").touch()
     done = subprocess.run([*command, "--resume"], env=environment, check=False, **quiet)
-    status = [n["state"] for n in json.loads((run / series.STATUS).read_text())["notebooks"]]
+    status = [n["state"] for n in json.loads((run / headless.STATUS).read_text())["notebooks"]]
     if done.returncode or status != ["done"] * notebooks:
         return f"resumed, it ended with {done.returncode}, {status}: {done.stdout}"
     again = "".join(str(n) for n in [*range(1, where + 1), *range(where, notebooks + 1)])
@@ -194,7 +194,7 @@ def full_disk(folder: Path) -> str:
         told = "Error: " in done.stderr and "No space left" in done.stderr
         if done.returncode != 2 or not told or "Traceback" in done.stderr:
             return f"it ended with {done.returncode}: {done.stdout} {done.stderr}"
-        (status,) = disk.rglob(series.STATUS)
+        (status,) = disk.rglob(headless.STATUS)
         noted = json.loads(status.read_text())["notebooks"]  # whole, if not the newest
         return "told" if all(entry["state"] != "done" for entry in noted) else f"{noted}"
     finally:

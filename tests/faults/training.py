@@ -19,9 +19,9 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
-from helpers import data, recipes
+from helpers import data, training
 from helpers.data import Splits
-from helpers.files import write_atomically
+from helpers.files import write_atomic
 from tests.faults import PROCESSES
 
 # the moments of writing a checkpoint that chance would seldom hit, by the call that kills instead
@@ -47,16 +47,16 @@ def train(given: Splits, folder: Path | None, out: Path, begun: Event, die: str 
     """
     torch.set_num_threads(1)
     tqdm.set_lock(threading.RLock())  # one shared between processes would outlive a killed one
-    recipe = replace(recipes.find("fast", "mnist"), epochs=6)
+    recipe = replace(training.find_recipe("fast", "mnist"), epochs=6)
     if die:
         _arm(die)
     begun.set()
-    model, history = recipes.train(
+    model, history = training.train(
         recipe, given, where=torch.device("cpu"), seed=5, checkpoint=folder
     )
     weights = [value.numpy().tobytes() for value in model.state_dict().values()]
     told = history.frame().drop(columns="seconds").to_csv()
-    write_atomically(out, hashlib.sha256(b"".join([*weights, told.encode()])).hexdigest())
+    write_atomic(out, hashlib.sha256(b"".join([*weights, told.encode()])).hexdigest())
 
 
 def _arm(die: str) -> None:

@@ -1,0 +1,130 @@
+"""Training, validation and test images as tensors, and how batches are cut from them."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from helpers.data.datasets import DatasetSpec, read_verified, spec
+from helpers.files import PROJECT, short_digest
+
+VALIDATION_SIZE = 5_000
+
+
+@dataclass(frozen=True)
+class Split:
+    """Images with their targets. Row i is image i, everywhere in this project."""
+
+    images: Tensor  # uint8 (N, 1, 28, 28), 0 is black, 255 is white
+    targets: Tensor  # int64 (N,), each in [0, K)
+
+    def __post_init__(self) -> None:
+        images, targets = self.images, self.targets
+        if images.dtype != torch.uint8 or images.ndim != 4 or images.shape[1:] != (1, 28, 28):
+            raise ValueError(
+                f"Images must be uint8 (N, 1, 28, 28), got {images.dtype} {tuple(images.shape)}."
+            )
+        if targets.dtype != torch.int64 or targets.shape != images.shape[:1]:
+            raise ValueError(
+                f"Targets must be int64 ({len(images)},), one for each image, "
+                f"got {targets.dtype} {tuple(targets.shape)}."
+            )
+
+    def __len__(self) -> int:
+        return len(self.targets)
+
+    def __getitem__(self, rows: Tensor | slice) -> "Split":
+        """The chosen rows, by a slice, an int64 index tensor or a bool mask."""
+        return Split(self.images[rows], self.targets[rows])
+
+    def __add__(self, other: "Split") -> "Split":
+        """The images of both, these first."""
+        return Split(
+            torch.cat([self.images, other.images]), torch.cat([self.targets, other.targets])
+        )
+
+    @property
+    def digest(self) -> str:
+        """Twelve hex digits that identify the images and targets."""
+        return short_digest(*(t.cpu().contiguous().numpy().data for t in (self.images, self.targets)))
+
+    def to(self, device: torch.device) -> "Split":
+        return Split(self.images.to(device), self.targets.to(device))
+
+
+@dataclass(frozen=True)
+class Splits:
+    """The three splits of a data set, and its description."""
+
+    train: Split  # 55,000 images to learn from
+    validation: Split  # 5,000 images for choosing
+    test: Split  # 10,000 images, used once, at the end
+    spec: DatasetSpec
+
+
+def load_splits(name: str, root: Path | str | None = None) -> Splits:
+    """Load the verified images of "mnist" or "fashion_mnist" as three splits.
+
+    `root` is the folder that holds `MNIST/` and `FashionMNIST/`; by default the project's `data/`.
+    The 60,000 published training images are divided 55,000 to 5,000. Sorted by class, every twelfth
+    image is held out for validation, so each class has its share and no random numbers are needed.
+
+    Raises ValueError for an unknown name, DamagedDataError (a ValueError) for files that are not
+    the published ones, FileNotFoundError for files that are missing and cannot be downloaded.
+    """
+    published, test = load_published(name, root)
+    step = len(published) // VALIDATION_SIZE
+    validation = torch.zeros(len(published), dtype=torch.bool)
+    validation[published.targets.argsort(stable=True)[step // 2 :: step]] = True
+    return Splits(published[~validation], published[validation], test, spec(name))
+
+
+def load_published(name: str, root: Path | str | None = None) -> tuple[Split, Split]:
+    """The 60,000 training and the 10,000 test images in their published order, verified.
+
+    Lists of doubtful labels name an image by its number in this order. Raises as `load_splits`.
+    """
+    folder = spec(name).folder
+    root = Path(root) if root is not None else PROJECT / "data"
+    train, test = (Split(*read_verified(folder, part, root)) for part in ("train", "t10k"))
+    return train, test
+
+
+def batches(
+    split: Split, batch_size: int, *, generator: torch.Generator | None = None
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Cut a split into batches (images uint8 (B, 1, 28, 28), targets int64 (B,)).
+
+    Batches are slices of tensors that are on the device already, so no Python runs for each image.
+    With a `generator` the order is random. It is drawn on the CPU, so it is the same on every
+    device. Without one, the order is that of the split. The last batch may be smaller.
+    """
+    if generator is None:
+        for start in range(0, len(split), batch_size):
+            rows = slice(start, start + batch_size)
+            yield split.images[rows], split.targets[rows]
+        return
+    order = torch.randperm(len(split), generator=generator).to(split.images.device)
+    for rows in order.split(batch_size):
+        yield split.images[rows], split.targets[rows]
+
+
+def loader(split: Split, batch_size: int = 32, *, shuffle: bool) -> "torch.utils.data.DataLoader":
+    """The same batches from torch's DataLoader, which collects them image by image."""
+    pairs = torch.utils.data.TensorDataset(split.images, split.targets)
+    return torch.utils.data.DataLoader(pairs, batch_size=batch_size, shuffle=shuffle)
+
+
+def pixel_statistics(images: Tensor) -> tuple[float, float]:
+    """Mean and standard deviation over all pixels of uint8 images, scaled to [0, 1].
+
+    They are computed from the histogram, so they are exact. Over all training images they are the
+    constants of a DatasetSpec.
+    """
+    counts = torch.bincount(images.flatten(), minlength=256).cpu().double()
+    greys = torch.arange(256, dtype=torch.float64) / 255
+    mean = (counts * greys).sum() / counts.sum()
+    variance = (counts * (greys - mean) ** 2).sum() / counts.sum()
+    return mean.item(), variance.sqrt().item()

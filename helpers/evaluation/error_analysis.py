@@ -1,0 +1,108 @@
+"""Where is a model wrong, and is it the model or the label?"""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+import torch
+from torch import Tensor
+from helpers.data import Split
+from helpers.evaluation.neighbours import nearest_neighbours
+from helpers.evaluation.predictions import Predictions, confusion_matrix
+if TYPE_CHECKING:
+    import pandas as pd
+
+SIDES = ("with the label", "with the model", "undecided")
+
+
+def mistakes(predictions: Predictions) -> Tensor:
+    """The rows whose predicted class is not the target, int64 (M,), in data-set order."""
+    return (predictions.labels != predictions.targets).nonzero().flatten()
+
+
+def random_mistakes(predictions: Predictions, n: int, *, seed: int) -> Tensor:
+    """At most `n` rows among the mistakes, drawn without replacement: an unbiased look."""
+    rows = mistakes(predictions)
+    return rows[torch.randperm(len(rows), generator=torch.Generator().manual_seed(seed))[:n]]
+
+
+def most_confident_mistakes(predictions: Predictions, n: int) -> Tensor:
+    """The `n` mistakes of which the model was surest, surest first, int64 (n,)."""
+    rows = mistakes(predictions)
+    return rows[predictions.confidence[rows].argsort(descending=True, stable=True)[:n]]
+
+
+def closest_calls(predictions: Predictions, n: int) -> Tensor:
+    """The `n` images, right or wrong, whose two likeliest classes lay closest, int64 (n,)."""
+    first, second = predictions.probabilities.topk(2, dim=1).values.T
+    return (first - second).argsort(stable=True)[:n]
+
+
+def ranked_pairs(predictions: Predictions, class_names: Sequence[str]) -> "pd.DataFrame":
+    """Which two classes are confused, most often first, both directions counted together.
+
+    Columns: `pair` ("4 / 9", the lower class first), `errors`, `share` of all errors (a fraction
+    in [0, 1]; they sum to 1), and the directions `first as second` and `second as first`.
+    Pairs that were never confused are left out.
+    """
+    import pandas as pd
+
+    counts = confusion_matrix(predictions)
+    both = counts + counts.T
+    rows = [
+        {
+            "pair": f"{class_names[i]} / {class_names[j]}",
+            "errors": int(both[i, j]),
+            "first as second": int(counts[i, j]),
+            "second as first": int(counts[j, i]),
+        }
+        for i, j in torch.triu_indices(len(counts), len(counts), offset=1).T.tolist()
+        if both[i, j]
+    ]
+    frame = pd.DataFrame(rows, columns=["pair", "errors", "first as second", "second as first"])
+    frame.insert(2, "share", frame["errors"] / max(int(frame["errors"].sum()), 1))
+    return frame.sort_values("errors", ascending=False, kind="stable", ignore_index=True)
+
+
+def class_means(split: Split) -> Tensor:
+    """The mean image of each class, float32 (K, 1, 28, 28), in grey values from 0 to 255."""
+    classes = int(split.targets.max()) + 1
+    return torch.stack(
+        [split.images[split.targets == k].float().mean(dim=0) for k in range(classes)]
+    )
+
+
+def closest_pairs(means: Tensor, class_names: Sequence[str], n: int) -> list[str]:
+    """The `n` pairs of classes whose mean images (K, 1, 28, 28) are nearest, such as "4 / 9"."""
+    gaps = torch.cdist(means.flatten(1), means.flatten(1))
+    first, second = torch.triu_indices(len(means), len(means), offset=1)
+    nearest = gaps[first, second].argsort(stable=True)[:n]
+    return [f"{class_names[first[i]]} / {class_names[second[i]]}" for i in nearest]
+
+
+def neighbour_votes(
+    predictions: Predictions, test: Split, train: Split, *, k: int = 10, majority: float = 0.7
+) -> "pd.DataFrame":
+    """Ask the training images that look most like each mistake whose side they take.
+
+    The `k` nearest training images (by pixels, so no model has a say) vote with their labels.
+    Returns a row for each mistake, indexed by its row in `test`: `target`, `prediction`, the
+    fractions `for_target` and `for_prediction` of the votes, and the `side`, one of SIDES: "with
+    the label" or "with the model" if at least `majority` of the votes are, else "undecided".
+    """
+    import pandas as pd
+
+    rows = mistakes(predictions)
+    votes = train.targets[nearest_neighbours(test.images[rows], train.images, k).rows]
+    target, prediction = predictions.targets[rows], predictions.labels[rows]
+    frame = pd.DataFrame(
+        {
+            "target": target.numpy(),
+            "prediction": prediction.numpy(),
+            "for_target": (votes == target[:, None]).double().mean(dim=1).numpy(),
+            "for_prediction": (votes == prediction[:, None]).double().mean(dim=1).numpy(),
+        },
+        index=pd.Index(rows.numpy(), name="image"),
+    )
+    frame["side"] = SIDES[2]
+    frame.loc[frame["for_target"] >= majority, "side"] = SIDES[0]
+    frame.loc[frame["for_prediction"] >= majority, "side"] = SIDES[1]
+    return frame

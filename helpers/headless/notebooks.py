@@ -1,0 +1,131 @@
+"""Which notebooks are there, and what may they be told?"""
+
+import ast
+import contextlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+from helpers.files import PROJECT
+
+NOTEBOOKS = PROJECT / "notebooks"
+
+
+@dataclass(frozen=True)
+class Notebook:
+    """A notebook of the series, and, by data set, the notebooks whose weights it reads."""
+
+    name: str  # of its file, without .ipynb
+    weights_from: Mapping[str, str] = field(default_factory=dict)  # its default data set first
+
+
+SERIES = (
+    Notebook("01_explore"),
+    Notebook("02_train_mnist"),
+    Notebook("03_train_fashion_mnist"),
+    Notebook(
+        "04_error_analysis",
+        weights_from={"fashion_mnist": "03_train_fashion_mnist", "mnist": "02_train_mnist"},
+    ),
+    Notebook("05_better_architecture"),
+    Notebook("06_doubtful_labels"),
+    Notebook("07_many_runs"),
+)
+
+# What differs from the parameters that stand in the notebooks themselves.
+PROFILES: dict[str, dict[str, dict[str, object]]] = {
+    "quick": {
+        "02_train_mnist": {"epochs": 1, "train_images": 15_000, "timed_images": 1_600},
+        "03_train_fashion_mnist": {"epochs": 1, "train_images": 15_000, "overfit_epochs": 20},
+        "06_doubtful_labels": {"folds": 2, "recipe": "sprint"},
+        "07_many_runs": {"seeds": 1, "models": 8},
+    },
+    "standard": {},
+    "full": {
+        "02_train_mnist": {"epochs": 20},
+        "03_train_fashion_mnist": {"epochs": 20, "overfit_epochs": 100},
+        "06_doubtful_labels": {"folds": 5, "seeds": 3},
+        "07_many_runs": {"seeds": 5, "models": 60},
+    },
+}
+
+
+def find_notebook(name: str) -> Notebook:
+    """The notebook called "02_train_mnist", or "02" for short; ValueError if there is none."""
+    for notebook in SERIES:
+        if name in (notebook.name, notebook.name.split("_")[0]):
+            return notebook
+    names = ", ".join(notebook.name for notebook in SERIES)
+    raise ValueError(f"There is no notebook {name!r}. Choose one of: {names}.")
+
+
+def parameters_of(notebook: Notebook) -> dict[str, dict[str, Any]]:
+    """The parameters of a notebook, each with its `inferred_type_name`, `default` and `help`."""
+    import papermill
+
+    return papermill.inspect_notebook(str(NOTEBOOKS / f"{notebook.name}.ipynb"))
+
+
+def settings_for(
+    profile: str, given: Sequence[str] = (), only: Sequence[str] = ()
+) -> dict[str, dict[str, object]]:
+    """The parameters of each notebook to run, by name, in the order of the series.
+
+    They are those of the profile, changed by assignments like "02.epochs=3", whose values are read
+    as the type that the notebook's parameters cell annotates. `only` names the notebooks to run,
+    all if it is empty. Raises ValueError, before anything runs, for an unknown profile, notebook or
+    parameter, a value of another type, or a parameter of a notebook that is not to run.
+    """
+    if profile not in PROFILES:
+        raise ValueError(f"There is no profile {profile!r}. Choose one of: {', '.join(PROFILES)}.")
+    chosen = {find_notebook(name).name for name in only} or {notebook.name for notebook in SERIES}
+    settings = {
+        notebook.name: dict(PROFILES[profile].get(notebook.name, {}))
+        for notebook in SERIES
+        if notebook.name in chosen
+    }
+    for assignment in given:
+        target, equals, text = assignment.partition("=")
+        name, dot, parameter = target.partition(".")
+        if not equals or not dot:
+            raise ValueError(
+                f"A parameter is given as NOTEBOOK.NAME=VALUE, such as 02.epochs=3; "
+                f"got {assignment!r}."
+            )
+        notebook = find_notebook(name)
+        value = parameter_reader(notebook)(parameter, text, target)
+        if notebook.name not in settings:
+            raise ValueError(f"{target} is given, but {notebook.name} is not among those to run.")
+        settings[notebook.name][parameter] = value
+    return settings
+
+
+def parameter_reader(notebook: Notebook) -> Callable[..., object]:
+    """What reads values of a notebook's parameters: `read(name, text, target=name)`.
+
+    As the type that the parameters cell annotates; a message calls the parameter `target`. It
+    raises ValueError for an unknown parameter, or a value of another type.
+    """
+    known = parameters_of(notebook)
+    known.pop("output", None)  # that is for the run to say
+
+    def read(name: str, text: str, target: str = "") -> object:
+        if name not in known:
+            names = ", ".join(known)
+            raise ValueError(f"{notebook.name} has no parameter {name!r}. It has: {names}.")
+        return _read(text, known[name]["inferred_type_name"], target or name)
+
+    return read
+
+
+def _read(text: str, kind: str, target: str) -> object:
+    """Read a value as the annotated type: text stays text, all else is a Python literal."""
+    if kind == "str":
+        return text
+    value: object = text
+    with contextlib.suppress(ValueError, SyntaxError):
+        value = ast.literal_eval(text.capitalize() if text in ("true", "false") else text)
+    if kind == "float" and type(value) is int:
+        value = float(value)
+    if type(value).__name__ != kind:
+        raise ValueError(f"{target} is of type {kind}, got {text!r}.")
+    return value

@@ -1,0 +1,267 @@
+"""The networks, and `build`, which makes one by name.
+
+Each takes images as they are stored, uint8 from 0 to 255, and normalizes them in its first layer.
+The constants are saved with the weights, so a checkpoint cannot be given wrongly scaled images.
+"""
+
+import torch
+from torch import Tensor, nn
+from collections.abc import Sequence
+import torch.nn.functional as F
+import inspect
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+from torch import nn
+
+
+class Normalize(nn.Module):
+    """Turn pixels from [0, 255] into float32 numbers with mean 0 and standard deviation 1.
+
+    `mean` and `std` are those of the training images scaled to [0, 1], as a DatasetSpec holds
+    them. They are buffers: saved with the weights, moved with the model, not trained.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, mean: float, std: float) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.tensor(255 * mean))
+        self.register_buffer("std", torch.tensor(255 * std))
+
+    def forward(self, images: Tensor) -> Tensor:
+        return (images.float() - self.mean) / self.std
+
+
+class Linear(nn.Module):
+    """Softmax regression: one weight for each pixel and class. 7,850 parameters.
+
+    images (N, 1, 28, 28) → flatten (N, 784) → linear (N, K).
+    """
+
+    def __init__(self, num_classes: int = 10, mean: float = 0.0, std: float = 1.0) -> None:
+        super().__init__()
+        self.normalize = Normalize(mean, std)
+        self.classifier = nn.Sequential(nn.Flatten(), nn.Linear(28 * 28, num_classes))
+
+    def forward(self, images: Tensor) -> Tensor:  # (N, 1, 28, 28)
+        return self.classifier(self.normalize(images))  # (N, K)
+
+
+class MLP(nn.Module):
+    """A multilayer perceptron: each hidden unit is connected to every pixel.
+
+    images (N, 1, 28, 28) → flatten (N, 784) → hidden (N, H) → ReLU → linear (N, K).
+    """
+
+    def __init__(
+        self, hidden_units: int = 128, num_classes: int = 10, mean: float = 0.0, std: float = 1.0
+    ) -> None:
+        super().__init__()
+        self.normalize = Normalize(mean, std)
+        self.hidden = nn.Sequential(nn.Flatten(), nn.Linear(28 * 28, hidden_units), nn.ReLU())
+        self.classifier = nn.Linear(hidden_units, num_classes)
+
+    def forward(self, images: Tensor) -> Tensor:  # (N, 1, 28, 28)
+        return self.classifier(self.hidden(self.normalize(images)))  # (N, K)
+
+
+class TinyVGG(nn.Module):
+    """Two blocks of conv-ReLU-conv-ReLU-pool and a linear classifier. 7,740 parameters at H = 10.
+
+    The network of the CNN Explainer (Wang et al., "CNN Explainer: Learning Convolutional Neural
+    Networks with Interactive Visualization", IEEE VIS 2020), with a padding of 1 so that only the
+    pooling shrinks the image. It is VGG (Simonyan and Zisserman, 2015, table 1) made tiny. With
+    `batch_norm`, batch normalization follows each convolution (Ioffe and Szegedy, 2015).
+    """
+
+    def __init__(
+        self,
+        hidden_units: int = 10,
+        batch_norm: bool = False,
+        num_classes: int = 10,
+        mean: float = 0.0,
+        std: float = 1.0,
+    ) -> None:
+        super().__init__()
+        self.normalize = Normalize(mean, std)
+        self.block_1 = _vgg_block(1, hidden_units, batch_norm)
+        self.block_2 = _vgg_block(hidden_units, hidden_units, batch_norm)
+        self.classifier = nn.Sequential(nn.Flatten(), nn.Linear(hidden_units * 7 * 7, num_classes))
+
+    def forward(self, images: Tensor) -> Tensor:  # (N, 1, 28, 28)
+        features = self.block_1(self.normalize(images))  # (N, H, 14, 14)
+        features = self.block_2(features)  # (N, H, 7, 7)
+        return self.classifier(features)  # (N, K)
+
+
+def _vgg_block(channels_in: int, channels_out: int, batch_norm: bool) -> nn.Sequential:
+    layers: list[nn.Module] = []
+    for channels in (channels_in, channels_out):
+        layers.append(nn.Conv2d(channels, channels_out, kernel_size=3, padding=1))
+        if batch_norm:
+            layers.append(nn.BatchNorm2d(channels_out))
+        layers.append(nn.ReLU())
+    return nn.Sequential(*layers, nn.MaxPool2d(kernel_size=2))
+
+
+class FastCNN(nn.Module):
+    """A network that trains in seconds on a CPU. 20,498 parameters at width 8, 75,546 at 16.
+
+    The first convolution has a stride of 2, so all later layers work on a quarter of the pixels.
+    Two groups of two convolutions follow, with the design of the fast CIFAR-10 networks (Jordan,
+    "94% on CIFAR-10 in 3.29 Seconds on a Single GPU", 2024, section 3.1): pooling comes early, so
+    that the layers after it do a quarter of the work. Channels in multiples of 8 or 16 fill the
+    vector units of a processor.
+    """
+
+    def __init__(
+        self, width: int = 16, num_classes: int = 10, mean: float = 0.0, std: float = 1.0
+    ) -> None:
+        super().__init__()
+        self.normalize = Normalize(mean, std)
+        self.stem = nn.Sequential(
+            nn.Conv2d(1, width, kernel_size=4, stride=2, padding=1), nn.ReLU()
+        )
+        self.group_1 = _fast_group(width, 2 * width)
+        self.group_2 = _fast_group(2 * width, 4 * width)
+        self.classifier = nn.Sequential(nn.Flatten(), nn.Linear(4 * width * 3 * 3, num_classes))
+
+    def forward(self, images: Tensor) -> Tensor:  # (N, 1, 28, 28)
+        features = self.stem(self.normalize(images))  # (N, W, 14, 14)
+        features = self.group_1(features)  # (N, 2W, 7, 7)
+        features = self.group_2(features)  # (N, 4W, 3, 3)
+        return self.classifier(features)  # (N, K)
+
+
+def _fast_group(channels_in: int, channels_out: int) -> nn.Sequential:
+    def convolution(channels: int) -> nn.Conv2d:  # no bias: the normalization would remove it
+        return nn.Conv2d(channels, channels_out, kernel_size=3, padding=1, bias=False)
+
+    return nn.Sequential(
+        convolution(channels_in),
+        nn.MaxPool2d(kernel_size=2),
+        nn.BatchNorm2d(channels_out),
+        nn.ReLU(),
+        convolution(channels_out),
+        nn.BatchNorm2d(channels_out),
+        nn.ReLU(),
+    )
+
+
+
+
+
+class Block(nn.Module):
+    """A residual block: x + f(x), where f is two times normalization, ReLU, convolution.
+
+    The pre-activation block of He et al., "Identity Mappings in Deep Residual Networks", ECCV 2016,
+    figure 4e. Where the number of channels or pixels changes, a 1 × 1 convolution adapts x. With
+    `residual=False` it is f(x) alone: two layers of a plain network.
+    """
+
+    def __init__(
+        self, channels_in: int, channels_out: int, stride: int = 1, residual: bool = True
+    ) -> None:
+        super().__init__()
+        self.norm_1 = nn.BatchNorm2d(channels_in)
+        self.conv_1 = nn.Conv2d(channels_in, channels_out, 3, stride, padding=1, bias=False)
+        self.norm_2 = nn.BatchNorm2d(channels_out)
+        self.conv_2 = nn.Conv2d(channels_out, channels_out, 3, padding=1, bias=False)
+        self.residual = residual
+        self.shortcut: nn.Module | None = None
+        if residual and (stride != 1 or channels_in != channels_out):
+            self.shortcut = nn.Conv2d(channels_in, channels_out, 1, stride, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:  # (N, C, H, W)
+        ready = F.relu(self.norm_1(x))
+        added = self.conv_2(F.relu(self.norm_2(self.conv_1(ready))))  # (N, C', H', W')
+        if not self.residual:
+            return added
+        return added + (x if self.shortcut is None else self.shortcut(ready))
+
+
+class ResNet(nn.Module):
+    """Three stages of residual blocks; stages 2 and 3 halve the sides and double the channels.
+
+    `blocks` is the number of blocks in each stage. 77,562 parameters at width 16 with one block
+    each. A `stride` of 2 in the stem halves the sides first, for a quarter of the work. Global
+    average pooling feeds the classifier (Lin et al., "Network in Network", 2014, section 3.2), so
+    it needs few weights. Raises ValueError unless `blocks` are three numbers of at least 1.
+    """
+
+    def __init__(
+        self,
+        width: int = 16,
+        blocks: Sequence[int] = (1, 1, 1),
+        stride: int = 1,
+        residual: bool = True,
+        num_classes: int = 10,
+        mean: float = 0.0,
+        std: float = 1.0,
+    ) -> None:
+        super().__init__()
+        if len(blocks) != 3 or min(blocks) < 1:
+            raise ValueError(f"Wanted at least one block in each of three stages, got {blocks}.")
+        self.normalize = Normalize(mean, std)
+        self.stem = nn.Conv2d(1, width, 2 + stride, stride, padding=1, bias=False)
+        channels = [width, width, 2 * width, 4 * width]
+        stages = []
+        for i in range(3):
+            first = Block(channels[i], channels[i + 1], 1 if i == 0 else 2, residual)
+            c = channels[i + 1]
+            others = [Block(c, c, residual=residual) for _ in range(blocks[i] - 1)]
+            stages.append(nn.Sequential(first, *others))
+        self.stage_1, self.stage_2, self.stage_3 = stages
+        self.norm = nn.BatchNorm2d(4 * width)
+        self.classifier = nn.Linear(4 * width, num_classes)
+
+    def forward(self, images: Tensor) -> Tensor:  # (N, 1, 28, 28)
+        features = self.stem(self.normalize(images))  # (N, W, 28, 28) at stride 1
+        features = self.stage_1(features)  # (N, W, 28, 28)
+        features = self.stage_2(features)  # (N, 2W, 14, 14)
+        features = self.stage_3(features)  # (N, 4W, 7, 7)
+        features = torch.mean(F.relu(self.norm(features)), dim=(2, 3))  # (N, 4W)
+        return self.classifier(features)  # (N, K)
+
+
+
+
+__all__ = ["MLP", "FastCNN", "Linear", "Normalize", "ResNet", "TinyVGG"]
+
+MODELS: dict[str, Callable[..., nn.Module]] = {
+    "linear": Linear,
+    "mlp": MLP,
+    "tiny_vgg": TinyVGG,
+    "fast_cnn": FastCNN,
+    "resnet": ResNet,
+    "compact": partial(ResNet, width=16, blocks=(1, 2, 1)),  # 96,122 parameters
+    "accurate": partial(ResNet, width=64, stride=2),  # 1,226,122 parameters
+}
+
+
+def build(name: str, **settings: Any) -> nn.Module:
+    """Build a model by a name in MODELS, such as "tiny_vgg", with fresh random weights.
+
+    `settings` are those of the class, such as `hidden_units`, and the `mean` and `std` of the data
+    set's pixels. The model remembers how it was built in `model.architecture`, from which a
+    checkpoint can build it again.
+
+    Raises ValueError for an unknown name or setting.
+    """
+    if name not in MODELS:
+        raise ValueError(f"There is no model {name!r}. Choose one of: {', '.join(MODELS)}.")
+    try:
+        complete = inspect.signature(MODELS[name]).bind(**settings)
+    except TypeError as error:
+        raise ValueError(f"Model {name!r} cannot be built with {settings}: {error}.") from error
+    complete.apply_defaults()  # remembered too, so that changing one later spoils no checkpoint
+    model = MODELS[name](**complete.arguments)
+    model.architecture = {"name": name, **complete.arguments}  # type: ignore[assignment]
+    return model
+
+
+def count_parameters(model: nn.Module) -> int:
+    """How many numbers the optimizer may change."""
+    return sum(weights.numel() for weights in model.parameters() if weights.requires_grad)

@@ -1,0 +1,221 @@
+"""How do the numbers look?
+
+Arrays and records go in; a panel takes `ax=None` and returns Axes, several panels return a Figure.
+Nothing here computes a result, shows, saves or sets a style for anybody else. Sizes are in inches.
+"""
+
+from collections.abc import Mapping, Sequence
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib.axes import Axes
+from matplotlib.colors import PowerNorm
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+from torch import Tensor
+from matplotlib.ticker import LogLocator, NullFormatter
+
+
+def class_balance(
+    counts: Mapping[str, Sequence[int]], class_names: Sequence[str], ax: Axes | None = None
+) -> Axes:
+    """A bar for each class and split: `counts` maps a split's name to K counts."""
+    ax = ax or plt.subplots(figsize=(9, 3.2), layout="constrained")[1]
+    pd.DataFrame(dict(counts), index=list(class_names)).plot.bar(
+        ax=ax, width=0.8, rot=20 if len("".join(class_names)) > 20 else 0
+    )
+    ax.set(ylabel="images", title="Images of each class")
+    ax.margins(y=0.2)  # room for the legend above the bars
+    ax.legend(ncols=len(counts), loc="upper right", frameon=False)
+    ax.spines[["top", "right"]].set_visible(False)
+    return ax
+
+
+def pixel_histogram(images: Mapping[str, Tensor], ax: Axes | None = None) -> Axes:
+    """How often each grey value occurs in each set of uint8 images, on a logarithmic scale."""
+    ax = ax or plt.subplots(figsize=(9, 3), layout="constrained")[1]
+    for name, pixels in images.items():
+        shares = pixels.flatten().bincount(minlength=256).numpy() / pixels.numel()
+        ax.plot(np.arange(256), shares, label=name)
+    ax.set(
+        yscale="log",
+        xlabel="grey value (0 is black)",
+        ylabel="share of pixels",
+        title="Grey values",
+    )
+    ax.yaxis.set_major_formatter(lambda share, _: f"{100 * share:g} %")
+    ax.spines[["top", "right"]].set_visible(False)
+    ax.legend()
+    return ax
+
+
+def heatmap(
+    values: np.ndarray,
+    names: Sequence[str],
+    *,
+    title: str,
+    form: str,
+    cmap: str = "Blues",
+    ax: Axes | None = None,
+    **labels: str,
+) -> Axes:
+    """A labelled K × K matrix of numbers >= 0; `form` formats a cell, `labels` name the axes."""
+    ax = ax or plt.subplots(figsize=(6.5, 5.6), layout="constrained")[1]
+    sns.heatmap(
+        values,
+        annot=True,
+        fmt=form,
+        cmap=cmap,
+        norm=PowerNorm(0.5),  # the shade is the square root of a value, so that small ones show
+        square=True,
+        cbar=False,
+        linewidths=0.5,
+        xticklabels=names,
+        yticklabels=names,
+        annot_kws={"size": 8},
+        ax=ax,
+    )
+    ax.set(title=title, **labels)
+    long_names = max(map(len, names)) > 3
+    ax.tick_params(axis="x", rotation=40 if long_names else 0)
+    ax.tick_params(axis="y", rotation=0)
+    plt.setp(ax.get_xticklabels(), ha="right" if long_names else "center", rotation_mode="anchor")
+    return ax
+
+
+def confusion_matrix(counts: Tensor, class_names: Sequence[str]) -> Figure:
+    """Counts (K, K), and each row as shares of its class: true down, predicted across."""
+    figure, axes = plt.subplots(1, 2, figsize=(11.2, 5.3), layout="constrained")
+    labels = {"xlabel": "predicted class", "ylabel": "true class"}
+    heatmap(counts.numpy(), class_names, title="Images", form="d", ax=axes[0], **labels)
+    shares = (100 * counts / counts.sum(dim=1, keepdim=True).clamp(min=1)).numpy()
+    heatmap(shares, class_names, title="% of the true class", form=".1f", ax=axes[1], **labels)
+    return figure
+
+
+def learning_curves(histories: Mapping[str, pd.DataFrame] | pd.DataFrame) -> Figure:
+    """Loss and accuracy by epoch; dashed while training, solid on validation.
+
+    Takes the frame of one History, or several by name to be compared in the same two panels.
+    """
+    one = isinstance(histories, pd.DataFrame)
+    named: Mapping[str, pd.DataFrame]
+    named = {"validation": histories} if isinstance(histories, pd.DataFrame) else dict(histories)
+    figure, axes = plt.subplots(1, 2, figsize=(9, 3.3), layout="constrained")
+    longest = max(1, *(len(frame) for frame in named.values()))
+    marker = "" if longest > 15 else "o"
+    for (name, frame), colour in zip(named.items(), sns.color_palette("deep"), strict=False):
+        for ax, measure in zip(axes, ("loss", "accuracy"), strict=True):
+            ax.plot(
+                frame["epoch"], frame[f"train_{measure}"], "--",
+                color="tab:gray" if one else colour, label="training" if one else None,
+                marker=marker, markersize=4,
+            )  # fmt: skip
+            ax.plot(
+                frame["epoch"], frame[f"validation_{measure}"], color=colour, label=name,
+                marker=marker, markersize=4,
+            )  # fmt: skip
+    axes[0].set(title="Loss", xlabel="epoch", ylabel="cross-entropy (nats)")
+    axes[1].set(title="Accuracy", xlabel="epoch", ylabel="images right")
+    axes[1].yaxis.set_major_formatter(lambda share, _: f"{100 * share:g} %")
+    for ax in axes:
+        ax.set_xlim(0.5, longest + 0.5)
+        ax.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+        ax.grid(alpha=0.3)
+        ax.spines[["top", "right"]].set_visible(False)
+    lines, labels = axes[0].get_legend_handles_labels()
+    title = None if one else "validation (training dashed)"
+    figure.legend(lines, labels, title=title, loc="outside lower center", ncols=5, frameon=False)
+    return figure
+
+
+def durations(seconds: Mapping[str, float], *, title: str, ax: Axes | None = None) -> Axes:
+    """A bar for each name, the first on top, with its seconds."""
+    ax = ax or plt.subplots(figsize=(9, 0.5 + 0.45 * len(seconds)), layout="constrained")[1]
+    bars = ax.barh(list(seconds), list(seconds.values()), color="tab:blue")
+    ax.bar_label(
+        bars,
+        [f"{value:.2g} s" if value < 10 else f"{value:.0f} s" for value in seconds.values()],
+        padding=4,
+    )
+    ax.set(xlabel="seconds", title=title)
+    ax.margins(x=0.1)
+    ax.invert_yaxis()
+    ax.spines[["top", "right"]].set_visible(False)
+    return ax
+
+
+def embedding(
+    points: np.ndarray, targets: Tensor, wrong: Tensor, class_names: Sequence[str]
+) -> Axes:
+    """Images as points (N, 2), coloured by their class, with a ring around each mistake.
+
+    `targets` int64 (N,), `wrong` bool (N,). The two directions of such a map have no unit.
+    """
+    _, ax = plt.subplots(figsize=(6.6, 4.5), layout="constrained")
+    for k, (name, colour) in enumerate(zip(class_names, sns.color_palette("tab10"), strict=False)):
+        x, y = points[(targets == k).numpy()].T
+        ax.scatter(x, y, s=7, color=colour, label=name, linewidths=0)
+    x, y = points[wrong.numpy()].T
+    ax.scatter(x, y, s=38, facecolors="none", edgecolors="black", linewidths=0.8, label="mistake")
+    ax.set(xticks=[], yticks=[], title="What the network makes of the images, in two dimensions")
+    ax.spines[:].set_color("lightgray")
+    ax.legend(loc="center left", bbox_to_anchor=(1, 0.5), frameon=False, markerscale=1.6)
+    return ax
+
+
+
+
+def intervals(
+    values: Mapping[str, Sequence[float]], ranges: Mapping[str, tuple[float, float]], *, xlabel: str
+) -> Axes:
+    """A row for each name, the first on top: values as dots, the mean, and a range as a bar.
+
+    `values` and `ranges` have the same names; numbers are drawn as they are given, the dots of a
+    row one below another, so that equal ones can be told apart.
+    """
+    _, ax = plt.subplots(figsize=(9, 0.6 + 0.36 * len(values)), layout="constrained")
+    for row, (name, several) in enumerate(values.items()):
+        low, high = ranges[name]
+        ax.plot([low, high], [row, row], color="tab:blue", alpha=0.3, linewidth=7)
+        ax.plot(np.mean(several), row, "|", color="tab:blue", markersize=11, markeredgewidth=2)
+        ax.plot(several, row + np.linspace(-0.2, 0.2, len(several)), ".", color="black")
+    ax.set(xlabel=xlabel, yticks=range(len(values)), yticklabels=list(values))
+    ax.set_ylim(len(values) - 0.4, -0.6)
+    ax.grid(axis="x", color="lightgray")
+    ax.spines[["top", "right", "left"]].set_visible(False)
+    return ax
+
+
+def pareto_front(
+    models: pd.DataFrame, price: str, best: Sequence[str], *, ax: Axes | None = None, xlabel: str
+) -> Axes:
+    """Each model at its price (its row in that column) and its `accuracy`, in percent.
+
+    The names in `best` are those than which no cheaper one is as good, the cheapest first: they are
+    labelled, and joined by a line. Where there are columns `low` and `high`, an upright line goes
+    from one to the other. Prices are drawn on a logarithmic axis.
+    """
+    ax = ax or plt.subplots(figsize=(6, 4), layout="constrained")[1]
+    if {"low", "high"} <= set(models):
+        ax.vlines(models[price], models["low"], models["high"], color="lightgray", linewidth=1)
+    ax.plot(models[price], models["accuracy"], "o", color="lightgray")
+    chosen = models.loc[list(best)]
+    ax.plot(chosen[price], chosen["accuracy"], "o-", color="tab:blue")
+    step = chosen["accuracy"].diff() / (models["accuracy"].max() - models["accuracy"].min())
+    for name, row in chosen.iterrows():
+        # a label stands upper left of its dot; where that of the one below stands, lower right
+        crowded = step[name] < 0.04
+        offset, side = ((6, -10), "left") if crowded else ((-5, 4), "right")
+        place = (row[price], row["accuracy"])
+        ax.annotate(str(name), place, offset, textcoords="offset points", ha=side, fontsize=9)
+    ax.set(xscale="log", xlabel=xlabel, ylabel="accuracy on validation, %")
+    wide = models[price].max() > 100 * models[price].min()  # too wide for three labels a decade
+    ax.xaxis.set_major_locator(LogLocator(subs=(1,) if wide else (1, 2, 5)))
+    ax.xaxis.set_major_formatter("{x:,.10g}")
+    ax.xaxis.set_minor_formatter(NullFormatter())
+    ax.margins(x=0.35, y=0.1)
+    ax.grid(color="lightgray", linewidth=0.5)
+    ax.spines[["top", "right"]].set_visible(False)
+    return ax

@@ -1,0 +1,198 @@
+"""How do images look, alone and beside what a model said of them?
+
+As in `plotting`: arrays and records go in, Axes or a Figure come out, nothing is shown or saved.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import PercentFormatter
+from torch import Tensor
+from helpers.data import Split
+from helpers.evaluation import Predictions
+from helpers.labels import Audit
+
+RIGHT, WRONG = "#1a7a4c", "#c0392b"
+# pixels as they are: black is always 0, white always 255, and none is smoothed into its neighbours
+GREY: dict[str, Any] = {"cmap": "gray", "vmin": 0, "vmax": 255, "interpolation": "nearest"}
+
+
+def image_grid(
+    images: Tensor,
+    titles: Sequence[str] | None = None,
+    *,
+    columns: int = 10,
+    colours: Sequence[str] | None = None,
+    heading: str | None = None,
+    cell: float = 1.15,
+) -> Figure:
+    """Images (N, 1, H, W) in rows of `columns`, each under its title, `cell` inches wide."""
+    columns = max(1, min(columns, len(images)))
+    rows = max(1, -(-len(images) // columns))
+    height = rows * (cell + (0.32 if titles else 0.05)) + (0.4 if heading else 0)
+    figure, axes = plt.subplots(
+        rows, columns, figsize=(columns * cell, height), squeeze=False, layout="constrained"
+    )
+    for i, ax in enumerate(axes.flat):
+        ax.axis("off")
+        if i < len(images):
+            ax.imshow(images[i, 0].numpy(), **GREY)
+            if titles:
+                ax.set_title(titles[i], fontsize=9, color=colours[i] if colours else "black")
+    if heading:
+        figure.suptitle(heading, fontsize=12)
+    return figure
+
+
+def class_samples(split: Split, class_names: Sequence[str], *, per_class: int = 10) -> Axes:
+    """The first images of each class, a class a row."""
+    strips = [
+        np.hstack([*split.images[split.targets == k][:per_class, 0].numpy()])
+        for k in range(len(class_names))
+    ]
+    _, ax = plt.subplots(
+        figsize=(per_class * 0.6 + 1, len(class_names) * 0.6), layout="constrained"
+    )
+    ax.imshow(np.vstack(strips), **GREY)
+    ax.set_yticks(14 + 28 * np.arange(len(class_names)), class_names, fontsize=11)
+    ax.set_xticks([])
+    ax.tick_params(length=0)
+    ax.spines[:].set_visible(False)
+    return ax
+
+
+def augmentation_preview(
+    originals: Tensor, varied: Mapping[str, Tensor], *, variants: int
+) -> Figure:
+    """Originals (R, 1, H, W) in the first column, and beside each its variants.
+
+    `varied` maps an augmentation's name to images (R * variants, 1, H, W), grouped by original.
+    """
+    figure, axes = plt.subplots(
+        len(originals), 1 + len(varied), squeeze=False, layout="constrained",
+        figsize=(0.9 * (1 + variants * len(varied)), 0.9 * len(originals) + 0.3),
+        width_ratios=[1] + [variants] * len(varied),
+    )  # fmt: skip
+    for row, original in enumerate(originals):
+        strips = [original[0].numpy()]
+        for images in varied.values():
+            strips.append(np.hstack([*images[row * variants : (row + 1) * variants, 0].numpy()]))
+        for ax, strip in zip(axes[row], strips, strict=True):
+            ax.imshow(strip, **GREY)
+            ax.axis("off")
+    for ax, title in zip(axes[0], ["original", *varied], strict=True):
+        ax.set_title(title, fontsize=10)
+    return figure
+
+
+def predicted_images(
+    split: Split,
+    predictions: Predictions,
+    rows: Tensor,
+    class_names: Sequence[str],
+    *,
+    columns: int = 5,
+    heading: str | None = None,
+) -> Figure:
+    """The images in `rows`, each with its truth, what was predicted, and how surely."""
+    truths, guesses = predictions.targets[rows].tolist(), predictions.labels[rows].tolist()
+    sure = predictions.confidence[rows].tolist()
+    titles = [
+        f"{class_names[guess]} ({p:.0%})\ntrue: {class_names[truth]}"
+        for truth, guess, p in zip(truths, guesses, sure, strict=True)
+    ]
+    colours = [
+        RIGHT if guess == truth else WRONG for truth, guess in zip(truths, guesses, strict=True)
+    ]
+    return image_grid(
+        split.images[rows], titles, columns=columns, colours=colours, heading=heading, cell=1.75
+    )
+
+
+def probability_bars(image: Tensor, probabilities: Tensor, class_names: Sequence[str]) -> Figure:
+    """One image (1, H, W), and beside it the probability (K,) that the model gives each class."""
+    figure, (left, right) = plt.subplots(
+        1, 2, figsize=(7, 2.8), width_ratios=[1, 1.6], layout="constrained"
+    )
+    left.imshow(image[0].numpy(), **GREY)
+    left.axis("off")
+    right.barh(class_names, probabilities.numpy(), color="#4c72b0")
+    right.invert_yaxis()
+    right.set(xlim=(0, 1), xlabel="probability")
+    right.xaxis.set_major_formatter(PercentFormatter(1))
+    right.spines[["top", "right"]].set_visible(False)
+    return figure
+
+
+def activations(maps: Mapping[str, Tensor]) -> Figure:
+    """What each layer made of one image: its channels (C, h, w) in a row, each scaled by itself."""
+    columns = max(len(channels) for channels in maps.values())
+    figure, axes = plt.subplots(
+        len(maps),
+        columns,
+        figsize=(1.05 * columns + 1, 1.1 * len(maps)),
+        squeeze=False,
+        layout="constrained",
+    )
+    for row, (name, channels) in zip(axes, maps.items(), strict=True):
+        for i, ax in enumerate(row):
+            ax.set(xticks=[], yticks=[])
+            ax.spines[:].set_visible(False)
+            if i < len(channels):
+                ax.imshow(channels[i].numpy(), cmap="viridis")
+        row[0].set_ylabel(name, rotation=0, ha="right", va="center", fontsize=10)
+    return figure
+
+
+def occlusion_maps(images: Tensor, falls: Sequence[Tensor], titles: Sequence[str]) -> Figure:
+    """Images (N, 1, H, W), and under each where covering it matters, as `anatomy.occlusion` says.
+
+    All maps share one scale: red where belief falls when the spot is covered, blue where it rises.
+    """
+    largest = max(float(fall.abs().max()) for fall in falls) or 1.0
+    figure, axes = plt.subplots(
+        2, len(images), figsize=(2.6 * len(images) + 0.8, 5.2), squeeze=False, layout="constrained"
+    )
+    for image, fall, title, (above, below) in zip(images, falls, titles, axes.T, strict=True):
+        above.imshow(image[0].numpy(), **GREY)
+        above.set_title(title, fontsize=10)
+        drawn = below.imshow(fall.numpy(), cmap="RdBu_r", vmin=-largest, vmax=largest)
+        below.contour(image[0].numpy(), levels=[100], colors="black", linewidths=0.5)
+        for ax in (above, below):
+            ax.axis("off")
+    figure.colorbar(drawn, ax=axes[1].tolist(), label="fall of the log-probability (nats)")
+    return figure
+
+
+def plot_evidence(audited: Audit, split: str, image: int) -> Figure:
+    """What an audit knows of one label: the image, what models and neighbours say, its twin."""
+    row = audited.evidence[split].loc[image].to_dict()
+    said = audited.opinions[split]
+    names = audited.spec.class_names
+    figure, (left, middle, right) = plt.subplots(
+        1, 3, figsize=(10, 3.4), width_ratios=[1, 1.7, 1], layout="constrained"
+    )
+    left.imshow(audited.image(f"{split} {image}")[0].numpy(), **GREY)
+    left.set_title(f"{split} {image}, labelled {names[row['label']]}", fontsize=10)
+    right.imshow(audited.image(row["twin"])[0].numpy(), **GREY)
+    right.set_title(f"nearest: {row['twin']},\nlabelled {names[row['twin_label']]}", fontsize=10)
+    right.set_xlabel(f"differs by {row['twin_distance']:.0f} grey values")
+    for ax in (left, right):
+        ax.set(xticks=[], yticks=[])
+    places = np.arange(len(names))
+    for shift, name, shares in (
+        (-0.2, f"{len(said.probabilities)} models", said.mean[image]),
+        (0.2, "neighbours", said.votes.mean(dim=0)[image]),
+    ):
+        middle.barh(places + shift, shares.numpy(), height=0.4, label=name)
+    middle.set_yticks(places, names)
+    middle.invert_yaxis()
+    middle.set(xlim=(0, 1), title=f"{row['verdict']} (suspicion {row['suspicion']:.2f})")
+    middle.set_xlabel("mean probability, and share of votes")
+    middle.xaxis.set_major_formatter(PercentFormatter(1))
+    middle.spines[["top", "right"]].set_visible(False)
+    middle.legend(loc="best", frameon=False, fontsize=9)
+    return figure

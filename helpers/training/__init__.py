@@ -1,0 +1,32 @@
+"""Training: the loop, its history, exact resume, several processes, and recipes that work."""
+
+from helpers.training.distributed import (
+    SINGLE_PROCESS,
+    ProcessGroup,
+    SingleProcess,
+    join_process_group,
+)  # fmt: skip
+from helpers.training.execution import (
+    PRECISIONS,
+    Execution,
+    fastest_precision,
+    make_forward,
+)
+from helpers.training.history import (
+    EpochRecord,
+    History,
+    NonFiniteLossError,
+    OutOfMemoryError,
+    TrainingError,
+)  # fmt: skip
+from helpers.training.loop import fit
+from helpers.training.recipes import RECIPES, Recipe, find_recipe, train, train_on
+from helpers.training.resume import ResumeError
+
+__all__ = [
+    "PRECISIONS", "RECIPES", "SINGLE_PROCESS",
+    "EpochRecord", "Execution", "History", "NonFiniteLossError", "OutOfMemoryError", "ProcessGroup",
+    "Recipe", "ResumeError", "SingleProcess", "TrainingError",
+    "fastest_precision", "find_recipe", "fit", "join_process_group", "make_forward", "train",
+    "train_on",
+]  # fmt: skip

@@ -1,0 +1,168 @@
+"""Data-parallel training of one model by several processes.
+
+`torchrun` starts the processes. Each has a device, all of the images and a copy of the model. Each
+computes its share of every batch, and torch's DistributedDataParallel (DDP) averages the gradients,
+so that all copies take the step of the whole batch. `fit` uses a process group for the few things
+below; for a training in one process they do nothing.
+"""
+
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from datetime import timedelta
+from pathlib import Path
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from helpers import device, evaluation
+from helpers.data import Split
+from helpers.evaluation import Predictions
+from helpers.files import lock_folder
+
+TIMEOUT = timedelta(minutes=10)  # how long processes wait for one another
+
+
+class SingleProcess:
+    """A process that trains by itself."""
+
+    rank: int = 0
+    size: int = 1
+    gradient_weight: float = 1.0  # of this process's share of the current batch
+
+    def wrap_ddp(self, model: nn.Module) -> nn.Module:
+        """The module to call in training, so that gradients are those of whole batches."""
+        return model
+
+    def shard_batches(
+        self, batches: Iterable[tuple[Tensor, Tensor]]
+    ) -> Iterable[tuple[Tensor, Tensor]]:
+        """This process's rows of each batch."""
+        return batches
+
+    def all_reduce_stats(
+        self, losses: Tensor, correct: Tensor, sizes: Tensor
+    ) -> tuple[Tensor, ...]:
+        """For each step: mean loss, number of correct images, number of images, over all ranks."""
+        return losses, correct, sizes
+
+    def predict(self, model: nn.Module, split: Split) -> Predictions:
+        """As `evaluation.predict`; each rank predicts a part of the images."""
+        return evaluation.predict(model, split)
+
+    def check_same_epoch(self, epochs: int) -> None:
+        """Raises ValueError unless all ranks resume after the same epoch."""
+
+    def lock_folder(self, folder: Path | None) -> AbstractContextManager[None]:
+        """Lock the checkpoint folder, by the one rank that writes to it."""
+        return lock_folder(folder) if folder is not None and self.rank == 0 else nullcontext()
+
+
+SINGLE_PROCESS = SingleProcess()
+
+
+class ProcessGroup(SingleProcess):
+    """This process among those that `torchrun` has started."""
+
+    def __init__(self) -> None:
+        self.rank, self.size = dist.get_rank(), dist.get_world_size()
+
+    def wrap_ddp(self, model: nn.Module) -> nn.Module:
+        """On CUDA, batch normalization uses the statistics of the whole batch; on CPUs, of a share.
+
+        torch has SyncBatchNorm for GPUs only.
+        """
+        if next(model.parameters()).device.type == "cuda":
+            model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
+        return DistributedDataParallel(model)
+
+    def shard_batches(
+        self, batches: Iterable[tuple[Tensor, Tensor]]
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        """Every `size`-th row of each batch.
+
+        Each rank cuts and augments the whole batch, so the random numbers are those of one process.
+        Raises ValueError for a batch with fewer images than there are ranks.
+        """
+        for images, targets in batches:
+            if len(targets) < self.size:
+                raise ValueError(
+                    f"A batch, often the last one, has {len(targets)} images for {self.size} "
+                    f"processes. Choose another batch size, or fewer processes."
+                )
+            rows = slice(self.rank, None, self.size)
+            # DDP takes the mean over ranks of means over images; the shares may differ in size
+            self.gradient_weight = len(targets[rows]) * self.size / len(targets)
+            yield images[rows], targets[rows]
+
+    def all_reduce_stats(
+        self, losses: Tensor, correct: Tensor, sizes: Tensor
+    ) -> tuple[Tensor, ...]:
+        totals = torch.stack([losses.double() * sizes, correct.double(), sizes.double()])
+        dist.all_reduce(totals)
+        losses, correct, sizes = totals
+        return (losses / sizes).float(), correct.long(), sizes.long()
+
+    def predict(self, model: nn.Module, split: Split) -> Predictions:
+        if len(split) < self.size:
+            return evaluation.predict(model, split)
+        rows = slice(self.rank, None, self.size)
+        part = evaluation.predict(model, split[rows]).logits
+        logits = torch.zeros(len(split), part.shape[1])
+        logits[rows] = part
+        dist.all_reduce(logits)  # a sum: each row comes from one rank, the others add 0
+        return Predictions(logits, split.targets.cpu())
+
+    def check_same_epoch(self, epochs: int) -> None:
+        extremes = torch.tensor([epochs, -epochs])
+        dist.all_reduce(extremes, dist.ReduceOp.MAX)
+        if extremes[0] != -extremes[1]:
+            raise ValueError(
+                f"Some processes would resume after epoch {extremes[0]}, others after "
+                f"{-extremes[1]}: they do not see the same folder. Name one with --root that all "
+                f"machines share."
+            )
+
+
+@contextmanager
+def join_process_group(device_name: str = "auto") -> Iterator[tuple[SingleProcess, torch.device]]:
+    """Yield the process group of `torchrun`, or SINGLE_PROCESS without it, and the device to use.
+
+    Where a machine has several GPUs, each rank has its own. Ranks communicate over NCCL between
+    GPUs and over gloo between CPUs. Raises what `device.choose` raises, and ValueError if there are
+    fewer devices than ranks.
+    """
+    chosen = device.choose(device_name)
+    if not dist.is_torchelastic_launched():
+        yield SINGLE_PROCESS, chosen
+        return
+    chosen = _device_of_rank(chosen, device_name)
+    backend = "cpu:gloo"  # counts and predictions are on the CPU
+    if chosen.type != "cpu":
+        torch.accelerator.set_device_index(chosen.index)
+        backend += f",{chosen.type}:{dist.get_default_backend_for_device(chosen)}"
+    dist.init_process_group(backend, timeout=TIMEOUT)
+    try:
+        yield ProcessGroup(), chosen
+    finally:
+        dist.destroy_process_group()
+
+
+def _device_of_rank(chosen: torch.device, device_name: str) -> torch.device:
+    """A device that no other rank uses; ranks may share the CPU."""
+    if chosen.type == "mps" and device_name == "auto":  # gloo does not support it
+        return torch.device("cpu")
+    if chosen.type == "cpu":
+        return chosen
+    rank, ranks = (int(os.environ[name]) for name in ("LOCAL_RANK", "LOCAL_WORLD_SIZE"))
+    count = 0 if chosen.type == "mps" else torch.accelerator.device_count()
+    if ranks == 1 and chosen.index is not None:
+        return chosen
+    if chosen.index is not None or ranks > count:
+        raise ValueError(
+            f"{ranks} processes cannot have a {chosen.type} device each: this machine has {count}, "
+            f"and {device_name!r} was asked for. Give --nproc-per-node=1, or --device cpu."
+        )
+    return torch.device(chosen.type, rank)

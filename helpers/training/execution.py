@@ -1,0 +1,120 @@
+"""How a training is executed: number format, memory layout, compilation, processes."""
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from tqdm.auto import tqdm
+
+from helpers.device import is_interactive
+from helpers.training.distributed import SINGLE_PROCESS, SingleProcess
+
+PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+@dataclass(frozen=True)
+class Execution:
+    """How a training is executed. Apart from rounding, none of this changes what is learned.
+
+    `precision` is a name in PRECISIONS. `channels_last` stores the channels of a pixel side by
+    side, which is faster on most processors. `compile` runs torch.compile on the model first.
+    `process_group` comes from `join_process_group`. `progress` shows a bar or not; by default it is
+    shown if somebody watches. Raises ValueError for an unknown precision.
+    """
+
+    precision: str = "float32"
+    channels_last: bool = False
+    compile: bool = False
+    process_group: SingleProcess = SINGLE_PROCESS
+    progress: bool | None = None
+
+    def __post_init__(self) -> None:
+        if self.precision not in PRECISIONS:
+            choices = ", ".join(PRECISIONS)
+            raise ValueError(f"There is no precision {self.precision!r}. Choose one of: {choices}.")
+
+    def progress_bar(self, images: int) -> tqdm:
+        """One bar over the images of all epochs: JupyterLab hides a cell's outputs past fifty."""
+        show = is_interactive() if self.progress is None else self.progress
+        disable = not show or self.process_group.rank > 0
+        return tqdm(total=images, unit=" images", leave=False, disable=disable)
+
+
+def fastest_precision(device: torch.device) -> str:
+    """The fastest safe format to train in: "bfloat16" on a CPU with AVX512-BF16 or AMX.
+
+    On other CPUs bfloat16 is emulated and slower. On a GPU, networks as small as ours are limited
+    by the launching of operations, so the format hardly matters: both get "float32".
+    """
+    # only newer versions of torch have this function
+    known: dict[str, object] = (
+        getattr(torch.cpu, "get_capabilities", dict)() if device.type == "cpu" else {}
+    )
+    fast = any(known.get(feature) for feature in ("avx512_bf16", "amx_bf16"))
+    return "bfloat16" if fast else "float32"
+
+
+def make_forward(
+    model: nn.Module,
+    execution: Execution = Execution(),
+    scaler: torch.amp.GradScaler | None = None,
+) -> Callable[[Tensor], Tensor]:
+    """The forward pass of `model` as `execution` says; it returns logits in float32.
+
+    `channels_last` changes the memory layout of the weights in place, not their values. It is
+    ignored on "mps", where older versions of torch compute wrong gradients of a batch normalization
+    in that layout. A `scaler` scales the gradients of the logits.
+    """
+    device = next(model.parameters()).device
+    channels_last = execution.channels_last and device.type != "mps"
+    layout = torch.channels_last if channels_last else torch.contiguous_format
+    model.to(memory_format=layout)
+    run = execution.process_group.wrap_ddp(model)
+    if execution.compile:
+        run = torch.compile(run)
+
+    def forward(images: Tensor) -> Tensor:
+        with _autocast(device, execution.precision):
+            logits = run(images.to(memory_format=layout)).float()
+        weight = execution.process_group.gradient_weight
+        if weight != 1 and logits.requires_grad:
+            logits.register_hook(lambda gradient: gradient * weight)
+        if scaler is not None and scaler.is_enabled():
+            logits.register_hook(scaler.scale)
+        return logits
+
+    return forward
+
+
+def _autocast(device: torch.device, precision: str) -> AbstractContextManager:
+    if precision == "float32":
+        return nullcontext()
+    return torch.autocast(device.type, dtype=PRECISIONS[precision])
+
+
+class ScaledOptimizer:
+    """An optimizer with loss scaling, which keeps small float16 gradients from becoming zero.
+
+    Micikevicius et al., "Mixed Precision Training", ICLR 2018, section 3.2. The gradients are
+    unscaled before the step. Where one is infinite, the step is skipped and the scale is halved.
+    For other precisions than float16 it is the optimizer itself. Raises ValueError for float16 on
+    "mps", whose fused optimizers do not support scaled gradients.
+    """
+
+    def __init__(self, optimizer: torch.optim.Optimizer, precision: str, device: torch.device):
+        if precision == "float16" and device.type == "mps":
+            raise ValueError('float16 cannot be trained on "mps"; choose float32 or bfloat16.')
+        self.optimizer = optimizer
+        # torch starts at 65,536, which is too much here and would cost a skipped step for each
+        # halving; the scale grows by itself
+        enabled = precision == "float16"
+        self.scaler = torch.amp.GradScaler(device.type, init_scale=2.0**10, enabled=enabled)
+
+    def zero_grad(self) -> None:
+        self.optimizer.zero_grad()
+
+    def step(self) -> None:
+        self.scaler.step(self.optimizer)
+        self.scaler.update()

@@ -1,0 +1,176 @@
+"""What a training did, epoch by epoch, and the errors that end one."""
+
+import copy
+import math
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field, fields
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+from helpers import evaluation
+from helpers.evaluation import Predictions
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+@dataclass(frozen=True)
+class EpochRecord:
+    """One epoch. Its `str` is a line to print while the training runs."""
+
+    epoch: int  # 1-based
+    train_loss: float  # mean cross-entropy per image in nats, while learning
+    train_accuracy: float  # fraction in [0, 1], while learning
+    validation_loss: float  # at the end of the epoch; nan without a validation split
+    validation_accuracy: float
+    learning_rate: float  # at the end of the epoch
+    seconds: float  # training and validation
+
+    def __str__(self) -> str:
+        parts = [f"epoch {self.epoch:2d}"]
+        parts += [f"training loss {self.train_loss:.3f}, accuracy {self.train_accuracy:.2%}"]
+        if not math.isnan(self.validation_loss):
+            loss, accuracy = self.validation_loss, self.validation_accuracy
+            parts += [f"validation loss {loss:.3f}, accuracy {accuracy:.2%}"]
+        return "   ".join([*parts, f"{self.seconds:.1f} s"])
+
+
+@dataclass
+class History:
+    """The epochs of a training."""
+
+    epochs: list[EpochRecord] = field(default_factory=list)
+    best_epoch: int | None = None  # the one with the lowest validation loss
+    stopped_early: bool = False  # the validation loss had not improved for `patience` epochs
+    interrupted: bool = False  # by Ctrl-C or the stop button
+
+    @property
+    def seconds(self) -> float:
+        return sum(record.seconds for record in self.epochs)
+
+    def frame(self) -> "pd.DataFrame":
+        """A row for each epoch; the columns are the fields of EpochRecord."""
+        import pandas as pd  # here, because importing it takes longer than all of this package
+
+        names = [column.name for column in fields(EpochRecord)]
+        return pd.DataFrame([asdict(record) for record in self.epochs], columns=names)
+
+
+class StepStats:
+    """Loss and number of correct images of each step in an epoch, and the time since its start.
+
+    They stay on the device and are copied to the CPU once, to avoid a synchronization at each step.
+    """
+
+    def __init__(self) -> None:
+        self._start = time.perf_counter()
+        self._losses: list[Tensor] = []
+        self._correct: list[Tensor] = []
+        self._sizes: list[int] = []
+
+    def add(self, loss: Tensor, logits: Tensor, targets: Tensor) -> None:
+        """Add one step: its mean loss, logits (B, K) and targets (B,)."""
+        self._losses.append(loss.detach())
+        self._correct.append((logits.argmax(dim=1) == targets).sum())
+        self._sizes.append(len(targets))
+
+    def tensors(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Of each step: mean loss (float32), correct images (int64), images (int64); on the CPU."""
+        losses, correct = torch.stack(self._losses).cpu(), torch.stack(self._correct).cpu()
+        return losses, correct, torch.tensor(self._sizes)
+
+    def seconds(self) -> float:
+        return time.perf_counter() - self._start
+
+
+@dataclass
+class Progress:
+    """The state of a training at the end of an epoch."""
+
+    history: History = field(default_factory=History)
+    best_loss: float = float("inf")  # the lowest validation loss so far, nats
+    best_weights: dict[str, Tensor] | None = None  # the weights with that loss
+
+    def epochs_left(self, epochs: int) -> Iterator[int]:
+        """The 1-based numbers of the epochs that are still to train."""
+        for epoch in range(len(self.history.epochs) + 1, epochs + 1):
+            if self.history.stopped_early:
+                return
+            yield epoch
+
+    def add(
+        self,
+        steps: tuple[Tensor, ...],
+        predictions: Predictions | None,
+        model: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        seconds: float,
+        patience: int | None,
+    ) -> EpochRecord:
+        """Add an epoch, from the tensors of its StepStats and the predictions on validation.
+
+        Means are over images, so a smaller last batch counts for less. Raises NonFiniteLossError.
+        """
+        losses, correct, sizes = steps
+        check_finite(losses, model, predictions, self.history)
+        history = self.history
+        record = EpochRecord(
+            epoch=len(history.epochs) + 1,
+            train_loss=((losses * sizes).sum() / sizes.sum()).item(),
+            train_accuracy=(correct.sum() / sizes.sum()).item(),
+            validation_loss=evaluation.loss(predictions) if predictions is not None else math.nan,
+            validation_accuracy=evaluation.accuracy(predictions)
+            if predictions is not None
+            else math.nan,
+            learning_rate=float(optimizer.param_groups[0]["lr"]),
+            seconds=seconds,
+        )
+        history.epochs.append(record)
+        if record.validation_loss < self.best_loss:
+            self.best_loss, history.best_epoch = record.validation_loss, record.epoch
+            self.best_weights = copy.deepcopy(model.state_dict())
+        epochs_since_best = record.epoch - (history.best_epoch or 0)
+        history.stopped_early = patience is not None and epochs_since_best >= patience
+        return record
+
+
+class TrainingError(RuntimeError):
+    """A training cannot continue. `history` holds the epochs before the error."""
+
+    def __init__(self, message: str, history: History) -> None:
+        super().__init__(message)
+        self.history = history
+
+
+class NonFiniteLossError(TrainingError):
+    """The loss became infinite or nan."""
+
+
+class OutOfMemoryError(TrainingError):
+    """A step of training does not fit into the memory of the device."""
+
+
+def check_finite(
+    losses: Tensor, model: nn.Module, predictions: Predictions | None, history: History
+) -> None:
+    """Raise NonFiniteLossError if a loss of the epoch, float32 (steps,), is infinite or nan.
+
+    The effect of the last step is in no loss yet, so the weights and the predictions on validation
+    are checked as well.
+    """
+    bad = (~losses.isfinite()).nonzero().flatten().tolist()
+    after = [
+        *model.state_dict().values(),
+        *([predictions.logits] if predictions is not None else []),
+    ]
+    if not bad and not all(tensor.isfinite().all() for tensor in after):
+        bad = [len(losses) - 1]
+    if bad:
+        raise NonFiniteLossError(
+            f"The loss is infinite or nan in epoch {len(history.epochs) + 1}, step {bad[0] + 1}. "
+            f"Try a tenth of the learning rate, and build the model anew.",
+            history,
+        )

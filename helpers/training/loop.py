@@ -1,0 +1,198 @@
+"""The training loop."""
+
+import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.optim.lr_scheduler import LRScheduler
+from tqdm.auto import tqdm
+
+from helpers import data, evaluation
+from helpers.data import Split
+from helpers.training.distributed import SingleProcess
+from helpers.training.execution import Execution, ScaledOptimizer, make_forward
+from helpers.training.history import (
+    EpochRecord,
+    History,
+    OutOfMemoryError,
+    Progress,
+    StepStats,
+)  # fmt: skip
+from helpers.training.resume import CheckpointManager, training_settings
+
+Augment = Callable[[Tensor, torch.Generator], Tensor]
+
+
+def fit(
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    train: Split,
+    *,
+    validation: Split | None = None,
+    epochs: int,
+    batch_size: int = 32,
+    scheduler: LRScheduler | None = None,
+    augment: Augment | None = None,
+    label_smoothing: float = 0.0,
+    patience: int | None = None,
+    on_epoch: Callable[[EpochRecord], object] | None = None,
+    checkpoint: Path | str | None = None,
+    execution: Execution = Execution(),  # noqa: B008 - it is frozen
+) -> History:
+    """Train `model` in place by cross-entropy and return its history. See `Execution` for how.
+
+    The order of the images follows torch's seed (`device.seed_everything`). `augment` gets a batch
+    of images and a generator. `scheduler` steps after each batch. With `validation`, the model ends
+    with the weights of the lowest validation loss; with `patience`, training stops after so many
+    epochs without a new lowest. `on_epoch` is called with each EpochRecord. `checkpoint` is a
+    folder: the same call continues a stopped training there, exactly. Ctrl-C ends without an error.
+    Raises ValueError, NonFiniteLossError, OutOfMemoryError; ResumeError or OSError for the folder.
+    """
+    _check_arguments(model, optimizer, train, validation, epochs, batch_size, scheduler, patience)
+    group, device = execution.process_group, next(model.parameters()).device
+    scaled = ScaledOptimizer(optimizer, execution.precision, device)
+    forward = make_forward(model, execution, scaled.scaler)
+    bar = execution.progress_bar(epochs * len(train))
+    batches = _Batches(train.to(device), batch_size, augment, bar)
+    validation = validation.to(device) if validation is not None else None
+    parts = dict(model=model, optimizer=optimizer, scheduler=scheduler, scaler=scaled.scaler)
+    settings = training_settings(
+        model, optimizer, scheduler, train, validation, augment, epochs=epochs, patience=patience,
+        batch_size=batch_size, label_smoothing=label_smoothing, precision=execution.precision,
+        seed=torch.initial_seed(),
+    )  # fmt: skip
+    folder = Path(checkpoint) if checkpoint is not None else None
+    manager = CheckpointManager(folder, parts, batches.generators, settings, group.rank == 0)
+    with _session(model, manager, batches, group) as progress:
+        for _ in progress.epochs_left(epochs):
+            model.train()
+            stats = StepStats()
+            for images, targets in group.shard_batches(batches):
+                logits = forward(images)
+                loss = F.cross_entropy(logits, targets, label_smoothing=label_smoothing)
+                scaled.zero_grad()
+                loss.backward()
+                scaled.step()
+                if scheduler is not None:
+                    scheduler.step()
+                stats.add(loss, logits, targets)
+            predictions = group.predict(model, validation) if validation is not None else None
+            steps = group.all_reduce_stats(*stats.tensors())
+            record = progress.add(steps, predictions, model, optimizer, stats.seconds(), patience)
+            manager.save(progress)
+            if on_epoch is not None:
+                on_epoch(record)
+    return progress.history
+
+
+class _Batches:
+    """The batches of an epoch: shuffled, augmented, and counted by a progress bar."""
+
+    def __init__(self, train: Split, batch_size: int, augment: Augment | None, bar: tqdm) -> None:
+        self.train, self.batch_size, self.augment, self.bar = train, batch_size, augment, bar
+        seed, device = torch.initial_seed(), train.images.device
+        self.generators = {
+            "order": torch.Generator().manual_seed(seed),
+            "augmentation": torch.Generator(device).manual_seed(seed),
+        }
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        order, augmentation = self.generators.values()
+        for images, targets in data.batches(self.train, self.batch_size, generator=order):
+            yield (self.augment(images, augmentation) if self.augment else images), targets
+            self.bar.update(len(targets))
+
+
+@contextmanager
+def _session(
+    model: nn.Module, manager: CheckpointManager, batches: _Batches, group: SingleProcess
+) -> Iterator[Progress]:
+    """Resume from the checkpoint folder if there is one, and end in order, whatever happens.
+
+    At the end the model has its best weights and is in the mode, training or evaluation, in which
+    it was.
+    """
+    with (
+        group.lock_folder(manager.folder),
+        evaluation.preserve_train_mode(model),
+        batches.bar as bar,
+    ):
+        progress = manager.restore()
+        history = progress.history
+        group.check_same_epoch(len(history.epochs))
+        bar.n = bar.initial = len(history.epochs) * len(batches.train)
+        try:
+            yield progress
+            bar.total = bar.n  # or the bar of a training that stopped early would turn red
+        except KeyboardInterrupt:
+            history.interrupted = True
+        except Exception as error:
+            if _is_out_of_memory(error):
+                raise OutOfMemoryError(
+                    f"The memory of {batches.train.images.device} is full at "
+                    f"batch_size={batches.batch_size}. Halve it.",
+                    history,
+                ) from error
+            error.add_note(_resume_hint(history, manager.folder))
+            raise
+        finally:
+            if progress.best_weights is not None:
+                model.load_state_dict(progress.best_weights)
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    """CUDA and XPU have an error of their own; MPS and the CPU raise a RuntimeError."""
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return True
+    messages = ("out of memory", "can't allocate memory", "not enough memory")
+    return isinstance(error, RuntimeError) and any(text in str(error) for text in messages)
+
+
+def _resume_hint(history: History, folder: Path | None) -> str:
+    stopped = f"The training stopped in epoch {len(history.epochs) + 1}. "
+    if folder is None:
+        return stopped + "With a folder as `checkpoint`, it could resume after the last full epoch."
+    return stopped + f"The epochs before are saved in {folder}; the same call resumes there."
+
+
+def _check_arguments(
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    train: Split,
+    validation: Split | None,
+    epochs: int,
+    batch_size: int,
+    scheduler: LRScheduler | None,
+    patience: int | None,
+) -> None:
+    """Raise ValueError for arguments of `fit` that cannot work, before any weight has changed."""
+    if epochs < 1:
+        raise ValueError(f"epochs must be at least 1, got {epochs}.")
+    if not 1 <= batch_size <= len(train):
+        raise ValueError(
+            f"batch_size must be in [1, {len(train)}], the number of images, got {batch_size}."
+        )
+    if patience is not None and patience < 1:
+        raise ValueError(f"patience must be at least 1 epoch, or None, got {patience}.")
+    if patience is not None and validation is None:
+        raise ValueError("patience watches the validation loss; give a validation split as well.")
+    rates = [float(group["lr"]) for group in optimizer.param_groups]
+    if not all(math.isfinite(rate) and rate >= 0 for rate in rates):
+        raise ValueError(f"The learning rate must be a finite number >= 0, got {rates}.")
+    known = {id(weights) for group in optimizer.param_groups for weights in group["params"]}
+    if not all(id(weights) in known for weights in model.parameters() if weights.requires_grad):
+        raise ValueError(
+            "The optimizer does not hold all of this model's parameters, so it would not train it. "
+            "Build it from model.parameters(), after the model is built and moved to its device."
+        )
+    planned = getattr(scheduler, "total_steps", None)  # schedules of a fixed length have it
+    needed = epochs * math.ceil(len(train) / batch_size)
+    if planned is not None and planned < needed:
+        raise ValueError(
+            f"The schedule has {planned} steps, this training {needed} (epochs * batches). "
+            f"Build it with total_steps={needed}."
+        )

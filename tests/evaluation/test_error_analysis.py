@@ -1,0 +1,152 @@
+import pytest
+import torch
+
+from helpers import evaluation
+from helpers.data import Split
+from helpers.evaluation import Predictions
+from tests.conftest import predictions_from
+
+
+@pytest.fixture
+def predictions() -> Predictions:
+    """Rows 1, 2 and 4 are wrong; of these 4 is the surest. Row 3 is the closest call, and right."""
+    probabilities = torch.tensor(
+        [[0.8, 0.1, 0.1], [0.6, 0.3, 0.1], [0.2, 0.5, 0.3], [0.3, 0.3, 0.4], [0.0, 0.9, 0.1]]
+    )
+    return Predictions((probabilities + 1e-6).log(), torch.tensor([0, 1, 0, 2, 2]))
+
+
+def test_mistakes_in_order(predictions):
+    assert evaluation.mistakes(predictions).tolist() == [1, 2, 4]
+
+
+def test_random_mistakes_are_mistakes_without_repetition_and_seeded(predictions):
+    drawn = evaluation.random_mistakes(predictions, 2, seed=0)
+    assert len(set(drawn.tolist()) & {1, 2, 4}) == 2
+    assert torch.equal(drawn, evaluation.random_mistakes(predictions, 2, seed=0))
+    assert sorted(evaluation.random_mistakes(predictions, 9, seed=0).tolist()) == [1, 2, 4]
+    firsts = {evaluation.random_mistakes(predictions, 1, seed=s).item() for s in range(30)}
+    assert firsts == {1, 2, 4}
+
+
+def test_the_surest_mistakes_come_first(predictions):
+    assert evaluation.most_confident_mistakes(predictions, 2).tolist() == [4, 1]
+
+
+def test_the_closest_calls_come_first_right_or_wrong(predictions):
+    assert evaluation.closest_calls(predictions, 2).tolist() == [3, 2]
+
+
+def test_pairs_are_ranked_with_both_directions():
+    predictions = predictions_from(labels=[1, 1, 0, 2, 0, 0], targets=[0, 0, 1, 0, 0, 0])
+    frame = evaluation.ranked_pairs(predictions, ["a", "b", "c"])
+    assert frame.to_dict("list") == {
+        "pair": ["a / b", "a / c"],
+        "errors": [3, 1],
+        "share": [0.75, 0.25],
+        "first as second": [2, 1],
+        "second as first": [1, 0],
+    }
+
+
+def test_pairs_that_are_confused_as_often_stand_in_the_order_of_their_classes():
+    """Of 7 classes each is once taken for each later one, and 5 for 6 a second time."""
+    pairs = [(i, j) for i in range(7) for j in range(i + 1, 7)]
+    targets, labels = map(list, zip(*pairs, (5, 6), strict=True))
+    frame = evaluation.ranked_pairs(predictions_from(labels, targets, classes=7), "0123456")
+    assert frame["pair"].tolist() == ["5 / 6", *(f"{i} / {j}" for i, j in pairs[:-1])]
+    assert frame.index.tolist() == list(range(21))
+    assert frame.columns.tolist() == [
+        *("pair", "errors", "share", "first as second", "second as first")
+    ]
+
+
+def test_the_only_mistake_is_all_of_them():
+    predictions = predictions_from(labels=[1, 1], targets=[0, 1])
+    assert evaluation.ranked_pairs(predictions, "abc")["share"].tolist() == [1.0]
+
+
+def test_no_mistakes_make_no_pairs():
+    frame = evaluation.ranked_pairs(
+        predictions_from(labels=[0, 1], targets=[0, 1]), ["a", "b", "c"]
+    )
+    assert len(frame) == 0
+    assert "share" in frame
+
+
+def grey(*levels: int) -> torch.Tensor:
+    return (
+        torch.tensor(levels, dtype=torch.uint8).view(-1, 1, 1, 1).expand(-1, 1, 28, 28).contiguous()
+    )
+
+
+def test_votes_of_the_nearest_and_whose_side_they_take():
+    """Three mistakes, each 0 taken for 1; neighbours are told apart by brightness."""
+    train = Split(
+        grey(10, 11, 12, 13, 100, 101, 102, 103, 200, 201, 202, 203),
+        torch.tensor([0, 0, 0, 1, 0, 1, 1, 1, 2, 2, 2, 2]),
+    )
+    test = Split(grey(12, 102, 202, 50), torch.tensor([0, 0, 0, 1]))
+    predictions = predictions_from(labels=[1, 1, 1, 1], targets=[0, 0, 0, 1])
+    frame = evaluation.neighbour_votes(predictions, test, train, k=4)
+    assert frame.index.tolist() == [0, 1, 2]
+    assert frame.index.name == "image"
+    assert frame["target"].tolist() == [0, 0, 0]
+    assert frame["prediction"].tolist() == [1, 1, 1]
+    assert frame["for_target"].tolist() == [0.75, 0.25, 0]
+    assert frame["for_prediction"].tolist() == [0.25, 0.75, 0]
+    assert tuple(frame["side"]) == evaluation.SIDES
+
+
+@pytest.mark.parametrize(
+    ("majority", "sides"),
+    [
+        (0.75, ("with the label", "with the model", "undecided")),
+        (0.76, ("undecided", "undecided", "undecided")),
+    ],
+)
+def test_a_side_has_at_least_the_majority_of_the_votes(majority, sides):
+    votes = torch.tensor([0, 0, 0, 1, 1, 1, 0, 1, 0, 1, 1, 0])  # 3 to 1, 1 to 3, 2 to 2
+    train = Split(grey(1, 2, 3, 4, 101, 102, 103, 104, 201, 202, 203, 204), votes)
+    test = Split(grey(2, 102, 202), torch.tensor([0, 0, 0]))
+    predictions = predictions_from(labels=[1, 1, 1], targets=[0, 0, 0])
+    frame = evaluation.neighbour_votes(predictions, test, train, k=4, majority=majority)
+    assert tuple(frame["side"]) == sides
+
+
+def test_ten_neighbours_vote_unless_said_otherwise():
+    """Of ten, seven are enough: the eleventh would make it 7 of 11."""
+    train = Split(grey(*range(11)), torch.tensor([0] * 7 + [1] * 4))
+    predictions = predictions_from(labels=[1], targets=[0])
+    test = Split(grey(0), torch.tensor([0]))
+    (row,) = evaluation.neighbour_votes(predictions, test, train).to_dict("records")
+    assert (row["for_target"], row["side"]) == (0.7, "with the label")
+
+
+def test_equals_stand_in_data_set_order():
+    """Of mistakes and calls alike in every digit, the first of the data set comes first."""
+    many = 100
+    alike = predictions_from(labels=[0] * many, targets=[1] * many)
+    assert evaluation.most_confident_mistakes(alike, many).tolist() == list(range(many))
+    assert evaluation.closest_calls(alike, many).tolist() == list(range(many))
+    names = [str(k) for k in range(30)]
+    first = evaluation.closest_pairs(torch.zeros(30, 1, 28, 28), names, 29)
+    assert first == [f"0 / {k}" for k in range(1, 30)]
+
+
+def test_a_close_call_is_one_between_the_two_likeliest():
+    """Both images have the same sum of the two likeliest, the second the smaller gap."""
+    probabilities = torch.tensor([[0.6, 0.3, 0.1], [0.45, 0.45, 0.1], [0.34, 0.33, 0.33]])
+    predictions = Predictions(probabilities.log(), torch.tensor([0, 0, 0]))
+    assert evaluation.closest_calls(predictions, 3).tolist() == [1, 2, 0]
+
+
+def test_class_means_by_hand(tiny):
+    means = evaluation.class_means(tiny)
+    assert means.shape == (2, 1, 28, 28)
+    torch.testing.assert_close(means[1], tiny.images[1::2].float().mean(dim=0))
+
+
+def test_the_closest_pairs_of_classes():
+    pairs = evaluation.closest_pairs(grey(0, 100, 130, 10).float(), "abcd", 3)
+    assert pairs == ["a / d", "b / c", "b / d"]

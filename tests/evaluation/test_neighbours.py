@@ -1,0 +1,71 @@
+import pytest
+import torch
+
+from helpers import data, evaluation, models
+
+
+def test_the_nearest_come_first_with_their_distances():
+    pool = torch.tensor([[0.0, 0.0], [3.0, 4.0], [0.0, 1.0]])
+    found = evaluation.nearest_neighbours(torch.tensor([[0.0, 0.0], [3.0, 5.0]]), pool, 2)
+    assert found.rows.tolist() == [[0, 2], [1, 2]]
+    assert found.distances.tolist() == [[0, 1], [1, 5]]
+
+
+def test_a_query_is_not_its_own_neighbour_when_it_is_left_out():
+    pool = torch.tensor([[0.0], [1.0], [5.0]])
+    found = evaluation.nearest_neighbours(pool, pool, 1, but_not=torch.arange(3))
+    assert found.rows.flatten().tolist() == [1, 0, 1]
+
+
+def test_images_are_compared_exactly_whatever_the_chunk():
+    chance = torch.Generator().manual_seed(0)
+    images = torch.randint(0, 256, (60, 1, 28, 28), generator=chance, dtype=torch.uint8)
+    exact = torch.cdist(images.flatten(1).double(), images.flatten(1).double())
+    exact.fill_diagonal_(torch.inf)
+    rows = torch.arange(60)
+    for chunk in (7, 60):
+        found = evaluation.nearest_neighbours(images, images, 3, but_not=rows, chunk=chunk)
+        wanted = exact.topk(3, largest=False)
+        assert torch.equal(found.rows, wanted.indices)
+        torch.testing.assert_close(found.distances.double(), wanted.values)
+
+
+def test_a_difference_of_one_grey_value_is_seen_between_bright_images():
+    bright = torch.full((1, 1, 28, 28), 255, dtype=torch.uint8)
+    nearly = bright.clone()
+    nearly[0, 0, 5, 5] = 254
+    found = evaluation.nearest_neighbours(bright, torch.cat([nearly, 0 * bright]), 1)
+    assert (found.rows.item(), found.distances.item()) == (0, 1.0)
+
+
+def test_more_neighbours_than_there_are_is_refused():
+    pool = torch.zeros(3, 2)
+    with pytest.raises(ValueError, match="Wanted 3 neighbours of each, but there are 2"):
+        evaluation.nearest_neighbours(pool, pool, 3, but_not=torch.arange(3))
+
+
+def test_votes_are_shares_of_the_neighbours_labels():
+    found = evaluation.Neighbours(torch.tensor([[0, 1, 2, 3]]), torch.zeros(1, 4))
+    votes = found.votes(torch.tensor([2, 0, 2, 2]), classes=3)
+    assert votes.tolist() == [[0.25, 0, 0.75]]
+
+
+@pytest.mark.parametrize("name", models.MODELS)
+def test_features_are_what_the_classifier_is_given(name, tiny):
+    torch.manual_seed(0)
+    model = models.build(name, mean=data.MNIST.mean, std=data.MNIST.std).train()
+    found = evaluation.extract_features(model, tiny.images, batch_size=32)
+    assert model.training
+    assert found.shape[0] == 70
+    torch.testing.assert_close(found.norm(dim=1), torch.ones(70))
+    classify = next(layer for layer in model.modules() if isinstance(layer, torch.nn.Linear))
+    if name != "mlp":  # whose first linear layer is not its last
+        with torch.no_grad():
+            logits = model.eval()(tiny.images)
+            length = ((logits - classify.bias) / (found @ classify.weight.T)).median(dim=1).values
+            torch.testing.assert_close(
+                length[:, None] * (found @ classify.weight.T) + classify.bias,
+                logits,
+                atol=1e-3,
+                rtol=1e-3,
+            )

@@ -1,0 +1,352 @@
+import errno
+import json
+import os
+import platform
+import signal
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from helpers import data, evaluation, headless, labels, models, runs, training
+from helpers.data import Augmentation
+from helpers.headless import NotebookResult
+from helpers.training import EpochRecord
+
+
+def invoke(monkeypatch, *arguments: str) -> int:
+    monkeypatch.setattr("sys.argv", ["helpers", *arguments])
+    with pytest.raises(SystemExit) as caught:
+        headless.app()
+    return caught.value.code or 0
+
+
+@pytest.fixture
+def faked(monkeypatch):
+    """Notebooks that take no time: each leaves a record, unless its name is in `failing`."""
+    failing = set()
+
+    def execute(name, folder, given, **_):
+        if name in failing:
+            return NotebookResult(name, "failed", 1.0, "cell [3] raised ValueError: no")
+        runs.save(
+            folder / name,
+            notebook=name,
+            dataset=data.MNIST,
+            parameters=given,
+            measured={"test_accuracy": 0.99},
+        )
+        return NotebookResult(name, "done", 1.0)
+
+    monkeypatch.setattr(series, "execute", execute)
+    monkeypatch.setattr(report, "_export", lambda executed: (executed, []))
+    return failing
+
+
+def test_a_run_ends_with_the_table_and_the_page(monkeypatch, tmp_path, capsys, faked):
+    assert invoke(monkeypatch, "run", "--root", str(tmp_path), "-p", "02.epochs=3") == 0
+    printed = capsys.readouterr().out
+    assert "02_train_mnist           done" in printed
+    assert "99.00%    98%" in printed
+    (folder,) = tmp_path.iterdir()
+    assert f"Read it at {folder / 'index.html'}" in printed
+    assert (
+        json.loads((folder / "02_train_mnist/result.json").read_text())["parameters"]["epochs"] == 3
+    )
+
+
+def test_a_failure_is_named_and_the_exit_status_is_not_0(monkeypatch, tmp_path, capsys, faked):
+    faked.add("03_train_fashion_mnist")
+    assert invoke(monkeypatch, "run", "--root", str(tmp_path)) == 1
+    captured = capsys.readouterr()
+    line = "03_train_fashion_mnist   failed          1 s  cell [3] raised ValueError: no"
+    assert line in captured.out
+    assert "04_error_analysis        skipped" in captured.out
+    assert "02_train_mnist           done" in captured.out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--profile", "huge"), "no profile 'huge'"),
+        (("-p", "02.epoch=3"), "no parameter 'epoch'"),
+        (("-p", "02.epochs=x"), "is of type int"),
+        (("--only", "09"), "no notebook '09'"),
+    ],
+)
+def test_bad_arguments_end_before_anything_is_made(
+    monkeypatch, tmp_path, capsys, arguments, message
+):
+    assert invoke(monkeypatch, "run", "--root", str(tmp_path / "runs"), *arguments) == 2
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_place_that_cannot_be_written_to_is_told(monkeypatch, tmp_path, capsys, faked):
+    (tmp_path / "file").write_text("in the way")
+    assert invoke(monkeypatch, "run", "--root", str(tmp_path / "file")) == 2
+    assert "Error: Cannot make the folder" in capsys.readouterr().err
+
+
+def test_ctrl_c_ends_with_its_own_status(monkeypatch, tmp_path, capsys):
+    def interrupt(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(series, "execute", interrupt)
+    assert invoke(monkeypatch, "run", "--root", str(tmp_path)) == 130
+    assert "What was finished is kept" in capsys.readouterr().err
+
+
+def test_a_run_that_was_stopped_goes_on_with_what_is_left(monkeypatch, tmp_path, capsys, faked):
+    executed, execute, before = [], headless.execute_notebook, signal.getsignal(signal.SIGTERM)
+
+    def stopped(name, *arguments, **settings):
+        if name == "02_train_mnist":
+            os.kill(os.getpid(), signal.SIGTERM)
+        return execute(name, *arguments, **settings)
+
+    told = ("run", "--root", str(tmp_path), "--profile", "quick")
+    with monkeypatch.context() as patched:
+        patched.setattr(series, "execute", stopped)
+        assert invoke(patched, *told) == 128 + signal.SIGTERM
+    (folder,) = tmp_path.iterdir()
+    status = json.loads((folder / "status.json").read_text())["notebooks"]
+    assert [(entry["state"], entry["message"]) for entry in status] == [
+        ("done", ""),
+        ("interrupted", "by SIGTERM"),
+    ]
+    assert "the same command with --resume goes on" in capsys.readouterr().err
+    assert signal.getsignal(signal.SIGTERM) is before
+
+    def counted(name, *arguments, **settings):
+        executed.append(name)
+        return execute(name, *arguments, **settings)
+
+    monkeypatch.setattr(series, "execute", counted)
+    assert invoke(monkeypatch, *told, "--resume") == 0
+    assert f"Going on in {folder}" in capsys.readouterr().out
+    assert executed == [notebook.name for notebook in headless.SERIES[1:]]
+    assert list(tmp_path.iterdir()) == [folder]
+    assert invoke(monkeypatch, *told, "--resume") == 2
+    assert "Nothing is left to do" in capsys.readouterr().err
+    assert invoke(monkeypatch, "run", "--root", str(tmp_path), "--resume") == 2
+    assert "Begin one without --resume" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
+def test_a_full_disk_is_told_with_a_remedy(monkeypatch, tmp_path, capsys, number):
+    def full(*_, **__):
+        raise OSError(number, os.strerror(number), "status.json")
+
+    monkeypatch.setattr(series, "run", full)
+    assert invoke(monkeypatch, "run", "--root", str(tmp_path)) == 2
+    told = capsys.readouterr().err
+    assert os.strerror(number) in told
+    assert "status.json" in told
+    assert "Free some space" in told
+
+
+def test_runs_are_listed(monkeypatch, tmp_path, capsys, faked):
+    invoke(monkeypatch, "run", "--root", str(tmp_path), "--only", "02")
+    capsys.readouterr()
+    assert invoke(monkeypatch, "runs", "--root", str(tmp_path)) == 0
+    heading, row = capsys.readouterr().out.strip().splitlines()
+    assert heading.split()[0] == "notebook"
+    assert row.split()[0] == "02_train_mnist"
+    (tmp_path / "nothing yet").mkdir()
+    assert invoke(monkeypatch, "runs", "--root", str(tmp_path / "nothing yet")) == 0
+    assert capsys.readouterr().out.strip() == ""
+    assert invoke(monkeypatch, "runs", "--root", str(tmp_path / "none")) == 2
+
+
+@pytest.fixture
+def tiny_data(monkeypatch, tiny):
+    splits = data.Splits(train=tiny, validation=tiny[:20], test=tiny[20:], spec=data.MNIST)
+    monkeypatch.setattr(data, "load_splits", lambda name: splits)
+    recipe = training.Recipe(
+        model="linear", epochs=2, batch_size=10, learning_rate=0.01, source="", measured=""
+    )
+    monkeypatch.setitem(training.RECIPES, ("fast", "mnist"), recipe)
+    return splits
+
+
+def test_training_by_a_recipe_leaves_weights_history_and_record(
+    monkeypatch, tmp_path, capsys, tiny_data
+):
+    assert (
+        invoke(
+            monkeypatch, "train", "mnist", "--seed", "3", "--device", "cpu", "--root", str(tmp_path)
+        )
+        == 0
+    )
+    told = capsys.readouterr().out
+    (run,) = tmp_path.iterdir()
+    made = run / "train_mnist"
+    model = models.load(made / "weights.safetensors", dataset="mnist")
+    accuracy = evaluation.accuracy(evaluation.predict(model, tiny_data.test))
+    assert f"test accuracy {accuracy:.2%}" in told
+    assert f"fast on MNIST, cpu, {platform.machine()}" in told
+    assert told.count("validation loss") == 2
+    (row,) = runs.collect(tmp_path).to_dict("records")
+    assert row["measured.test_accuracy"] == accuracy
+    assert (row["parameters.recipe"], row["parameters.seed"], row["epochs"]) == ("fast", 3, 2)
+    assert row["parameters.precision"] in ("float32", "bfloat16")
+    assert "parameters.source" not in row
+    assert (made / "history.csv").read_text().count("\n") == 3
+    assert "views" not in told  # the recipe neither shifts nor mirrors
+    assert "measured.test_accuracy_of_views" not in row
+
+
+def test_where_images_were_shifted_several_views_are_a_figure_of_their_own(
+    monkeypatch, tmp_path, capsys, tiny_data
+):
+    shifted = replace(training.RECIPES["fast", "mnist"], augmentation=Augmentation(shift=1))
+    monkeypatch.setitem(training.RECIPES, ("fast", "mnist"), shifted)
+    told = ("train", "mnist", "--device", "cpu", "--root", str(tmp_path))
+    assert invoke(monkeypatch, *told) == 0
+    (path,) = tmp_path.rglob("weights.safetensors")
+    predicted = evaluation.predict_tta(models.load(path), tiny_data.test, Augmentation(shift=1))
+    accuracy = evaluation.accuracy(predicted)
+    assert f"{accuracy:.2%} as the mean of several views" in capsys.readouterr().out
+    (row,) = runs.collect(tmp_path).to_dict("records")
+    assert row["measured.test_accuracy_of_views"] == accuracy
+    assert 0 <= row["measured.validation_accuracy_of_views"] <= 1
+
+
+def test_who_learned_from_validation_is_not_judged_by_it(monkeypatch, tmp_path, tiny_data):
+    refit = replace(
+        training.RECIPES["fast", "mnist"], refit=True, augmentation=Augmentation(shift=1)
+    )
+    monkeypatch.setitem(training.RECIPES, ("fast", "mnist"), refit)
+    assert invoke(monkeypatch, "train", "mnist", "--device", "cpu", "--root", str(tmp_path)) == 0
+    (row,) = runs.collect(tmp_path).to_dict("records")
+    assert {name for name in row if name.startswith("measured.")} == {
+        "measured.test_accuracy",
+        "measured.test_accuracy_of_views",
+    }
+    (told,) = runs.summary(runs.collect(tmp_path)).to_dict("records")
+    assert told["validation"] == ""
+
+
+def test_each_epoch_but_the_last_tells_how_long_the_rest_will_take(
+    monkeypatch, tmp_path, capsys, tiny_data
+):
+    seconds = property(lambda _: 75.0, lambda *_: None)
+    monkeypatch.setattr(EpochRecord, "seconds", seconds, raising=False)
+    assert invoke(monkeypatch, "train", "mnist", "--device", "cpu", "--root", str(tmp_path)) == 0
+    first, last = (line for line in capsys.readouterr().out.splitlines() if "validation" in line)
+    assert first.endswith("75.0 s   01:15 left")
+    assert last.endswith("75.0 s")
+
+
+def test_an_audit_leaves_lists_a_page_and_a_record(monkeypatch, tmp_path, capsys, tiny_data):
+    monkeypatch.setattr(data, "load_published", lambda _: (tiny_data.train, tiny_data.test))
+    told = ("--folds", "2", "--seeds", "1", "--device", "cpu", "--root", str(tmp_path))
+    assert invoke(monkeypatch, "audit", "mnist", *told) == 0
+    (made,) = tmp_path.glob("*-audit/audit_mnist")
+    assert {path.name for path in made.iterdir()} == {
+        "index.html",
+        "labels.csv",
+        "labels.json",
+        "result.json",
+    }
+    labels = len(tiny_data.train) + len(tiny_data.test)
+    assert (made / "labels.csv").read_text().count("\n") == 1 + labels
+    assert str(made / "index.html") in capsys.readouterr().out
+    (row,) = runs.collect(tmp_path).to_dict("records")
+    assert (row["parameters.folds"], row["notebook"]) == (2, "audit_mnist")
+    assert row["measured.accuracy_as_given"] <= 1
+
+
+def test_an_audit_that_is_stopped_says_how_to_go_on(monkeypatch, tmp_path, capsys):
+    def stopped(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(audit, "run", stopped)
+    assert invoke(monkeypatch, "audit", "mnist", "--root", str(tmp_path)) == 130
+    assert "goes on where this one stopped" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_seed_of_a_training_decides_its_weights(monkeypatch, tmp_path, tiny_data):
+    def weights(seed: str, folder: str) -> torch.Tensor:
+        told = ("mnist", "--seed", seed, "--device", "cpu", "--root", folder)
+        assert invoke(monkeypatch, "train", *told) == 0
+        (path,) = Path(folder).rglob("weights.safetensors")
+        return models.load(path).state_dict()["classifier.1.weight"]
+
+    first, again, other = (
+        weights(seed, str(tmp_path / name)) for seed, name in (("1", "a"), ("1", "b"), ("2", "c"))
+    )
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("cifar",), "There is no recipe 'fast' for 'cifar'"),
+        (("mnist", "--recipe", "best"), "There is no recipe 'best' for 'mnist'"),
+        (("mnist", "--device", "abacus"), "There is no device 'abacus'"),
+        (("mnist", "--precision", "float8"), "There is no precision 'float8'"),
+    ],
+)
+def test_a_training_that_cannot_be_is_refused(monkeypatch, tmp_path, capsys, arguments, message):
+    assert invoke(monkeypatch, "train", *arguments, "--root", str(tmp_path)) == 2
+    assert capsys.readouterr().err.startswith(f"Error: {message}")
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_interrupted_training_is_not_tested_and_goes_on_when_it_is_asked_again(
+    monkeypatch, tmp_path, capsys, tiny_data
+):
+    step, steps = torch.optim.SGD.step, []
+
+    def press(*arguments):  # in the second of two epochs of seven batches
+        steps.append(1)
+        if len(steps) == 10:
+            raise KeyboardInterrupt
+        return step(*arguments)
+
+    def weights(root: Path) -> torch.Tensor:
+        (path,) = root.glob("*/train_mnist/weights.safetensors")
+        return models.load(path).state_dict()["classifier.1.weight"]
+
+    told = ("train", "mnist", "--device", "cpu", "--root")
+    with monkeypatch.context() as patched:
+        patched.setattr(torch.optim.SGD, "step", press)
+        assert invoke(patched, *told, str(tmp_path / "a")) == 130
+    assert "The same command goes on after epoch 1" in capsys.readouterr().out
+    assert not list((tmp_path / "a").rglob("result.json"))
+    assert invoke(monkeypatch, *told, str(tmp_path / "a")) == 0
+    assert capsys.readouterr().out.count("validation loss") == 1
+    assert invoke(monkeypatch, *told, str(tmp_path / "b")) == 0
+    assert torch.equal(weights(tmp_path / "a"), weights(tmp_path / "b"))
+    assert not list(tmp_path.rglob("*.pt"))
+
+
+def test_an_unfinished_training_with_other_settings_is_told(
+    monkeypatch, tmp_path, capsys, tiny_data
+):
+    def press(record):
+        raise KeyboardInterrupt
+
+    told = ("train", "mnist", "--device", "cpu", "--root", str(tmp_path))
+    with monkeypatch.context() as patched:
+        patched.setattr(headless.tqdm, "write", press)
+        assert invoke(patched, *told) == 130
+    longer = replace(training.RECIPES["fast", "mnist"], epochs=3)
+    monkeypatch.setitem(training.RECIPES, ("fast", "mnist"), longer)
+    assert invoke(monkeypatch, *told) == 2
+    told_how = capsys.readouterr().err
+    assert "epochs is 2 there, 3 here" in told_how
+    assert "delete it to begin anew" in told_how
+
+
+def test_a_loss_that_is_no_number_is_told_in_a_line(monkeypatch, tmp_path, capsys, tiny_data):
+    wild = replace(training.RECIPES["fast", "mnist"], learning_rate=3e38)
+    monkeypatch.setitem(training.RECIPES, ("fast", "mnist"), wild)
+    assert invoke(monkeypatch, "train", "mnist", "--root", str(tmp_path)) == 2
+    assert "Error: The loss is no finite number any more" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())

@@ -1,0 +1,541 @@
+"""The runner, on small notebooks that go wrong; the real ones are in test_notebooks."""
+
+import base64
+import io
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import nbformat
+import papermill
+import pytest
+from nbclient.exceptions import CellTimeoutError, DeadKernelError
+from PIL import Image
+
+from helpers import headless, runs
+from helpers.headless import Notebook, NotebookResult
+
+PARAMETERS = """\
+epochs: int = 5  # passes
+rate: float = 0.1
+name: str = "x"
+flip: bool = False
+output: str = ""
+checkpoint: str = ""
+dataset: str = "mnist"
+"""
+RECORD = """
+import pathlib
+pathlib.Path(output, "result.json").write_text("{}")
+"""
+
+
+def write_notebook(folder, name: str, *cells: str) -> None:
+    parameters = nbformat.v4.new_code_cell(
+        PARAMETERS,
+        metadata={"tags": ["parameters"]},
+    )
+    notebook = nbformat.v4.new_notebook(
+        cells=[parameters, *map(nbformat.v4.new_code_cell, cells)],
+        metadata={
+            "kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}
+        },
+    )
+    nbformat.write(notebook, folder / f"{name}.ipynb")
+
+
+@pytest.fixture
+def small(tmp_path, monkeypatch):
+    """A series of two notebooks, the second of which needs the first."""
+    notebooks = tmp_path / "notebooks"
+    notebooks.mkdir()
+    monkeypatch.setattr(parameters, "NOTEBOOKS", notebooks)
+    second = Notebook("02_b", weights_from={"mnist": "01_a", "other": "00"})
+    monkeypatch.setattr(parameters, "SERIES", (Notebook("01_a"), second))
+    monkeypatch.setattr(parameters, "PROFILES", {"standard": {}, "quick": {"01_a": {"epochs": 1}}})
+    for name in ("01_a", "02_b"):
+        write_notebook(notebooks, name, RECORD)
+    return notebooks
+
+
+def test_profiles_name_real_notebooks_and_parameters():
+    for profile, by_notebook in headless.PROFILES.items():
+        for name, values in by_notebook.items():
+            known = headless.parameters_of(headless.find_notebook(name))
+            for parameter, value in values.items():
+                kind = known[parameter]["inferred_type_name"]
+                assert kind == type(value).__name__, (profile, name, parameter)
+
+
+def test_every_notebook_takes_what_the_runner_gives():
+    for notebook in headless.SERIES:
+        known = headless.parameters_of(notebook)
+        assert "output" in known
+        assert all(parameter["help"] for parameter in known.values()), "each says what it is"
+        if notebook.weights_from:
+            assert "checkpoint" in known
+            assert known["dataset"]["default"] == repr(next(iter(notebook.weights_from))).replace(
+                "'", '"'
+            )
+
+
+def test_settings_of_a_profile_and_by_name(small):
+    assert headless.settings_for("quick") == {"01_a": {"epochs": 1}, "02_b": {}}
+    given = ["01.epochs=3", "01_a.rate=1", "02.name=a=b", "02.flip=true"]
+    assert headless.settings_for("quick", given) == {
+        "01_a": {"epochs": 3, "rate": 1.0},
+        "02_b": {"name": "a=b", "flip": True},
+    }
+    given = ["01.flip=false", "01.name=3", "02.flip=True", "02.rate=1e-3"]
+    assert headless.settings_for("standard", given) == {
+        "01_a": {"flip": False, "name": "3"},
+        "02_b": {"flip": True, "rate": 0.001},
+    }
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ("01.epoch=3", r"01_a has no parameter 'epoch'\. It has: epochs, rate"),
+        ("09.epochs=3", r"no notebook '09'.*01_a, 02_b"),
+        ("01.epochs=many", "01.epochs is of type int, got 'many'"),
+        ("01.epochs.x=3", r"01_a has no parameter 'epochs\.x'"),
+        ("01.epochs=3.5", "of type int"),
+        ("01.epochs=3 or 4 times", "of type int"),
+        ("01.epochs=True", "of type int"),
+        ("01.rate=fast", "of type float"),
+        ("01.flip=1", "of type bool"),
+        ("01.epochs=__import__('os').getcwd()", "of type int"),
+        ("02.output=elsewhere", r"02_b has no parameter 'output'"),
+        ("epochs=3", "NOTEBOOK.NAME=VALUE"),
+        ("01.epochs", "NOTEBOOK.NAME=VALUE"),
+    ],
+)
+def test_bad_parameters_are_refused(small, given, message):
+    with pytest.raises(ValueError, match=message):
+        headless.settings_for("standard", [given])
+
+
+def test_only_some_notebooks(small):
+    assert headless.settings_for("quick", only=["02"]) == {"02_b": {}}
+    with pytest.raises(ValueError, match=r"01\.epochs is given, but 01_a is not among"):
+        headless.settings_for("quick", ["01.epochs=2"], only=["02"])
+
+
+def test_unknown_profiles_are_refused(small):
+    with pytest.raises(ValueError, match=r"no profile 'fast'.*standard, quick"):
+        headless.settings_for("fast")
+
+
+def fake_execution(monkeypatch, failing: str = "") -> list[tuple[str, dict]]:
+    executed = []
+
+    def execute(name, folder, given, **_):
+        executed.append((name, dict(given)))
+        (status,) = json.loads((folder / "status.json").read_text())["notebooks"][-1:]
+        assert (status["notebook"], status["state"]) == (name, "running")
+        if name == failing:
+            return NotebookResult(name, "failed", 1.0, "boom", "error")
+        (folder / name).mkdir()
+        (folder / name / "result.json").write_text('{"notebook": "x"}')
+        return NotebookResult(name, "done", 1.0)
+
+    monkeypatch.setattr(series, "execute", execute)
+    return executed
+
+
+def test_a_notebook_gets_the_weights_of_the_one_it_needs(small, tmp_path, monkeypatch):
+    executed = fake_execution(monkeypatch)
+    outcomes = headless.run_notebooks(headless.settings_for("quick"), tmp_path)
+    assert executed == [
+        ("01_a", {"epochs": 1}),
+        ("02_b", {"checkpoint": str(tmp_path / "01_a" / "weights.safetensors")}),
+    ]
+    assert [outcome.state for outcome in outcomes] == ["done", "done"]
+
+
+def test_the_status_on_disk_is_right_whenever_somebody_is_told(small, tmp_path, monkeypatch):
+    fake_execution(monkeypatch, failing="02_b")
+    told = []
+
+    def tell(outcome: NotebookResult) -> None:
+        told.append(outcome.notebook)
+        status = json.loads((tmp_path / "status.json").read_text())
+        assert [entry["notebook"] for entry in status["notebooks"]] == told
+
+    headless.run_notebooks(headless.settings_for("standard"), tmp_path, on_done=tell)
+    assert told == ["01_a", "02_b"]
+    assert json.loads((tmp_path / "status.json").read_text()) == {
+        "settings": {"01_a": {}, "02_b": {}},
+        "notebooks": [
+            {"notebook": "01_a", "state": "done", "seconds": 1.0, "message": "", "cause": ""},
+            {
+                "notebook": "02_b",
+                "state": "failed",
+                "seconds": 1.0,
+                "message": "boom",
+                "cause": "error",
+            },
+        ],
+    }
+
+
+@pytest.mark.parametrize("progress", [True, False])
+def test_a_bar_over_the_notebooks_shows_where_asked_for(
+    small, tmp_path, monkeypatch, capsys, progress
+):
+    handed_on = []
+
+    def execute(name, folder, given, **settings):
+        handed_on.append(settings)
+        return NotebookResult(name, "done")
+
+    monkeypatch.setattr(series, "execute", execute)
+    headless.run_notebooks({"01_a": {}}, tmp_path, cell_timeout=7, progress=progress)
+    assert handed_on == [{"cell_timeout": 7, "progress": progress}]
+    shown = capsys.readouterr().err
+    assert ("notebooks: 100%" in shown, "notebook/s" in shown) == (progress, progress)
+    headless.run_notebooks({"01_a": {}}, tmp_path)
+    assert capsys.readouterr().err == ""
+    assert handed_on[1]["progress"] is False
+    assert handed_on[1]["cell_timeout"] >= 3_600
+
+
+def test_what_was_given_is_not_changed(small, tmp_path, monkeypatch):
+    fake_execution(monkeypatch)
+    settings = headless.settings_for("standard")
+    headless.run_notebooks(settings, tmp_path)
+    assert settings == {"01_a": {}, "02_b": {}}
+
+
+def test_alone_it_takes_the_shipped_weights(small, tmp_path, monkeypatch):
+    executed = fake_execution(monkeypatch)
+    headless.run_notebooks(headless.settings_for("quick", only=["02"]), tmp_path)
+    assert executed == [("02_b", {})]
+
+
+@pytest.mark.parametrize("given", ["02.checkpoint=mine", "02.dataset=other"])
+def test_it_does_not_wait_for_weights_that_it_does_not_read(small, tmp_path, monkeypatch, given):
+    executed = fake_execution(monkeypatch, failing="01_a")
+    outcomes = headless.run_notebooks(headless.settings_for("standard", [given]), tmp_path)
+    assert [outcome.state for outcome in outcomes] == ["failed", "done"]
+    assert executed[1][1].get("checkpoint", "") in ("", "mine")
+
+
+def test_after_a_failure_what_needs_it_is_skipped_and_status_says_so(small, tmp_path, monkeypatch):
+    fake_execution(monkeypatch, failing="01_a")
+    seen = []
+    outcomes = headless.run_notebooks(headless.settings_for("standard"), tmp_path, on_done=seen.append)
+    assert [outcome.state for outcome in outcomes] == ["failed", "skipped"]
+    assert "it reads the weights of 01_a" in outcomes[1].message
+    assert seen == outcomes
+    status = json.loads((tmp_path / "status.json").read_text())
+    assert [entry["state"] for entry in status["notebooks"]] == ["failed", "skipped"]
+
+
+def test_what_needs_nothing_of_a_failure_runs_all_the_same(small, tmp_path, monkeypatch):
+    fake_execution(monkeypatch, failing="01_a")
+    monkeypatch.setattr(parameters, "SERIES", (*headless.SERIES, Notebook("03_c")))
+    outcomes = headless.run_notebooks({"01_a": {}, "02_b": {}, "03_c": {}}, tmp_path)
+    assert [outcome.state for outcome in outcomes] == ["failed", "skipped", "done"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"), [((), "by Ctrl-C"), (("SIGTERM",), "by SIGTERM")]
+)
+def test_ctrl_c_is_recorded_and_ends_the_run(small, tmp_path, monkeypatch, arguments, message):
+    def execute(*_, **__):
+        raise KeyboardInterrupt(*arguments)
+
+    monkeypatch.setattr(series, "execute", execute)
+    with pytest.raises(KeyboardInterrupt):
+        headless.run_notebooks(headless.settings_for("standard"), tmp_path)
+    status = json.loads((tmp_path / "status.json").read_text())
+    assert [entry["state"] for entry in status["notebooks"]] == ["interrupted"]
+    assert status["notebooks"][0]["message"] == message
+
+
+def test_what_an_earlier_run_has_done_is_not_done_again(small, tmp_path, monkeypatch):
+    settings = headless.settings_for("quick")
+    fake_execution(monkeypatch, failing="02_b")
+    headless.run_notebooks(settings, tmp_path)
+    executed, told = fake_execution(monkeypatch), []
+    outcomes = headless.run_notebooks(settings, tmp_path, on_done=told.append)
+    weights = str(tmp_path / "01_a" / "weights.safetensors")
+    assert executed == [("02_b", {"checkpoint": weights})]
+    assert [outcome.state for outcome in told] == ["done", "done"]
+    assert outcomes == told
+    status = json.loads((tmp_path / "status.json").read_text())["notebooks"]
+    assert [(entry["notebook"], entry["state"]) for entry in status] == [
+        ("01_a", "done"),
+        ("02_b", "done"),
+    ]
+
+
+@pytest.mark.parametrize("damage", ["", "no json", "{}"], ids=["empty", "damaged", "of nothing"])
+def test_a_status_without_a_sound_record_counts_for_nothing(small, tmp_path, monkeypatch, damage):
+    """Nor does what was made with the weights of that notebook."""
+    settings = headless.settings_for("standard")
+    fake_execution(monkeypatch)
+    headless.run_notebooks(settings, tmp_path)
+    assert list(headless.finished_notebooks(tmp_path)) == ["01_a", "02_b"]
+    for name in ("01_a", "02_b"):
+        (tmp_path / name / "result.json").rename(tmp_path / f"{name}.json")
+        (tmp_path / name).rmdir()
+    (tmp_path / "02_b").mkdir()
+    (tmp_path / "02_b.json").rename(tmp_path / "02_b" / "result.json")
+    assert list(headless.finished_notebooks(tmp_path)) == ["02_b"]
+    (tmp_path / "01_a").mkdir()
+    (tmp_path / "01_a" / "result.json").write_text(damage)
+    assert list(headless.finished_notebooks(tmp_path)) == ["02_b"]
+    ran = []
+    monkeypatch.setattr(
+        series, "execute", lambda name, *_, **__: ran.append(name) or NotebookResult(name, "done")
+    )
+    headless.run_notebooks(settings, tmp_path)
+    assert ran == ["01_a", "02_b"]
+
+
+def test_a_run_is_gone_on_with_by_its_settings(small, tmp_path, monkeypatch):
+    quick, standard = (headless.settings_for(profile) for profile in ("quick", "standard"))
+    fake_execution(monkeypatch, failing="02_b")
+    for name, settings in {"1": quick, "2": quick, "3": standard}.items():
+        headless.run_notebooks(settings, tmp_path / name)
+    (tmp_path / "4").mkdir()
+    (tmp_path / "4" / "status.json").write_text('{"notebooks": []}')  # of an older version
+    assert headless.find_unfinished(tmp_path, quick) == tmp_path / "2"
+    with pytest.raises(ValueError, match="Begin one without --resume"):
+        headless.find_unfinished(tmp_path, {"01_a": {"epochs": 9}})
+    fake_execution(monkeypatch)
+    headless.run_notebooks(quick, tmp_path / "2")
+    with pytest.raises(ValueError, match="Nothing is left to do"):
+        headless.find_unfinished(tmp_path, quick)
+
+
+def test_two_runs_do_not_share_a_folder(small, tmp_path, monkeypatch):
+    fake_execution(monkeypatch)
+    code = (
+        "import sys, pathlib; from helpers.files import held\n"
+        "with held(pathlib.Path(sys.argv[1])): print('held', flush=True); sys.stdin.read()"
+    )
+    other = subprocess.Popen(
+        [sys.executable, "-c", code, str(tmp_path)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert other.stdout.readline() == "held\n"
+    with pytest.raises(BlockingIOError, match="Another process works here"):
+        headless.run_notebooks(headless.settings_for("standard"), tmp_path)
+    other.kill()  # without a chance to clear up
+    other.communicate()
+    assert len(headless.run_notebooks(headless.settings_for("standard"), tmp_path)) == 2
+
+
+BEGUN = ("a = 1\nb = 2", "c()", "d()\n\ne()")
+
+
+def stub_papermill(
+    monkeypatch, begun: int = 3, record: bool = False, error: Exception | None = None
+) -> list[tuple]:
+    """Leaves a copy of which so many cells were begun, a record if it shall, and may raise."""
+    calls = []
+
+    def execute_notebook(source, target, given, **settings):
+        calls.append((source, target, given, settings))
+        cells = [nbformat.v4.new_markdown_cell("# One", metadata={"papermill": {}})]
+        for i, text in enumerate((*BEGUN, "f()")):
+            started = {"start_time": "2026-01-01"} if i < begun else {}
+            cells.append(nbformat.v4.new_code_cell(text, metadata={"papermill": started}))
+        nbformat.write(nbformat.v4.new_notebook(cells=cells), target)
+        if record:
+            Path(given["output"], "result.json").write_text("{}")
+        if error is not None:
+            raise error
+
+    monkeypatch.setattr(papermill, "execute_notebook", execute_notebook)
+    return calls
+
+
+RAISED = papermill.PapermillExecutionError(4, 3, "d()", "ValueError", "no", [])
+TIMEOUT = CellTimeoutError.error_from_timeout_and_cell("", 8, nbformat.v4.new_code_cell("d()"))
+
+
+@pytest.mark.parametrize(
+    ("left", "cause", "message"),
+    [
+        ({"record": True}, "", ""),
+        ({}, "no record", r"it ended in cell \[3\], 'd\(\)' without its record, result\.json"),
+        ({"error": RAISED, "record": True}, "error", r"cell \[3\] raised ValueError: no"),
+        ({"error": TIMEOUT}, "time-out", r"cell \[3\], 'd\(\)' took longer than 8 s"),
+        ({"error": DeadKernelError()}, "kernel died", r"its kernel died in cell \[3\], 'd\(\)'.*"),
+        (
+            {"error": DeadKernelError(), "begun": 1},
+            "kernel died",
+            r"its kernel died in cell \[1\], 'a = 1'.*",
+        ),
+        (
+            {"error": DeadKernelError(), "begun": 0},
+            "kernel died",
+            "its kernel died in no cell yet.*",
+        ),
+    ],
+)
+def test_the_end_of_a_notebook_is_read_from_what_it_left(
+    small, tmp_path, monkeypatch, left, cause, message
+):
+    """Without kernels, so that it is told in no time; tests/faults has the real ones."""
+    stub_papermill(monkeypatch, **left)
+    (tmp_path / "run" / "01_a").mkdir(parents=True)
+    (tmp_path / "run" / "01_a" / "result.json").write_text("{}")  # of an earlier run
+    outcome = headless.execute_notebook("01_a", tmp_path / "run", {}, cell_timeout=8)
+    assert (outcome.notebook, outcome.cause) == ("01_a", cause)
+    assert outcome.state == ("failed" if cause else "done")
+    assert re.fullmatch(message, outcome.message)
+    assert 0 <= outcome.seconds < 30
+
+
+def test_a_kernel_that_dies_before_there_is_a_copy_is_told(small, tmp_path, monkeypatch):
+    def die(*_, **__):
+        raise DeadKernelError
+
+    monkeypatch.setattr(papermill, "execute_notebook", die)
+    outcome = headless.execute_notebook("01_a", tmp_path, {})
+    assert outcome.message.startswith("its kernel died in no cell yet")
+
+
+def test_papermill_is_told_what_to_run_with_what_and_for_how_long(small, tmp_path, monkeypatch):
+    calls = stub_papermill(monkeypatch)
+    headless.execute_notebook("01_a", tmp_path / "new", {"epochs": 2}, cell_timeout=8)
+    headless.execute_notebook("01_a", tmp_path / "new", {}, progress=True)
+    (source, target, given, settings), (*_, shown) = calls
+    folder = tmp_path / "new" / "01_a"
+    assert (source, target) == (str(small / "01_a.ipynb"), str(folder / "01_a.ipynb"))
+    assert given == {"epochs": 2, "output": str(folder)}
+    assert (settings["kernel_name"], settings["execution_timeout"]) == ("python3", 8)
+    assert settings["start_timeout"] >= 60
+    assert settings["coalesce_streams"] is True
+    assert settings["engine_name"] == "seldom"
+    assert settings["config"].KernelManager.transport_encryption == "auto"
+    assert settings["progress_bar"] is False
+    assert shown["progress_bar"] == {"desc": "01_a", "leave": False}
+    assert shown["execution_timeout"] >= 3_600
+
+
+def test_what_cannot_be_run_at_all_is_told(small, tmp_path, monkeypatch):
+    def no_space(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(papermill, "execute_notebook", no_space)
+    outcome = headless.execute_notebook("01_a", tmp_path / "run", {})
+    assert (outcome.state, outcome.cause) == ("failed", "not run")
+    assert "No space left" in outcome.message
+
+
+@pytest.mark.slow
+def test_text_parameters_arrive_as_they_are(small, tmp_path):
+    nasty = """it's "quoted" \\ {braces}
+and a new line; import os"""
+    write_notebook(
+        small, "01_a", "import pathlib; pathlib.Path(output, 'name.txt').write_text(name)", RECORD
+    )
+    outcome = headless.execute_notebook("01_a", tmp_path / "run", {"name": nasty})
+    assert outcome.state == "done"
+    assert (tmp_path / "run" / "01_a" / "name.txt").read_text() == nasty
+
+
+def test_the_pages_of_a_run(small, tmp_path):
+    buffer = io.BytesIO()
+    Image.new("L", (2, 2)).save(buffer, "png")
+    picture = base64.b64encode(buffer.getvalue()).decode()
+    cell = nbformat.v4.new_code_cell("plot()", execution_count=1, metadata={"alt": 'A "<b>" line'})
+    cell.outputs = [
+        nbformat.v4.new_output("display_data", {"image/png": picture, "text/plain": "figure"})
+    ]
+    notebook = nbformat.v4.new_notebook(
+        cells=[
+            nbformat.v4.new_markdown_cell("# 1 · One\n\n## 1.1 A plot!\n\n[on](02_b.ipynb)"),
+            cell,
+        ]
+    )
+    (tmp_path / "01_a").mkdir()
+    nbformat.write(notebook, tmp_path / "01_a" / "01_a.ipynb")
+    outcomes = [
+        NotebookResult("01_a", "done", 3.0),
+        NotebookResult("02_b", "failed", 1.0, "cell [1] raised ValueError: <script>alert(1)</script>"),
+    ]
+    index = headless.write_pages(tmp_path, outcomes, title="A <b>run</b>")
+    html = index.read_text()
+    assert (tmp_path / "01_a" / "figures" / "01-1-1-a-plot.png").read_bytes().startswith(b"\x89PNG")
+    assert 'href="01_a/01_a.html"' in html
+    assert 'src="01_a/figures/01-1-1-a-plot.png"' in html
+    assert "<script>" not in html
+    assert "A &lt;b&gt;run&lt;/b&gt;" in html
+    assert 'alt="A &#34;&lt;b&gt;&#34; line"' in html
+    page = (tmp_path / "01_a" / "01_a.html").read_text()
+    assert """alt='A "&lt;b&gt;" line'""" in page
+    assert "A plot!" in page
+    assert "<title>01_a</title>" in page
+    assert '<a href="../02_b/02_b.html">on</a>' in page
+    assert not re.search(r'(src|href)="https?://', page)  # it can be read without a network
+
+
+def test_each_figure_is_named_by_its_number_and_the_section_it_stands_in(small, tmp_path):
+    def picture(pixel: int) -> str:
+        buffer = io.BytesIO()
+        Image.new("L", (1, 1), pixel).save(buffer, "png")
+        return base64.b64encode(buffer.getvalue()).decode()
+
+    def cell(*outputs: dict, **metadata: str) -> nbformat.NotebookNode:
+        shown = [nbformat.v4.new_output("display_data", output) for output in outputs]
+        printed = nbformat.v4.new_output("stream", text="a line")
+        return nbformat.v4.new_code_cell("x", outputs=[printed, *shown], metadata=metadata)
+
+    first, second, third, fourth = ({"image/png": picture(level)} for level in range(4))
+    text = {"text/plain": "no picture"}
+    notebook = nbformat.v4.new_notebook(
+        cells=[
+            cell(first),
+            nbformat.v4.new_markdown_cell("# 1 · One\n\ntext\n\n## 1.1 Über, and over!"),
+            cell(second, text, third, alt="Two lines"),
+            nbformat.v4.new_markdown_cell("Text alone begins no section."),
+            cell(text, alt="nothing"),
+            nbformat.v4.new_raw_cell("neither prose nor code"),
+            nbformat.v4.new_markdown_cell("### " + "long " * 20),
+            cell(fourth),
+        ]
+    )
+    (tmp_path / "01_a").mkdir()
+    nbformat.write(notebook, tmp_path / "01_a" / "01_a.ipynb")
+    outcomes = [NotebookResult("00", "failed"), NotebookResult("01_a", "done")]  # the first left nothing
+    page = headless.write_pages(tmp_path, outcomes, title="t").read_text()
+    made = {
+        path.name: Image.open(path).getpixel((0, 0))
+        for path in (tmp_path / "01_a" / "figures").iterdir()
+    }
+    assert made == {
+        "01-start.png": 0,
+        "02-1-1-ber-and-over.png": 1,
+        "03-1-1-ber-and-over.png": 2,
+        f"04-{'long-' * 9}long.png": 3,
+    }
+    described = re.findall(r'<img[^>]* alt="([^"]*)"', page)
+    assert described == ["01-start", "Two lines", "Two lines", f"04-{'long-' * 9}long"]
+
+
+def test_the_index_has_the_table_of_what_was_measured(small, tmp_path):
+    from helpers import data
+
+    runs.save(
+        tmp_path / "01_a",
+        notebook="01_a",
+        dataset=data.MNIST,
+        parameters={},
+        measured={"test_accuracy": 0.9876},
+    )
+    html = headless.write_pages(tmp_path, [NotebookResult("01_a", "done")], title="A run").read_text()
+    assert "<title>A run</title>" in html
+    assert "98.76%" in html
+    assert ">98%<" in html

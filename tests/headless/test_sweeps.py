@@ -1,0 +1,440 @@
+"""Many runs on several workers: each once, whatever happens to a worker."""
+
+import gc
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from contextlib import nullcontext
+from dataclasses import asdict
+from importlib.util import find_spec
+from pathlib import Path
+
+import nbformat
+import psutil
+import pytest
+from distributed import CancelledError, Client, LocalCluster, WorkerPlugin
+
+from helpers import headless, runs
+from helpers.files import PROJECT
+from helpers.headless import NotebookResult, Trial
+from tests.faults.notebooks import heed_ctrl_c
+
+# Dask leaves some sockets to the garbage collector; a later test should not have to hear of it
+pytestmark = pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")
+NAME = "03_train_fashion_mnist"
+
+
+@pytest.fixture(autouse=True)
+def _nothing_left(monkeypatch):
+    # in this process no real notebook is run
+    monkeypatch.setattr(headless.warm_kernels, "in_use", nullcontext)
+    yield
+    gc.collect()
+
+
+def points(n: int) -> list[Trial]:
+    return [Trial(NAME, {"seed": seed}) for seed in range(n)]
+
+
+@pytest.fixture
+def client():
+    """Two workers that are threads of this process, so that they see what a test has changed."""
+    with (
+        LocalCluster(
+            n_workers=2, threads_per_worker=1, processes=False, dashboard_address=":0"
+        ) as cluster,
+        Client(cluster) as client,
+    ):
+        yield client
+
+
+@pytest.fixture
+def executed(monkeypatch):
+    """Runs that take no time; those with a seed in `failing` fail that many times."""
+    failing: dict[int, int] = {}
+    begun: list[int] = []
+
+    def execute(name, folder, given, **_):
+        seed = given["seed"]
+        begun.append(seed)
+        if failing.get(seed, 0):
+            failing[seed] -= 1
+            return NotebookResult(name, "failed", 0.5, "cell [3] raised OSError: no", "error")
+        (folder / name).mkdir(parents=True)
+        record = {"notebook": name, "finished": "2026", "measured": {"seed": seed}}
+        (folder / name / runs.RESULT).write_text(json.dumps(record))
+        return NotebookResult(name, "done", 0.5)
+
+    monkeypatch.setattr(series, "execute", execute)
+    execute.begun, execute.failing = begun, failing
+    return execute
+
+
+def test_each_point_is_run_once_in_a_folder_of_its_own(client, executed, tmp_path):
+    told = []
+    outcomes = headless.run_sweep(points(5), tmp_path, client, on_done=lambda p, o: told.append((p, o)))
+    assert [outcome.state for outcome in outcomes] == ["done"] * 5
+    assert sorted(executed.begun) == [0, 1, 2, 3, 4]
+    assert sorted(point.given["seed"] for point, _ in told) == [0, 1, 2, 3, 4]
+    frame = runs.collect(tmp_path)
+    assert sorted(frame["measured.seed"]) == [0, 1, 2, 3, 4]
+    assert set(frame["run"]) == {point.digest for point in points(5)}
+
+
+def test_no_more_points_are_handed_out_than_there_are_workers(client, executed, tmp_path):
+    """Else a worker that is lost would count against all points that it was to run."""
+    submit, ended, most = client.submit, [], []
+
+    def counted(*arguments, **named):
+        most.append(len(most) + 1 - len(ended))
+        return submit(*arguments, **named)
+
+    client.submit = counted
+    headless.run_sweep(points(7), tmp_path, client, on_done=lambda *told: ended.append(told))
+    assert len(most) == len(ended) == 7
+    assert max(most) == 2
+
+
+def test_a_cell_has_as_long_as_it_is_given(client, monkeypatch, tmp_path):
+    given = []
+
+    def execute(name, folder, _, *, cell_timeout):
+        given.append(cell_timeout)
+        return NotebookResult(name, "failed", 0.1, "slow", "time-out")
+
+    monkeypatch.setattr(series, "execute", execute)
+    headless.run_sweep(points(1), tmp_path, client)
+    headless.run_sweep(points(1), tmp_path, client, cell_timeout=7)
+    assert given == [3_600, 7]
+
+
+class Ending:
+    """A future that ends so."""
+
+    def __init__(self, error: Exception) -> None:
+        self.error = error
+
+    def result(self):
+        raise self.error
+
+
+def test_an_error_of_a_point_is_told_and_one_of_the_whole_sweep_ends_it():
+    (point,) = points(1)
+    lost = NotebookResult(NAME, "failed", 2.0, "cell [1] raised OSError: no", "error")
+    told = headless.TrialError(json.dumps(asdict(lost)))
+    assert headless._outcome(Ending(told), point) == lost
+    outcome = headless._outcome(Ending(ModuleNotFoundError("No module named 'helpers'")), point)
+    assert (outcome.state, outcome.cause) == ("failed", "not run")
+    assert "No module named 'helpers'" in outcome.message
+    with pytest.raises(headless.ClusterError, match=r"scheduler is gone.* same command goes on"):
+        headless._outcome(Ending(CancelledError("a key")), point)
+    with pytest.raises(OSError, match="No space left"):
+        headless._outcome(Ending(OSError(28, "No space left on device")), point)
+
+
+def test_what_is_done_is_not_done_again(client, executed, tmp_path):
+    headless.run_sweep(points(2), tmp_path, client)
+    told = []
+    outcomes = headless.run_sweep(points(4), tmp_path, client, on_done=lambda p, _: told.append(p))
+    assert sorted(executed.begun) == [0, 1, 2, 3]
+    assert [outcome.state for outcome in outcomes] == ["done"] * 4
+    assert [point.given["seed"] for point in told[:2]] == [0, 1]  # those of before come first
+    assert len(told) == 4
+
+
+def test_a_failing_point_is_tried_again_as_often_as_told(client, executed, tmp_path):
+    executed.failing.update({1: 2, 2: 9})
+    outcomes = headless.run_sweep(points(3), tmp_path, client, retries=2)
+    assert [outcome.state for outcome in outcomes] == ["done", "done", "failed"]
+    assert outcomes[2].message == "cell [3] raised OSError: no"
+    assert {seed: executed.begun.count(seed) for seed in range(3)} == {0: 1, 1: 3, 2: 3}
+    status = headless.trial_dir(points(3)[2], tmp_path) / headless.STATUS
+    (entry,) = json.loads(status.read_text())["notebooks"]
+    assert entry["state"] == "failed"
+    assert headless.finished_trial(points(3)[2], tmp_path) is None  # the next sweep tries it again
+
+
+def test_a_full_disk_ends_the_sweep(client, monkeypatch, tmp_path):
+    message = "it could not be run: [Errno 28] No space left on device"
+    outcome = NotebookResult(NAME, "failed", 0.1, message, "not run")
+    monkeypatch.setattr(series, "execute", lambda *_, **__: outcome)
+    with pytest.raises(OSError, match="No space left"):
+        headless.run_sweep(points(3), tmp_path, client)
+
+
+def test_two_sweeps_at_once_run_a_point_once(executed, monkeypatch, tmp_path):
+    """The one that comes second waits for the first, and takes what it has left."""
+    import threading
+
+    quick = headless.execute_notebook
+
+    def slow(*arguments, **settings):
+        time.sleep(0.5)
+        return quick(*arguments, **settings)
+
+    monkeypatch.setattr(series, "execute", slow)
+    (point,) = points(1)
+    outcomes = []
+    threads = [
+        threading.Thread(target=lambda: outcomes.append(headless.run_trial(point, tmp_path)))
+        for _ in range(2)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert executed.begun == [0]
+    assert [outcome.state for outcome in outcomes] == ["done", "done"]
+
+
+def test_a_scheduler_that_does_not_answer_is_named(monkeypatch):
+    monkeypatch.setattr(clusters, "ANSWER_WITHIN", 0.2)
+    with (
+        pytest.raises(headless.ClusterError, match=r"No scheduler answers at tcp://127\.0"),
+        headless.open_client("tcp://127.0.0.1:9", 1),
+    ):
+        pass
+
+
+class Answering:
+    """A client whose workers answer so."""
+
+    def __init__(self, versions: dict[str, str] | Exception) -> None:
+        self.versions = versions
+
+    def run(self, call):
+        assert call is headless.code_version
+        if isinstance(self.versions, Exception):
+            raise self.versions
+        return self.versions
+
+
+@pytest.mark.parametrize(
+    ("versions", "told"),
+    [
+        (
+            {"tcp://a": "here", "tcp://b": "old"},
+            "tcp://b has version old .*, here it is here",
+        ),
+        ({}, "no workers"),
+        (ModuleNotFoundError("No module named 'helpers'"), "do not have this package"),
+    ],
+)
+def test_workers_that_would_do_something_else_are_refused(monkeypatch, versions, told):
+    monkeypatch.setattr(plans, "code_version", lambda: "here")
+    with pytest.raises(headless.ClusterError, match=told):
+        headless._same_version(Answering(versions))
+
+
+def test_a_cluster_of_the_same_version_is_used(client):
+    with headless.open_client(client.scheduler.address, 1) as theirs:
+        assert theirs.scheduler.address == client.scheduler.address
+
+
+def test_all_workers_see_the_folder_or_one_that_does_not_is_named(client, tmp_path):
+    with headless.open_client(client.scheduler.address, 1, root=tmp_path):
+        pass
+
+    class Half:
+        def run(self, call, path):
+            return {"tcp://a": call(path), "tcp://b": False}
+
+    with pytest.raises(headless.ClusterError, match=r"tcp://b does not see .* with --root"):
+        headless._same_disk(Half(), tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_no_worker_has_is_not_waited_for(client):
+    with (
+        pytest.raises(headless.ClusterError, match=r"None of 2 workers has GPU=1\. .*GPU=1\"$"),
+        headless.open_client(client.scheduler.address, 1, needed={"GPU": 1}),
+    ):
+        pass
+
+
+def test_what_one_worker_has_is_enough():
+    has = {"a": {"GPU": 2.0}, "b": {}}
+
+    class Telling:
+        def run(self, call):
+            return has
+
+    headless._equipped(Telling(), {"GPU": 1})
+    headless._equipped(Telling(), {"GPU": 2})
+    for needed in ({"GPU": 3}, {"GPU": 1, "TPU": 1}):
+        with pytest.raises(headless.ClusterError, match="None of 2 workers"):
+            headless._equipped(Telling(), needed)
+
+
+def test_a_point_is_not_run_by_other_code_than_where_the_sweep_began(
+    client, executed, monkeypatch, tmp_path
+):
+    """A worker that comes later was not asked for its version."""
+    begun = points(1)
+    assert begun[0].digest
+    monkeypatch.setattr(plans, "code_version", lambda: "newer")
+    (outcome,) = headless.run_sweep(begun, tmp_path, client)
+    assert (outcome.state, executed.begun) == ("failed", [])
+    assert "another one than where the sweep began" in outcome.message
+
+
+def test_the_time_is_expected_from_points_that_are_done(client, executed, tmp_path):
+    assert headless.expected_seconds(NAME, 4, tmp_path, 2) is None
+    headless.run_sweep(points(2), tmp_path, client)
+    assert headless.expected_seconds(NAME, 4, tmp_path, 2) == pytest.approx(0.5 * 4 / 2)
+    assert headless.expected_seconds("02_train_mnist", 1, tmp_path, 2) is None
+    (tmp_path / "sweeps" / "damaged").mkdir()
+    (tmp_path / "sweeps" / "damaged" / headless.STATUS).write_text("")
+    assert headless.expected_seconds(NAME, 4, tmp_path, 2) == pytest.approx(0.5 * 4 / 2)
+
+
+# From here on real workers, and real notebooks; tiny ones, which stand in for notebook 3.
+
+
+class Stand(WorkerPlugin):
+    """Lets each worker, those that come later as well, find notebooks in another folder."""
+
+    name = "stand"
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def setup(self, worker) -> None:
+        headless.parameters.NOTEBOOKS = self.folder
+        headless.warm_kernels.in_use = nullcontext  # a tiny notebook needs nothing of what is kept
+
+
+@pytest.fixture
+def tiny_notebook(tmp_path, monkeypatch) -> Path:
+    kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    notebook = nbformat.v4.new_notebook(metadata={"kernelspec": kernel})
+    given = nbformat.v4.new_code_cell('seed: int = 0\nseconds: float = 0.0\noutput: str = ""')
+    given.metadata["tags"] = ["parameters"]
+    work = nbformat.v4.new_code_cell(
+        "import json, pathlib, time\n"
+        "time.sleep(seconds)\n"
+        "record = {'notebook': 'tiny', 'finished': str(time.time()), 'measured': {'seed': seed}}\n"
+        "pathlib.Path(output, 'result.json').write_text(json.dumps(record))"
+    )
+    notebook.cells = [given, work]
+    folder = tmp_path / "notebooks"
+    folder.mkdir()
+    nbformat.write(notebook, folder / f"{NAME}.ipynb")
+    monkeypatch.setattr(headless.parameters, "NOTEBOOKS", folder)
+    return folder
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("turn", range(10))
+def test_a_killed_worker_has_its_point_run_elsewhere(tiny_notebook, tmp_path, turn):
+    """In each of ten sweeps one of two workers is killed while it is at work.
+
+    Each has workers of its own: Dask does not always replace one that was killed, and the sweep
+    does not need it.
+    """
+    todo = [Trial(NAME, {"seed": seed, "seconds": 0.5 + turn / 100}) for seed in range(3)]
+    killed = []
+    with headless.open_client(None, 2) as client:
+        client.register_plugin(Stand(tiny_notebook))
+
+        def kill(*_):
+            if not killed:
+                busy = [worker for worker, tasks in client.processing().items() if tasks]
+                killed.append(client.run(os.getpid, workers=busy[:1])[busy[0]])
+                psutil.Process(killed[0]).send_signal(signal.SIGKILL)
+
+        outcomes = headless.run_sweep(todo, tmp_path, client, on_done=kill)
+    assert killed
+    assert [outcome.state for outcome in outcomes] == ["done"] * 3
+    for point in todo:
+        record = headless.trial_dir(point, tmp_path) / NAME / runs.RESULT
+        assert json.loads(record.read_text())["measured"] == {"seed": point.given["seed"]}
+
+
+@pytest.mark.slow
+def test_ctrl_c_ends_workers_and_kernels_and_the_command_goes_on(tmp_path):
+    """Sent to the whole group of processes, as a terminal does."""
+    small = {"epochs": 1, "train_images": 1000, "overfit_images": 200, "overfit_epochs": 1}
+    given = [part for name, value in small.items() for part in ("-p", f"{name}={value}")]
+    command = [sys.executable, "-m", "helpers", "sweep", "03", "--grid", "seed=0:3", *given]
+    command += ["--workers", "1", "--root", str(tmp_path)]
+    with subprocess.Popen(
+        command, cwd=PROJECT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        start_new_session=True, preexec_fn=heed_ctrl_c,
+    ) as sweep:  # fmt: skip
+        while len(list(tmp_path.glob("sweeps/*/*/result.json"))) < 1:
+            assert sweep.poll() is None, sweep.communicate()[1]
+            time.sleep(0.1)
+        children = psutil.Process(sweep.pid).children(recursive=True)
+        os.killpg(sweep.pid, signal.SIGINT)
+        _, told = sweep.communicate()
+    assert sweep.returncode == 130, told
+    assert "Finished points are kept; the same command goes on." in told
+    psutil.wait_procs(children, timeout=30)
+    assert not any(child.is_running() for child in children)
+    again = subprocess.run([*command, "--dry-run"], cwd=PROJECT, capture_output=True, text=True)
+    assert re.match(r"3 points of 03_train_fashion_mnist, [12] done before; about", again.stdout)
+
+
+def invoke(monkeypatch, *arguments: str) -> int:
+    monkeypatch.setattr("sys.argv", ["helpers", "sweep", *arguments])
+    with pytest.raises(SystemExit) as caught:
+        headless.app()
+    return caught.value.code or 0
+
+
+def test_a_dry_run_tells_and_does_nothing(monkeypatch, capsys, tmp_path):
+    told = ("03", "--grid", "seed=0:5", "--grid", "learning_rate=0.1,0.2", "--dry-run")
+    assert invoke(monkeypatch, *told, "--root", str(tmp_path)) == 0
+    assert capsys.readouterr().out.startswith("10 points of 03_train_fashion_mnist, 0 done before")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        ((), "Which notebook?"),
+        (("03",), "something that varies"),
+        (("03", "--grid", "seed"), "NAME=VALUES, such as seed=0:5, got 'seed'"),
+        (("03", "--grid", "seed=1", "--grid", "seed=2"), "seed is given twice"),
+        (("03", "--grid", "seed="), "seed has no values"),
+        (("03", "--grid", "sead=1"), "no parameter 'sead'"),
+        (("03", "--plan", "x.yaml"), "give nothing else with --plan"),
+        (("--plan", "there-is-none.yaml"), "there-is-none.yaml"),
+        (("03", "--grid", "seed=1", "--resource", "GPU=one"), "could not convert"),
+        (("03", "--grid", "seed=1", "--workers", "-1"), "--workers"),
+    ],
+)
+def test_bad_input_is_told_in_a_line(monkeypatch, capsys, tmp_path, arguments, told):
+    assert invoke(monkeypatch, *arguments, "--root", str(tmp_path)) == 2
+    assert told in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_command_counts_and_names_what_failed(client, executed, monkeypatch, capsys, tmp_path):
+    monkeypatch.setattr(clusters, "workers", lambda *_, **__: nullcontext(client))
+    executed.failing[1] = 1
+    told = ("03", "--grid", "seed=0:3", "--root", str(tmp_path))
+    assert invoke(monkeypatch, *told) == 1
+    out = capsys.readouterr().out
+    assert ("Watch it at" in out) == (find_spec("bokeh") is not None)  # what shows the page
+    assert "seed=1 failed: cell [3] raised OSError: no; see" in out
+    assert "2 points done, 1 failed" in out
+    assert invoke(monkeypatch, *told) == 0
+    assert "3 points of 03_train_fashion_mnist, 2 done before; about 00:00 on" in (
+        capsys.readouterr().out
+    )
+    assert sorted(executed.begun) == [0, 1, 1, 2]
+
+
+def test_ctrl_c_says_how_to_go_on(monkeypatch, capsys, tmp_path):
+    def stopped(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(clusters, "workers", stopped)
+    assert invoke(monkeypatch, "03", "--grid", "seed=0:3", "--root", str(tmp_path)) == 130
+    assert "the same command goes on" in capsys.readouterr().err

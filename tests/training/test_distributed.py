@@ -1,0 +1,164 @@
+"""Several processes learn what one learns."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import psutil
+import pytest
+import torch
+
+from helpers import models, training
+from helpers.files import PROJECT
+from helpers.training import SINGLE_PROCESS
+from tests import together
+
+TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+# the loop-back device: nothing of this needs a network
+ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"}
+
+
+def torchrun(processes: int, *arguments: str, **options) -> subprocess.CompletedProcess:
+    return subprocess.run(
+        [*TORCHRUN, f"--nproc-per-node={processes}", *arguments],
+        cwd=PROJECT, env=ENVIRONMENT, capture_output=True, text=True, **options,
+    )  # fmt: skip
+
+
+def test_alone_nothing_is_shared():
+    model = torch.nn.Linear(2, 2)
+    batches = [(torch.ones(2, 1), torch.ones(2))]
+    passed = (torch.ones(1), torch.ones(1), torch.ones(1))
+    assert SINGLE_PROCESS.together(model) is model
+    assert list(SINGLE_PROCESS.share(batches)) == batches
+    assert SINGLE_PROCESS.summed(passed) is passed
+    assert (SINGLE_PROCESS.rank, SINGLE_PROCESS.size) == (0, 1)
+    with training.join_process_group("cpu") as (ranks, where):
+        assert ranks is SINGLE_PROCESS
+        assert where == torch.device("cpu")
+
+
+def test_each_kind_of_tensor_has_somebody_who_carries_it():
+    """Counts lie on the CPU while a GPU trains, and a training may stay on the CPU beside one."""
+    assert training._backend(torch.device("cpu")) == "cpu:gloo"
+    assert training._backend(torch.device("cuda", 1)) == "cpu:gloo,cuda:nccl"
+
+
+@pytest.mark.parametrize(
+    ("name", "where", "ranks", "own"),
+    [
+        ("auto", "cuda", 2, "cuda:1"),
+        ("cuda", "cuda", 2, "cuda:1"),
+        ("cuda:0", "cuda:0", 1, "cuda:0"),
+        ("auto", "mps", 2, "cpu"),
+        ("cpu", "cpu", 9, "cpu"),
+        ("cuda:0", "cuda:0", 2, None),  # it would be shared
+        ("auto", "cuda", 3, None),
+        ("mps", "mps", 2, None),
+    ],
+)
+def test_each_rank_has_a_device_of_its_own(monkeypatch, name, where, ranks, own):
+    """Two GPUs, of which nothing is used but their number."""
+    monkeypatch.setattr(torch.accelerator, "device_count", lambda: 2)
+    monkeypatch.setenv("LOCAL_RANK", str(min(ranks, 2) - 1))
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", str(ranks))
+    if own is None:
+        with pytest.raises(ValueError, match=rf"^{ranks} processes cannot have a .* --device cpu"):
+            training._own(torch.device(where), name)
+    else:
+        assert training._own(torch.device(where), name) == torch.device(own)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("processes", [1, 2, 4])
+def test_several_processes_take_the_steps_of_one(processes, tmp_path):
+    """To 1e-6 after an epoch, in weights, statistics and records, with an uneven last batch."""
+    done = torchrun(processes, "-m", "tests.together", str(tmp_path))
+    assert done.returncode == 0, done.stderr
+    assert "Warning" not in done.stderr
+    for kind in together.KINDS:
+        model, epochs = together.train(kind)
+        expected = model.state_dict()
+        for rank in range(processes):
+            kept = torch.load(tmp_path / f"{kind}-{rank}-of-{processes}.pt")
+            for name, weights in kept["weights"].items():
+                # statistics are of activations, which are as large as they like: relatively
+                tolerance = {"rtol": 1e-5 if "running" in name else 0, "atol": 1e-6}
+                there = expected[name].double()
+                torch.testing.assert_close(weights.double(), there, **tolerance)
+            ((loss, accuracy, validation),) = kept["epochs"]
+            assert loss == pytest.approx(epochs[0].train_loss, abs=1e-6)
+            assert accuracy == epochs[0].train_accuracy
+            assert validation == pytest.approx(epochs[0].validation_loss, rel=1e-5)
+            torch.testing.assert_close(kept["logits"], kept["expected"], rtol=0, atol=1e-6)
+            assert kept["few"].shape == (1, 10)
+
+
+@pytest.mark.slow
+def test_what_processes_cannot_do_together_is_refused(tmp_path):
+    """Go on after different epochs; share a batch of one, as 70 images in batches of 23 leave."""
+    script = (
+        "from helpers import distributed; from tests import together\n"
+        "with distributed.joined('cpu') as (ranks, _):\n"
+        "    ranks.agree(5)\n"
+        "    try:\n"
+        "        ranks.agree(5 + ranks.rank)\n"
+        "    except ValueError as error:\n"
+        "        print(error)\n"
+        "    together.train('tiny_vgg', ranks, batch_size=23)\n"
+    )
+    (tmp_path / "few.py").write_text(script)
+    done = subprocess.run(
+        [*TORCHRUN, "--nproc-per-node=2", str(tmp_path / "few.py")],
+        cwd=PROJECT, env=ENVIRONMENT | {"PYTHONPATH": str(PROJECT)}, capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode != 0
+    assert done.stdout.count("after epoch 6, others after 5: they do not see the same folder") == 2
+    assert "has 1 images for 2 processes. Choose another batch size" in done.stderr
+
+
+TRAIN = ("-m", "helpers", "train", "mnist", "--recipe", "fast", "--device", "cpu")
+
+
+@pytest.mark.slow
+def test_the_command_trains_under_torchrun_and_one_process_writes(tmp_path):
+    done = torchrun(2, *TRAIN[:-3], "sprint", "--device", "cpu", "--root", str(tmp_path))
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("sprint on MNIST, 2 × cpu") == 1
+    assert done.stdout.count("test accuracy") == 1
+    (record,) = tmp_path.rglob("result.json")
+    told = json.loads(record.read_text())
+    assert told["parameters"]["processes"] == 2
+    assert told["measured"]["test_accuracy"] > 0.97
+    models.load(record.parent / "weights.safetensors", dataset="mnist")
+    assert not list(tmp_path.glob("unfinished-*"))
+
+
+@pytest.mark.slow
+def test_a_rank_that_dies_ends_the_others_and_the_training_goes_on_where_it_was(tmp_path):
+    """By SIGKILL after an epoch of two; then one process alone takes it to its end."""
+    command = (*TRAIN[:3], "fashion_mnist", *TRAIN[4:], "--root", str(tmp_path))
+    with subprocess.Popen(
+        [*TORCHRUN, "--nproc-per-node=2", *command],
+        cwd=PROJECT, env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    ) as agent:  # fmt: skip
+        while not list(tmp_path.glob("unfinished-*/epoch-0001-*")):
+            assert agent.poll() is None, agent.communicate()[1]
+            time.sleep(0.1)
+        ranks = psutil.Process(agent.pid).children()
+        assert len(ranks) == 2
+        ranks[1].send_signal(signal.SIGKILL)
+        _, errors = agent.communicate(timeout=120)
+    assert agent.returncode != 0
+    assert "SIGKILL" in errors or "exitcode: -9" in errors
+    assert not any(rank.is_running() for rank in ranks)
+    assert not list(tmp_path.rglob("result.json"))
+    alone = subprocess.run(
+        [sys.executable, *command], cwd=PROJECT, env=ENVIRONMENT, capture_output=True, text=True
+    )
+    assert alone.returncode == 0, alone.stderr
+    assert "epoch  1" not in alone.stdout  # that one was done before
+    assert "epoch  2" in alone.stdout

@@ -1,0 +1,228 @@
+import ast
+import inspect
+import json
+import math
+import re
+import statistics
+from dataclasses import FrozenInstanceError, replace
+
+import pytest
+import torch
+
+from helpers import data, device, evaluation, headless, models, training
+from helpers.data import Augmentation, Split, Splits
+from helpers.files import PROJECT
+from helpers.training import Recipe
+
+CPU = torch.device("cpu")
+EVERY = {"report", "fast", "sprint", "compact", "accurate"}
+RELIABILITY = PROJECT / "benchmarks" / "results" / "reliability.json"
+
+
+@pytest.fixture
+def splits(tiny) -> Splits:
+    return Splits(train=tiny, validation=tiny[:20], test=tiny[20:], spec=data.MNIST)
+
+
+def small(**changes) -> Recipe:
+    settings = {
+        "model": "linear",
+        "epochs": 2,
+        "batch_size": 32,
+        "learning_rate": 0.01,
+        "precision": "float32",
+    }
+    return Recipe(**{**settings, "source": "", "measured": "", **changes})
+
+
+@pytest.mark.parametrize(("name", "dataset"), training.RECIPES)
+def test_a_recipe_can_be_followed_and_says_where_it_is_from_and_what_it_reaches(name, dataset):
+    recipe = training.find_recipe(name, dataset)
+    spec = data.spec(dataset)
+    model = recipe.build(spec)
+    assert model.architecture["mean"] == spec.mean
+    assert model(torch.zeros(2, 1, 28, 28, dtype=torch.uint8)).shape == (2, 10)
+    assert recipe.source
+    assert re.search(r"\d\d\.\d\d % ± \d\.\d\d over \d+ seeds", recipe.measured)
+    with pytest.raises(FrozenInstanceError):
+        recipe.epochs = 3
+
+
+@pytest.mark.parametrize("dataset", data.SPECS)
+def test_every_data_set_has_every_recipe(dataset):
+    assert {name for name, _ in training.RECIPES} == EVERY
+    assert {name for name, of in training.RECIPES if of == dataset} == EVERY
+
+
+def test_unknown_recipes_are_refused(monkeypatch):
+    with pytest.raises(
+        ValueError,
+        match=r"no recipe 'best' for 'mnist'.* report, sprint, fast, compact, accurate\.$",
+    ):
+        training.find_recipe("best", "mnist")
+    with pytest.raises(ValueError, match="no recipe 'fast' for 'cifar'"):
+        training.find_recipe("fast", "cifar")
+    fewer = {key: recipe for key, recipe in training.RECIPES.items() if key != ("sprint", "mnist")}
+    monkeypatch.setattr(recipes, "RECIPES", fewer)
+    with pytest.raises(ValueError, match=r" report, fast, compact, accurate\.$"):
+        training.find_recipe("sprint", "mnist")
+
+
+def test_following_a_recipe_is_fit_with_its_settings(splits, tiny):
+    """The same weights, to the bit, as a training set up by hand."""
+    recipe = small(
+        momentum=0.8, weight_decay=0.1, label_smoothing=0.2, train_images=40,
+        augmentation=Augmentation(shift=1),
+    )  # fmt: skip
+    model, history = training.train(recipe, splits, where=CPU, seed=7)
+
+    device.seed_everything(7)
+    twin = models.build("linear", mean=data.MNIST.mean, std=data.MNIST.std)
+    optimizer = torch.optim.SGD(
+        twin.parameters(), lr=0.01, momentum=0.8, nesterov=True, weight_decay=0.1, fused=True
+    )
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, 0.01, total_steps=4, cycle_momentum=False
+    )
+    training.fit(
+        twin, optimizer, tiny[:40], validation=splits.validation, epochs=2, batch_size=32,
+        scheduler=schedule, augment=Augmentation(shift=1), seed=7, label_smoothing=0.2,
+        channels_last=True,
+    )  # fmt: skip
+    for weights, expected in zip(model.parameters(), twin.parameters(), strict=True):
+        assert torch.equal(weights, expected)
+    assert len(history.epochs) == 2
+    assert history.epochs[0].validation_accuracy > 0
+
+
+def test_when_nothing_is_left_to_choose_validation_is_learned_from(splits, tiny):
+    """The weights of the last epoch, as if the images of both had been one split all along."""
+    recipe = small(refit=True, train_images=40)
+    model, history = training.train(recipe, splits, where=CPU, seed=7)
+    both = Split(
+        torch.cat([tiny.images[:40], tiny.images[:20]]),
+        torch.cat([tiny.targets[:40], tiny.targets[:20]]),
+    )
+    twin, _ = training.train_on(small(), both, data.MNIST, where=CPU, seed=7)
+    for weights, expected in zip(model.parameters(), twin.parameters(), strict=True):
+        assert torch.equal(weights, expected)
+    assert math.isnan(history.epochs[-1].validation_accuracy)
+    assert history.best_epoch is None
+
+
+def test_a_model_is_judged_by_what_it_has_not_learned_from(splits):
+    assert small().unseen(splits) == {"validation": splits.validation, "test": splits.test}
+    assert small(refit=True).unseen(splits) == {"test": splits.test}
+
+
+def test_the_optimizer_takes_its_steps_in_one_kernel():
+    optimizer, _ = small().optimizer(models.build("linear"), 70)
+    assert optimizer.defaults["fused"] is True
+
+
+def test_a_training_lays_its_model_out_for_convolutions_and_compiles_when_told(splits, monkeypatch):
+    compiled = []
+    monkeypatch.setattr(torch, "compile", lambda model: compiled.append(model) or model)
+    recipe = small(model="fast_cnn", settings={"width": 8}, epochs=1)
+    model, _ = training.train(recipe, splits, where=CPU)
+    assert model.architecture["width"] == 8
+    assert model.group_1[0].weight.is_contiguous(memory_format=torch.channels_last)
+    assert not compiled
+    model, _ = training.train(recipe, splits, where=CPU, compile=True)
+    assert compiled == [model]
+
+
+def test_without_momentum_there_is_no_nesterov(splits):
+    training.train(small(momentum=0.0), splits, where=CPU)
+
+
+def test_without_one_cycle_the_rate_stays(splits):
+    _, history = training.train(small(batch_size=1, one_cycle=False), splits, where=CPU)
+    assert [record.learning_rate for record in history.epochs] == [0.01, 0.01]
+
+
+def test_the_schedule_ends_near_zero(splits):
+    _, history = training.train(small(batch_size=1), splits, where=CPU)
+    assert history.epochs[-1].learning_rate < 0.01 / 1_000
+
+
+@pytest.mark.parametrize("notebook", ["02", "03"])
+def test_the_report_s_recipe_is_what_the_notebooks_do(notebook):
+    found = headless.parameters_of(headless.find_notebook(notebook))
+    defaults = {name: ast.literal_eval(about["default"]) for name, about in found.items()}
+    recipe = training.find_recipe("report", defaults["dataset"])
+    for name in ("epochs", "batch_size", "learning_rate", "momentum"):
+        assert getattr(recipe, name) == defaults[name]
+    assert recipe.augmentation == Augmentation(shift=defaults["shift"])
+    assert recipe.train_images is None
+
+
+def test_every_setting_of_a_recipe_is_used():
+    source = inspect.getsource(inspect.getmodule(Recipe))
+    for name in set(Recipe.__dataclass_fields__) - {"source", "measured"}:
+        assert re.search(rf"(recipe|self)\.{name}\b", source), name
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["sprint", "fast"])
+@pytest.mark.parametrize("dataset", data.SPECS)
+def test_the_fast_recipes_reach_their_accuracy(name, dataset):
+    """On validation, within four standard deviations of what twenty seeds have shown."""
+    seeds = next(
+        row["validation_accuracy"]
+        for row in json.loads(RELIABILITY.read_text())["recipes"]
+        if (row["recipe"], row["dataset"]) == (name, dataset)
+    )
+    splits = data.load_splits(dataset)
+    model, _ = training.train(training.find_recipe(name, dataset), splits, where=CPU)
+    accuracy = evaluation.accuracy(evaluation.predict(model, splits.validation))
+    assert abs(accuracy - statistics.mean(seeds)) < 4 * statistics.stdev(seeds)
+
+
+@pytest.mark.parametrize("fastest", ["bfloat16", "float32"])
+def test_the_fastest_precision_is_taken_where_none_is_named(splits, monkeypatch, fastest):
+    monkeypatch.setattr(device, "fastest_precision", lambda where: {CPU: fastest}[where])
+    taken = []
+    fit = training.fit
+    monkeypatch.setattr(
+        training, "fit", lambda *a, **k: taken.append(k["precision"]) or fit(*a, **k)
+    )
+    training.train(small(precision="auto"), splits, where=CPU)
+    training.train(small(precision="float32"), splits, where=CPU)
+    assert taken == [fastest, "float32"]
+
+
+def test_the_seed_decides_everything(splits):
+    def weights(**seed: int) -> torch.Tensor:
+        model, _ = training.train(
+            small(augmentation=Augmentation(shift=1)), splits, where=CPU, **seed
+        )
+        return model.classifier[1].weight
+
+    assert torch.equal(weights(seed=1), weights(seed=1))
+    assert not torch.equal(weights(seed=1), weights(seed=2))
+    assert torch.equal(weights(), weights(seed=0))
+
+
+def test_an_unknown_precision_is_refused_at_once():
+    with pytest.raises(ValueError, match=r"no precision 'float8'.*auto, float32"):
+        small(precision="float8")
+
+
+def test_more_images_than_there_are_is_all_of_them(splits):
+    seen: list[int] = []
+
+    def count(images, generator):
+        seen.append(len(images))
+        return images
+
+    recipe = replace(small(epochs=1, train_images=1_000), augmentation=count)
+    training.train(recipe, splits, where=CPU)
+    assert sum(seen) == 70
+
+
+def test_splits_are_not_changed(splits):
+    before = Split(splits.train.images.clone(), splits.train.targets.clone())
+    training.train(small(augmentation=Augmentation(shift=2, erase=1.0)), splits, where=CPU)
+    assert torch.equal(splits.train.images, before.images)
+    assert torch.equal(splits.train.targets, before.targets)

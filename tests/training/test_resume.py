@@ -1,0 +1,322 @@
+"""A training that was stopped and gone on with ends as one that never stopped: bit for bit."""
+
+import pickle
+
+import pytest
+import torch
+from torch import nn
+from torch.optim.lr_scheduler import OneCycleLR
+
+from helpers import device, models, training
+from helpers.data import Augmentation, MNIST, Split
+from helpers.training import ResumeError
+
+EPOCHS = 4
+
+
+class Stopped(Exception):
+    """What stands for a power cut."""
+
+
+class WithDropout(nn.Module):
+    """Draws from torch's own generator while it learns."""
+
+    def __init__(self):
+        super().__init__()
+        self.layers = nn.Sequential(nn.Flatten(), nn.Dropout(0.5), nn.Linear(784, 2))
+
+    def forward(self, images):
+        return self.layers(images.float() / 255)
+
+
+def build(name: str = "fast_cnn") -> nn.Module:
+    device.seed_everything(0)
+    if name == "dropout":
+        return WithDropout()
+    return models.build(name, width=8, mean=MNIST.mean, std=MNIST.std)
+
+
+def train(tiny, model, folder=None, *, stop_in=None, **changed):
+    """Train anew, as a new process would, and lose everything in an epoch if that is asked for."""
+    optimizer = torch.optim.SGD(model.parameters(), 0.05, momentum=0.9, nesterov=True)
+    settings = {"epochs": EPOCHS, "batch_size": 16, "seed": 3, "validation": tiny[:20]} | changed
+    steps = settings["epochs"] * 5
+    varied = Augmentation(shift=2)
+
+    def augment(images, generator):
+        """Fails in the third batch of an epoch."""
+        augment.batches += 1
+        if stop_in is not None and augment.batches == (stop_in - augment.from_epoch) * 5 + 3:
+            raise Stopped
+        return varied(images, generator)
+
+    augment.batches, augment.from_epoch = 0, done(folder)
+    return training.fit(
+        model,
+        optimizer,
+        tiny,
+        scheduler=OneCycleLR(optimizer, 0.05, total_steps=steps, cycle_momentum=False),
+        augment=augment,
+        checkpoint=folder,
+        **settings,
+    )
+
+
+def done(folder) -> int:
+    files = sorted(folder.glob("*.pt")) if folder else []
+    return int(files[-1].name.split("-")[1]) if files else 0
+
+
+def same(one: nn.Module, other: nn.Module) -> bool:
+    pairs = zip(one.state_dict().values(), other.state_dict().values(), strict=True)
+    return all(torch.equal(a, b) for a, b in pairs)
+
+
+def told(history) -> list[tuple]:
+    """All but the seconds."""
+    return [(r.epoch, r.train_loss, r.validation_loss, r.learning_rate) for r in history.epochs]
+
+
+@pytest.mark.parametrize("name", ["fast_cnn", "dropout"])
+@pytest.mark.parametrize("epoch", [0, 1, 3])
+def test_stopped_in_any_epoch_it_ends_as_if_unbroken(tiny, tmp_path, name, epoch):
+    unbroken = build(name)
+    history = train(tiny, unbroken)
+    with pytest.raises(Stopped):
+        train(tiny, build(name), tmp_path, stop_in=epoch)
+    torch.rand(17)  # another process has drawn other numbers by now
+    resumed = build(name)
+    went_on = train(tiny, resumed, tmp_path)
+    assert same(unbroken, resumed)
+    assert told(went_on) == told(history)
+
+
+@pytest.mark.parametrize("epoch", [1, 3])
+def test_a_running_mean_goes_on_where_it_was(tiny, tmp_path, epoch):
+    unbroken = build()
+    train(tiny, unbroken, average=0.9)
+    with pytest.raises(Stopped):
+        train(tiny, build(), tmp_path, average=0.9, stop_in=epoch)
+    resumed = build()
+    train(tiny, resumed, tmp_path, average=0.9)
+    assert same(unbroken, resumed)
+
+
+def test_stopped_again_and_again(tiny, tmp_path):
+    unbroken, resumed = build(), build()
+    train(tiny, unbroken)
+    for epoch in (0, 1, 1, 3):
+        with pytest.raises(Stopped):
+            train(tiny, build(), tmp_path, stop_in=epoch)
+    train(tiny, resumed, tmp_path)
+    assert same(unbroken, resumed)
+
+
+def test_a_finished_training_is_not_done_again(tiny, tmp_path):
+    first = build()
+    history = train(tiny, first, tmp_path)
+    again = build()
+    assert told(train(tiny, again, tmp_path, stop_in=0)) == told(history)
+    assert same(first, again)
+
+
+def test_what_was_interrupted_by_hand_goes_on(tiny, tmp_path):
+    def interrupt(record):
+        if record.epoch == 2:
+            raise KeyboardInterrupt
+
+    unbroken, model = build(), build()
+    train(tiny, unbroken)
+    assert train(tiny, model, tmp_path, on_epoch=interrupt).interrupted
+    resumed = build()
+    assert not train(tiny, resumed, tmp_path).interrupted
+    assert same(unbroken, resumed)
+
+
+def test_an_early_stop_is_final(tiny, tmp_path):
+    def fit():
+        return train(tiny, build(), tmp_path, epochs=30, patience=1)
+
+    history = fit()
+    assert history.stopped_early
+    assert len(history.epochs) < 30
+    assert told(fit()) == told(history)
+
+
+def test_the_last_two_are_kept_and_no_other_file(tiny, tmp_path):
+    train(tiny, build(), tmp_path)
+    assert [path.name[:10] for path in sorted(tmp_path.iterdir())] == ["epoch-0003", "epoch-0004"]
+
+
+@pytest.mark.parametrize("damage", ["flip", "cut", "empty"])
+def test_of_a_damaged_file_the_one_before_is_taken(tiny, tmp_path, damage):
+    unbroken = build()
+    train(tiny, unbroken)
+    with pytest.raises(Stopped):
+        train(tiny, build(), tmp_path, stop_in=3)
+    newest = max(tmp_path.iterdir())
+    content = bytearray(newest.read_bytes())
+    content[len(content) // 2] ^= 1
+    newest.write_bytes({"flip": content, "cut": content[:-100], "empty": b""}[damage])
+    resumed = build()
+    train(tiny, resumed, tmp_path)
+    assert same(unbroken, resumed)
+
+
+def test_nothing_but_damaged_files_is_told(tiny, tmp_path):
+    train(tiny, build(), tmp_path)
+    for path in tmp_path.iterdir():
+        path.write_bytes(b"")
+    with pytest.raises(ResumeError, match=r"All 2 files in .* are damaged\. Delete the folder"):
+        train(tiny, build(), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"epochs": 5}, "epochs is 4 there, 5 here"),
+        ({"batch_size": 17}, "batch_size is 16 there, 17 here"),
+        ({"seed": 4}, "seed is 3 there, 4 here"),
+        ({"validation": None}, "validation images is '[0-9a-f]{12}' there, None here"),
+        ({"label_smoothing": 0.1}, "label_smoothing is 0.0 there, 0.1 here"),
+    ],
+)
+def test_another_training_is_refused_and_says_what_differs(tiny, tmp_path, changed, message):
+    train(tiny, build(), tmp_path)
+    before = sorted(path.name for path in tmp_path.iterdir())
+    with pytest.raises(ResumeError, match=message):
+        train(tiny, build(), tmp_path, **changed)
+    assert sorted(path.name for path in tmp_path.iterdir()) == before
+
+
+def stop(images, generator):
+    raise Stopped
+
+
+def settings(tiny, **changed):
+    """As `fit` compares them, of a small training, with some of its parts exchanged."""
+    model = changed.get("model") or build()
+    optimizer = changed.get("optimizer", torch.optim.SGD)(
+        model.parameters(), changed.get("rate", 0.1)
+    )
+    schedule = None
+    if "schedule" not in changed:
+        schedule = OneCycleLR(optimizer, 0.1, total_steps=changed.get("steps", 20))
+    return training.settings_of(
+        model,
+        optimizer,
+        schedule,
+        changed.get("train", tiny),
+        tiny[:20],
+        changed.get("augment", Augmentation(shift=1)),
+        epochs=4,
+    )
+
+
+@pytest.mark.parametrize(
+    ("changed", "name"),
+    [
+        ({"schedule": None, "optimizer": torch.optim.Adagrad}, "optimizer"),
+        ({"schedule": None, "rate": 0.2}, "optimizer"),
+        ({"steps": 21}, "schedule"),
+        ({"schedule": None}, "schedule"),
+        ({"augment": Augmentation(shift=2)}, "augmentation"),
+        ({"augment": None}, "augmentation"),
+        ({"augment": stop}, "augmentation"),
+        ({"model": build().to("meta")}, "device"),
+    ],
+)
+def test_settings_differ_where_trainings_do(tiny, changed, name):
+    assert settings(tiny) == settings(tiny)
+    if name == "optimizer":
+        assert settings(tiny, **changed)[name] != settings(tiny, schedule=None)[name]
+    assert settings(tiny, **changed)[name] != settings(tiny)[name]
+
+
+def test_settings_tell_images_by_their_content(tiny):
+    again = Split(tiny.images.clone(), tiny.targets.clone())
+    assert settings(tiny, train=again) == settings(tiny)
+    again.targets[0] = 1 - again.targets[0]
+    assert settings(tiny, train=again)["training images"] != settings(tiny)["training images"]
+
+
+def test_what_is_compared_can_be_read(tiny):
+    told = settings(tiny, augment=stop)
+    assert told["optimizer"].startswith("SGD [{'lr': ")
+    assert told["schedule"] == "OneCycleLR 20"
+    assert told["augmentation"] == "stop"
+    assert told["epochs"] == 4
+    assert settings(tiny, schedule=None)["schedule"] == "NoneType"
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [{"patience": 3}, {"keep_best": False}, {"precision": "bfloat16"}],
+)
+def test_fit_compares_its_own_choices_as_well(tiny, tmp_path, changed):
+    train(tiny, build(), tmp_path)
+    (name,) = changed
+    with pytest.raises(ResumeError, match=f"{name} is"):
+        train(tiny, build(), tmp_path, **changed)
+
+
+def test_another_augmentation_and_another_schedule_are_refused_by_fit(tiny, tmp_path):
+    def fit(total_steps, augment):
+        model = build()
+        optimizer = torch.optim.SGD(model.parameters(), 0.05)
+        scheduler = OneCycleLR(optimizer, 0.05, total_steps=total_steps)
+        training.fit(
+            model, optimizer, tiny, epochs=1, batch_size=16, scheduler=scheduler,
+            augment=augment, checkpoint=tmp_path,
+        )  # fmt: skip
+
+    fit(5, Augmentation(shift=1))
+    with pytest.raises(ResumeError, match="augmentation is"):
+        fit(5, Augmentation(shift=2))
+    with pytest.raises(ResumeError, match="schedule is"):
+        fit(6, Augmentation(shift=1))
+
+
+def test_the_best_epoch_is_remembered(tiny, tmp_path):
+    history = train(tiny, build(), tmp_path)
+    assert history.best_epoch is not None
+    assert train(tiny, build(), tmp_path).best_epoch == history.best_epoch
+
+
+def test_another_model_is_refused(tiny, tmp_path):
+    train(tiny, build(), tmp_path)
+    with pytest.raises(ResumeError, match=r"model is .*fast_cnn.* there, 'WithDropout"):
+        train(tiny, build("dropout"), tmp_path)
+
+
+class Malicious:
+    def __reduce__(self):
+        return (print, ("this must never run",))
+
+
+def test_a_file_that_would_run_code_is_refused(tiny, tmp_path, capsys):
+    content = pickle.dumps(Malicious(), protocol=2)
+    (tmp_path / f"epoch-0001-{resume._digest(content)}.pt").write_bytes(content)
+    with pytest.raises(ResumeError, match="something other than numbers"):
+        train(tiny, build(), tmp_path)
+    assert "never run" not in capsys.readouterr().out
+
+
+def test_a_full_disk_leaves_what_was_there(tiny, tmp_path, monkeypatch):
+    with pytest.raises(Stopped):
+        train(tiny, build(), tmp_path, stop_in=2)
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+
+    def full(path, content):
+        raise OSError(28, "No space left on device", str(path))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(resume, "write_atomically", full)
+        with pytest.raises(OSError, match="No space left"):
+            train(tiny, build(), tmp_path)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+    unbroken, resumed = build(), build()
+    train(tiny, unbroken)
+    device.seed_everything(0)
+    train(tiny, resumed, tmp_path)
+    assert same(unbroken, resumed)
