@@ -1,15 +1,16 @@
 """Data: verified images in three splits, batches, augmentation, pictures of your own."""
+# fmt: off
 
 from helpers.data.augmentation import (
     Augmentation, random_affine, random_erasing, random_flip, random_shift,
-)  # fmt: skip
+)
 from helpers.data.datasets import (
     DIGESTS, FASHION_MNIST, MNIST, SPECS, DamagedDataError, DatasetSpec, read_archive, spec,
-)  # fmt: skip
+)
 from helpers.data.own_image import SAMPLE_DIGIT, read_digit
 from helpers.data.splits import (
     Split, Splits, batches, load_published, load_splits, loader, pixel_statistics,
-)  # fmt: skip
+)
 
 __all__ = [
     "DIGESTS", "FASHION_MNIST", "MNIST", "SAMPLE_DIGIT", "SPECS",
@@ -17,4 +18,4 @@ __all__ = [
     "batches", "load_published", "load_splits", "loader", "pixel_statistics",
     "random_affine", "random_erasing", "random_flip", "random_shift",
     "read_archive", "read_digit", "spec",
-]  # fmt: skip
+]

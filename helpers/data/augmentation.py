@@ -1,12 +1,13 @@
-"""Random variations of training images.
+"""Random augmentation of training images.
 
-Each image of a batch gets its own variation. All are computed at once, on the device of the batch.
-Pixels are in [0, 255] before and after. What moves in from outside the image is black, like the
-background of both data sets.
+Each image of a batch is changed in its own way, all at once on the device of the batch. Pixels are
+in [0, 255] before and after. Pixels that move in from outside the image are black, as the
+background of both data sets is.
 """
 
 import math
 from dataclasses import dataclass
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -14,13 +15,13 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Augmentation:
-    """Which variations to apply, and how strong they are. Each is off by default.
+    """Which changes to apply, and how strong they are. Each is off by default.
 
     Flip only clothes: a mirrored boot is a boot, but a mirrored 2 is not a digit.
     """
 
     shift: int = 0  # at most this many pixels left, right, up or down
-    degrees: float = 0.0  # rotation by at most this angle, either way
+    degrees: float = 0.0  # rotation by at most this angle, left or right
     scale: float = 0.0  # relative change of size: 0.1 gives 90 % to 110 %
     flip: bool = False  # mirror each image left to right with probability one half
     erase: float = 0.0  # the share of images that lose a random rectangle
@@ -37,7 +38,7 @@ class Augmentation:
             )
 
     def __call__(self, images: Tensor, generator: torch.Generator) -> Tensor:
-        """Vary `images` (N, 1, H, W); `generator` must live on the same device."""
+        """Augment `images` (N, 1, H, W); `generator` must be on the same device."""
         if self.degrees or self.scale:
             images = random_affine(images, generator, degrees=self.degrees, scale=self.scale)
         if self.shift:
@@ -50,7 +51,7 @@ class Augmentation:
 
 
 def random_shift(images: Tensor, generator: torch.Generator, *, pixels: int) -> Tensor:
-    """Move each image (N, C, H, W) by whole pixels, each from -pixels to +pixels, both ways."""
+    """Move each image (N, C, H, W) by a whole number of pixels, -pixels to +pixels, both ways."""
     n, channels, height, width = images.shape
     device = images.device
     padded = F.pad(images, [pixels] * 4)
@@ -65,15 +66,15 @@ def random_shift(images: Tensor, generator: torch.Generator, *, pixels: int) -> 
 def random_affine(
     images: Tensor, generator: torch.Generator, *, degrees: float, scale: float
 ) -> Tensor:
-    """Turn and resize each image (N, C, H, W) about its centre; returns float32.
+    """Rotate and scale each image (N, C, H, W) about its centre; returns float32.
 
-    Angles are uniform in ±degrees, sizes in 1 ± scale; new pixels are interpolated bilinearly.
+    Angles are uniform in ±degrees, sizes in 1 ± scale; pixels are interpolated bilinearly.
     """
     n, device = len(images), images.device
     angle, size = torch.rand(2, n, generator=generator, device=device) * 2 - 1
     angle, size = angle * math.radians(degrees), 1 + size * scale
     cos, sin, zero = angle.cos() / size, angle.sin() / size, torch.zeros_like(angle)
-    # affine_grid asks where each new pixel comes from, so these are the inverse maps, (N, 2, 3)
+    # affine_grid wants to know where each new pixel comes from: the inverse maps, (N, 2, 3)
     inverse = torch.stack([cos, sin, zero, -sin, cos, zero], dim=1).view(n, 2, 3)
     grid = F.affine_grid(inverse, list(images.shape), align_corners=False)
     return F.grid_sample(images.float(), grid, align_corners=False)
@@ -89,7 +90,7 @@ def random_erasing(images: Tensor, generator: torch.Generator, *, share: float) 
     """Blacken a random rectangle in `share` of the images (N, C, H, W).
 
     Random erasing (Zhong et al., AAAI 2020, section 3.2): the rectangle covers 2 % to 33 % of the
-    image, its sides have a ratio between 0.3 and 1/0.3, and it may stick out over the edge.
+    image, its sides have a ratio between 0.3 and 1/0.3, and it may extend over the edge.
     """
     n, _, height, width = images.shape
     device = images.device
@@ -97,7 +98,7 @@ def random_erasing(images: Tensor, generator: torch.Generator, *, share: float) 
     area = height * width * (0.02 + area * (0.33 - 0.02))
     ratio = torch.exp((2 * ratio - 1) * math.log(1 / 0.3))
     tall, wide = (area * ratio).sqrt(), (area / ratio).sqrt()
-    rows = torch.arange(height, device=device)[:, None]  # (H, 1), all else is (N, 1, 1, 1)
+    rows = torch.arange(height, device=device)[:, None]  # (H, 1); the random numbers (N, 1, 1, 1)
     columns = torch.arange(width, device=device)  # (W,)
     inside = (abs(rows + 0.5 - y * height) < tall / 2) & (abs(columns + 0.5 - x * width) < wide / 2)
     return images.masked_fill(inside & (draw < share), 0)

@@ -8,10 +8,10 @@ import hashlib
 import socket
 import tempfile
 import zlib
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -19,34 +19,34 @@ from helpers.files import write_atomic
 
 DOWNLOAD_TIMEOUT = 30.0  # seconds without a byte, after which a download is given up
 
-# SHA-256 of the uncompressed files, from archives whose MD5 torchvision checks
+# SHA-256 of the published archives, whose MD5 torchvision checks
 DIGESTS = {
     "MNIST": {
-        "train-images-idx3-ubyte": (
-            "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db"
+        "train-images-idx3-ubyte.gz": (
+            "440fcabf73cc546fa21475e81ea370265605f56be210a4024d2ca8f203523609"
         ),
-        "train-labels-idx1-ubyte": (
-            "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5"
+        "train-labels-idx1-ubyte.gz": (
+            "3552534a0a558bbed6aed32b30c495cca23d567ec52cac8be1a0730e8010255c"
         ),
-        "t10k-images-idx3-ubyte": (
-            "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7"
+        "t10k-images-idx3-ubyte.gz": (
+            "8d422c7b0a1c1c79245a5bcf07fe86e33eeafee792b84584aec276f5a2dbc4e6"
         ),
-        "t10k-labels-idx1-ubyte": (
-            "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2"
+        "t10k-labels-idx1-ubyte.gz": (
+            "f7ae60f92e00ec6debd23a6088c31dbd2371eca3ffa0defaefb259924204aec6"
         ),
     },
     "FashionMNIST": {
-        "train-images-idx3-ubyte": (
-            "c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888"
+        "train-images-idx3-ubyte.gz": (
+            "3aede38d61863908ad78613f6a32ed271626dd12800ba2636569512369268a84"
         ),
-        "train-labels-idx1-ubyte": (
-            "bad3541b69d912435c50bb6ba87bec294ff4f6a2e1246121d8633921760443d9"
+        "train-labels-idx1-ubyte.gz": (
+            "a04f17134ac03560a47e3764e11b92fc97de4d1bfaf8ba1a3aa29af54cc90845"
         ),
-        "t10k-images-idx3-ubyte": (
-            "5b4141f0afbad91edebe8549f8fcffe087ea10ca49f1dbef5c9a5cd8815ce37b"
+        "t10k-images-idx3-ubyte.gz": (
+            "346e55b948d973a97e58d2351dde16a484bd415d4595297633bb08f03db6a073"
         ),
-        "t10k-labels-idx1-ubyte": (
-            "0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34"
+        "t10k-labels-idx1-ubyte.gz": (
+            "67da17c76eaffca5446c3361aaab5c3cd6d1c2608764d35dfb1850b086bf8dd5"
         ),
     },
 }
@@ -66,12 +66,7 @@ class DatasetSpec:
     class_names: tuple[str, ...]  # by target, 0..K-1
     mean: float  # of the 60,000 training images, pixels scaled to [0, 1]; see pixel_statistics
     std: float
-
-    @property
-    def digest(self) -> str:
-        """Twelve hex digits that identify the content of all four files."""
-        together = "".join(digest for _, digest in sorted(DIGESTS[self.folder].items()))
-        return hashlib.sha256(together.encode()).hexdigest()[:12]
+    digest: str  # identifies the content of all four files in records
 
 
 MNIST = DatasetSpec(
@@ -81,6 +76,7 @@ MNIST = DatasetSpec(
     class_names=tuple("0123456789"),
     mean=0.1307,
     std=0.3081,
+    digest="0fa6d6565a8c",
 )
 FASHION_MNIST = DatasetSpec(
     name="fashion_mnist",
@@ -92,6 +88,7 @@ FASHION_MNIST = DatasetSpec(
     ),
     mean=0.2860,
     std=0.3530,
+    digest="bd7794149301",
 )  # fmt: skip
 SPECS = {spec.name: spec for spec in (MNIST, FASHION_MNIST)}
 
@@ -103,32 +100,32 @@ def spec(name: str) -> DatasetSpec:
     return SPECS[name]
 
 
-def read_verified(folder: str, part: str, root: Path) -> tuple[Tensor, Tensor]:
-    """Read the images and targets of one part, "train" or "t10k", of a data set.
+def read_verified(folder: str, root: Path) -> list[Tensor]:
+    """Read all four files of "MNIST" or "FashionMNIST" below `root`, and download missing ones.
 
-    `folder` is "MNIST" or "FashionMNIST", below `root`. Archives that are missing are downloaded.
-    Returns images uint8 (N, 1, 28, 28) and targets int64 (N,).
+    Returns training images uint8 (60,000, 1, 28, 28), training targets int64 (60,000,), test images
+    and test targets.
 
     Raises DamagedDataError if an archive is not the published one, and FileNotFoundError if one is
     missing and cannot be downloaded.
     """
-    raw = root / folder / "raw"
-    missing = [stem for stem in DIGESTS[folder] if not (raw / f"{stem}.gz").exists()]
+    archives = [root / folder / "raw" / name for name in DIGESTS[folder]]
+    missing = [archive.name for archive in archives if not archive.exists()]
     if missing:
-        _download(raw, missing, folder)
+        _download(archives[0].parent, missing, folder)
+    with ThreadPoolExecutor() as pool:  # zlib releases Python's lock
+        contents = list(pool.map(lambda archive: read_archive(archive, folder), archives))
     # a header of 16 or 8 bytes, then one byte for each pixel or target
-    images = np.frombuffer(read_archive(raw / f"{part}-images-idx3-ubyte.gz", folder), np.uint8)
-    targets = np.frombuffer(read_archive(raw / f"{part}-labels-idx1-ubyte.gz", folder), np.uint8)
-    return (
-        torch.from_numpy(images[16:]).view(-1, 1, 28, 28),
-        torch.from_numpy(targets[8:]).long(),
-    )
+    arrays = [torch.frombuffer(content, dtype=torch.uint8) for content in contents]
+    return [
+        a[16:].view(-1, 1, 28, 28) if i % 2 == 0 else a[8:].long() for i, a in enumerate(arrays)
+    ]
 
 
 def read_archive(archive: Path, folder: str) -> bytearray:
     """The uncompressed content of a .gz file of the data set in `folder`, verified.
 
-    Raises DamagedDataError if it cannot be read or does not hold the published content.
+    Raises DamagedDataError if it cannot be read or is not the published file.
     """
     try:
         compressed = archive.read_bytes()
@@ -137,22 +134,19 @@ def read_archive(archive: Path, folder: str) -> bytearray:
             f"{archive} cannot be read ({error.strerror}). Move away what is in its place, and "
             f'restore it with `git checkout -- "{archive}"`.'
         ) from error
-    try:
-        content = bytearray(zlib.decompress(compressed, wbits=31))
-    except zlib.error:  # cut short, or no archive at all
-        content = bytearray()
-    got, wanted = hashlib.sha256(content).hexdigest(), DIGESTS[folder][archive.stem]
+    got, wanted = hashlib.sha256(compressed).hexdigest(), DIGESTS[folder][archive.name]
     if got != wanted:
         raise DamagedDataError(
-            f"{archive} does not hold the {archive.stem} of {folder}{_foreign(got)}: the SHA-256 "
-            f"of its content is {got}, wanted {wanted}. Restore it with "
-            f'`git checkout -- "{archive}"`, or delete it to download it again.'
+            f"{archive} is not the {archive.name} of {folder}{_foreign(got)}: its SHA-256 is "
+            f'{got}, wanted {wanted}. Restore it with `git checkout -- "{archive}"`, or delete it '
+            f"to download it again."
         )
-    return content
+    size = int.from_bytes(compressed[-4:], "little")  # at the end of every .gz file
+    return bytearray(zlib.decompress(compressed, wbits=zlib.MAX_WBITS | 16, bufsize=size))
 
 
 def _download(raw: Path, missing: list[str], folder: str) -> None:
-    """Fetch the archives that are missing from `raw`, by torchvision, which checks their MD5."""
+    """Fetch the archives that are missing from `raw`, by torchvision."""
     from torchvision import datasets  # here: importing it takes ten times as long as loading
 
     before = socket.getdefaulttimeout()
@@ -160,15 +154,14 @@ def _download(raw: Path, missing: list[str], folder: str) -> None:
         try:
             socket.setdefaulttimeout(DOWNLOAD_TIMEOUT)  # torchvision sets none
             getattr(datasets, folder)(temporary, download=True)
-            for stem in missing:
-                archive = Path(temporary, folder, "raw", f"{stem}.gz")
+            for name in missing:
+                archive = Path(temporary, folder, "raw", name)
                 read_archive(archive, folder)
-                write_atomic(raw / archive.name, archive.read_bytes())
+                write_atomic(raw / name, archive.read_bytes())
         except (OSError, RuntimeError) as error:
-            names = ", ".join(f"{stem}.gz" for stem in missing)
             raise FileNotFoundError(
-                f"{raw} lacks {names}, and they could not be downloaded ({error}). Restore them "
-                f'with `git checkout -- "{raw}"`, or try again with a network.'
+                f"{raw} lacks {', '.join(missing)}, and downloading failed ({error}). Restore the "
+                f'files with `git checkout -- "{raw}"`, or try again with a network.'
             ) from error
         finally:
             socket.setdefaulttimeout(before)
@@ -177,7 +170,7 @@ def _download(raw: Path, missing: list[str], folder: str) -> None:
 def _foreign(digest: str) -> str:
     """Say whose file it is, if it is a known one: people do swap the two data sets."""
     for folder, digests in DIGESTS.items():
-        for stem, known in digests.items():
+        for name, known in digests.items():
             if digest == known:
-                return f" but the {stem} of {folder}"
+                return f" but the {name} of {folder}"
     return ""

@@ -48,7 +48,8 @@ class Split:
     @property
     def digest(self) -> str:
         """Twelve hex digits that identify the images and targets."""
-        return short_digest(*(t.cpu().contiguous().numpy().data for t in (self.images, self.targets)))
+        tensors = (self.images, self.targets)
+        return short_digest(*(tensor.cpu().contiguous().numpy().data for tensor in tensors))
 
     def to(self, device: torch.device) -> "Split":
         return Split(self.images.to(device), self.targets.to(device))
@@ -76,9 +77,12 @@ def load_splits(name: str, root: Path | str | None = None) -> Splits:
     """
     published, test = load_published(name, root)
     step = len(published) // VALIDATION_SIZE
-    validation = torch.zeros(len(published), dtype=torch.bool)
-    validation[published.targets.argsort(stable=True)[step // 2 :: step]] = True
-    return Splits(published[~validation], published[validation], test, spec(name))
+    is_validation = torch.zeros(len(published), dtype=torch.bool)
+    is_validation[published.targets.argsort(stable=True)[step // 2 :: step]] = True
+    train, validation = (
+        published[mask.nonzero().flatten()] for mask in (~is_validation, is_validation)
+    )
+    return Splits(train, validation, test, spec(name))
 
 
 def load_published(name: str, root: Path | str | None = None) -> tuple[Split, Split]:
@@ -86,10 +90,9 @@ def load_published(name: str, root: Path | str | None = None) -> tuple[Split, Sp
 
     Lists of doubtful labels name an image by its number in this order. Raises as `load_splits`.
     """
-    folder = spec(name).folder
     root = Path(root) if root is not None else PROJECT / "data"
-    train, test = (Split(*read_verified(folder, part, root)) for part in ("train", "t10k"))
-    return train, test
+    images, targets, test_images, test_targets = read_verified(spec(name).folder, root)
+    return Split(images, targets), Split(test_images, test_targets)
 
 
 def batches(

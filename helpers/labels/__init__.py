@@ -1,21 +1,22 @@
 """Labels: which labels of a data set are doubtful, on what evidence, and how people review them."""
+# fmt: off
 
 from helpers.labels.audit import (
     Audit, collect_evidence, label_issue_score, nearest_duplicates, rank_labels, run_audit,
     summarize,
-)  # fmt: skip
+)
 from helpers.labels.confident_learning import (
     confident_joint, estimate_joint, find_label_issues, normalized_margins, thresholds,
-)  # fmt: skip
+)
 from helpers.labels.cross_validation import OutOfSamplePredictions, predict_out_of_sample
 from helpers.labels.noise import pair_flip, symmetric_noise
 from helpers.labels.review import (
     DECISIONS, load_decisions, plot_evidence, review_widget, save_decision, write_gallery,
-)  # fmt: skip
+)
 from helpers.labels.verdicts import (
     CAUSES, VERDICTS, accuracies_without_doubtful, count_errors_by_cause, count_near_duplicates,
     decide, fraction_fixed,
-)  # fmt: skip
+)
 
 __all__ = [
     "CAUSES", "DECISIONS", "VERDICTS", "Audit", "OutOfSamplePredictions",
@@ -24,4 +25,4 @@ __all__ = [
     "label_issue_score", "load_decisions", "nearest_duplicates", "normalized_margins", "pair_flip",
     "plot_evidence", "predict_out_of_sample", "rank_labels", "review_widget", "run_audit",
     "save_decision", "summarize", "symmetric_noise", "thresholds", "write_gallery",
-]  # fmt: skip
+]

@@ -1,17 +1,18 @@
 """Plotting: charts of numbers and grids of images. Each function draws and returns; none shows."""
+# fmt: off
 
 from helpers.plotting.charts import (
     class_balance, confusion_matrix, durations, embedding, heatmap, intervals, learning_curves,
     pareto_front, pixel_histogram,
-)  # fmt: skip
+)
 from helpers.plotting.images import (
     GREY, activations, augmentation_preview, class_samples, image_grid, occlusion_maps,
     predicted_images, probability_bars,
-)  # fmt: skip
+)
 
 __all__ = [
     "GREY", "activations", "augmentation_preview", "class_balance", "class_samples",
     "confusion_matrix", "durations", "embedding", "heatmap", "image_grid", "intervals",
     "learning_curves", "occlusion_maps", "pareto_front", "pixel_histogram", "predicted_images",
     "probability_bars",
-]  # fmt: skip
+]

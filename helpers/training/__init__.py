@@ -1,24 +1,13 @@
 """Training: the loop, its history, exact resume, several processes, and recipes that work."""
+# fmt: off
 
 from helpers.training.distributed import (
-    SINGLE_PROCESS,
-    ProcessGroup,
-    SingleProcess,
-    join_process_group,
-)  # fmt: skip
-from helpers.training.execution import (
-    PRECISIONS,
-    Execution,
-    fastest_precision,
-    make_forward,
+    SINGLE_PROCESS, ProcessGroup, SingleProcess, join_process_group,
 )
+from helpers.training.execution import PRECISIONS, Execution, fastest_precision, make_forward
 from helpers.training.history import (
-    EpochRecord,
-    History,
-    NonFiniteLossError,
-    OutOfMemoryError,
-    TrainingError,
-)  # fmt: skip
+    EpochRecord, History, NonFiniteLossError, OutOfMemoryError, TrainingError,
+)
 from helpers.training.loop import fit
 from helpers.training.recipes import RECIPES, Recipe, find_recipe, train, train_on
 from helpers.training.resume import ResumeError
@@ -29,4 +18,4 @@ __all__ = [
     "Recipe", "ResumeError", "SingleProcess", "TrainingError",
     "fastest_precision", "find_recipe", "fit", "join_process_group", "make_forward", "train",
     "train_on",
-]  # fmt: skip
+]

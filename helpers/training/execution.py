@@ -71,9 +71,8 @@ def make_forward(
     channels_last = execution.channels_last and device.type != "mps"
     layout = torch.channels_last if channels_last else torch.contiguous_format
     model.to(memory_format=layout)
-    run = execution.process_group.wrap_ddp(model)
-    if execution.compile:
-        run = torch.compile(run)
+    wrapped = execution.process_group.wrap_ddp(model)
+    run = torch.compile(wrapped) if execution.compile else wrapped
 
     def forward(images: Tensor) -> Tensor:
         with _autocast(device, execution.precision):

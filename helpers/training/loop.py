@@ -15,13 +15,7 @@ from helpers import data, evaluation
 from helpers.data import Split
 from helpers.training.distributed import SingleProcess
 from helpers.training.execution import Execution, ScaledOptimizer, make_forward
-from helpers.training.history import (
-    EpochRecord,
-    History,
-    OutOfMemoryError,
-    Progress,
-    StepStats,
-)  # fmt: skip
+from helpers.training.history import EpochRecord, History, OutOfMemoryError, Progress, StepStats
 from helpers.training.resume import CheckpointManager, training_settings
 
 Augment = Callable[[Tensor, torch.Generator], Tensor]

@@ -7,13 +7,11 @@ SHA-256 of its content is part of its name, so a damaged file is recognized.
 import hashlib
 import io
 import pickle
-import random
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import nn
 from torch.optim.lr_scheduler import LRScheduler
@@ -23,7 +21,7 @@ from helpers.files import write_atomic
 from helpers.training.history import EpochRecord, History, Progress
 
 Scalar = str | int | float | bool | None
-FORMAT = 2  # of the files; versions of this package before the wings wrote none
+FORMAT = 2  # of the files; older ones have no format number
 KEPT = 2  # files: the newest, and the one before it in case that one is damaged
 
 
@@ -35,9 +33,9 @@ class ResumeError(ValueError):
 class CheckpointManager:
     """Saves the progress of one training in a folder after each epoch, and restores it.
 
-    `parts` are objects with a `state_dict`, such as model and optimizer, or None. A training only
-    resumes with the same `settings`. Without a folder nothing is saved; of several processes only
-    one `writes`.
+    `parts` are objects with a `state_dict`, such as model and optimizer, or None. A training
+    resumes only with the same `settings`. Without a folder nothing is saved. Of several processes,
+    only one `writes`.
     """
 
     folder: Path | None
@@ -53,24 +51,21 @@ class CheckpointManager:
         """
         if self.folder is None or not self.writes:
             return
-        history = progress.history
         state = {
             "format": FORMAT,
             "settings": dict(self.settings),
-            "parts": {name: part.state_dict() for name, part in self._parts()},
+            "parts": {n: part.state_dict() for n, part in self.parts.items() if part is not None},
             "generators": {name: g.get_state() for name, g in self.generators.items()},
-            "random": _random_states(),
-            "epochs": [asdict(record) for record in history.epochs],
-            "best_epoch": history.best_epoch,
-            "stopped_early": history.stopped_early,
+            "random": {name: module.get_rng_state() for name, module in _torch_random().items()},
+            "history": asdict(progress.history),
             "best_loss": progress.best_loss,
             "best_weights": progress.best_weights,
         }
         buffer = io.BytesIO()
         torch.save(state, buffer)
-        content = buffer.getvalue()
-        digest = hashlib.sha256(content).hexdigest()
-        write_atomic(self.folder / f"epoch-{len(history.epochs):04d}-{digest}.pt", content)
+        digest = hashlib.sha256(buffer.getvalue()).hexdigest()
+        name = f"epoch-{len(progress.history.epochs):04d}-{digest}.pt"
+        write_atomic(self.folder / name, buffer.getvalue())
         for old in _newest_first(self.folder)[KEPT:]:
             old.unlink(missing_ok=True)
 
@@ -82,32 +77,35 @@ class CheckpointManager:
         state = _load_newest(self.folder) if self.folder is not None else None
         if state is None:
             return Progress()
+        self._check(state)
+        for name, part in self.parts.items():
+            if part is not None:
+                part.load_state_dict(state["parts"][name])
+        for name, generator in self.generators.items():
+            generator.set_state(state["generators"][name])
+        for name, module in _torch_random().items():
+            if name in state["random"]:
+                module.set_rng_state(state["random"][name])
+        history = History(**state["history"])
+        history.epochs = [EpochRecord(**record) for record in state["history"]["epochs"]]
+        return Progress(history, state["best_loss"], state["best_weights"])
+
+    def _check(self, state: Mapping[str, Any]) -> None:
         if state.get("format") != FORMAT:
             raise ResumeError(
                 f"{self.folder} was written by another version of this package. "
                 f"Delete it to train from the beginning."
             )
-        saved, own = state["settings"], dict(self.settings)
-        differ = [name for name in {**saved, **own} if saved.get(name) != own.get(name)]
+        there, here = state["settings"], dict(self.settings)
+        differ = [name for name in {**there, **here} if there.get(name) != here.get(name)]
         if differ:
             listed = "; ".join(
-                f"{n} is {saved.get(n)!r} there, {own.get(n)!r} here" for n in differ
+                f"{name} is {there.get(name)!r} there, {here.get(name)!r} here" for name in differ
             )
             raise ResumeError(
                 f"{self.folder} belongs to another training: {listed}. "
                 f"Use its settings, name another folder, or delete it to train from the beginning."
             )
-        for name, part in self._parts():
-            part.load_state_dict(state["parts"][name])
-        for name, generator in self.generators.items():
-            generator.set_state(state["generators"][name])
-        _set_random_states(state["random"])
-        records = [EpochRecord(**record) for record in state["epochs"]]
-        history = History(records, state["best_epoch"], state["stopped_early"])
-        return Progress(history, state["best_loss"], state["best_weights"])
-
-    def _parts(self) -> Iterator[tuple[str, Any]]:
-        return ((name, part) for name, part in self.parts.items() if part is not None)
 
 
 def training_settings(
@@ -163,25 +161,8 @@ def _load_newest(folder: Path) -> dict[str, Any] | None:
     return None
 
 
-def _random_states() -> dict[str, Any]:
-    """Of Python, NumPy and torch, in types that `torch.load` accepts without running code."""
-    name, keys, *rest = np.random.get_state()  # noqa: NPY002
+def _torch_random() -> dict[str, Any]:
+    """The modules that hold torch's global generators, from which dropout draws."""
     accelerator = torch.accelerator.current_accelerator(check_available=True)
-    return {
-        "python": random.getstate(),
-        "numpy": (name, torch.from_numpy(np.asarray(keys, dtype=np.int64)), *rest),
-        "torch": torch.get_rng_state(),
-        "accelerator": torch.get_device_module(accelerator).get_rng_state()
-        if accelerator
-        else None,
-    }
-
-
-def _set_random_states(states: dict[str, Any]) -> None:
-    random.setstate(states["python"])
-    name, keys, *rest = states["numpy"]
-    np.random.set_state((name, keys.numpy().astype(np.uint32), *rest))  # noqa: NPY002
-    torch.set_rng_state(states["torch"])
-    accelerator = torch.accelerator.current_accelerator(check_available=True)
-    if accelerator and states["accelerator"] is not None:
-        torch.get_device_module(accelerator).set_rng_state(states["accelerator"])
+    others = {"accelerator": torch.get_device_module(accelerator)} if accelerator else {}
+    return {"cpu": torch.random, **others}
