@@ -1,15 +1,16 @@
 """Models: the networks, built by name, and their weights on the disk."""
+# fmt: off
 
 from helpers.models.checkpoints import (
     PRETRAINED, CheckpointError, list_pretrained, load, load_pretrained, read_metadata, save,
-)  # fmt: skip
+)
 from helpers.models.networks import (
     MLP, MODELS, FastCNN, Linear, Normalize, ResNet, TinyVGG, build, count_parameters,
-)  # fmt: skip
+)
 
 __all__ = [
     "MLP", "MODELS", "PRETRAINED",
     "CheckpointError", "FastCNN", "Linear", "Normalize", "ResNet", "TinyVGG",
     "build", "count_parameters", "list_pretrained", "load", "load_pretrained", "read_metadata",
     "save",
-]  # fmt: skip
+]

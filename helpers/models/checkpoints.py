@@ -1,16 +1,18 @@
-"""How is what was learned kept and trusted?
+"""Save models to checkpoints and load them.
 
-A checkpoint is one safetensors file: the weights, and beside them as text how to build the model,
-what its maker wants remembered, and a SHA-256 of the weights. Loading one runs no foreign code.
+A checkpoint is one safetensors file. It holds the weights and, as JSON text, how to build the
+model, notes and the SHA-256 of the weights. Loading a checkpoint runs no code from the file.
 """
 
 import hashlib
 import json
 from pathlib import Path
+
 import safetensors.torch
 import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
+
 from helpers.files import write_atomic
 from helpers.models.networks import build
 
@@ -18,19 +20,18 @@ PRETRAINED = Path(__file__).parent / "weights"
 
 
 class CheckpointError(ValueError):
-    """The file is no checkpoint of ours, is damaged, or holds another model."""
+    """The file is not a checkpoint of this project, is damaged, or holds another model."""
 
 
 def save(model: nn.Module, path: Path | str, **notes: object) -> Path:
-    """Write the weights of a model from `models.build`, and `notes` that JSON can hold.
+    """Write the weights of a model from `models.build` to `path`, with `notes` as JSON.
 
-    The file is written whole or not at all. Raises ValueError for a model that does not know how
-    it was built.
+    The file is written whole or not at all. Raises ValueError if the model has no `architecture`.
     """
-    model = getattr(model, "_orig_mod", model)  # what torch.compile wraps
+    model = getattr(model, "_orig_mod", model)  # the model inside the wrapper of torch.compile
     if not isinstance(getattr(model, "architecture", None), dict):
         raise ValueError(
-            "Only models from models.build can be saved: others could not be built again."
+            "Only models from models.build can be saved; others could not be built again."
         )
     weights = {
         name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()
@@ -44,57 +45,55 @@ def save(model: nn.Module, path: Path | str, **notes: object) -> Path:
 def load(
     path: Path | str, architecture: str | None = None, *, dataset: str | None = None
 ) -> nn.Module:
-    """Build the model that was saved at `path` and give it its weights, on the CPU, in eval mode.
+    """Load the model at `path`, on the CPU and in evaluation mode.
 
-    With `architecture`, such as "tiny_vgg", or `dataset`, such as "mnist", a model of another kind
-    or one that was trained on other data is refused. Raises FileNotFoundError if there is no such
-    file, and CheckpointError if it cannot be trusted or is not what was asked for.
+    Set `architecture`, such as "tiny_vgg", or `dataset`, such as "mnist", to accept only a model of
+    that kind, or one that was trained on that data set. Raises FileNotFoundError if there is no
+    such file, and CheckpointError if it is damaged, or holds another model than the one wanted.
     """
-    about = read_metadata(path)
-    built = about["architecture"]
+    metadata = read_metadata(path)
+    built, trained_on = metadata["architecture"], metadata["notes"].get("dataset")
     if architecture is not None and built.get("name") != architecture:
         raise CheckpointError(f"{path} holds a {built.get('name')!r}, wanted a {architecture!r}.")
-    trained_on = about["notes"].get("dataset")
     if dataset is not None and trained_on != dataset:
         raise CheckpointError(f"{path} was trained on {trained_on!r}, wanted {dataset!r}.")
     weights = safetensors.torch.load(Path(path).read_bytes())
-    if _digest(weights) != about["sha256"]:
+    if _digest(weights) != metadata["sha256"]:
         raise CheckpointError(
             f"{path} is damaged: its weights have SHA-256 {_digest(weights)}, "
-            f"wanted {about['sha256']}. Train again, or restore the file."
+            f"wanted {metadata['sha256']}. Train again, or restore the file."
         )
     try:
         model = build(**built)
-        model.load_state_dict(weights)
+        model.load_state_dict(_upgrade_names(weights))
     except (TypeError, ValueError, RuntimeError) as error:
         raise CheckpointError(f"{path} does not fit the models of this version: {error}") from error
     return model.eval()
 
 
 def read_metadata(path: Path | str) -> dict:
-    """What a checkpoint says of itself: `architecture`, `sha256`, and the maker's `notes`."""
+    """The metadata of a checkpoint: `architecture`, `sha256` and `notes`."""
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(
-            f"There is no checkpoint at {path}. Notebooks 02 and 03 make them; "
-            f"`load_pretrained` has {', '.join(pretrained())}."
+            f"There is no checkpoint at {path}. Notebooks 02 and 03 write checkpoints; "
+            f"`load_pretrained` has {', '.join(list_pretrained())}."
         )
     try:
         with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-        about = json.loads(metadata["about"])
-        described = {"architecture": dict, "sha256": str, "notes": dict}
-        if not all(isinstance(about.get(name), kind) for name, kind in described.items()):
-            raise KeyError(", ".join(described))
-        return about
+            metadata = json.loads((file.metadata() or {})["about"])
+        fields = {"architecture": dict, "sha256": str, "notes": dict}
+        if not all(isinstance(metadata.get(name), kind) for name, kind in fields.items()):
+            raise KeyError(", ".join(fields))
+        return metadata
     except (SafetensorError, AttributeError, KeyError, TypeError, ValueError) as error:
         raise CheckpointError(
-            f"{path} is not a checkpoint of this project, or was cut short ({error!r})."
+            f"{path} is not a checkpoint of this project, or is incomplete ({error!r})."
         ) from error
 
 
 def list_pretrained() -> list[str]:
-    """The names that `load_pretrained` knows, such as "mnist/tiny_vgg"."""
+    """The names that `load_pretrained` accepts, such as "mnist/tiny_vgg"."""
     shipped = (path.relative_to(PRETRAINED) for path in PRETRAINED.rglob("*.safetensors"))
     return sorted(path.with_suffix("").as_posix() for path in shipped)
 
@@ -106,9 +105,18 @@ def load_pretrained(name: str) -> nn.Module:
     """
     if name not in list_pretrained():
         raise ValueError(
-            f"No weights named {name!r} are shipped. Choose one of: {', '.join(pretrained())}."
+            f"No weights named {name!r} are shipped. Choose one of: {', '.join(list_pretrained())}."
         )
     return load(PRETRAINED / f"{name}.safetensors")
+
+
+def _upgrade_names(weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Rename the layers in checkpoints of version 0.1, among them the shipped ones."""
+    new = {"normalise": "normalize", "change": "shortcut", "shrink": "stem"}
+    return {
+        ".".join(new.get(layer, layer) for layer in name.split(".")): tensor
+        for name, tensor in weights.items()
+    }
 
 
 def _digest(weights: dict[str, Tensor]) -> str:

@@ -4,15 +4,14 @@ Each takes images as they are stored, uint8 from 0 to 255, and normalizes them i
 The constants are saved with the weights, so a checkpoint cannot be given wrongly scaled images.
 """
 
-import torch
-from torch import Tensor, nn
-from collections.abc import Sequence
-import torch.nn.functional as F
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
-from torch import nn
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
 
 
 class Normalize(nn.Module):
@@ -150,15 +149,12 @@ def _fast_group(channels_in: int, channels_out: int) -> nn.Sequential:
     )
 
 
-
-
-
 class Block(nn.Module):
-    """A residual block: x + f(x), where f is two times normalization, ReLU, convolution.
+    """A residual block: x + f(x), where f is batch norm, ReLU, convolution, and the same again.
 
     The pre-activation block of He et al., "Identity Mappings in Deep Residual Networks", ECCV 2016,
-    figure 4e. Where the number of channels or pixels changes, a 1 × 1 convolution adapts x. With
-    `residual=False` it is f(x) alone: two layers of a plain network.
+    figure 4e. Where the number of channels or the size of the image changes, a 1 × 1 convolution is
+    the shortcut. With `residual=False` the block is f(x) alone: two layers of a plain network.
     """
 
     def __init__(
@@ -175,20 +171,20 @@ class Block(nn.Module):
             self.shortcut = nn.Conv2d(channels_in, channels_out, 1, stride, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:  # (N, C, H, W)
-        ready = F.relu(self.norm_1(x))
-        added = self.conv_2(F.relu(self.norm_2(self.conv_1(ready))))  # (N, C', H', W')
-        if not self.residual:
-            return added
-        return added + (x if self.shortcut is None else self.shortcut(ready))
+        out = F.relu(self.norm_1(x))
+        identity = x if self.shortcut is None else self.shortcut(out)  # (N, C', H', W')
+        out = self.conv_2(F.relu(self.norm_2(self.conv_1(out))))  # (N, C', H', W')
+        return out + identity if self.residual else out
 
 
 class ResNet(nn.Module):
-    """Three stages of residual blocks; stages 2 and 3 halve the sides and double the channels.
+    """Three stages of residual blocks. 77,562 parameters at width 16 with one block in each stage.
 
-    `blocks` is the number of blocks in each stage. 77,562 parameters at width 16 with one block
-    each. A `stride` of 2 in the stem halves the sides first, for a quarter of the work. Global
-    average pooling feeds the classifier (Lin et al., "Network in Network", 2014, section 3.2), so
-    it needs few weights. Raises ValueError unless `blocks` are three numbers of at least 1.
+    `blocks` is the number of blocks in each stage. Stages 2 and 3 halve height and width and double
+    the channels. A `stride` of 2 halves height and width already in the stem, for a quarter of the
+    work. Before the classifier stands global average pooling (Lin et al., "Network in Network",
+    2014, section 3.2), so it needs few weights. Raises ValueError unless `blocks` holds three
+    numbers of at least 1.
     """
 
     def __init__(
@@ -208,9 +204,8 @@ class ResNet(nn.Module):
         self.stem = nn.Conv2d(1, width, 2 + stride, stride, padding=1, bias=False)
         channels = [width, width, 2 * width, 4 * width]
         stages = []
-        for i in range(3):
-            first = Block(channels[i], channels[i + 1], 1 if i == 0 else 2, residual)
-            c = channels[i + 1]
+        for i, c in enumerate(channels[1:]):
+            first = Block(channels[i], c, 1 if i == 0 else 2, residual)
             others = [Block(c, c, residual=residual) for _ in range(blocks[i] - 1)]
             stages.append(nn.Sequential(first, *others))
         self.stage_1, self.stage_2, self.stage_3 = stages
@@ -226,10 +221,6 @@ class ResNet(nn.Module):
         return self.classifier(features)  # (N, K)
 
 
-
-
-__all__ = ["MLP", "FastCNN", "Linear", "Normalize", "ResNet", "TinyVGG"]
-
 MODELS: dict[str, Callable[..., nn.Module]] = {
     "linear": Linear,
     "mlp": MLP,
@@ -241,27 +232,27 @@ MODELS: dict[str, Callable[..., nn.Module]] = {
 }
 
 
-def build(name: str, **settings: Any) -> nn.Module:
-    """Build a model by a name in MODELS, such as "tiny_vgg", with fresh random weights.
+def build(name: str, **model_kwargs: Any) -> nn.Module:
+    """Build a model by its name in MODELS, such as "tiny_vgg", with random weights.
 
-    `settings` are those of the class, such as `hidden_units`, and the `mean` and `std` of the data
-    set's pixels. The model remembers how it was built in `model.architecture`, from which a
-    checkpoint can build it again.
+    `model_kwargs` are the arguments of its class, such as `hidden_units`, and the `mean` and `std`
+    of the data set's pixels. `model.architecture` records the name and all arguments, so that a
+    checkpoint can build the model again.
 
-    Raises ValueError for an unknown name or setting.
+    Raises ValueError for an unknown name or argument.
     """
     if name not in MODELS:
         raise ValueError(f"There is no model {name!r}. Choose one of: {', '.join(MODELS)}.")
     try:
-        complete = inspect.signature(MODELS[name]).bind(**settings)
+        complete = inspect.signature(MODELS[name]).bind(**model_kwargs)
     except TypeError as error:
-        raise ValueError(f"Model {name!r} cannot be built with {settings}: {error}.") from error
-    complete.apply_defaults()  # remembered too, so that changing one later spoils no checkpoint
+        raise ValueError(f"Model {name!r} cannot be built with {model_kwargs}: {error}.") from error
+    complete.apply_defaults()  # recorded too: old checkpoints still load if a default changes
     model = MODELS[name](**complete.arguments)
     model.architecture = {"name": name, **complete.arguments}  # type: ignore[assignment]
     return model
 
 
 def count_parameters(model: nn.Module) -> int:
-    """How many numbers the optimizer may change."""
+    """The number of trainable parameters."""
     return sum(weights.numel() for weights in model.parameters() if weights.requires_grad)

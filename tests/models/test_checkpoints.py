@@ -2,6 +2,7 @@ import os
 import pickle
 
 import pytest
+import safetensors.torch
 import torch
 
 from helpers import evaluation, models
@@ -19,7 +20,7 @@ def path(model, tmp_path):
     return models.save(model, tmp_path / "w.safetensors", dataset="mnist", test_accuracy=0.5)
 
 
-def test_what_was_saved_comes_back_and_says_the_same(model, path, tiny):
+def test_a_saved_model_is_loaded_with_the_same_logits(model, path, tiny):
     loaded = models.load(path)
     assert loaded.architecture == model.architecture
     assert loaded.architecture["hidden_units"] == 4
@@ -29,14 +30,37 @@ def test_what_was_saved_comes_back_and_says_the_same(model, path, tiny):
     assert models.read_metadata(path)["notes"] == {"dataset": "mnist", "test_accuracy": 0.5}
 
 
-def test_weights_in_another_memory_layout_are_saved_alike(model, path, tmp_path):
-    other = models.save(
-        model.to(memory_format=torch.channels_last), tmp_path / "cl.safetensors"
-    )
+def test_the_memory_layout_does_not_change_the_file(model, path, tmp_path):
+    other = models.save(model.to(memory_format=torch.channels_last), tmp_path / "cl.safetensors")
     assert models.read_metadata(other)["sha256"] == models.read_metadata(path)["sha256"]
-    assert torch.equal(
-        *(models.load(p).state_dict()["block_2.0.weight"] for p in (path, other))
-    )
+    assert torch.equal(*(models.load(p).state_dict()["block_2.0.weight"] for p in (path, other)))
+
+
+@pytest.mark.parametrize("name", models.list_pretrained())
+def test_shipped_weights_of_version_0_1_are_loaded_under_their_new_names(name, tmp_path):
+    stored = safetensors.torch.load((models.PRETRAINED / f"{name}.safetensors").read_bytes())
+    assert "normalise.mean" in stored
+    model = models.load_pretrained(name)
+    loaded = model.state_dict()
+    for key, tensor in stored.items():
+        new = key.replace("normalise", "normalize").replace("change", "shortcut")
+        assert torch.equal(loaded.pop(new), tensor)
+    assert not loaded
+    path = models.save(model, tmp_path / "new.safetensors")
+    assert "normalize.mean" in safetensors.torch.load(path.read_bytes())
+    models.load(path)
+
+
+def test_a_fast_cnn_of_version_0_1_is_loaded(tmp_path, monkeypatch, tiny):
+    model = models.build("fast_cnn", width=8)
+    old = {
+        key.replace("normalize", "normalise").replace("stem", "shrink"): tensor
+        for key, tensor in model.state_dict().items()
+    }
+    assert "shrink.0.weight" in old
+    monkeypatch.setattr(model, "state_dict", lambda: old)
+    loaded = models.load(models.save(model, tmp_path / "old.safetensors"))
+    assert torch.equal(*(evaluation.predict(m, tiny).logits for m in (model, loaded)))
 
 
 def test_another_architecture_is_refused(path):
@@ -45,23 +69,19 @@ def test_another_architecture_is_refused(path):
         models.load(path, "mlp")
 
 
-def test_weights_from_other_data_are_refused(path):
+def test_weights_of_another_data_set_are_refused(path):
     models.load(path, dataset="mnist")
     with pytest.raises(CheckpointError, match="was trained on 'mnist', wanted 'fashion_mnist'"):
         models.load(path, dataset="fashion_mnist")
 
 
-def test_a_compiled_model_is_saved_as_what_it_is(model, tmp_path):
-    class Compiled(torch.nn.Module):
-        def __init__(self):
-            super().__init__()
-            self._orig_mod = model
-
-    path = models.save(Compiled(), tmp_path / "c.safetensors")
-    assert models.load(path, "tiny_vgg")
+def test_a_compiled_model_is_saved_like_the_model_inside(model, path, tmp_path):
+    compiled = models.save(torch.compile(model), tmp_path / "c.safetensors")
+    assert models.read_metadata(compiled)["sha256"] == models.read_metadata(path)["sha256"]
+    assert models.load(compiled, "tiny_vgg")
 
 
-def test_changing_a_default_spoils_no_checkpoint(tmp_path, monkeypatch):
+def test_a_checkpoint_still_loads_when_a_default_has_changed(tmp_path, monkeypatch):
     path = models.save(models.build("mlp"), tmp_path / "w.safetensors")
 
     def wider(hidden_units=500, num_classes=10, mean=0.0, std=1.0):
@@ -71,7 +91,7 @@ def test_changing_a_default_spoils_no_checkpoint(tmp_path, monkeypatch):
     assert models.load(path).classifier.in_features == 128
 
 
-def test_a_flipped_bit_in_the_weights_is_noticed(path):
+def test_a_flipped_bit_in_the_weights_is_detected(path):
     content = bytearray(path.read_bytes())
     content[-5] ^= 1
     path.write_bytes(content)
@@ -82,11 +102,11 @@ def test_a_flipped_bit_in_the_weights_is_noticed(path):
 @pytest.mark.parametrize("keep", [0, 5, 200, 2_000])
 def test_a_truncated_file_is_refused(path, keep):
     path.write_bytes(path.read_bytes()[:keep])
-    with pytest.raises(CheckpointError, match="not a checkpoint of this project, or was cut short"):
+    with pytest.raises(CheckpointError, match="not a checkpoint of this project, or is incomplete"):
         models.load(path)
 
 
-def test_a_pickle_is_refused_and_not_run(tmp_path):
+def test_a_pickle_is_refused_and_its_code_does_not_run(tmp_path):
     class Malicious:
         def __reduce__(self):
             return os.mkdir, (str(tmp_path / "pwned"),)
@@ -98,25 +118,23 @@ def test_a_pickle_is_refused_and_not_run(tmp_path):
     assert not (tmp_path / "pwned").exists()
 
 
-def test_foreign_safetensors_are_refused(tmp_path):
-    from safetensors.torch import save_file
-
+def test_safetensors_of_other_projects_are_refused(tmp_path):
     for metadata in (None, {"about": "{}"}, {"about": "[]"}, {"about": "null"}, {"about": "x"}):
-        save_file({"x": torch.zeros(2)}, tmp_path / "x.safetensors", metadata=metadata)
+        safetensors.torch.save_file(
+            {"x": torch.zeros(2)}, tmp_path / "x.safetensors", metadata=metadata
+        )
         with pytest.raises(CheckpointError, match="not a checkpoint of this project"):
             models.load(tmp_path / "x.safetensors")
 
 
-def test_what_a_checkpoint_must_say_is_told_where_it_does_not(tmp_path):
-    from safetensors.torch import save_file
-
+def test_missing_metadata_is_named(tmp_path):
     path = tmp_path / "x.safetensors"
-    for about in (
+    for metadata in (
         '{"architecture": {}}',
         '{"architecture": {}, "sha256": "", "notes": []}',
         '{"architecture": "linear", "sha256": "", "notes": {}}',
     ):
-        save_file({"x": torch.zeros(2)}, path, metadata={"about": about})
+        safetensors.torch.save_file({"x": torch.zeros(2)}, path, metadata={"about": metadata})
         with pytest.raises(CheckpointError, match="architecture, sha256, notes"):
             models.read_metadata(path)
 
@@ -124,7 +142,7 @@ def test_what_a_checkpoint_must_say_is_told_where_it_does_not(tmp_path):
 @pytest.mark.parametrize(
     "architecture", [{}, {"name": "resnet", "blocks": [1, 2]}, {"name": "linear", "mean": "grey"}]
 )
-def test_what_cannot_be_built_is_refused(tmp_path, architecture):
+def test_a_checkpoint_of_an_unknown_architecture_is_refused(tmp_path, architecture):
     path = tmp_path / "x.safetensors"
     model = models.build("linear")
     model.architecture = architecture
@@ -133,13 +151,13 @@ def test_what_cannot_be_built_is_refused(tmp_path, architecture):
         models.load(path)
 
 
-def test_a_model_that_is_no_longer_known_is_refused(path, monkeypatch):
+def test_a_checkpoint_of_a_removed_model_is_refused(path, monkeypatch):
     monkeypatch.delitem(models.MODELS, "tiny_vgg")
     with pytest.raises(CheckpointError, match="does not fit the models of this version"):
         models.load(path)
 
 
-def test_a_missing_file_is_named_with_what_there_is(tmp_path):
+def test_a_missing_file_is_named_with_the_shipped_weights(tmp_path):
     with pytest.raises(
         FileNotFoundError,
         match=r"no checkpoint at .*w\.safetensors.* fashion_mnist/tiny_vgg, .*mnist/tiny_vgg\.",
@@ -147,7 +165,7 @@ def test_a_missing_file_is_named_with_what_there_is(tmp_path):
         models.load(tmp_path / "w.safetensors")
 
 
-def test_only_models_that_can_be_built_again_are_saved(tmp_path):
+def test_models_that_cannot_be_built_again_are_not_saved(tmp_path):
     with pytest.raises(ValueError, match=r"Only models from models\.build"):
         models.save(torch.nn.Linear(2, 2), tmp_path / "w.safetensors")
     assert not list(tmp_path.iterdir())

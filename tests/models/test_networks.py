@@ -3,15 +3,20 @@ import torch
 import torch.nn.functional as F
 
 from helpers import models
+from helpers.models import ResNet
 
 IMAGES = torch.randint(256, (3, 1, 28, 28), dtype=torch.uint8)
 
 
 @pytest.mark.parametrize(
-    ("name", "settings", "parameters"),
+    ("name", "model_kwargs", "parameters"),
     [
         ("tiny_vgg", {"hidden_units": 10}, 7_740),
         ("tiny_vgg", {}, 7_740),
+        ("resnet", {}, 77_562),
+        ("resnet", {"width": 18}, 97_984),
+        ("resnet", {"stride": 2}, 77_674),
+        ("resnet", {"blocks": (1, 2, 1)}, 96_122),
         ("compact", {}, 96_122),
         ("accurate", {}, 1_226_122),
         ("linear", {}, 784 * 10 + 10),
@@ -21,26 +26,26 @@ IMAGES = torch.randint(256, (3, 1, 28, 28), dtype=torch.uint8)
         ("mlp", {"num_classes": 7}, 784 * 128 + 128 + 128 * 7 + 7),
     ],
 )
-def test_models_map_images_to_logits_with_so_many_parameters(name, settings, parameters):
-    model = models.build(name, **settings)
+def test_models_map_images_to_logits_and_have_the_stated_parameters(name, model_kwargs, parameters):
+    model = models.build(name, **model_kwargs)
     assert models.count_parameters(model) == parameters
-    assert model(IMAGES).shape == (3, settings.get("num_classes", 10))
-    assert model.architecture.items() >= {"name": name, **settings}.items()
+    assert model(IMAGES).shape == (3, model_kwargs.get("num_classes", 10))
+    assert model.architecture.items() >= {"name": name, **model_kwargs}.items()
 
 
-def test_normalising_by_hand():
-    normalise = models.Normalize(mean=0.2, std=0.5)
+def test_normalization_by_hand():
+    normalize = models.Normalize(mean=0.2, std=0.5)
     pixels = torch.tensor([0, 51, 255], dtype=torch.uint8)
-    torch.testing.assert_close(normalise(pixels), torch.tensor([-0.4, 0.0, 1.6]))
+    torch.testing.assert_close(normalize(pixels), torch.tensor([-0.4, 0.0, 1.6]))
 
 
-def test_the_constants_travel_with_the_weights_and_are_not_trained():
+def test_mean_and_std_are_saved_with_the_weights_and_not_trained():
     model = models.build("linear", mean=0.25, std=0.5)
-    assert model.state_dict()["normalise.mean"] == 255 * 0.25
-    assert "normalise.mean" not in dict(model.named_parameters())
+    assert model.state_dict()["normalize.mean"] == 255 * 0.25
+    assert "normalize.mean" not in dict(model.named_parameters())
 
 
-def test_tiny_vgg_is_the_published_chain_of_operations():
+def test_tiny_vgg_has_the_published_operations():
     model = models.build("tiny_vgg", mean=0.1, std=0.3)
     weights = model.state_dict()
     x = (IMAGES / 255 - 0.1) / 0.3
@@ -53,7 +58,7 @@ def test_tiny_vgg_is_the_published_chain_of_operations():
     torch.testing.assert_close(model(IMAGES), expected, atol=1e-5, rtol=1e-4)
 
 
-def test_the_perceptron_is_two_products_and_a_relu():
+def test_the_mlp_is_two_matrix_products_and_a_relu():
     model = models.build("mlp", hidden_units=5, mean=0.1, std=0.3)
     weights = model.state_dict()
     x = ((IMAGES / 255 - 0.1) / 0.3).flatten(1)
@@ -62,22 +67,22 @@ def test_the_perceptron_is_two_products_and_a_relu():
     torch.testing.assert_close(model(IMAGES), expected, atol=1e-5, rtol=1e-4)
 
 
-def test_fast_cnn_is_the_chain_of_operations_that_it_says():
+def test_fast_cnn_has_the_operations_of_its_docstring():
     model = models.build("fast_cnn", width=4, mean=0.1, std=0.3).eval()
     weights = model.state_dict()
 
-    def normalised(x, layer):
+    def norm_relu(x, layer):
         mean, variance = weights[f"{layer}.running_mean"], weights[f"{layer}.running_var"]
         scale, shift = weights[f"{layer}.weight"], weights[f"{layer}.bias"]
         return F.relu(F.batch_norm(x, mean, variance, scale, shift))
 
     x = (IMAGES / 255 - 0.1) / 0.3
-    x = F.relu(F.conv2d(x, weights["shrink.0.weight"], weights["shrink.0.bias"], 2, 1))
+    x = F.relu(F.conv2d(x, weights["stem.0.weight"], weights["stem.0.bias"], 2, 1))
     assert x.shape == (3, 4, 14, 14)
     for group in ("group_1", "group_2"):
         x = F.max_pool2d(F.conv2d(x, weights[f"{group}.0.weight"], padding=1), 2)
-        x = normalised(x, f"{group}.2")
-        x = normalised(F.conv2d(x, weights[f"{group}.4.weight"], padding=1), f"{group}.5")
+        x = norm_relu(x, f"{group}.2")
+        x = norm_relu(F.conv2d(x, weights[f"{group}.4.weight"], padding=1), f"{group}.5")
     expected = x.flatten(1) @ weights["classifier.1.weight"].T + weights["classifier.1.bias"]
     torch.testing.assert_close(model(IMAGES), expected, atol=1e-5, rtol=1e-4)
 
@@ -91,27 +96,73 @@ def test_fast_cnn_is_the_chain_of_operations_that_it_says():
         (models.FastCNN, 75_546),
     ],
 )
-def test_without_settings_there_are_ten_classes_and_pixels_from_0_to_1(kind, parameters):
+def test_by_default_there_are_ten_classes_and_pixels_are_scaled_to_0_to_1(kind, parameters):
     model = kind()
     assert models.count_parameters(model) == parameters
-    assert (model.normalise.mean, model.normalise.std) == (0, 255)
+    assert (model.normalize.mean, model.normalize.std) == (0, 255)
 
 
-def test_unknown_names_and_settings_are_refused():
+def test_unknown_names_and_arguments_are_refused():
     with pytest.raises(ValueError, match=r"'alexnet'.*linear, mlp, .*tiny_vgg"):
         models.build("alexnet")
     with pytest.raises(ValueError, match="hidden_layers"):
         models.build("mlp", hidden_layers=3)
 
 
-def test_models_also_build_without_memory_for_weights():
+def test_models_can_be_built_on_the_meta_device():
     with torch.device("meta"):
         model = models.build("tiny_vgg")
     assert model(torch.empty(5, 1, 28, 28, device="meta")).shape == (5, 10)
 
 
-def test_a_normalisation_stands_between_each_convolution_and_its_relu():
+def test_with_batch_norm_it_is_between_each_convolution_and_its_relu():
     block = models.build("tiny_vgg", batch_norm=True).block_2
     kinds = [type(layer).__name__ for layer in block]
     assert kinds == ["Conv2d", "BatchNorm2d", "ReLU"] * 2 + ["MaxPool2d"]
     assert models.count_parameters(models.build("tiny_vgg", batch_norm=True)) == 7_740 + 4 * 2 * 10
+
+
+@pytest.mark.parametrize(("stride", "sides"), [(1, [28, 28, 14, 7]), (2, [14, 14, 7, 4])])
+def test_stages_2_and_3_halve_height_and_width(stride, sides):
+    found = []
+    model = ResNet(width=8, stride=stride)
+    for stage in (model.stem, model.stage_1, model.stage_2, model.stage_3):
+        stage.register_forward_hook(lambda *arguments: found.append(arguments[2].shape[-1]))
+    model(IMAGES)
+    assert found == sides
+
+
+def test_stages_have_the_number_of_blocks_asked_for():
+    model = ResNet(width=8, blocks=(1, 3, 2))
+    assert [len(stage) for stage in (model.stage_1, model.stage_2, model.stage_3)] == [1, 3, 2]
+
+
+def test_a_residual_block_is_f_of_x_plus_the_shortcut():
+    """conv(relu(norm(conv(relu(norm(x)))))) + conv_1x1(relu(norm(x)))."""
+    block = ResNet(width=4).stage_2[0].eval()  # 4 channels to 8, stride 2
+    x = torch.randn(2, 4, 6, 6)
+    normed = torch.relu(block.norm_1(x))
+    f_of_x = block.conv_2(torch.relu(block.norm_2(block.conv_1(normed))))
+    torch.testing.assert_close(block(x), f_of_x + block.shortcut(normed))
+    assert block(x).shape == (2, 8, 3, 3)
+
+
+def test_a_residual_block_with_zero_weights_is_the_identity():
+    block = ResNet(width=4).stage_1[0]
+    block.conv_2.weight.data.zero_()
+    x = torch.randn(2, 4, 6, 6)
+    assert torch.equal(block(x), x)
+
+
+def test_a_plain_network_has_the_same_layers_without_shortcuts():
+    plain, residual = ResNet(width=8, residual=False), ResNet(width=8)
+    shortcuts = {name for name, _ in residual.named_parameters() if "shortcut" in name}
+    assert len(shortcuts) == 2
+    assert {name for name, _ in plain.named_parameters()} | shortcuts == {
+        name for name, _ in residual.named_parameters()
+    }
+    for stage, block in ((0, 0), (0, 1), (1, 0)):
+        model = ResNet(width=4, blocks=(2, 1, 1), residual=False)
+        plain_block = (model.stage_1, model.stage_2)[stage][block]
+        plain_block.conv_2.weight.data.zero_()
+        assert not plain_block(torch.randn(2, 4, 6, 6)).any()
