@@ -45,7 +45,7 @@ def _close_figures():
     plt.close("all")
 
 
-def predictions_from(labels: list[int], targets: list[int], classes: int = 3) -> Predictions:
-    """Predictions whose argmax is `labels`."""
-    logits = torch.nn.functional.one_hot(torch.tensor(labels), classes).float()
+def predictions_from(predicted: list[int], targets: list[int], classes: int = 3) -> Predictions:
+    """Predictions of the classes in `predicted`."""
+    logits = torch.nn.functional.one_hot(torch.tensor(predicted), classes).float()
     return Predictions(logits, torch.tensor(targets))

@@ -1,28 +1,28 @@
-"""Evaluation: predictions, metrics, error analysis, statistics, and what a model looks at."""
+"""Evaluation: predictions, metrics, error analysis, statistics, and inspection of a model."""
+# fmt: off
 
 from helpers.evaluation.error_analysis import (
     SIDES, class_means, closest_calls, closest_pairs, mistakes, most_confident_mistakes,
     neighbour_votes, random_mistakes, ranked_pairs,
-)  # fmt: skip
+)
 from helpers.evaluation.inspection import count_flops, layer_summary, occlusion, profile_ops
 from helpers.evaluation.neighbours import (
     Neighbours, extract_features, nearest_neighbours, predict_with_features,
-)  # fmt: skip
+)
 from helpers.evaluation.predictions import (
-    Predictions, accuracy, average_predictions, confusion_matrix, loss, num_views, per_class,
-    predict, predict_tta, preserve_train_mode,
-)  # fmt: skip
+    UNKNOWN, Predictions, accuracy, average_predictions, confusion_matrix, loss, num_views,
+    per_class, predict, predict_tta, preserve_train_mode, tta_views,
+)
 from helpers.evaluation.significance import (
-    PairedComparison, accuracy_interval, mcnemar, mean_interval, pack_bits, pareto_front,
-    seeds_needed, unpack_bits,
-)  # fmt: skip
+    accuracy_interval, mcnemar, mean_interval, pack_bits, pareto_front, seeds_needed, unpack_bits,
+)
 
 __all__ = [
-    "SIDES", "Neighbours", "PairedComparison", "Predictions",
+    "SIDES", "UNKNOWN", "Neighbours", "Predictions",
     "accuracy", "accuracy_interval", "average_predictions", "class_means", "closest_calls",
     "closest_pairs", "confusion_matrix", "count_flops", "extract_features", "layer_summary", "loss",
     "mcnemar", "mean_interval", "mistakes", "most_confident_mistakes", "nearest_neighbours",
     "neighbour_votes", "num_views", "occlusion", "pack_bits", "pareto_front", "per_class",
     "predict", "predict_tta", "predict_with_features", "preserve_train_mode", "profile_ops",
-    "random_mistakes", "ranked_pairs", "seeds_needed", "unpack_bits",
-]  # fmt: skip
+    "random_mistakes", "ranked_pairs", "seeds_needed", "tta_views", "unpack_bits",
+]

@@ -1,12 +1,15 @@
-"""Where is a model wrong, and is it the model or the label?"""
+"""Error analysis: the mistakes of a model, the classes that it confuses, and doubtful labels."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
+
 import torch
 from torch import Tensor
+
 from helpers.data import Split
 from helpers.evaluation.neighbours import nearest_neighbours
 from helpers.evaluation.predictions import Predictions, confusion_matrix
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -15,29 +18,29 @@ SIDES = ("with the label", "with the model", "undecided")
 
 def mistakes(predictions: Predictions) -> Tensor:
     """The rows whose predicted class is not the target, int64 (M,), in data-set order."""
-    return (predictions.labels != predictions.targets).nonzero().flatten()
+    return (predictions.predicted != predictions.targets).nonzero().flatten()
 
 
 def random_mistakes(predictions: Predictions, n: int, *, seed: int) -> Tensor:
-    """At most `n` rows among the mistakes, drawn without replacement: an unbiased look."""
+    """A random sample of at most `n` mistakes, drawn without replacement: an unbiased choice."""
     rows = mistakes(predictions)
     return rows[torch.randperm(len(rows), generator=torch.Generator().manual_seed(seed))[:n]]
 
 
 def most_confident_mistakes(predictions: Predictions, n: int) -> Tensor:
-    """The `n` mistakes of which the model was surest, surest first, int64 (n,)."""
+    """The `n` mistakes with the highest confidence, highest first, int64 (n,)."""
     rows = mistakes(predictions)
     return rows[predictions.confidence[rows].argsort(descending=True, stable=True)[:n]]
 
 
 def closest_calls(predictions: Predictions, n: int) -> Tensor:
-    """The `n` images, right or wrong, whose two likeliest classes lay closest, int64 (n,)."""
+    """The `n` images, right or wrong, whose two most likely classes are closest, int64 (n,)."""
     first, second = predictions.probabilities.topk(2, dim=1).values.T
     return (first - second).argsort(stable=True)[:n]
 
 
 def ranked_pairs(predictions: Predictions, class_names: Sequence[str]) -> "pd.DataFrame":
-    """Which two classes are confused, most often first, both directions counted together.
+    """The pairs of classes that are confused, most often first, both directions added.
 
     Columns: `pair` ("4 / 9", the lower class first), `errors`, `share` of all errors (a fraction
     in [0, 1]; they sum to 1), and the directions `first as second` and `second as first`.
@@ -81,18 +84,18 @@ def closest_pairs(means: Tensor, class_names: Sequence[str], n: int) -> list[str
 def neighbour_votes(
     predictions: Predictions, test: Split, train: Split, *, k: int = 10, majority: float = 0.7
 ) -> "pd.DataFrame":
-    """Ask the training images that look most like each mistake whose side they take.
+    """For each mistake, compare label and prediction with the labels of similar training images.
 
-    The `k` nearest training images (by pixels, so no model has a say) vote with their labels.
+    The `k` training images with the nearest pixels vote with their labels. No model takes part.
     Returns a row for each mistake, indexed by its row in `test`: `target`, `prediction`, the
     fractions `for_target` and `for_prediction` of the votes, and the `side`, one of SIDES: "with
-    the label" or "with the model" if at least `majority` of the votes are, else "undecided".
+    the label" or "with the model" if it has at least the fraction `majority`, else "undecided".
     """
     import pandas as pd
 
     rows = mistakes(predictions)
     votes = train.targets[nearest_neighbours(test.images[rows], train.images, k).rows]
-    target, prediction = predictions.targets[rows], predictions.labels[rows]
+    target, prediction = predictions.targets[rows], predictions.predicted[rows]
     frame = pd.DataFrame(
         {
             "target": target.numpy(),

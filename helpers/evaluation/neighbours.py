@@ -1,9 +1,11 @@
-"""Which images are most alike, by their pixels or by what a network makes of them?"""
+"""Nearest neighbours of images, by their pixels or by the features that a network computes."""
 
 from dataclasses import dataclass
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
 from helpers.evaluation.predictions import Predictions, predict
 
 
@@ -12,41 +14,41 @@ class Neighbours:
     """The nearest rows of a pool for each query, nearest first."""
 
     rows: Tensor  # int64 (N, k), rows of the pool
-    distances: Tensor  # float32 (N, k), Euclidean, in the unit of what was compared
+    distances: Tensor  # float32 (N, k), Euclidean, in the unit of the vectors
 
     def votes(self, targets: Tensor, classes: int) -> Tensor:
-        """Which share of the neighbours has each label, float32 (N, K), rows sum to 1.
+        """The share of the neighbours in each class, float32 (N, K); each row sums to 1.
 
-        `targets` int64 (M,) are the labels of the pool.
+        `targets` int64 (M,) are the classes of the pool.
         """
         return F.one_hot(targets[self.rows], classes).float().mean(dim=1)
 
 
 def nearest_neighbours(
-    queries: Tensor, pool: Tensor, k: int, *, but_not: Tensor | None = None, chunk: int = 500
+    queries: Tensor, pool: Tensor, k: int, *, exclude: Tensor | None = None, chunk: int = 500
 ) -> Neighbours:
-    """The `k` rows of `pool` (M, …) that are nearest to each of the `queries` (N, …).
+    """Find the `k` rows of `pool` (M, …) that are nearest to each of the `queries` (N, …).
 
-    Both are images uint8 (N, 1, 28, 28) or features float (N, F), on one device. `but_not` int64
-    (N,) is a row of the pool that each query shall not be given, such as itself. Distances are
-    searched as |a|² - 2ab + |b|², one matrix product for each `chunk` of queries, and those of the
-    `k` found are then computed from the differences, since float32 holds the former to a few units
-    only.
+    Both are images uint8 (N, 1, 28, 28) or features float (N, F), on one device. `exclude` int64
+    (N,) is a row of the pool for each query that is not returned, such as the query itself. The
+    search takes `chunk` queries at a time.
 
-    Raises ValueError if the pool has fewer rows than are asked for.
+    Raises ValueError if the pool has fewer than `k` rows.
     """
-    there = len(pool) - (but_not is not None)
-    if k > there:
-        raise ValueError(f"Wanted {k} neighbours of each, but there are {there} to choose from.")
+    available = len(pool) - (exclude is not None)
+    if k > available:
+        raise ValueError(f"Wanted {k} neighbours of each query, but there are only {available}.")
     pool = pool.flatten(1).float()
-    lengths = pool.square().sum(dim=1)
+    squares = pool.square().sum(dim=1)
     found, distances = [], []
     for start in range(0, len(queries), chunk):
         some = queries[start : start + chunk].flatten(1).float()
-        gaps = lengths - 2 * some @ pool.T
-        if but_not is not None:
-            gaps.scatter_(1, but_not[start : start + chunk, None], torch.inf)
+        # |a - b|² = |a|² - 2ab + |b|² is one matrix product; |a|² does not change the order
+        gaps = squares - 2 * some @ pool.T
+        if exclude is not None:
+            gaps.scatter_(1, exclude[start : start + chunk, None], torch.inf)
         rows = gaps.topk(k, largest=False).indices
+        # that sum is rounded in float32, so the distances are computed again from the differences
         exact, order = (some[:, None] - pool[rows]).norm(dim=2).sort(dim=1, stable=True)
         found.append(rows.gather(1, order))
         distances.append(exact)
@@ -54,11 +56,11 @@ def nearest_neighbours(
 
 
 def extract_features(model: nn.Module, images: Tensor, *, batch_size: int = 250) -> Tensor:
-    """What the classifier of a model from `models.build` is given of each image, float32 (N, F).
+    """The input of the classifier of a model from `models.build`, float32 (N, F), on the CPU.
 
-    `images` is uint8 (N, 1, 28, 28). Vectors are scaled to length 1, so that the distance between
-    two tells the angle: how strongly a feature speaks depends on ink and contrast as well. They are
-    computed in evaluation mode, in the order of the images, and come back on the CPU.
+    `images` is uint8 (N, 1, 28, 28). The features are computed in evaluation mode, in the order of
+    the images. Each vector is scaled to length 1, so that distances depend on the angle between two
+    vectors and not on how bright an image is.
     """
     return predict_with_features(model, images, batch_size=batch_size)[1]
 
@@ -66,16 +68,16 @@ def extract_features(model: nn.Module, images: Tensor, *, batch_size: int = 250)
 def predict_with_features(
     model: nn.Module, images: Tensor, *, batch_size: int = 250
 ) -> tuple[Predictions, Tensor]:
-    """The predictions and the `features` of images uint8 (N, 1, 28, 28), from one pass."""
-    seen: list[Tensor] = []
+    """The results of `predict` and `extract_features` from one pass over the images."""
+    features: list[Tensor] = []
 
-    def note(_: nn.Module, inputs: tuple[Tensor]) -> None:
-        seen.append(F.normalize(inputs[0].flatten(1).float(), dim=1).cpu())
+    def record(_: nn.Module, inputs: tuple[Tensor]) -> None:
+        features.append(F.normalize(inputs[0].flatten(1).float(), dim=1).cpu())
 
     classifier: nn.Module = model.get_submodule("classifier")
-    hook = classifier.register_forward_pre_hook(note)
+    hook = classifier.register_forward_pre_hook(record)
     try:
         predictions = predict(model, images, batch_size=batch_size)
     finally:
         hook.remove()
-    return predictions, torch.cat(seen)
+    return predictions, torch.cat(features)

@@ -1,43 +1,44 @@
-"""What does a model predict, and how good is that?
+"""Predictions of a model, and the metrics computed from them.
 
-`predict` runs the model once, in data-set order. Everything else here is a pure function of what
-it returns, so no figure can come from another pass, another order or another model.
+`predict` runs the model once, in data-set order. All metrics are pure functions of what it returns.
 """
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from helpers.data import Split
-if TYPE_CHECKING:
-    import pandas as pd
+
 from helpers.data import Augmentation, Split
 
-UNKNOWN = -1  # the target of an image whose class nobody told us
+if TYPE_CHECKING:
+    import pandas as pd
+
+UNKNOWN = -1  # the target of an image whose class is not known
 
 
 @dataclass(frozen=True)
 class Predictions:
-    """What a model said of each image, on the CPU. Row i is image i."""
+    """The logits of a model for a set of images, with the targets, on the CPU. Row i is image i."""
 
-    logits: Tensor  # float32 (N, K), unnormalised log-probabilities
-    targets: Tensor  # int64 (N,), the truth, or UNLABELLED
+    logits: Tensor  # float32 (N, K), unnormalized log-probabilities
+    targets: Tensor  # int64 (N,), the true classes, or UNKNOWN
 
     def __len__(self) -> int:
         return len(self.targets)
 
     @property
-    def labels(self) -> Tensor:
-        """The predicted classes, int64 (N,): the largest logit of each row."""
+    def predicted(self) -> Tensor:
+        """The predicted classes, int64 (N,): the index of the largest logit of each row."""
         return self.logits.argmax(dim=1)
 
     @property
     def probabilities(self) -> Tensor:
-        """Softmax of the logits, float32 (N, K), rows sum to 1."""
+        """Softmax of the logits, float32 (N, K); each row sums to 1."""
         return self.logits.softmax(dim=1)
 
     @property
@@ -49,15 +50,15 @@ class Predictions:
 def predict(model: nn.Module, images: Split | Tensor, *, batch_size: int = 250) -> Predictions:
     """Run `model` over `images` in their order, in evaluation mode, without gradients.
 
-    `images` is a Split, or uint8 (N, 1, 28, 28) alone when the targets are not known. They may lie
-    on any device; batches are moved to the model's. In batches of 250 the features of a small
-    network stay in a processor's cache: a third less time than with 1,000. The model is left in the
-    mode it was in.
+    `images` is a Split, or uint8 (N, 1, 28, 28) if the targets are not known. They may be on any
+    device; each batch is moved to the device of the model. The model is left in the mode it was in.
+    With batches of 250 the activations of a small network fit in the processor's cache, which takes
+    a third less time than batches of 1,000.
 
-    Raises ValueError if the images are of another shape or dtype, or if there are none.
+    Raises ValueError if the images have another shape or dtype, or if there are none.
     """
     if isinstance(images, Tensor):
-        # as many targets as rows, so that Split's own check speaks of the images
+        # a target for each row, so that Split checks shape and dtype of the images
         images = Split(images, torch.full(images.shape[:1], UNKNOWN))
     if not isinstance(images, Split):
         raise ValueError(
@@ -74,7 +75,7 @@ def predict(model: nn.Module, images: Split | Tensor, *, batch_size: int = 250) 
 
 @contextmanager
 def preserve_train_mode(model: nn.Module) -> Iterator[None]:
-    """Leave each layer in the mode, training or evaluation, in which it was, whatever happens."""
+    """Put each layer back into the mode it was in (training or evaluation), also after an error."""
     modes = {layer: layer.training for layer in model.modules()}
     try:
         yield
@@ -83,29 +84,84 @@ def preserve_train_mode(model: nn.Module) -> Iterator[None]:
             layer.training = mode
 
 
+def predict_tta(
+    model: nn.Module, split: Split, augmentation: Augmentation, *, batch_size: int = 250
+) -> Predictions:
+    """Test-time augmentation: average the predictions for several views of each image.
+
+    The views are the image itself; if `augmentation` shifts images, the image moved by one pixel in
+    each of four directions; if it flips images, all of these mirrored as well. `augmentation` is
+    that of the training, so the model sees no kind of view that it was not trained on. Ten views
+    take ten times as long as one.
+
+    Krizhevsky et al., "ImageNet Classification with Deep Convolutional Neural Networks", NIPS 2012,
+    section 4.1. Raises ValueError as `predict` does.
+    """
+    return average_predictions(
+        [
+            predict(model, Split(images, split.targets), batch_size=batch_size)
+            for images in tta_views(split.images, augmentation)
+        ]
+    )
+
+
+def average_predictions(several: Sequence[Predictions]) -> Predictions:
+    """Average the probabilities of several predictions of the same images, by views or by models.
+
+    The logits returned are the logarithms of the mean probabilities, float32 (N, K). Raises
+    ValueError if there are no predictions, or if they are not of the same images.
+    """
+    if not several or any(not torch.equal(p.targets, several[0].targets) for p in several):
+        raise ValueError(f"Wanted predictions of the same images, got {len(several)} that are not.")
+    mean = torch.stack([predictions.probabilities for predictions in several]).mean(dim=0)
+    # the logarithm of a probability of 0 would be infinite
+    return Predictions(mean.clamp_min(torch.finfo(mean.dtype).tiny).log(), several[0].targets)
+
+
+def num_views(augmentation: Augmentation) -> int:
+    """The number of views of each image in test-time augmentation: 1, 2, 5 or 10."""
+    return (5 if augmentation.shift else 1) * (2 if augmentation.flip else 1)
+
+
+def tta_views(images: Tensor, augmentation: Augmentation) -> Iterator[Tensor]:
+    """The views of images (N, 1, H, W) one after another, each a tensor of the same shape.
+
+    Pixels that move in from outside the image are black.
+    """
+    height, width = images.shape[2:]
+    padded = F.pad(images, [1] * 4)
+    corners = ((1, 1), (2, 1), (0, 1), (1, 2), (1, 0)) if augmentation.shift else ((1, 1),)
+    for top, left in corners:  # as it is, then moved up, down, left and right
+        view = padded[:, :, top : top + height, left : left + width]
+        yield view
+        if augmentation.flip:
+            yield view.flip(3)
+
+
 def accuracy(predictions: Predictions) -> float:
-    """The fraction of images given their own class, in [0, 1]: images are counted, not batches."""
+    """The fraction of images that are predicted correctly, in [0, 1]."""
     _check_targets(predictions)
-    return (predictions.labels == predictions.targets).double().mean().item()
+    return (predictions.predicted == predictions.targets).double().mean().item()
 
 
 def loss(predictions: Predictions) -> float:
-    """Mean cross-entropy per image in nats; ln K, 2.30 for ten classes, is pure guessing."""
+    """Mean cross-entropy per image, in nats. Random guessing has ln K: 2.30 for ten classes."""
     _check_targets(predictions)
     return F.cross_entropy(predictions.logits, predictions.targets).item()
 
 
 def confusion_matrix(predictions: Predictions) -> Tensor:
-    """Count how often each true class was given each label.
+    """Count how often images of each class were predicted as each class.
 
     Returns int64 (K, K); entry [i, j] counts images of class i predicted as j, so rows sum to the
-    class sizes. Raises ValueError if a target lies outside [0, K).
+    class sizes. Raises ValueError if a target is outside [0, K).
     """
     from torchmetrics.functional.classification import multiclass_confusion_matrix
 
     _check_targets(predictions)
-    classes = predictions.logits.shape[1]
-    return multiclass_confusion_matrix(predictions.labels, predictions.targets, num_classes=classes)
+    return multiclass_confusion_matrix(
+        predictions.predicted, predictions.targets, num_classes=predictions.logits.shape[1]
+    )
 
 
 def per_class(
@@ -113,22 +169,21 @@ def per_class(
 ) -> "pd.DataFrame":
     """Precision, recall and F1 of each class, fractions in [0, 1], and its number of images.
 
-    Of the images *called* Shirt, precision is the share that are shirts; of the images that *are*
-    shirts, recall is the share that were called so; F1 is their harmonic mean. A class that was
-    never predicted has precision 0. The columns `… low` and `… high` are a 95 % interval: how much
-    the measure would vary with other images of the same kind. For it the confusion matrix is drawn
-    anew, `resamples` times, always with the same seed (the percentile bootstrap: Efron and
-    Tibshirani, "An Introduction to the Bootstrap", 1993, section 13.3).
+    Precision is the share of shirts among the images that were *predicted* as Shirt; recall is the
+    share of the images that *are* shirts which were predicted as Shirt; F1 is their harmonic mean.
+    A class that was never predicted has precision 0. The columns `… low` and `… high` are a 95 %
+    confidence interval: how much the measure would vary with other images of the same kind. It is
+    the percentile bootstrap (Efron and Tibshirani, "An Introduction to the Bootstrap", 1993,
+    section 13.3): the confusion matrix is drawn anew `resamples` times, always with the same seed.
     """
     import pandas as pd
 
     counts = confusion_matrix(predictions).double()
-    chance = np.random.default_rng(0)
     cells = (counts.flatten() / counts.sum()).numpy()
-    drawn = chance.multinomial(len(predictions), cells, resamples)
+    drawn = np.random.default_rng(0).multinomial(len(predictions), cells, resamples)
     measured = _precision_recall_f1(counts)  # (3, K)
-    varied = _precision_recall_f1(torch.from_numpy(drawn).double().view(-1, *counts.shape))
-    low, high = varied.quantile(torch.tensor([0.025, 0.975], dtype=varied.dtype), dim=1)
+    resampled = _precision_recall_f1(torch.from_numpy(drawn).double().view(-1, *counts.shape))
+    low, high = resampled.quantile(torch.tensor([0.025, 0.975], dtype=resampled.dtype), dim=1)
     columns: dict[str, Tensor] = {}
     for i, name in enumerate(("precision", "recall", "f1")):
         columns |= {name: measured[i], f"{name} low": low[i], f"{name} high": high[i]}
@@ -140,10 +195,11 @@ def per_class(
 
 
 def _precision_recall_f1(counts: Tensor) -> Tensor:
-    """From confusion matrices (…, K, K), float64 (3, …, K); 0 where there is nothing to divide."""
-    right = counts.diagonal(dim1=-2, dim2=-1)
-    called, are = counts.sum(dim=-2), counts.sum(dim=-1)
-    return torch.stack([right / called, right / are, 2 * right / (called + are)]).nan_to_num()
+    """From confusion matrices (…, K, K), float64 (3, …, K); 0 where the denominator is 0."""
+    correct = counts.diagonal(dim1=-2, dim2=-1)
+    predicted, actual = counts.sum(dim=-2), counts.sum(dim=-1)
+    measures = [correct / predicted, correct / actual, 2 * correct / (predicted + actual)]
+    return torch.stack(measures).nan_to_num()
 
 
 def _check_targets(predictions: Predictions) -> None:
@@ -151,62 +207,6 @@ def _check_targets(predictions: Predictions) -> None:
     classes = predictions.logits.shape[1]
     if lowest < 0 or highest >= classes:
         raise ValueError(
-            f"Targets must lie in [0, {classes}), got {lowest} to {highest}. "
-            f"Predictions made from bare images have no targets; predict a Split to measure them."
+            f"Targets must be in [0, {classes}), got {lowest} to {highest}. "
+            f"Predictions of images without targets have none; predict a Split to measure them."
         )
-
-
-
-
-def predict_tta(
-    model: nn.Module, split: Split, augmentation: Augmentation, *, batch_size: int = 250
-) -> Predictions:
-    """The mean of what `model` says of several views of each image (test-time augmentation).
-
-    The views are the image, the image moved by one pixel in each of four directions if the
-    training with `augmentation` moved images, and all of these mirrored if it mirrored them. So a
-    model is shown nothing that it has not learned from. Ten views cost ten predictions.
-
-    Krizhevsky et al., "ImageNet Classification with Deep Convolutional Neural Networks", NIPS 2012,
-    section 4.1. Raises what `evaluation.predict` raises.
-    """
-    return average_predictions(
-        [
-            predict(model, Split(images, split.targets), batch_size=batch_size)
-            for images in tta_views(split.images, augmentation)
-        ]
-    )
-
-
-def average_predictions(several: Sequence[Predictions]) -> Predictions:
-    """What several predictions of the same images say together, be they of views or of models.
-
-    Probabilities are averaged, not logits; the logits returned are the logarithms of the means
-    (N, K). Raises ValueError for none, or if they are not of the same images.
-    """
-    if not several or any(not torch.equal(p.targets, several[0].targets) for p in several):
-        raise ValueError(f"Wanted predictions of the same images, got {len(several)} that are not.")
-    mean = torch.stack([predictions.probabilities for predictions in several]).mean(dim=0)
-    # a class that nobody thinks possible keeps a finite logarithm
-    return Predictions(mean.clamp_min(torch.finfo(mean.dtype).tiny).log(), several[0].targets)
-
-
-def num_views(augmentation: Augmentation) -> int:
-    """How many views there are of each image: 1, 2, 5 or 10."""
-    return (5 if augmentation.shift else 1) * (2 if augmentation.flip else 1)
-
-
-def tta_views(images: Tensor, augmentation: Augmentation) -> Iterator[Tensor]:
-    """The views of images (N, 1, H, W), one after another: tensors as large as they."""
-    for moved in _moved(images) if augmentation.shift else [images]:
-        yield moved
-        if augmentation.flip:
-            yield moved.flip(3)
-
-
-def _moved(images: Tensor) -> Iterator[Tensor]:
-    """As they are, then one pixel up, down, left and right; what moves in is black."""
-    padded = torch.nn.functional.pad(images, [1] * 4)
-    height, width = images.shape[2:]
-    for top, left in ((1, 1), (2, 1), (0, 1), (1, 2), (1, 0)):
-        yield padded[:, :, top : top + height, left : left + width]

@@ -1,6 +1,6 @@
-"""Is one model better than another, or was it luck?
+"""Statistics: confidence intervals, significance tests, and the Pareto front of several models.
 
-Two kinds of luck: which images happened to be in the test split, and which seed a training had.
+Accuracies vary for two reasons: which images are in the test split, and the seed of the training.
 """
 
 import base64
@@ -8,6 +8,7 @@ import math
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -15,27 +16,27 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class PairedComparison:
-    """What two models made of the same images. Where they agree, nothing can be learned."""
+    """Two models compared on the same images. Images on which both are right or wrong cancel."""
 
-    only_first: int  # images that only the first model got right
+    only_first: int  # images that only the first model predicted correctly
     only_second: int
-    images: int  # all of them
-    p_value: float  # how often luck alone would divide so unevenly, or more so, in [0, 1]
+    images: int  # all images
+    p_value: float  # probability of a split at least as uneven if both models are equally good
 
     @property
     def difference(self) -> float:
-        """The second model's accuracy less the first's, a fraction in [-1, 1]."""
+        """The accuracy of the second model minus that of the first, in [-1, 1]."""
         return (self.only_second - self.only_first) / self.images
 
 
 def mcnemar(first: Tensor, second: Tensor) -> PairedComparison:
-    """Compare two models on the same images: bool (N,) each, where it is right.
+    """Compare two models on the same images: bool (N,) each, True where the model is right.
 
     The exact test of McNemar ("Note on the sampling error of the difference between correlated
-    proportions", Psychometrika, 1947): if both were equally good, an image that only one of them
-    gets right would be the first's or the second's like the toss of a coin.
+    proportions", Psychometrika, 1947). The null hypothesis is that both models are equally good:
+    then an image that only one of them predicts correctly is equally likely to be either's.
 
-    Raises ValueError if the two are not about the same number of images, or about none.
+    Raises ValueError if the two have different lengths or are empty.
     """
     from scipy.stats import binomtest
 
@@ -50,22 +51,23 @@ def mcnemar(first: Tensor, second: Tensor) -> PairedComparison:
     return PairedComparison(only_first, only_second, len(first), p_value)
 
 
-def pack_bits(right: Tensor) -> str:
-    """Bool (N,), where a model is right, as text for a record: eight images to a byte, base64."""
-    return base64.b64encode(np.packbits(right.cpu().numpy()).tobytes()).decode()
+def pack_bits(values: Tensor) -> str:
+    """Encode bool (N,) as text for a record: eight values per byte, in base64."""
+    return base64.b64encode(np.packbits(values.cpu().numpy()).tobytes()).decode()
 
 
-def unpack_bits(text: str, images: int) -> Tensor:
-    """What `packed` was given, bool (`images`,)."""
+def unpack_bits(text: str, n: int) -> Tensor:
+    """Decode the text of `pack_bits`, bool (`n`,)."""
     bits = np.unpackbits(np.frombuffer(base64.b64decode(text), dtype=np.uint8))
-    return torch.from_numpy(bits[:images]).bool()
+    return torch.from_numpy(bits[:n]).bool()
 
 
 def accuracy_interval(accuracy: float, images: int) -> tuple[float, float]:
-    """Between which accuracies the truth lies, with 95 % confidence, given one on so many images.
+    """The 95 % confidence interval of an accuracy that was measured on so many images.
 
-    The luck of the images alone (Wilson, "Probable inference, the law of succession, and
-    statistical inference", 1927). Raises ValueError for no image or no fraction.
+    It covers the choice of the images only, not the seed of the training (Wilson, "Probable
+    inference, the law of succession, and statistical inference", 1927). Raises ValueError if there
+    are no images, or if `accuracy` is not in [0, 1].
     """
     from scipy.stats import binomtest
 
@@ -76,10 +78,10 @@ def accuracy_interval(accuracy: float, images: int) -> tuple[float, float]:
 
 
 def mean_interval(values: Sequence[float]) -> tuple[float, float]:
-    """Between which values the mean over all seeds lies, with 95 % confidence, given some seeds.
+    """The 95 % confidence interval of the mean over all seeds, from the values of a few seeds.
 
-    The luck of the seeds alone (Student, "The probable error of a mean", 1908). Raises ValueError
-    for fewer than two values, which say nothing of their spread.
+    It covers the seed of the training only, not the choice of the images (Student, "The probable
+    error of a mean", 1908). Raises ValueError for fewer than two values.
     """
     from scipy.stats import t
 
@@ -92,13 +94,14 @@ def mean_interval(values: Sequence[float]) -> tuple[float, float]:
 
 
 def seeds_needed(difference: float, deviation: float, *, power: float = 0.8) -> int:
-    """How many seeds of each of two settings it takes to see a difference of their means.
+    """The number of seeds for each of two settings that is needed to detect a difference of means.
 
-    `deviation` is that of the seeds of one setting, in the same unit. With so many seeds a t-test
-    at the 5 % level finds the difference with probability `power` (Cohen, "Statistical Power
-    Analysis for the Behavioral Sciences", 1988, chapter 2). At least 2: fewer have no spread.
+    `deviation` is the standard deviation over the seeds of one setting, in the same unit as
+    `difference`. With so many seeds, a t-test at the 5 % level detects the difference with
+    probability `power` (Cohen, "Statistical Power Analysis for the Behavioral Sciences", 1988,
+    chapter 2). At least 2, since one value has no standard deviation.
 
-    Raises ValueError for a difference of 0, which no number of seeds shows.
+    Raises ValueError for a difference of 0, which cannot be detected.
     """
     from scipy.stats import nct, norm, t
 
@@ -111,25 +114,26 @@ def seeds_needed(difference: float, deviation: float, *, power: float = 0.8) -> 
         return 2
     effect = abs(difference) / deviation
 
-    def found(n: int) -> float:
-        """With what probability n of each are enough, by the non-central t distribution."""
+    def power_with(n: int) -> float:
+        """The power of the test with n seeds each, by the non-central t distribution."""
         freedom, shift = 2 * n - 2, effect * math.sqrt(n / 2)
         return float(nct.sf(t.ppf(0.975, freedom), freedom, shift))
 
-    # by the normal distribution, as if the spread were known; what a t-test needs is little more
+    # start with the normal distribution, as if the deviation were known; a t-test needs a few more
     n = max(2, math.ceil(2 * ((norm.ppf(0.975) + norm.ppf(power)) / effect) ** 2))
-    while found(n) < power:
+    while power_with(n) < power:
         n += 1
     return n
 
 
-def pareto_front(accuracies: Mapping[str, float], prices: Mapping[str, float]) -> list[str]:
-    """Of models by name, those than which no cheaper or equally dear one is as good.
+def pareto_front(accuracies: Mapping[str, float], costs: Mapping[str, float]) -> list[str]:
+    """The Pareto front: the models for which no other is both cheaper and more accurate.
 
-    The cheapest first. This is the Pareto frontier: any other model is a waste of its price.
+    Of two models with the same cost, the more accurate one is on the front; of two with the same
+    accuracy, the cheaper one. Returns their names, cheapest first.
     """
-    best: list[str] = []
-    for name in sorted(accuracies.keys(), key=lambda name: (prices[name], -accuracies[name])):
-        if not best or accuracies[name] > accuracies[best[-1]]:
-            best.append(name)
-    return best
+    front: list[str] = []
+    for name in sorted(accuracies.keys(), key=lambda name: (costs[name], -accuracies[name])):
+        if not front or accuracies[name] > accuracies[front[-1]]:
+            front.append(name)
+    return front

@@ -102,7 +102,7 @@ def nearest_duplicates(
             unknown = {"twin": "", "twin_distance": math.inf, "twin_label": -1}
             frames[name] = pd.DataFrame(unknown, index=range(len(split)))
             continue
-        found = evaluation.nearest_neighbours(images[rows], images, k, but_not=rows.to(where))
+        found = evaluation.nearest_neighbours(images[rows], images, k, exclude=rows.to(where))
         near, gaps = found.rows.cpu(), found.distances.cpu() / images[0].numel() ** 0.5
         contradicts = (gaps <= NEAR_DUPLICATE_RMSE) & (targets[near] != split.targets[:, None])
         first = contradicts.int().argmax(dim=1, keepdim=True)  # 0, the nearest, if there is none

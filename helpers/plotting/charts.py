@@ -1,10 +1,11 @@
-"""How do the numbers look?
+"""Charts of numbers.
 
-Arrays and records go in; a panel takes `ax=None` and returns Axes, several panels return a Figure.
-Nothing here computes a result, shows, saves or sets a style for anybody else. Sizes are in inches.
+Each function draws the arrays or records that it is given. A function for one panel takes `ax=None`
+and returns Axes; a function for several panels returns a Figure. Nothing is shown or saved.
 """
 
 from collections.abc import Mapping, Sequence
+
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
@@ -12,15 +13,14 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 from torch import Tensor
-from matplotlib.ticker import LogLocator, NullFormatter
 
 
 def class_balance(
     counts: Mapping[str, Sequence[int]], class_names: Sequence[str], ax: Axes | None = None
 ) -> Axes:
-    """A bar for each class and split: `counts` maps a split's name to K counts."""
+    """A bar for each class and split. `counts` maps the name of a split to K counts."""
     ax = ax or plt.subplots(figsize=(9, 3.2), layout="constrained")[1]
     pd.DataFrame(dict(counts), index=list(class_names)).plot.bar(
         ax=ax, width=0.8, rot=20 if len("".join(class_names)) > 20 else 0
@@ -33,17 +33,13 @@ def class_balance(
 
 
 def pixel_histogram(images: Mapping[str, Tensor], ax: Axes | None = None) -> Axes:
-    """How often each grey value occurs in each set of uint8 images, on a logarithmic scale."""
+    """The share of each grey value in each set of uint8 images, on a logarithmic scale."""
     ax = ax or plt.subplots(figsize=(9, 3), layout="constrained")[1]
     for name, pixels in images.items():
         shares = pixels.flatten().bincount(minlength=256).numpy() / pixels.numel()
         ax.plot(np.arange(256), shares, label=name)
-    ax.set(
-        yscale="log",
-        xlabel="grey value (0 is black)",
-        ylabel="share of pixels",
-        title="Grey values",
-    )
+    ax.set(yscale="log", xlabel="grey value (0 is black)", ylabel="share of pixels")
+    ax.set_title("Grey values")
     ax.yaxis.set_major_formatter(lambda share, _: f"{100 * share:g} %")
     ax.spines[["top", "right"]].set_visible(False)
     ax.legend()
@@ -55,27 +51,22 @@ def heatmap(
     names: Sequence[str],
     *,
     title: str,
-    form: str,
+    fmt: str,
     cmap: str = "Blues",
     ax: Axes | None = None,
     **labels: str,
 ) -> Axes:
-    """A labelled K × K matrix of numbers >= 0; `form` formats a cell, `labels` name the axes."""
+    """A K × K matrix of numbers >= 0 with the number in each cell.
+
+    `names` label rows and columns; `fmt` is the format of a number, such as ".1f"; `labels` are
+    `xlabel` and `ylabel`.
+    """
     ax = ax or plt.subplots(figsize=(6.5, 5.6), layout="constrained")[1]
     sns.heatmap(
-        values,
-        annot=True,
-        fmt=form,
-        cmap=cmap,
-        norm=PowerNorm(0.5),  # the shade is the square root of a value, so that small ones show
-        square=True,
-        cbar=False,
-        linewidths=0.5,
-        xticklabels=names,
-        yticklabels=names,
-        annot_kws={"size": 8},
-        ax=ax,
-    )
+        values, annot=True, fmt=fmt, annot_kws={"size": 8}, ax=ax,
+        cmap=cmap, norm=PowerNorm(0.5),  # shades by the square root, so that small values show
+        square=True, cbar=False, linewidths=0.5, xticklabels=names, yticklabels=names,
+    )  # fmt: skip
     ax.set(title=title, **labels)
     long_names = max(map(len, names)) > 3
     ax.tick_params(axis="x", rotation=40 if long_names else 0)
@@ -85,19 +76,19 @@ def heatmap(
 
 
 def confusion_matrix(counts: Tensor, class_names: Sequence[str]) -> Figure:
-    """Counts (K, K), and each row as shares of its class: true down, predicted across."""
+    """Counts (K, K), and each row as shares of its class: rows are true, columns predicted."""
     figure, axes = plt.subplots(1, 2, figsize=(11.2, 5.3), layout="constrained")
     labels = {"xlabel": "predicted class", "ylabel": "true class"}
-    heatmap(counts.numpy(), class_names, title="Images", form="d", ax=axes[0], **labels)
+    heatmap(counts.numpy(), class_names, title="Images", fmt="d", ax=axes[0], **labels)
     shares = (100 * counts / counts.sum(dim=1, keepdim=True).clamp(min=1)).numpy()
-    heatmap(shares, class_names, title="% of the true class", form=".1f", ax=axes[1], **labels)
+    heatmap(shares, class_names, title="% of the true class", fmt=".1f", ax=axes[1], **labels)
     return figure
 
 
 def learning_curves(histories: Mapping[str, pd.DataFrame] | pd.DataFrame) -> Figure:
-    """Loss and accuracy by epoch; dashed while training, solid on validation.
+    """Loss and accuracy by epoch: dashed lines for training, solid lines for validation.
 
-    Takes the frame of one History, or several by name to be compared in the same two panels.
+    Takes the frame of one History, or several frames by name, drawn in the same two panels.
     """
     one = isinstance(histories, pd.DataFrame)
     named: Mapping[str, pd.DataFrame]
@@ -105,15 +96,15 @@ def learning_curves(histories: Mapping[str, pd.DataFrame] | pd.DataFrame) -> Fig
     figure, axes = plt.subplots(1, 2, figsize=(9, 3.3), layout="constrained")
     longest = max(1, *(len(frame) for frame in named.values()))
     marker = "" if longest > 15 else "o"
-    for (name, frame), colour in zip(named.items(), sns.color_palette("deep"), strict=False):
+    for (name, frame), color in zip(named.items(), sns.color_palette("deep"), strict=False):
         for ax, measure in zip(axes, ("loss", "accuracy"), strict=True):
             ax.plot(
                 frame["epoch"], frame[f"train_{measure}"], "--",
-                color="tab:gray" if one else colour, label="training" if one else None,
+                color="tab:gray" if one else color, label="training" if one else None,
                 marker=marker, markersize=4,
             )  # fmt: skip
             ax.plot(
-                frame["epoch"], frame[f"validation_{measure}"], color=colour, label=name,
+                frame["epoch"], frame[f"validation_{measure}"], color=color, label=name,
                 marker=marker, markersize=4,
             )  # fmt: skip
     axes[0].set(title="Loss", xlabel="epoch", ylabel="cross-entropy (nats)")
@@ -131,14 +122,11 @@ def learning_curves(histories: Mapping[str, pd.DataFrame] | pd.DataFrame) -> Fig
 
 
 def durations(seconds: Mapping[str, float], *, title: str, ax: Axes | None = None) -> Axes:
-    """A bar for each name, the first on top, with its seconds."""
+    """A bar for each name with its seconds, in the order given from the top."""
     ax = ax or plt.subplots(figsize=(9, 0.5 + 0.45 * len(seconds)), layout="constrained")[1]
     bars = ax.barh(list(seconds), list(seconds.values()), color="tab:blue")
-    ax.bar_label(
-        bars,
-        [f"{value:.2g} s" if value < 10 else f"{value:.0f} s" for value in seconds.values()],
-        padding=4,
-    )
+    texts = [f"{value:.2g} s" if value < 10 else f"{value:.0f} s" for value in seconds.values()]
+    ax.bar_label(bars, texts, padding=4)
     ax.set(xlabel="seconds", title=title)
     ax.margins(x=0.1)
     ax.invert_yaxis()
@@ -149,31 +137,29 @@ def durations(seconds: Mapping[str, float], *, title: str, ax: Axes | None = Non
 def embedding(
     points: np.ndarray, targets: Tensor, wrong: Tensor, class_names: Sequence[str]
 ) -> Axes:
-    """Images as points (N, 2), coloured by their class, with a ring around each mistake.
+    """Scatter plot of points (N, 2), such as a t-SNE embedding, with a color for each class.
 
-    `targets` int64 (N,), `wrong` bool (N,). The two directions of such a map have no unit.
+    `targets` int64 (N,); `wrong` bool (N,) marks mistakes with a ring. The axes have no unit.
     """
     _, ax = plt.subplots(figsize=(6.6, 4.5), layout="constrained")
-    for k, (name, colour) in enumerate(zip(class_names, sns.color_palette("tab10"), strict=False)):
+    for k, (name, color) in enumerate(zip(class_names, sns.color_palette("tab10"), strict=False)):
         x, y = points[(targets == k).numpy()].T
-        ax.scatter(x, y, s=7, color=colour, label=name, linewidths=0)
+        ax.scatter(x, y, s=7, color=color, label=name, linewidths=0)
     x, y = points[wrong.numpy()].T
     ax.scatter(x, y, s=38, facecolors="none", edgecolors="black", linewidths=0.8, label="mistake")
-    ax.set(xticks=[], yticks=[], title="What the network makes of the images, in two dimensions")
+    ax.set(xticks=[], yticks=[], title="Features of the images in two dimensions")
     ax.spines[:].set_color("lightgray")
     ax.legend(loc="center left", bbox_to_anchor=(1, 0.5), frameon=False, markerscale=1.6)
     return ax
 
 
-
-
 def intervals(
     values: Mapping[str, Sequence[float]], ranges: Mapping[str, tuple[float, float]], *, xlabel: str
 ) -> Axes:
-    """A row for each name, the first on top: values as dots, the mean, and a range as a bar.
+    """A row for each name: the values as dots, their mean, and a range (low, high) as a bar.
 
-    `values` and `ranges` have the same names; numbers are drawn as they are given, the dots of a
-    row one below another, so that equal ones can be told apart.
+    `values` and `ranges` have the same names. The first name is on top. The dots of a row are drawn
+    at different heights, so that equal values can be told apart.
     """
     _, ax = plt.subplots(figsize=(9, 0.6 + 0.36 * len(values)), layout="constrained")
     for row, (name, several) in enumerate(values.items()):
@@ -189,29 +175,28 @@ def intervals(
 
 
 def pareto_front(
-    models: pd.DataFrame, price: str, best: Sequence[str], *, ax: Axes | None = None, xlabel: str
+    models: pd.DataFrame, cost: str, front: Sequence[str], *, ax: Axes | None = None, xlabel: str
 ) -> Axes:
-    """Each model at its price (its row in that column) and its `accuracy`, in percent.
+    """The `accuracy` (in percent) of models against their cost, on a logarithmic axis.
 
-    The names in `best` are those than which no cheaper one is as good, the cheapest first: they are
-    labelled, and joined by a line. Where there are columns `low` and `high`, an upright line goes
-    from one to the other. Prices are drawn on a logarithmic axis.
+    `models` has a row for each model, named by the index; `cost` names the column of the cost. The
+    models in `front`, cheapest first, are labelled and joined by a line. Columns `low` and `high`,
+    if there are any, are drawn as a vertical line.
     """
     ax = ax or plt.subplots(figsize=(6, 4), layout="constrained")[1]
     if {"low", "high"} <= set(models):
-        ax.vlines(models[price], models["low"], models["high"], color="lightgray", linewidth=1)
-    ax.plot(models[price], models["accuracy"], "o", color="lightgray")
-    chosen = models.loc[list(best)]
-    ax.plot(chosen[price], chosen["accuracy"], "o-", color="tab:blue")
+        ax.vlines(models[cost], models["low"], models["high"], color="lightgray", linewidth=1)
+    ax.plot(models[cost], models["accuracy"], "o", color="lightgray")
+    chosen = models.loc[list(front)]
+    ax.plot(chosen[cost], chosen["accuracy"], "o-", color="tab:blue")
     step = chosen["accuracy"].diff() / (models["accuracy"].max() - models["accuracy"].min())
     for name, row in chosen.iterrows():
-        # a label stands upper left of its dot; where that of the one below stands, lower right
-        crowded = step[name] < 0.04
-        offset, side = ((6, -10), "left") if crowded else ((-5, 4), "right")
-        place = (row[price], row["accuracy"])
+        # the label is at the upper left of its dot, or at the lower right if that would overlap
+        offset, side = ((6, -10), "left") if step[name] < 0.04 else ((-5, 4), "right")
+        place = (row[cost], row["accuracy"])
         ax.annotate(str(name), place, offset, textcoords="offset points", ha=side, fontsize=9)
     ax.set(xscale="log", xlabel=xlabel, ylabel="accuracy on validation, %")
-    wide = models[price].max() > 100 * models[price].min()  # too wide for three labels a decade
+    wide = models[cost].max() > 100 * models[cost].min()  # too wide for three labels per decade
     ax.xaxis.set_major_locator(LogLocator(subs=(1,) if wide else (1, 2, 5)))
     ax.xaxis.set_major_formatter("{x:,.10g}")
     ax.xaxis.set_minor_formatter(NullFormatter())

@@ -1,22 +1,24 @@
-"""How do images look, alone and beside what a model said of them?
+"""Images, alone or with the predictions of a model.
 
-As in `plotting`: arrays and records go in, Axes or a Figure come out, nothing is shown or saved.
+As in charts.py, each function draws what it is given and returns Axes or a Figure. Nothing is shown
+or saved.
 """
 
 from collections.abc import Mapping, Sequence
 from typing import Any
+
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 from torch import Tensor
+
 from helpers.data import Split
 from helpers.evaluation import Predictions
-from helpers.labels import Audit
 
 RIGHT, WRONG = "#1a7a4c", "#c0392b"
-# pixels as they are: black is always 0, white always 255, and none is smoothed into its neighbours
+# 0 is always black and 255 white, whatever an image contains; pixels are drawn as sharp squares
 GREY: dict[str, Any] = {"cmap": "gray", "vmin": 0, "vmax": 255, "interpolation": "nearest"}
 
 
@@ -25,11 +27,11 @@ def image_grid(
     titles: Sequence[str] | None = None,
     *,
     columns: int = 10,
-    colours: Sequence[str] | None = None,
+    colors: Sequence[str] | None = None,
     heading: str | None = None,
     cell: float = 1.15,
 ) -> Figure:
-    """Images (N, 1, H, W) in rows of `columns`, each under its title, `cell` inches wide."""
+    """Images (N, 1, H, W) in rows of `columns`, each `cell` inches wide and under its title."""
     columns = max(1, min(columns, len(images)))
     rows = max(1, -(-len(images) // columns))
     height = rows * (cell + (0.32 if titles else 0.05)) + (0.4 if heading else 0)
@@ -41,14 +43,14 @@ def image_grid(
         if i < len(images):
             ax.imshow(images[i, 0].numpy(), **GREY)
             if titles:
-                ax.set_title(titles[i], fontsize=9, color=colours[i] if colours else "black")
+                ax.set_title(titles[i], fontsize=9, color=colors[i] if colors else "black")
     if heading:
         figure.suptitle(heading, fontsize=12)
     return figure
 
 
 def class_samples(split: Split, class_names: Sequence[str], *, per_class: int = 10) -> Axes:
-    """The first images of each class, a class a row."""
+    """The first images of each class, one row for each class."""
     strips = [
         np.hstack([*split.images[split.targets == k][:per_class, 0].numpy()])
         for k in range(len(class_names))
@@ -67,9 +69,9 @@ def class_samples(split: Split, class_names: Sequence[str], *, per_class: int = 
 def augmentation_preview(
     originals: Tensor, varied: Mapping[str, Tensor], *, variants: int
 ) -> Figure:
-    """Originals (R, 1, H, W) in the first column, and beside each its variants.
+    """Originals (R, 1, H, W) in the first column, with their variants beside them.
 
-    `varied` maps an augmentation's name to images (R * variants, 1, H, W), grouped by original.
+    `varied` maps the name of an augmentation to images (R * variants, 1, H, W), sorted by original.
     """
     figure, axes = plt.subplots(
         len(originals), 1 + len(varied), squeeze=False, layout="constrained",
@@ -97,23 +99,22 @@ def predicted_images(
     columns: int = 5,
     heading: str | None = None,
 ) -> Figure:
-    """The images in `rows`, each with its truth, what was predicted, and how surely."""
-    truths, guesses = predictions.targets[rows].tolist(), predictions.labels[rows].tolist()
-    sure = predictions.confidence[rows].tolist()
+    """The images in `rows`, each with its predicted class, confidence and true class."""
+    predicted, targets = predictions.predicted[rows].tolist(), predictions.targets[rows].tolist()
     titles = [
-        f"{class_names[guess]} ({p:.0%})\ntrue: {class_names[truth]}"
-        for truth, guess, p in zip(truths, guesses, sure, strict=True)
+        f"{class_names[p]} ({confidence:.0%})\ntrue: {class_names[t]}"
+        for p, t, confidence in zip(
+            predicted, targets, predictions.confidence[rows].tolist(), strict=True
+        )
     ]
-    colours = [
-        RIGHT if guess == truth else WRONG for truth, guess in zip(truths, guesses, strict=True)
-    ]
+    colors = [RIGHT if p == t else WRONG for p, t in zip(predicted, targets, strict=True)]
     return image_grid(
-        split.images[rows], titles, columns=columns, colours=colours, heading=heading, cell=1.75
+        split.images[rows], titles, columns=columns, colors=colors, heading=heading, cell=1.75
     )
 
 
 def probability_bars(image: Tensor, probabilities: Tensor, class_names: Sequence[str]) -> Figure:
-    """One image (1, H, W), and beside it the probability (K,) that the model gives each class."""
+    """One image (1, H, W), and beside it the predicted probability (K,) of each class."""
     figure, (left, right) = plt.subplots(
         1, 2, figsize=(7, 2.8), width_ratios=[1, 1.6], layout="constrained"
     )
@@ -128,7 +129,10 @@ def probability_bars(image: Tensor, probabilities: Tensor, class_names: Sequence
 
 
 def activations(maps: Mapping[str, Tensor]) -> Figure:
-    """What each layer made of one image: its channels (C, h, w) in a row, each scaled by itself."""
+    """Activations of one image: a row for each layer, with its channels (C, h, w).
+
+    Each channel is scaled to its own range.
+    """
     columns = max(len(channels) for channels in maps.values())
     figure, axes = plt.subplots(
         len(maps),
@@ -148,9 +152,10 @@ def activations(maps: Mapping[str, Tensor]) -> Figure:
 
 
 def occlusion_maps(images: Tensor, falls: Sequence[Tensor], titles: Sequence[str]) -> Figure:
-    """Images (N, 1, H, W), and under each where covering it matters, as `anatomy.occlusion` says.
+    """Images (N, 1, H, W), and below each its map from `evaluation.occlusion`.
 
-    All maps share one scale: red where belief falls when the spot is covered, blue where it rises.
+    All maps share one scale. Red: the log-probability falls when these pixels are covered. Blue: it
+    rises.
     """
     largest = max(float(fall.abs().max()) for fall in falls) or 1.0
     figure, axes = plt.subplots(
@@ -164,35 +169,4 @@ def occlusion_maps(images: Tensor, falls: Sequence[Tensor], titles: Sequence[str
         for ax in (above, below):
             ax.axis("off")
     figure.colorbar(drawn, ax=axes[1].tolist(), label="fall of the log-probability (nats)")
-    return figure
-
-
-def plot_evidence(audited: Audit, split: str, image: int) -> Figure:
-    """What an audit knows of one label: the image, what models and neighbours say, its twin."""
-    row = audited.evidence[split].loc[image].to_dict()
-    said = audited.opinions[split]
-    names = audited.spec.class_names
-    figure, (left, middle, right) = plt.subplots(
-        1, 3, figsize=(10, 3.4), width_ratios=[1, 1.7, 1], layout="constrained"
-    )
-    left.imshow(audited.image(f"{split} {image}")[0].numpy(), **GREY)
-    left.set_title(f"{split} {image}, labelled {names[row['label']]}", fontsize=10)
-    right.imshow(audited.image(row["twin"])[0].numpy(), **GREY)
-    right.set_title(f"nearest: {row['twin']},\nlabelled {names[row['twin_label']]}", fontsize=10)
-    right.set_xlabel(f"differs by {row['twin_distance']:.0f} grey values")
-    for ax in (left, right):
-        ax.set(xticks=[], yticks=[])
-    places = np.arange(len(names))
-    for shift, name, shares in (
-        (-0.2, f"{len(said.probabilities)} models", said.mean[image]),
-        (0.2, "neighbours", said.votes.mean(dim=0)[image]),
-    ):
-        middle.barh(places + shift, shares.numpy(), height=0.4, label=name)
-    middle.set_yticks(places, names)
-    middle.invert_yaxis()
-    middle.set(xlim=(0, 1), title=f"{row['verdict']} (suspicion {row['suspicion']:.2f})")
-    middle.set_xlabel("mean probability, and share of votes")
-    middle.xaxis.set_major_formatter(PercentFormatter(1))
-    middle.spines[["top", "right"]].set_visible(False)
-    middle.legend(loc="best", frameon=False, fontsize=9)
     return figure

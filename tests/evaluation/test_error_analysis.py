@@ -9,18 +9,18 @@ from tests.conftest import predictions_from
 
 @pytest.fixture
 def predictions() -> Predictions:
-    """Rows 1, 2 and 4 are wrong; of these 4 is the surest. Row 3 is the closest call, and right."""
+    """Rows 1, 2 and 4 are wrong, 4 with the most confidence. Row 3 is right, the closest call."""
     probabilities = torch.tensor(
         [[0.8, 0.1, 0.1], [0.6, 0.3, 0.1], [0.2, 0.5, 0.3], [0.3, 0.3, 0.4], [0.0, 0.9, 0.1]]
     )
     return Predictions((probabilities + 1e-6).log(), torch.tensor([0, 1, 0, 2, 2]))
 
 
-def test_mistakes_in_order(predictions):
+def test_mistakes_are_in_data_set_order(predictions):
     assert evaluation.mistakes(predictions).tolist() == [1, 2, 4]
 
 
-def test_random_mistakes_are_mistakes_without_repetition_and_seeded(predictions):
+def test_random_mistakes_are_mistakes_without_repetition_and_follow_the_seed(predictions):
     drawn = evaluation.random_mistakes(predictions, 2, seed=0)
     assert len(set(drawn.tolist()) & {1, 2, 4}) == 2
     assert torch.equal(drawn, evaluation.random_mistakes(predictions, 2, seed=0))
@@ -29,16 +29,16 @@ def test_random_mistakes_are_mistakes_without_repetition_and_seeded(predictions)
     assert firsts == {1, 2, 4}
 
 
-def test_the_surest_mistakes_come_first(predictions):
+def test_the_most_confident_mistakes_come_first(predictions):
     assert evaluation.most_confident_mistakes(predictions, 2).tolist() == [4, 1]
 
 
-def test_the_closest_calls_come_first_right_or_wrong(predictions):
+def test_the_closest_calls_come_first_whether_right_or_wrong(predictions):
     assert evaluation.closest_calls(predictions, 2).tolist() == [3, 2]
 
 
-def test_pairs_are_ranked_with_both_directions():
-    predictions = predictions_from(labels=[1, 1, 0, 2, 0, 0], targets=[0, 0, 1, 0, 0, 0])
+def test_pairs_are_ranked_by_the_errors_in_both_directions():
+    predictions = predictions_from(predicted=[1, 1, 0, 2, 0, 0], targets=[0, 0, 1, 0, 0, 0])
     frame = evaluation.ranked_pairs(predictions, ["a", "b", "c"])
     assert frame.to_dict("list") == {
         "pair": ["a / b", "a / c"],
@@ -49,11 +49,11 @@ def test_pairs_are_ranked_with_both_directions():
     }
 
 
-def test_pairs_that_are_confused_as_often_stand_in_the_order_of_their_classes():
-    """Of 7 classes each is once taken for each later one, and 5 for 6 a second time."""
+def test_pairs_with_equally_many_errors_are_in_the_order_of_their_classes():
+    """Each of 7 classes is predicted once as each later class, and class 5 twice as class 6."""
     pairs = [(i, j) for i in range(7) for j in range(i + 1, 7)]
-    targets, labels = map(list, zip(*pairs, (5, 6), strict=True))
-    frame = evaluation.ranked_pairs(predictions_from(labels, targets, classes=7), "0123456")
+    targets, predicted = map(list, zip(*pairs, (5, 6), strict=True))
+    frame = evaluation.ranked_pairs(predictions_from(predicted, targets, classes=7), "0123456")
     assert frame["pair"].tolist() == ["5 / 6", *(f"{i} / {j}" for i, j in pairs[:-1])]
     assert frame.index.tolist() == list(range(21))
     assert frame.columns.tolist() == [
@@ -61,14 +61,14 @@ def test_pairs_that_are_confused_as_often_stand_in_the_order_of_their_classes():
     ]
 
 
-def test_the_only_mistake_is_all_of_them():
-    predictions = predictions_from(labels=[1, 1], targets=[0, 1])
+def test_a_single_mistake_has_a_share_of_one():
+    predictions = predictions_from(predicted=[1, 1], targets=[0, 1])
     assert evaluation.ranked_pairs(predictions, "abc")["share"].tolist() == [1.0]
 
 
-def test_no_mistakes_make_no_pairs():
+def test_without_mistakes_there_are_no_pairs():
     frame = evaluation.ranked_pairs(
-        predictions_from(labels=[0, 1], targets=[0, 1]), ["a", "b", "c"]
+        predictions_from(predicted=[0, 1], targets=[0, 1]), ["a", "b", "c"]
     )
     assert len(frame) == 0
     assert "share" in frame
@@ -80,14 +80,14 @@ def grey(*levels: int) -> torch.Tensor:
     )
 
 
-def test_votes_of_the_nearest_and_whose_side_they_take():
-    """Three mistakes, each 0 taken for 1; neighbours are told apart by brightness."""
+def test_the_nearest_training_images_vote_for_the_label_or_the_model():
+    """Three mistakes: class 0 predicted as class 1. They differ in brightness."""
     train = Split(
         grey(10, 11, 12, 13, 100, 101, 102, 103, 200, 201, 202, 203),
         torch.tensor([0, 0, 0, 1, 0, 1, 1, 1, 2, 2, 2, 2]),
     )
     test = Split(grey(12, 102, 202, 50), torch.tensor([0, 0, 0, 1]))
-    predictions = predictions_from(labels=[1, 1, 1, 1], targets=[0, 0, 0, 1])
+    predictions = predictions_from(predicted=[1, 1, 1, 1], targets=[0, 0, 0, 1])
     frame = evaluation.neighbour_votes(predictions, test, train, k=4)
     assert frame.index.tolist() == [0, 1, 2]
     assert frame.index.name == "image"
@@ -105,37 +105,36 @@ def test_votes_of_the_nearest_and_whose_side_they_take():
         (0.76, ("undecided", "undecided", "undecided")),
     ],
 )
-def test_a_side_has_at_least_the_majority_of_the_votes(majority, sides):
+def test_a_side_needs_at_least_the_majority_of_the_votes(majority, sides):
     votes = torch.tensor([0, 0, 0, 1, 1, 1, 0, 1, 0, 1, 1, 0])  # 3 to 1, 1 to 3, 2 to 2
     train = Split(grey(1, 2, 3, 4, 101, 102, 103, 104, 201, 202, 203, 204), votes)
     test = Split(grey(2, 102, 202), torch.tensor([0, 0, 0]))
-    predictions = predictions_from(labels=[1, 1, 1], targets=[0, 0, 0])
+    predictions = predictions_from(predicted=[1, 1, 1], targets=[0, 0, 0])
     frame = evaluation.neighbour_votes(predictions, test, train, k=4, majority=majority)
     assert tuple(frame["side"]) == sides
 
 
-def test_ten_neighbours_vote_unless_said_otherwise():
-    """Of ten, seven are enough: the eleventh would make it 7 of 11."""
+def test_ten_neighbours_vote_by_default():
+    """Seven of ten are a majority; with an eleventh neighbour it would be 7 of 11."""
     train = Split(grey(*range(11)), torch.tensor([0] * 7 + [1] * 4))
-    predictions = predictions_from(labels=[1], targets=[0])
+    predictions = predictions_from(predicted=[1], targets=[0])
     test = Split(grey(0), torch.tensor([0]))
     (row,) = evaluation.neighbour_votes(predictions, test, train).to_dict("records")
     assert (row["for_target"], row["side"]) == (0.7, "with the label")
 
 
-def test_equals_stand_in_data_set_order():
-    """Of mistakes and calls alike in every digit, the first of the data set comes first."""
+def test_equal_values_are_in_data_set_order():
     many = 100
-    alike = predictions_from(labels=[0] * many, targets=[1] * many)
-    assert evaluation.most_confident_mistakes(alike, many).tolist() == list(range(many))
-    assert evaluation.closest_calls(alike, many).tolist() == list(range(many))
+    equal = predictions_from(predicted=[0] * many, targets=[1] * many)
+    assert evaluation.most_confident_mistakes(equal, many).tolist() == list(range(many))
+    assert evaluation.closest_calls(equal, many).tolist() == list(range(many))
     names = [str(k) for k in range(30)]
     first = evaluation.closest_pairs(torch.zeros(30, 1, 28, 28), names, 29)
     assert first == [f"0 / {k}" for k in range(1, 30)]
 
 
-def test_a_close_call_is_one_between_the_two_likeliest():
-    """Both images have the same sum of the two likeliest, the second the smaller gap."""
+def test_a_close_call_is_a_small_gap_between_the_two_most_likely_classes():
+    """The first two images have the same sum of the two largest, the second a smaller gap."""
     probabilities = torch.tensor([[0.6, 0.3, 0.1], [0.45, 0.45, 0.1], [0.34, 0.33, 0.33]])
     predictions = Predictions(probabilities.log(), torch.tensor([0, 0, 0]))
     assert evaluation.closest_calls(predictions, 3).tolist() == [1, 2, 0]
@@ -147,6 +146,6 @@ def test_class_means_by_hand(tiny):
     torch.testing.assert_close(means[1], tiny.images[1::2].float().mean(dim=0))
 
 
-def test_the_closest_pairs_of_classes():
+def test_the_closest_pairs_of_classes_come_first():
     pairs = evaluation.closest_pairs(grey(0, 100, 130, 10).float(), "abcd", 3)
     assert pairs == ["a / d", "b / c", "b / d"]

@@ -9,10 +9,10 @@ from helpers import evaluation, models
 IMAGES = torch.randint(256, (3, 1, 28, 28), dtype=torch.uint8)
 
 
-def test_the_shape_walk_tells_each_layer_in_order():
+def test_the_layer_summary_has_each_layer_in_order():
     rows = evaluation.layer_summary(models.build("tiny_vgg"), IMAGES)
     assert [row["kind"] for row in rows] == [
-        "Normalise",
+        "Normalize",
         *["Conv2d", "ReLU", "Conv2d", "ReLU", "MaxPool2d"] * 2,
         "Flatten",
         "Linear",
@@ -23,21 +23,21 @@ def test_the_shape_walk_tells_each_layer_in_order():
     ]
     assert sum(row["parameters"] for row in rows) == 7_740
     names = [row["layer"] for row in rows]
-    assert (names[0], names[1], names[-1]) == ("normalise", "block_1.0", "classifier.1")
+    assert (names[0], names[1], names[-1]) == ("normalize", "block_1.0", "classifier.1")
 
 
-def test_the_shape_walk_leaves_no_hooks():
+def test_the_layer_summary_leaves_no_hooks():
     model = models.build("linear")
     evaluation.layer_summary(model, IMAGES)
     assert not any(layer._forward_hooks for layer in model.modules())
 
 
 @pytest.mark.parametrize(
-    ("name", "settings", "products"),
+    ("name", "model_kwargs", "products"),
     [
         ("linear", {}, 784 * 10),
         ("mlp", {"hidden_units": 32}, 784 * 32 + 32 * 10),
-        # convolutions: places times channels in times channels out times 3 x 3
+        # a convolution has pixels * channels in * channels out * 3 * 3 products
         ("tiny_vgg", {}, 784 * (10 + 100) * 9 + 196 * (100 + 100) * 9 + 490 * 10),
         (
             "fast_cnn",
@@ -47,17 +47,17 @@ def test_the_shape_walk_leaves_no_hooks():
         ),
     ],
 )  # fmt: skip
-def test_operations_are_a_multiplication_and_an_addition_for_each_product(name, settings, products):
-    assert evaluation.count_flops(models.build(name, **settings)) == 2 * products
+def test_each_product_counts_as_two_operations(name, model_kwargs, products):
+    assert evaluation.count_flops(models.build(name, **model_kwargs)) == 2 * products
 
 
-def test_operations_are_counted_where_the_model_lies():
+def test_operations_are_counted_on_the_device_of_the_model():
     with torch.device("meta"):
         model = models.build("linear")
     assert evaluation.count_flops(model) == 2 * 784 * 10
 
 
-def test_counting_operations_leaves_the_model_as_it_was():
+def test_counting_operations_does_not_change_the_model():
     model = models.build("fast_cnn").train()
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     evaluation.count_flops(model)
@@ -65,16 +65,16 @@ def test_counting_operations_leaves_the_model_as_it_was():
     assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
 
 
-def test_the_profiler_is_quiet_unless_told_otherwise(monkeypatch):
-    for given, then in ((None, "99"), ("1", "1")):
+def test_the_profiler_does_not_log_unless_the_user_wants_it(monkeypatch):
+    for given, expected in ((None, "99"), ("1", "1")):
         monkeypatch.delenv("KINETO_LOG_LEVEL", raising=False)
         if given:
             monkeypatch.setenv("KINETO_LOG_LEVEL", given)
         evaluation.profile_ops(lambda: torch.ones(2) + 1)
-        assert os.environ["KINETO_LOG_LEVEL"] == then
+        assert os.environ["KINETO_LOG_LEVEL"] == expected
 
 
-def test_time_shares_name_what_takes_long(capfd):
+def test_the_operation_that_takes_longest_comes_first(capfd):
     large = torch.randn(400, 400)
     shares = evaluation.profile_ops(lambda: [large @ large for _ in range(20)])
     assert next(iter(shares)) == "aten::mm"
@@ -83,50 +83,50 @@ def test_time_shares_name_what_takes_long(capfd):
     assert capfd.readouterr() == ("", "")
 
 
-class SumOf(torch.nn.Module):
-    """Class 1 gets the sum of one quarter of the pixels, class 0 nothing."""
+class SumOfQuarter(torch.nn.Module):
+    """The logit of class 1 is the sum of the upper left quarter of the pixels; class 0 has 0."""
 
     def __init__(self):
         super().__init__()
         self.weight = torch.nn.Parameter(torch.tensor(0.01))
 
     def forward(self, images):
-        seen = self.weight * images[:, 0, :14, :14].float().sum(dim=(1, 2))
-        return torch.stack([torch.zeros_like(seen), seen], dim=1)
+        logit = self.weight * images[:, 0, :14, :14].float().sum(dim=(1, 2))
+        return torch.stack([torch.zeros_like(logit), logit], dim=1)
 
 
-def test_covering_what_the_model_looks_at_lowers_its_belief():
+def test_covering_a_pixel_that_the_model_uses_lowers_the_log_probability():
     image = torch.zeros(1, 28, 28, dtype=torch.uint8)
     image[0, 6, 6] = 200  # logit 2
-    image[0, 20, 20] = 200  # in a quarter that is not looked at
-    fall = evaluation.occlusion(SumOf(), image, 1, patch=3)
+    image[0, 20, 20] = 200  # in a quarter that the model ignores
+    fall = evaluation.occlusion(SumOfQuarter(), image, 1, patch=3)
     assert fall.shape == (28, 28)
-    wanted = torch.zeros(28, 28)
-    wanted[5:8, 5:8] = math.log(1 / (1 + math.exp(-2))) - math.log(1 / 2)
-    torch.testing.assert_close(fall, wanted)
+    expected = torch.zeros(28, 28)
+    expected[5:8, 5:8] = math.log(1 / (1 + math.exp(-2))) - math.log(1 / 2)
+    torch.testing.assert_close(fall, expected)
 
 
-def test_what_is_covered_is_clipped_at_the_edge_of_the_image():
+def test_the_patch_is_clipped_at_the_edge_of_the_image():
     image = torch.zeros(1, 28, 28, dtype=torch.uint8)
     image[0, 0, 0] = 200
-    fall = evaluation.occlusion(SumOf(), image, 1, patch=5)
+    fall = evaluation.occlusion(SumOfQuarter(), image, 1, patch=5)
     assert (fall > 0).nonzero().tolist() == [[i, j] for i in range(3) for j in range(3)]
 
 
-def test_what_speaks_against_a_class_falls_below_zero():
+def test_pixels_that_speak_against_a_class_have_negative_falls():
     image = torch.full((1, 28, 28), 1, dtype=torch.uint8)
-    fall = evaluation.occlusion(SumOf(), image, 0, patch=1)
+    fall = evaluation.occlusion(SumOfQuarter(), image, 0, patch=1)
     assert (fall[:14, :14] < 0).all()
     assert (fall[14:] == 0).all()
 
 
-def test_five_pixels_are_covered_unless_told_otherwise():
+def test_a_patch_has_five_by_five_pixels_by_default():
     image = torch.zeros(1, 28, 28, dtype=torch.uint8)
     image[0, 6, 6] = 200
-    assert (evaluation.occlusion(SumOf(), image, 1) > 0).sum() == 25
+    assert (evaluation.occlusion(SumOfQuarter(), image, 1) > 0).sum() == 25
 
 
 @pytest.mark.parametrize("patch", [0, 4, -1])
 def test_a_patch_without_a_centre_is_refused(patch):
     with pytest.raises(ValueError, match="odd number of pixels"):
-        evaluation.occlusion(SumOf(), IMAGES[0], 0, patch=patch)
+        evaluation.occlusion(SumOfQuarter(), IMAGES[0], 0, patch=patch)

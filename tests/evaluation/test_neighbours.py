@@ -11,26 +11,26 @@ def test_the_nearest_come_first_with_their_distances():
     assert found.distances.tolist() == [[0, 1], [1, 5]]
 
 
-def test_a_query_is_not_its_own_neighbour_when_it_is_left_out():
+def test_an_excluded_row_is_not_a_neighbour():
     pool = torch.tensor([[0.0], [1.0], [5.0]])
-    found = evaluation.nearest_neighbours(pool, pool, 1, but_not=torch.arange(3))
+    found = evaluation.nearest_neighbours(pool, pool, 1, exclude=torch.arange(3))
     assert found.rows.flatten().tolist() == [1, 0, 1]
 
 
-def test_images_are_compared_exactly_whatever_the_chunk():
-    chance = torch.Generator().manual_seed(0)
-    images = torch.randint(0, 256, (60, 1, 28, 28), generator=chance, dtype=torch.uint8)
+def test_distances_are_exact_for_every_chunk_size():
+    generator = torch.Generator().manual_seed(0)
+    images = torch.randint(0, 256, (60, 1, 28, 28), generator=generator, dtype=torch.uint8)
     exact = torch.cdist(images.flatten(1).double(), images.flatten(1).double())
     exact.fill_diagonal_(torch.inf)
     rows = torch.arange(60)
     for chunk in (7, 60):
-        found = evaluation.nearest_neighbours(images, images, 3, but_not=rows, chunk=chunk)
-        wanted = exact.topk(3, largest=False)
-        assert torch.equal(found.rows, wanted.indices)
-        torch.testing.assert_close(found.distances.double(), wanted.values)
+        found = evaluation.nearest_neighbours(images, images, 3, exclude=rows, chunk=chunk)
+        expected = exact.topk(3, largest=False)
+        assert torch.equal(found.rows, expected.indices)
+        torch.testing.assert_close(found.distances.double(), expected.values)
 
 
-def test_a_difference_of_one_grey_value_is_seen_between_bright_images():
+def test_a_difference_of_one_grey_value_between_bright_images_is_found():
     bright = torch.full((1, 1, 28, 28), 255, dtype=torch.uint8)
     nearly = bright.clone()
     nearly[0, 0, 5, 5] = 254
@@ -38,13 +38,13 @@ def test_a_difference_of_one_grey_value_is_seen_between_bright_images():
     assert (found.rows.item(), found.distances.item()) == (0, 1.0)
 
 
-def test_more_neighbours_than_there_are_is_refused():
+def test_more_neighbours_than_rows_are_refused():
     pool = torch.zeros(3, 2)
-    with pytest.raises(ValueError, match="Wanted 3 neighbours of each, but there are 2"):
-        evaluation.nearest_neighbours(pool, pool, 3, but_not=torch.arange(3))
+    with pytest.raises(ValueError, match="Wanted 3 neighbours of each query, but there are only 2"):
+        evaluation.nearest_neighbours(pool, pool, 3, exclude=torch.arange(3))
 
 
-def test_votes_are_shares_of_the_neighbours_labels():
+def test_votes_are_shares_of_the_classes_of_the_neighbours():
     found = evaluation.Neighbours(torch.tensor([[0, 1, 2, 3]]), torch.zeros(1, 4))
     votes = found.votes(torch.tensor([2, 0, 2, 2]), classes=3)
     assert votes.tolist() == [[0.25, 0, 0.75]]

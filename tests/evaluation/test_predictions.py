@@ -10,13 +10,13 @@ from torchmetrics.functional.classification import (
 )
 
 from helpers import evaluation, models
-from helpers.data import Split
+from helpers.data import Augmentation, Split
 from helpers.evaluation import Predictions
 from tests.conftest import predictions_from
 
 
 class BrightPixel(nn.Module):
-    """Its logits are the first pixels of the image, so each row betrays its image."""
+    """The logits are the first pixels of the image, so each row of logits identifies its image."""
 
     def __init__(self):
         super().__init__()
@@ -58,11 +58,11 @@ def test_the_mode_is_restored_after_an_error(split):
     assert model.training
 
 
-def test_bare_images_are_predicted_but_not_measured(split):
+def test_images_without_targets_are_predicted_but_cannot_be_measured(split):
     predictions = evaluation.predict(BrightPixel(), split.images)
     assert predictions.targets.tolist() == [evaluation.UNKNOWN] * 7
     for measure in (evaluation.accuracy, evaluation.loss, evaluation.confusion_matrix):
-        with pytest.raises(ValueError, match=r"Targets must lie in \[0, 3\).*have no targets"):
+        with pytest.raises(ValueError, match=r"Targets must be in \[0, 3\).*without targets"):
             measure(predictions)
 
 
@@ -74,17 +74,17 @@ def test_bare_images_are_predicted_but_not_measured(split):
         torch.zeros(2, 1, 32, 32).byte(),
     ],
 )
-def test_images_of_another_kind_are_refused(images):
+def test_images_of_another_shape_or_dtype_are_refused(images):
     with pytest.raises(ValueError, match=r"must be uint8 \(N, 1, 28, 28\), got"):
         evaluation.predict(models.build("linear"), images)
 
 
-def test_what_is_no_tensor_is_refused():
+def test_an_array_is_refused():
     with pytest.raises(ValueError, match=r"a Split or a uint8 tensor .* got ndarray"):
         evaluation.predict(models.build("linear"), torch.zeros(2, 1, 28, 28).byte().numpy())
 
 
-def test_layers_keep_modes_of_their_own(split):
+def test_each_layer_keeps_its_own_mode(split):
     model = BrightPixel().train()
     model.dropout.eval()
     evaluation.predict(model, split)
@@ -97,10 +97,8 @@ def test_no_images_are_refused():
 
 
 def test_accuracy_counts_images_not_batches():
-    predictions = predictions_from(labels=[0, 0, 0, 0, 1], targets=[0, 0, 0, 0, 0])
-    assert evaluation.accuracy(predictions) == pytest.approx(
-        0.8
-    )  # a mean over batches of 2 says 0.667
+    predictions = predictions_from(predicted=[0, 0, 0, 0, 1], targets=[0, 0, 0, 0, 0])
+    assert evaluation.accuracy(predictions) == 0.8  # a mean over batches of 2 would be 0.667
 
 
 def test_loss_by_hand():
@@ -113,18 +111,18 @@ def test_probabilities_and_confidence_by_hand():
     predictions = Predictions(torch.tensor([[0.0, math.log(3)]]), torch.tensor([0]))
     torch.testing.assert_close(predictions.probabilities, torch.tensor([[0.25, 0.75]]))
     torch.testing.assert_close(predictions.confidence, torch.tensor([0.75]))
-    assert predictions.labels.tolist() == [1]
+    assert predictions.predicted.tolist() == [1]
     assert len(predictions) == 1
 
 
-def test_the_confusion_matrix_has_the_truth_in_rows():
-    predictions = predictions_from(labels=[1, 1, 2, 0], targets=[0, 0, 2, 1])
+def test_the_confusion_matrix_has_true_classes_in_rows():
+    predictions = predictions_from(predicted=[1, 1, 2, 0], targets=[0, 0, 2, 1])
     assert evaluation.confusion_matrix(predictions).tolist() == [[0, 2, 0], [1, 0, 0], [0, 0, 1]]
 
 
-def test_per_class_figures_by_hand():
-    # class 0: called 3 times, 2 of them right, of 4; class 1: called twice, 1 right, of 1; 2: never
-    predictions = predictions_from(labels=[0, 0, 1, 2, 1, 0], targets=[0, 0, 0, 0, 1, 2])
+def test_per_class_metrics_by_hand():
+    # class 0 is predicted 3 times, 2 of them right; class 1 twice, 1 right; class 2 once, wrong
+    predictions = predictions_from(predicted=[0, 0, 1, 2, 1, 0], targets=[0, 0, 0, 0, 1, 2])
     frame = evaluation.per_class(predictions, ["a", "b", "c"])
     assert frame.index.tolist() == ["a", "b", "c"]
     assert frame.index.name == "class"
@@ -134,10 +132,10 @@ def test_per_class_figures_by_hand():
     assert frame["images"].tolist() == [4, 1, 1]
 
 
-def test_per_class_figures_are_those_of_torchmetrics():
-    chance = torch.Generator().manual_seed(0)
-    predictions = evaluation.Predictions(
-        torch.randn(500, 4, generator=chance), torch.randint(0, 4, (500,), generator=chance)
+def test_per_class_metrics_equal_those_of_torchmetrics():
+    generator = torch.Generator().manual_seed(0)
+    predictions = Predictions(
+        torch.randn(500, 4, generator=generator), torch.randint(0, 4, (500,), generator=generator)
     )
     frame = evaluation.per_class(predictions, list("abcd"))
     for name, theirs in (
@@ -145,21 +143,21 @@ def test_per_class_figures_are_those_of_torchmetrics():
         ("recall", multiclass_recall),
         ("f1", multiclass_f1_score),
     ):
-        wanted = theirs(predictions.labels, predictions.targets, num_classes=4, average="none")
+        wanted = theirs(predictions.predicted, predictions.targets, num_classes=4, average="none")
         assert frame[name].tolist() == pytest.approx(wanted.tolist())
 
 
-def test_the_interval_of_a_recall_is_as_wide_as_a_binomial_says():
+def test_the_interval_of_a_recall_is_as_wide_as_that_of_a_binomial():
     # 2,000 images of class 0, of which 80 % are found: 1.96 * sqrt(0.8 * 0.2 / 2000) = 0.0175
     predictions = predictions_from(
-        labels=[0] * 1_600 + [1] * 2_400, targets=[0] * 2_000 + [1] * 2_000
+        predicted=[0] * 1_600 + [1] * 2_400, targets=[0] * 2_000 + [1] * 2_000
     )
     frame = evaluation.per_class(predictions, list("abc"))
-    assert frame.equals(evaluation.per_class(predictions, list("abc")))  # the same every time
+    assert frame.equals(evaluation.per_class(predictions, list("abc")))  # the same seed every time
     row = frame.loc["a"]
     assert row["recall high"] - row["recall"] == pytest.approx(0.0175, abs=0.002)
     assert row["recall"] - row["recall low"] == pytest.approx(0.0175, abs=0.002)
-    # nothing but class 0 is ever called so, and other images cannot change that
+    # only images of class 0 are predicted as class 0, in every resample
     assert row[["precision low", "precision", "precision high"]].tolist() == [1, 1, 1]
     assert (frame["f1 low"] <= frame["f1"]).all()
     assert (frame["f1"] <= frame["f1 high"]).all()
@@ -167,4 +165,108 @@ def test_the_interval_of_a_recall_is_as_wide_as_a_binomial_says():
 
 def test_targets_outside_the_classes_are_refused():
     with pytest.raises(ValueError, match="got 0 to 3"):
-        evaluation.accuracy(predictions_from(labels=[0, 1], targets=[0, 3]))
+        evaluation.accuracy(predictions_from(predicted=[0, 1], targets=[0, 3]))
+
+
+def one_bright_pixel(row: int, column: int) -> torch.Tensor:
+    images = torch.zeros(1, 1, 28, 28, dtype=torch.uint8)
+    images[0, 0, row, column] = 255
+    return images
+
+
+class LeftHalf(nn.Module):
+    """The probability of class 0 is 0.9 if the bright pixel is in the left half, else 0.2."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.unused = nn.Parameter(torch.zeros(1))
+
+    def forward(self, images):
+        left = (images[:, :, :, :14].amax(dim=(1, 2, 3)) > 0).float()
+        p = 0.2 + 0.7 * left
+        return torch.stack([p, 1 - p], dim=1).log()
+
+
+def places(images: torch.Tensor, augmentation: Augmentation) -> list[tuple[int, ...]]:
+    """Row and column of the bright pixel in each view."""
+    views = evaluation.tta_views(images, augmentation)
+    return [tuple(view.nonzero()[0].tolist()[2:]) for view in views]
+
+
+@pytest.mark.parametrize(
+    ("augmentation", "expected"),
+    [
+        (Augmentation(), [(5, 3)]),
+        (Augmentation(degrees=10, scale=0.1, erase=0.5), [(5, 3)]),
+        (Augmentation(flip=True), [(5, 3), (5, 24)]),
+        (Augmentation(shift=2), [(5, 3), (4, 3), (6, 3), (5, 2), (5, 4)]),
+    ],
+)
+def test_views_are_shifted_or_flipped_if_the_training_images_were(augmentation, expected):
+    assert places(one_bright_pixel(5, 3), augmentation) == expected
+    assert evaluation.num_views(augmentation) == len(expected)
+
+
+def test_shifted_views_are_flipped_too():
+    found = places(one_bright_pixel(5, 3), Augmentation(shift=1, flip=True))
+    assert len(found) == evaluation.num_views(Augmentation(shift=1, flip=True)) == 10
+    assert set(found[1::2]) == {(row, 27 - column) for row, column in found[::2]}
+
+
+def test_pixels_that_move_in_are_black_and_those_that_move_out_are_lost():
+    views = evaluation.tta_views(one_bright_pixel(0, 27), Augmentation(shift=1))
+    assert [int(view.sum()) for view in views] == [255, 0, 255, 255, 0]
+
+
+def test_the_probabilities_of_the_views_are_averaged():
+    """In column 13, four of five views are left: (4 * 0.9 + 0.2) / 5. Logits would give 0.84."""
+    split = Split(one_bright_pixel(5, 13), torch.tensor([0]))
+    predictions = evaluation.predict_tta(LeftHalf(), split, Augmentation(shift=1))
+    torch.testing.assert_close(predictions.probabilities, torch.tensor([[0.76, 0.24]]))
+    torch.testing.assert_close(predictions.logits.exp().sum(dim=1), torch.ones(1))
+
+
+def test_one_confident_model_can_outweigh_two_uncertain_ones():
+    """By hand: (0.4 + 0.4 + 1.0) / 3 = 0.6, although two of three predict the other class."""
+    uncertain, confident = ([0.4, 0.6], [1 - 1e-6, 1e-6])
+    several = [
+        Predictions(torch.tensor([p]).log(), torch.tensor([0]))
+        for p in (uncertain, uncertain, confident)
+    ]
+    average = evaluation.average_predictions(several)
+    torch.testing.assert_close(average.probabilities, torch.tensor([[0.6, 0.4]]))
+    assert average.predicted.tolist() == average.targets.tolist() == [0]
+
+
+def test_only_predictions_of_the_same_images_are_averaged():
+    def predictions_of(*targets: int) -> Predictions:
+        return Predictions(torch.zeros(len(targets), 2), torch.tensor(targets))
+
+    for several in (
+        [],
+        [predictions_of(0, 1), predictions_of(1, 0)],
+        [predictions_of(0), predictions_of(0, 1)],
+    ):
+        with pytest.raises(ValueError, match=f"same images, got {len(several)}"):
+            evaluation.average_predictions(several)
+
+
+def test_without_shift_and_flip_tta_equals_plain_prediction(tiny):
+    torch.manual_seed(0)
+    model = models.build("linear", num_classes=2)
+    plain = evaluation.predict(model, tiny)
+    averaged = evaluation.predict_tta(model, tiny, Augmentation(erase=0.5))
+    torch.testing.assert_close(averaged.probabilities, plain.probabilities)
+    assert torch.equal(averaged.targets, tiny.targets)
+
+
+def test_a_probability_of_zero_keeps_a_finite_logit():
+    class Certain(LeftHalf):
+        def forward(self, images):
+            return torch.tensor([[0.0, 1e4]]).expand(len(images), 2)
+
+    predictions = evaluation.predict_tta(
+        Certain(), Split(one_bright_pixel(5, 3), torch.tensor([0])), Augmentation(flip=True)
+    )
+    assert predictions.logits.isfinite().all()
+    assert evaluation.loss(predictions) > 80

@@ -1,0 +1,182 @@
+"""Tests that the figures show the images and numbers that they are given."""
+
+import pytest
+import torch
+from matplotlib.colors import to_hex, to_rgb
+
+from helpers import plotting
+from helpers.data import Split
+from tests.conftest import predictions_from
+
+NAMES = ("a", "b", "c")
+IMAGES = torch.randint(256, (5, 1, 28, 28), dtype=torch.uint8)
+
+
+def shown(figure) -> list[torch.Tensor]:
+    return [torch.tensor(ax.images[0].get_array().data) for ax in figure.axes if ax.images]
+
+
+def test_a_grid_shows_each_image_under_its_title():
+    figure = plotting.image_grid(IMAGES, list("vwxyz"), columns=3)
+    assert [ax.get_title() for ax in figure.axes] == [*"vwxyz", ""]
+    assert all(torch.equal(a, b) for a, b in zip(shown(figure), IMAGES[:, 0], strict=True))
+    assert not any(ax.axison for ax in figure.axes)
+
+
+def test_a_grid_has_as_many_rows_and_columns_as_it_needs():
+    def shape(figure) -> tuple[int, int]:
+        return figure.axes[0].get_gridspec().get_geometry()
+
+    many = torch.zeros(11, 1, 28, 28, dtype=torch.uint8)
+    assert shape(plotting.image_grid(many)) == (2, 10)
+    assert shape(plotting.image_grid(many[:10])) == (1, 10)
+    assert shape(plotting.image_grid(IMAGES, columns=2)) == (3, 2)
+    assert shape(plotting.image_grid(IMAGES, columns=7)) == (1, 5)
+
+
+def test_cells_have_the_given_width_and_titles_get_extra_height():
+    def size(**options) -> list[float]:
+        return plotting.image_grid(IMAGES[:4], columns=2, cell=2.0, **options).get_size_inches()
+
+    width, height = size()
+    assert width == 2 * 2.0
+    assert 2 * 2.0 <= height <= 2 * 2.2
+    assert size(titles="abcd")[1] - height >= 2 * 9 / 72  # a line of 9 points in each row
+    assert size(heading="h")[1] - height >= 12 / 72
+
+
+def test_a_grid_has_a_heading_and_colored_titles():
+    plain = plotting.image_grid(IMAGES[:2], ["a", "b"])
+    assert [to_hex(ax.title.get_color()) for ax in plain.axes] == ["#000000", "#000000"]
+    figure = plotting.image_grid(IMAGES[:2], ["a", "b"], colors=["red", "blue"], heading="Two")
+    assert [to_hex(ax.title.get_color()) for ax in figure.axes] == ["#ff0000", "#0000ff"]
+    assert (figure.get_suptitle(), plain.get_suptitle()) == ("Two", "")
+
+
+def test_a_grid_of_no_images_is_empty():
+    assert not shown(plotting.image_grid(IMAGES[:0], []))
+    assert not shown(plotting.image_grid(IMAGES[:0], columns=0))
+
+
+def test_pixels_are_not_rescaled_or_smoothed():
+    """0 is black and 255 is white, also in images without such pixels."""
+    grey = torch.full((2, 1, 28, 28), 100, dtype=torch.uint8)
+    figures = [
+        plotting.image_grid(grey),
+        plotting.class_samples(Split(grey, torch.tensor([0, 1])), ("a", "b")).figure,
+        plotting.augmentation_preview(grey, {"x": grey}, variants=1),
+        plotting.probability_bars(grey[0], torch.tensor([0.5, 0.5]), ("a", "b")),
+    ]
+    for figure in figures:
+        for picture in [picture for ax in figure.axes for picture in ax.images]:
+            assert picture.get_clim() == (0, 255)
+            assert picture.get_cmap()(1.0) == (1, 1, 1, 1)
+            assert picture.get_interpolation() == "nearest"
+
+
+def test_class_samples_put_each_class_in_its_row():
+    split = Split(IMAGES, torch.tensor([0, 1, 1, 0, 1]))
+    ax = plotting.class_samples(split, ("a", "b"), per_class=2)
+    mosaic = torch.tensor(ax.images[0].get_array().data)
+    assert mosaic.shape == (56, 56)
+    assert torch.equal(mosaic[28:, 28:], IMAGES[2, 0])
+    assert [label.get_text() for label in ax.get_yticklabels()] == ["a", "b"]
+    assert list(ax.get_yticks()) == [14, 42]  # in the middle of each row
+    assert len(ax.get_xticks()) == 0
+    ten_of_each = Split(IMAGES[:1].repeat(24, 1, 1, 1), torch.arange(24) % 2)
+    assert plotting.class_samples(ten_of_each, ("a", "b")).images[0].get_size() == (56, 280)
+
+
+def test_predicted_images_name_both_classes_and_confidence_in_green_or_red():
+    predictions = predictions_from(predicted=[0, 1], targets=[0, 2])
+    figure = plotting.predicted_images(
+        Split(IMAGES[:2], torch.tensor([0, 2])), predictions, torch.arange(2), NAMES
+    )
+    titles = [ax.title for ax in figure.axes[:2]]
+    assert [title.get_text() for title in titles] == ["a (58%)\ntrue: a", "b (58%)\ntrue: c"]
+    right, wrong = (to_rgb(title.get_color()) for title in titles)
+    assert right.index(max(right)) == 1  # green
+    assert wrong.index(max(wrong)) == 0  # red
+
+
+def test_predicted_images_are_a_grid_of_five_columns_by_default():
+    split = Split(IMAGES.repeat(2, 1, 1, 1), torch.zeros(10, dtype=torch.int64))
+    predictions = predictions_from(predicted=[0] * 10, targets=[0] * 10)
+    figure = plotting.predicted_images(split, predictions, torch.arange(10), NAMES)
+    assert figure.axes[0].get_gridspec().get_geometry() == (2, 5)
+    figure = plotting.predicted_images(
+        split, predictions, torch.tensor([7, 1]), NAMES, columns=1, heading="Two of ten"
+    )
+    assert figure.axes[0].get_gridspec().get_geometry() == (2, 1)
+    assert figure.get_suptitle() == "Two of ten"
+    assert all(torch.equal(a, b) for a, b in zip(shown(figure), IMAGES[[2, 1], 0], strict=True))
+
+
+def test_the_preview_groups_variants_by_original():
+    varied = torch.arange(4, dtype=torch.uint8).view(4, 1, 1, 1).expand(4, 1, 28, 28)
+    figure = plotting.augmentation_preview(IMAGES[:2], {"shift": varied}, variants=2)
+    assert [ax.get_title() for ax in figure.axes[:2]] == ["original", "shift"]
+    strips = shown(figure)
+    assert torch.equal(strips[2], IMAGES[1, 0])
+    assert strips[1][0, ::28].tolist() == [0, 1]
+    assert strips[3][0, ::28].tolist() == [2, 3]
+    assert not any(ax.axison for ax in figure.axes)
+    assert figure.axes[0].get_gridspec().get_width_ratios() == [
+        1,
+        2,
+    ]  # so all images have the same size
+
+
+def test_a_preview_of_one_original_can_be_drawn():
+    figure = plotting.augmentation_preview(IMAGES[:1], {"shift": IMAGES[:1]}, variants=1)
+    assert [torch.equal(strip, IMAGES[0, 0]) for strip in shown(figure)] == [True, True]
+
+
+def test_probability_bars_have_the_lengths_given():
+    figure = plotting.probability_bars(IMAGES[0], torch.tensor([0.2, 0.7, 0.1]), NAMES)
+    picture, bars = figure.axes
+    assert torch.equal(shown(figure)[0], IMAGES[0, 0])
+    assert not picture.axison
+    assert [bar.get_width() for bar in bars.patches] == pytest.approx([0.2, 0.7, 0.1])
+    assert [label.get_text() for label in bars.get_yticklabels()] == list(NAMES)
+    assert bars.yaxis_inverted()  # the first class is on top
+    assert bars.get_xlim() == (0, 1)
+    assert [s for s, spine in bars.spines.items() if spine.get_visible()] == ["left", "bottom"]
+    assert bars.get_xlabel() == "probability"
+    assert bars.xaxis.get_major_formatter()(0.25) == "25%"
+
+
+def test_activations_have_a_row_for_each_layer():
+    figure = plotting.activations({"first": torch.rand(3, 8, 8), "second": torch.rand(2, 4, 4)})
+    assert [len(ax.images) for ax in figure.axes] == [1, 1, 1, 1, 1, 0]
+    assert [figure.axes[0].get_ylabel(), figure.axes[3].get_ylabel()] == ["first", "second"]
+    assert not any(len(ax.get_xticks()) or len(ax.get_yticks()) for ax in figure.axes)
+
+
+def test_each_channel_is_scaled_to_its_own_range():
+    ramp = torch.linspace(-3, 5, 16).view(1, 4, 4)
+    (picture,) = plotting.activations({"only": ramp}).axes[0].images
+    assert torch.equal(torch.tensor(picture.get_array().data), ramp[0])
+    assert picture.get_clim() == (-3, 5)
+
+
+def test_rows_of_images_have_no_frame():
+    samples = plotting.class_samples(Split(IMAGES[:1], torch.tensor([0])), ("a",))
+    for ax in (samples, *plotting.activations({"x": torch.rand(2, 4, 4)}).axes):
+        assert not any(spine.get_visible() for spine in ax.spines.values())
+
+
+def test_occlusion_maps_share_a_scale_around_zero():
+    falls = [torch.full((28, 28), -0.5), torch.full((28, 28), 2.0)]
+    figure = plotting.occlusion_maps(IMAGES[:2], falls, ["left", "right"])
+    above, _, below, _ = figure.axes[:4]
+    assert above.get_title() == "left"
+    assert torch.equal(torch.tensor(above.images[0].get_array().data), IMAGES[0, 0])
+    maps = [ax.images[0] for ax in figure.axes[:4] if ax.images[0].cmap.name == "RdBu_r"]
+    assert [image.get_clim() for image in maps] == [(-2, 2), (-2, 2)]
+    assert maps[0].get_array().min() == -0.5
+    assert below is not above
+
+
+def test_an_occlusion_map_of_zeros_can_be_drawn():
+    plotting.occlusion_maps(IMAGES[:1], [torch.zeros(28, 28)], ["nothing"])
