@@ -1,9 +1,8 @@
-"""Does a measured number lie in its band?
+"""Check that a measured number is inside an expected band.
 
-Training is not bit-equal across machines, so a notebook does not print "0.9912" and hope. It
-claims that the number lies in a band, which is as true on another machine; a claim that fails
-raises, with the number. Bands are mean - 4 standard deviations over measured runs and stand, with
-the settings they were measured at, in bands.json.
+Training is not bit-equal across machines. So a notebook does not compare exact numbers, but checks
+that each is inside a band. The lower end of a band is the mean minus 4 standard deviations over
+measured runs. bands.json holds the bands and the settings at which they were measured.
 """
 
 import json
@@ -13,32 +12,32 @@ BANDS = Path(__file__).with_name("bands.json")
 
 
 class ClaimError(AssertionError):
-    """A measured number lies outside its band."""
+    """A measured number is outside its band."""
 
 
 def expect(name: str, value: float, lo: float, hi: float) -> str:
-    """State that `value` lies in [lo, hi]; both ends are in.
+    """Check that `value` is in [lo, hi], ends included.
 
-    Returns a line such as "test accuracy in [0.985, 1]: True". Raises ClaimError with the value
-    where it is outside, or not a number.
+    Returns a line such as "test accuracy in [0.985, 1]: True". Raises ClaimError with the value if
+    it is outside, or not a number.
     """
     if not lo <= value <= hi:
         raise ClaimError(
-            f"{name} is {value:.6g}, outside [{lo:g}, {hi:g}]. If you changed the code, it now "
-            f"does something else; if only settings, this claim was not made for them."
+            f"{name} is {value:.6g}, outside [{lo:g}, {hi:g}]. If you changed the code, its "
+            f"results have changed; if only settings, the band was not measured for them."
         )
     return f"{name} in [{lo:g}, {hi:g}]: True"
 
 
 def band(name: str, /, **settings: object) -> tuple[float, float]:
-    """The band that was measured for a fraction `name` at exactly these `settings`.
+    """The band (lo, hi) of the accuracy `name`, measured with exactly these `settings`.
 
-    For settings that nobody measured it is (0, 1), which every accuracy meets: whoever explores
-    with other settings makes no claim. Raises ValueError if no band of that name was ever measured.
+    For other settings it is (0, 1), which every accuracy meets: you can try any settings without an
+    error. Raises ValueError if there is no band of that name for any settings.
     """
     measured = [entry for entry in json.loads(BANDS.read_text())["bands"] if entry["name"] == name]
     if not measured:
-        raise ValueError(f"No band named {name!r} stands in {BANDS.name}.")
+        raise ValueError(f"{BANDS.name} has no band named {name!r}.")
     for entry in measured:
         if entry["settings"] == settings:
             return entry["lo"], entry["hi"]

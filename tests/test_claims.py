@@ -14,12 +14,12 @@ def bands(tmp_path, monkeypatch):
     monkeypatch.setattr(claims, "BANDS", path)
 
 
-def test_a_claim_that_holds_is_one_line():
+def test_a_claim_that_holds_returns_one_line():
     assert claims.expect("test accuracy", 0.991, 0.985, 1) == "test accuracy in [0.985, 1]: True"
 
 
 @pytest.mark.parametrize("value", [0.985, 1.0])
-def test_both_ends_are_in(value):
+def test_both_ends_are_included(value):
     assert claims.expect("a", value, 0.985, 1).endswith("True")
 
 
@@ -29,18 +29,18 @@ def test_a_claim_that_fails_raises_with_the_value(value):
         claims.expect("a", value, 0.985, 1)
 
 
-def test_a_band_holds_for_its_settings_only(bands):
+def test_a_band_is_for_its_settings_only(bands):
     assert claims.band("accuracy", rate=0.1, epochs=5) == (0.98, 1.0)
     assert claims.band("accuracy", rate=0.1, epochs=6) == (0.0, 1.0)
     assert claims.band("accuracy") == (0.0, 1.0)
 
 
-def test_a_band_that_nobody_measured_is_refused(bands):
-    with pytest.raises(ValueError, match="No band named 'acuracy'"):
+def test_an_unknown_band_is_refused(bands):
+    with pytest.raises(ValueError, match="no band named 'acuracy'"):
         claims.band("acuracy", epochs=5)
 
 
-def test_the_shipped_bands_are_bands():
+def test_the_shipped_bands_contain_their_means():
     for entry in json.loads(claims.BANDS.read_text())["bands"]:
         assert 0.5 < entry["lo"] < entry["mean"] < entry["hi"] <= 1
         assert entry["date"] >= "2026"

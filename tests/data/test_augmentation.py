@@ -16,7 +16,7 @@ def images() -> torch.Tensor:
 def test_a_shift_moves_whole_pixels_and_fills_with_black(images):
     shifted = random_shift(images, generator(), pixels=2)
     assert shifted.dtype == torch.uint8
-    seen = set()
+    found = set()
     for before, after in zip(images[:, 0], shifted[:, 0], strict=True):
         matches = []
         for down in range(-2, 3):
@@ -28,11 +28,11 @@ def test_a_shift_moves_whole_pixels_and_fills_with_black(images):
                 if torch.equal(after, expected):
                     matches.append((down, right))
         assert len(matches) == 1
-        seen.add(matches[0])
-    assert len(seen) == 25  # every one of the 5 x 5 shifts occurs among 200 images
+        found.add(matches[0])
+    assert len(found) == 25  # each of the 5 x 5 shifts occurs among 200 images
 
 
-def test_a_flip_mirrors_about_half_of_the_images(images):
+def test_a_flip_mirrors_half_of_the_images_on_average(images):
     flipped = random_flip(images, generator())
     mirrored = (flipped == images.flip(3)).flatten(1).all(dim=1)
     kept = (flipped == images).flatten(1).all(dim=1)
@@ -40,25 +40,25 @@ def test_a_flip_mirrors_about_half_of_the_images(images):
     assert 70 < mirrored.sum() < 130
 
 
-def test_an_affine_map_of_no_strength_changes_nothing(images):
+def test_an_affine_map_with_no_rotation_and_no_scaling_changes_nothing(images):
     torch.testing.assert_close(
         random_affine(images, generator(), degrees=0, scale=0), images.float(), atol=0.01, rtol=0
     )
 
 
-def test_a_turn_moves_ink_where_it_should():
+def test_a_rotation_moves_pixels_by_at_most_the_angle():
     bar = torch.zeros(100, 1, 28, 28, dtype=torch.uint8)
     bar[:, :, 4:24, 13:15] = 255  # upright
-    turned = random_affine(bar, generator(), degrees=30, scale=0)
-    top = turned[:, 0, 6]  # the row near the upper end
+    rotated = random_affine(bar, generator(), degrees=30, scale=0)
+    top = rotated[:, 0, 6]  # the row near the upper end
     place = (top * torch.arange(28)).sum(dim=1) / top.sum(dim=1) - 13.5
     furthest = 7.5 * torch.tan(torch.tensor(30 * torch.pi / 180))
     assert place.abs().max() <= furthest + 0.5
-    assert place.min() < -2 and place.max() > 2  # noqa: PT018 - both ways
-    assert abs(turned.sum() / bar.sum() - 1) < 0.02  # turning neither makes ink nor loses it
+    assert place.min() < -2 and place.max() > 2  # noqa: PT018 - in both directions
+    assert abs(rotated.sum() / bar.sum() - 1) < 0.02  # the total brightness stays the same
 
 
-def test_a_resize_changes_the_area():
+def test_scaling_changes_the_area():
     square = torch.zeros(200, 1, 28, 28, dtype=torch.uint8)
     square[:, :, 9:19, 9:19] = 255
     areas = random_affine(square, generator(), degrees=0, scale=0.2).sum(dim=(1, 2, 3)) / 255
@@ -66,7 +66,7 @@ def test_a_resize_changes_the_area():
     assert 130 < areas.max() < 150  # 1.2 squared of 100 is 144
 
 
-def test_turning_and_resizing_at_once_is_what_torchvision_does(images):
+def test_rotation_and_scaling_together_equal_those_of_torchvision(images):
     from torchvision.transforms import InterpolationMode
     from torchvision.transforms.functional import affine
 
@@ -79,17 +79,17 @@ def test_turning_and_resizing_at_once_is_what_torchvision_does(images):
         )
         for image, angle, size in zip(few, angles, sizes, strict=True)
     ]  # fmt: skip
-    varied = random_affine(few, generator(), degrees=40, scale=0.3)
-    torch.testing.assert_close(varied, torch.stack(expected), atol=0.05, rtol=0)
+    augmented = random_affine(few, generator(), degrees=40, scale=0.3)
+    torch.testing.assert_close(augmented, torch.stack(expected), atol=0.05, rtol=0)
 
 
-def test_erasing_blackens_rectangles_in_the_stated_share(images):
+def test_erasing_blackens_a_rectangle_in_the_given_share_of_images(images):
     erased = random_erasing(images, generator(), share=0.5)
-    gone = erased == 0
-    touched = gone.flatten(1).any(dim=1)
-    assert 70 < touched.sum() < 130
-    assert torch.equal(erased[~gone], images[~gone])
-    for hole in gone[touched][:, 0]:
+    black = erased == 0
+    changed = black.flatten(1).any(dim=1)
+    assert 70 < changed.sum() < 130
+    assert torch.equal(erased[~black], images[~black])
+    for hole in black[changed][:, 0]:
         rows, columns = hole.any(dim=1).nonzero(), hole.any(dim=0).nonzero()
         assert hole[rows.min() : rows.max() + 1, columns.min() : columns.max() + 1].all()
         assert hole.sum() <= 0.33 * 28 * 28 + 60
@@ -98,7 +98,7 @@ def test_erasing_blackens_rectangles_in_the_stated_share(images):
 @pytest.mark.parametrize(
     ("area", "ratio", "y", "x", "rows", "columns"),
     [
-        # 2 % and 0.31 times area of 784 pixels; 0.3 to the power of 1 - 2 ratio, tall to wide
+        # area: 2 % + 31 % * area of 784 pixels; height to width: 0.3 to the power 1 - 2 * ratio
         ((64 / 784 - 0.02) / 0.31, 0.5, 0.5, 0.25, range(10, 18), range(3, 11)),  # 8 x 8
         (1.0, 1.0, 0.5, 0.5, range(28), range(10, 18)),  # 29.4 x 8.8
         (0.0, 0.0, 0.0, 1.0, range(1), range(24, 28)),  # 2.2 x 7.2, over the upper right corner
@@ -108,13 +108,13 @@ def test_erasing_blackens_rectangles_in_the_stated_share(images):
 def test_an_erased_rectangle_by_hand(images, monkeypatch, area, ratio, y, x, rows, columns):
     drawn = torch.tensor([0.0, area, ratio, y, x]).view(5, 1, 1, 1, 1)
     monkeypatch.setattr(torch, "rand", lambda *size, **_: drawn)
-    (gone,) = (random_erasing(images[:1], generator(), share=0.5) == 0)[:, 0]
+    (black,) = (random_erasing(images[:1], generator(), share=0.5) == 0)[:, 0]
     expected = torch.zeros(28, 28, dtype=torch.bool)
     expected[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1] = True
-    assert torch.equal(gone, expected)
+    assert torch.equal(black, expected)
 
 
-def test_an_image_is_erased_whose_draw_lies_below_the_share(images, monkeypatch):
+def test_an_image_is_erased_if_its_random_number_is_below_the_share(images, monkeypatch):
     drawn = torch.full((5, 2, 1, 1, 1), 0.5)
     drawn[0, 1] = 0.49
     monkeypatch.setattr(torch, "rand", lambda *size, **_: drawn)
@@ -122,15 +122,15 @@ def test_an_image_is_erased_whose_draw_lies_below_the_share(images, monkeypatch)
     assert [(image == 0).any().item() for image in erased] == [False, True]
 
 
-def test_a_batch_is_varied_where_it_lies(images):
-    """On torch's "meta" device, which holds no numbers; nothing is mixed with another device."""
+def test_a_batch_is_augmented_on_its_device(images):
+    """On torch's meta device, an operation that used another device would raise."""
     elsewhere = images.to("meta")
     augment = Augmentation(shift=1, degrees=10, scale=0.1, flip=True, erase=0.3)
-    varied = augment(elsewhere, None)
-    assert (varied.device.type, varied.shape) == ("meta", images.shape)
+    augmented = augment(elsewhere, None)
+    assert (augmented.device.type, augmented.shape) == ("meta", images.shape)
 
 
-def test_steps_combine_and_the_seed_decides(images):
+def test_changes_combine_and_follow_the_seed(images):
     augment = Augmentation(shift=1, degrees=10, scale=0.1, flip=True, erase=0.3)
     first, same = augment(images, generator(1)), augment(images, generator(1))
     assert torch.equal(first, same)
@@ -140,7 +140,7 @@ def test_steps_combine_and_the_seed_decides(images):
 
 
 @pytest.mark.parametrize(
-    ("settings", "step"),
+    ("options", "step"),
     [
         ({"degrees": 20}, lambda *given: random_affine(*given, degrees=20, scale=0)),
         ({"scale": 0.2}, lambda *given: random_affine(*given, degrees=0, scale=0.2)),
@@ -149,23 +149,23 @@ def test_steps_combine_and_the_seed_decides(images):
         ({"erase": 0.4}, lambda *given: random_erasing(*given, share=0.4)),
     ],
 )
-def test_each_step_can_be_taken_alone(images, settings, step):
-    varied = Augmentation(**settings)(images, generator())
-    assert torch.equal(varied, step(images, generator()))
-    assert not torch.equal(varied, images)
+def test_each_change_can_be_made_alone(images, options, step):
+    augmented = Augmentation(**options)(images, generator())
+    assert torch.equal(augmented, step(images, generator()))
+    assert not torch.equal(augmented, images)
 
 
-def test_by_default_nothing_happens(images):
+def test_by_default_nothing_is_changed(images):
     assert Augmentation()(images, generator()) is images
 
 
-def test_the_images_given_are_left_as_they_were(images):
+def test_the_original_images_are_not_changed(images):
     before = images.clone()
     Augmentation(shift=2, degrees=10, scale=0.1, flip=True, erase=1)(images, generator())
     assert torch.equal(images, before)
 
 
-@pytest.mark.parametrize("settings", [{"shift": -1}, {"scale": 1}, {"erase": 1.5}, {"degrees": -3}])
-def test_settings_that_make_no_sense_are_refused(settings):
+@pytest.mark.parametrize("options", [{"shift": -1}, {"scale": 1}, {"erase": 1.5}, {"degrees": -3}])
+def test_impossible_options_are_refused(options):
     with pytest.raises(ValueError, match="Wanted shift >= 0"):
-        Augmentation(**settings)
+        Augmentation(**options)

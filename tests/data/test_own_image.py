@@ -21,7 +21,7 @@ def save(tmp_path, pixels: np.ndarray):
 
 
 def stroke(background: int, ink: int) -> np.ndarray:
-    """A thick vertical bar, off the centre."""
+    """A thick vertical bar, not in the centre."""
     pixels = np.full((120, 160), background)
     pixels[20:100, 30:50] = ink
     return pixels
@@ -30,7 +30,7 @@ def stroke(background: int, ink: int) -> np.ndarray:
 @pytest.mark.parametrize(
     ("background", "ink"), [(240, 20), (10, 230), (200, 120), (128, 20), (127, 230)]
 )
-def test_dark_on_light_and_light_on_dark_come_out_alike(tmp_path, background, ink):
+def test_dark_on_light_and_light_on_dark_give_the_same_format(tmp_path, background, ink):
     image = data.read_digit(save(tmp_path, stroke(background, ink)))
     assert image.dtype == torch.uint8
     assert image.shape == (1, 1, 28, 28)
@@ -41,16 +41,16 @@ def test_dark_on_light_and_light_on_dark_come_out_alike(tmp_path, background, in
     assert columns.max() - columns.min() + 1 == 5  # 80 : 20 stays 20 : 5
 
 
-def test_a_telephone_held_sideways_is_understood(tmp_path):
+def test_a_picture_from_a_phone_held_sideways_is_rotated(tmp_path):
     upright = data.read_digit(save(tmp_path, stroke(240, 20)))
     exif = Image.Exif()
-    exif[0x0112] = 6  # to be turned by 90 degrees to the right
+    exif[0x0112] = 6  # rotate by 90 degrees to the right
     lying = Image.fromarray(np.rot90(stroke(240, 20)).astype("uint8"))
     lying.save(tmp_path / "phone.png", exif=exif)
     assert torch.equal(data.read_digit(tmp_path / "phone.png"), upright)
 
 
-def test_ink_on_nothing_and_sixteen_bits_are_understood(tmp_path):
+def test_transparent_pictures_and_sixteen_bits_are_read(tmp_path):
     expected = data.read_digit(save(tmp_path, stroke(255, 0)))
     black = np.zeros((120, 160, 4), dtype="uint8")
     black[..., 3] = 255 - stroke(255, 0)  # black ink, the rest transparent
@@ -62,56 +62,56 @@ def test_ink_on_nothing_and_sixteen_bits_are_understood(tmp_path):
 
 
 @pytest.mark.parametrize(("background", "ink"), [(200, 120), (10, 230)])
-def test_sixteen_bits_are_scaled_and_not_cut_off(tmp_path, background, ink):
+def test_sixteen_bits_are_scaled_and_not_clipped(tmp_path, background, ink):
     expected = data.read_digit(save(tmp_path, stroke(background, ink)))
     deep = (stroke(background, ink) * 257).astype("uint16")
     Image.fromarray(deep).save(tmp_path / "deep.png")
     assert torch.equal(data.read_digit(tmp_path / "deep.png"), expected)
 
 
-@pytest.mark.parametrize("turned", [False, True])
-def test_a_digit_that_runs_over_two_edges_is_ink_on_paper_all_the_same(tmp_path, turned):
-    """Of the rim of 20 x 20 pixels the two other edges are paper, a little more than half."""
+@pytest.mark.parametrize("transposed", [False, True])
+def test_a_dark_digit_that_touches_two_edges_is_still_dark_on_light(tmp_path, transposed):
+    """The two other edges are paper: a little more than half of the border of 20 x 20 pixels."""
     pixels = np.full((20, 20), 240)
     pixels[1:19] = 20
-    image = data.read_digit(save(tmp_path, pixels.T if turned else pixels))[0, 0]
+    image = data.read_digit(save(tmp_path, pixels.T if transposed else pixels))[0, 0]
     assert (image[8:20, 8:20] == 255).all()
 
 
 @pytest.mark.parametrize(("background", "ink"), [(100, 132), (200, 168)])
-def test_a_contrast_of_32_is_a_digit_and_less_is_nothing(tmp_path, background, ink):
+def test_a_contrast_of_32_is_enough_and_less_is_refused(tmp_path, background, ink):
     less = ink - 1 if ink > background else ink + 1
     assert data.read_digit(save(tmp_path, stroke(background, ink))).max() == 255
     with pytest.raises(ValueError, match="shows nothing"):
         data.read_digit(save(tmp_path, stroke(background, less)))
 
 
-@pytest.mark.parametrize(("shade", "seen"), [(86, 0), (87, 87), (155, 155), (200, 200)])
-def test_shades_keep_their_share_and_those_below_a_third_are_black(tmp_path, shade, seen):
-    """On a ground of 10 and with ink of 241, so that 87 is a third of the way: 77 of 231."""
+@pytest.mark.parametrize(("shade", "expected"), [(86, 0), (87, 87), (155, 155), (200, 200)])
+def test_grey_values_are_stretched_and_those_below_a_third_are_black(tmp_path, shade, expected):
+    """The background is 10 and the ink 241, so 87 is a third of the range: 77 of 231."""
     pixels = np.full((80, 80), 10)
     pixels[10:50, 10:30], pixels[10:50, 30:50] = 241, shade
     image = data.read_digit(save(tmp_path, pixels))[0, 0]
     inked = image[14][image[14] > 0]
     assert inked[0] == 255
-    assert inked[-1] == (round(255 * (seen - 10) / 231) if seen else 255)
+    assert inked[-1] == (round(255 * (expected - 10) / 231) if expected else 255)
 
 
-def test_the_mass_comes_to_the_middle():
+def test_the_centre_of_mass_is_in_the_middle():
     row, column = centre_of_mass(data.read_digit(data.SAMPLE_DIGIT))
     assert abs(row - 13.5) < 1
     assert abs(column - 13.5) < 1
 
 
-def read_boxes(tmp_path, *boxes: tuple[slice, slice], turned: bool = False) -> torch.Tensor:
-    """What becomes of white boxes on a black square of 80 x 80, or of that picture transposed."""
+def read_boxes(tmp_path, *boxes: tuple[slice, slice], transposed: bool = False) -> torch.Tensor:
+    """White boxes on a black square of 80 x 80, read as a digit, or that picture transposed."""
     pixels = np.zeros((80, 80))
     for box in boxes:
         pixels[box] = 255
-    return data.read_digit(save(tmp_path, pixels.T if turned else pixels))[0, 0]
+    return data.read_digit(save(tmp_path, pixels.T if transposed else pixels))[0, 0]
 
 
-def test_a_symmetric_digit_stands_in_the_middle(tmp_path):
+def test_a_symmetric_digit_is_in_the_middle(tmp_path):
     """40 x 40 pixels anywhere become 20 x 20 in rows and columns 4 to 23."""
     image = read_boxes(tmp_path, np.s_[10:50, 5:45])
     expected = torch.zeros(28, 28, dtype=torch.uint8)
@@ -119,26 +119,27 @@ def test_a_symmetric_digit_stands_in_the_middle(tmp_path):
     assert torch.equal(image, expected)
 
 
-def test_a_hairline_keeps_a_width_of_one(tmp_path):
+def test_a_thin_line_keeps_a_width_of_one(tmp_path):
     upright, lying = (
-        read_boxes(tmp_path, np.s_[5:55, 7:8], turned=turned) for turned in (False, True)
+        read_boxes(tmp_path, np.s_[5:55, 7:8], transposed=transposed)
+        for transposed in (False, True)
     )
     assert [len(axis.unique()) for axis in upright.nonzero().T] == [20, 1]
     assert torch.equal(lying, upright.T)
 
 
-@pytest.mark.parametrize("turned", [False, True])
-def test_a_heavy_end_moves_a_digit_to_the_rim_and_not_over_it(tmp_path, turned):
-    """60 x 30 becomes 20 x 10; a block at one end, and a hair that leads to the other."""
-    hair = np.s_[10:70, 20:21]
+@pytest.mark.parametrize("transposed", [False, True])
+def test_a_digit_with_a_heavy_end_is_moved_to_the_edge_and_not_beyond(tmp_path, transposed):
+    """60 x 30 becomes 20 x 10: a block at one end, and a thin line to the other."""
+    line = np.s_[10:70, 20:21]
     for block, first, last in ((np.s_[10:25, 20:50], 8, 27), (np.s_[55:70, 20:50], 0, 19)):
-        image = read_boxes(tmp_path, hair, block, turned=turned)
-        places = image.nonzero()[:, 1 if turned else 0]
+        image = read_boxes(tmp_path, line, block, transposed=transposed)
+        places = image.nonzero()[:, 1 if transposed else 0]
         assert (places.min(), places.max()) == (first, last)
 
 
-def test_thin_strokes_do_not_vanish_when_they_are_made_smaller(tmp_path):
-    """A frame of one pixel, 60 x 60: every third pixel alone would miss all of its sides."""
+def test_thin_strokes_do_not_vanish_when_scaled_down(tmp_path):
+    """A frame of one pixel, 60 x 60: taking only every third pixel would miss all its sides."""
     sides = np.s_[10:11, 10:70], np.s_[69:70, 10:70], np.s_[10:70, 10:11], np.s_[10:70, 69:70]
     image = read_boxes(tmp_path, *sides)
     assert (image[4, 4:24] > 0).all()
@@ -147,14 +148,14 @@ def test_thin_strokes_do_not_vanish_when_they_are_made_smaller(tmp_path):
     assert torch.equal(image[4:24, 4:24], image[4:24, 4:24].flip(0))
 
 
-def test_the_shipped_sample_is_read_as_a_four():
+def test_the_sample_digit_is_predicted_as_a_four():
     from helpers import evaluation, models
 
     model = models.load_pretrained("mnist/tiny_vgg")
-    assert evaluation.predict(model, data.read_digit(data.SAMPLE_DIGIT)).labels.item() == 4
+    assert evaluation.predict(model, data.read_digit(data.SAMPLE_DIGIT)).predicted.item() == 4
 
 
-def test_bad_pictures_are_refused(tmp_path):
+def test_files_that_are_not_pictures_of_digits_are_refused(tmp_path):
     with pytest.raises(FileNotFoundError, match="There is no picture at"):
         data.read_digit(tmp_path / "missing.png")
     (tmp_path / "text.png").write_text("no picture")
