@@ -36,7 +36,7 @@ def test_a_record_says_what_was_measured_with_what(tmp_path, history):
     assert (record["epochs"], record["seconds"], record["interrupted"]) == (2, 3.0, False)
     assert record["device"] == "cpu, 2 threads"
     assert set(record["versions"]) == set(runs.PACKAGES)
-    assert models.load(tmp_path / "weights.safetensors", "linear")
+    assert models.load(tmp_path / "weights.safetensors").architecture["name"] == "linear"
     assert (tmp_path / "history.csv").read_text().startswith("epoch,train_loss")
 
 

@@ -84,9 +84,7 @@ def preserve_train_mode(model: nn.Module) -> Iterator[None]:
             layer.training = mode
 
 
-def predict_tta(
-    model: nn.Module, split: Split, augmentation: Augmentation, *, batch_size: int = 250
-) -> Predictions:
+def predict_tta(model: nn.Module, split: Split, augmentation: Augmentation) -> Predictions:
     """Test-time augmentation: average the predictions for several views of each image.
 
     The views are the image itself; if `augmentation` shifts images, the image moved by one pixel in
@@ -97,12 +95,8 @@ def predict_tta(
     Krizhevsky et al., "ImageNet Classification with Deep Convolutional Neural Networks", NIPS 2012,
     section 4.1. Raises ValueError as `predict` does.
     """
-    return average_predictions(
-        [
-            predict(model, Split(images, split.targets), batch_size=batch_size)
-            for images in tta_views(split.images, augmentation)
-        ]
-    )
+    views = tta_views(split.images, augmentation)
+    return average_predictions([predict(model, Split(view, split.targets)) for view in views])
 
 
 def average_predictions(several: Sequence[Predictions]) -> Predictions:
@@ -164,9 +158,7 @@ def confusion_matrix(predictions: Predictions) -> Tensor:
     )
 
 
-def per_class(
-    predictions: Predictions, class_names: Sequence[str], *, resamples: int = 1_000
-) -> "pd.DataFrame":
+def per_class(predictions: Predictions, class_names: Sequence[str]) -> "pd.DataFrame":
     """Precision, recall and F1 of each class, fractions in [0, 1], and its number of images.
 
     Precision is the share of shirts among the images that were *predicted* as Shirt; recall is the
@@ -174,13 +166,13 @@ def per_class(
     A class that was never predicted has precision 0. The columns `… low` and `… high` are a 95 %
     confidence interval: how much the measure would vary with other images of the same kind. It is
     the percentile bootstrap (Efron and Tibshirani, "An Introduction to the Bootstrap", 1993,
-    section 13.3): the confusion matrix is drawn anew `resamples` times, always with the same seed.
+    section 13.3): the confusion matrix is drawn anew 1,000 times, always with the same seed.
     """
     import pandas as pd
 
     counts = confusion_matrix(predictions).double()
     cells = (counts.flatten() / counts.sum()).numpy()
-    drawn = np.random.default_rng(0).multinomial(len(predictions), cells, resamples)
+    drawn = np.random.default_rng(0).multinomial(len(predictions), cells, 1_000)
     measured = _precision_recall_f1(counts)  # (3, K)
     resampled = _precision_recall_f1(torch.from_numpy(drawn).double().view(-1, *counts.shape))
     low, high = resampled.quantile(torch.tensor([0.025, 0.975], dtype=resampled.dtype), dim=1)

@@ -20,7 +20,7 @@ PRETRAINED = Path(__file__).parent / "weights"
 
 
 class CheckpointError(ValueError):
-    """The file is not a checkpoint of this project, is damaged, or holds another model."""
+    """The file is not a checkpoint of this project, is damaged, or does not fit."""
 
 
 def save(model: nn.Module, path: Path | str, **notes: object) -> Path:
@@ -42,19 +42,15 @@ def save(model: nn.Module, path: Path | str, **notes: object) -> Path:
     return Path(path)
 
 
-def load(
-    path: Path | str, architecture: str | None = None, *, dataset: str | None = None
-) -> nn.Module:
+def load(path: Path | str, *, dataset: str | None = None) -> nn.Module:
     """Load the model at `path`, on the CPU and in evaluation mode.
 
-    Set `architecture`, such as "tiny_vgg", or `dataset`, such as "mnist", to accept only a model of
-    that kind, or one that was trained on that data set. Raises FileNotFoundError if there is no
-    such file, and CheckpointError if it is damaged, or holds another model than the one wanted.
+    Set `dataset`, such as "mnist", to accept only a model that was trained on that data set. Raises
+    FileNotFoundError if there is no such file, and CheckpointError if it is damaged, does not fit
+    the models of this version, or was trained on another data set.
     """
     metadata = read_metadata(path)
-    built, trained_on = metadata["architecture"], metadata["notes"].get("dataset")
-    if architecture is not None and built.get("name") != architecture:
-        raise CheckpointError(f"{path} holds a {built.get('name')!r}, wanted a {architecture!r}.")
+    trained_on = metadata["notes"].get("dataset")
     if dataset is not None and trained_on != dataset:
         raise CheckpointError(f"{path} was trained on {trained_on!r}, wanted {dataset!r}.")
     weights = safetensors.torch.load(Path(path).read_bytes())
@@ -64,7 +60,7 @@ def load(
             f"wanted {metadata['sha256']}. Train again, or restore the file."
         )
     try:
-        model = build(**built)
+        model = build(**metadata["architecture"])
         model.load_state_dict(_upgrade_names(weights))
     except (TypeError, ValueError, RuntimeError) as error:
         raise CheckpointError(f"{path} does not fit the models of this version: {error}") from error

@@ -182,8 +182,8 @@ class ResNet(nn.Module):
 
     `blocks` is the number of blocks in each stage. Stages 2 and 3 halve height and width and double
     the channels. A `stride` of 2 halves height and width already in the stem, for a quarter of the
-    work. Before the classifier stands global average pooling (Lin et al., "Network in Network",
-    2014, section 3.2), so it needs few weights. Raises ValueError unless `blocks` holds three
+    work. Global average pooling (Lin et al., "Network in Network", 2014, section 3.2) comes before
+    the classifier, which then needs few weights. Raises ValueError unless `blocks` holds three
     numbers of at least 1.
     """
 

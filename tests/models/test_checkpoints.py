@@ -63,12 +63,6 @@ def test_a_fast_cnn_of_version_0_1_is_loaded(tmp_path, monkeypatch, tiny):
     assert torch.equal(*(evaluation.predict(m, tiny).logits for m in (model, loaded)))
 
 
-def test_another_architecture_is_refused(path):
-    models.load(path, "tiny_vgg")
-    with pytest.raises(CheckpointError, match="holds a 'tiny_vgg', wanted a 'mlp'"):
-        models.load(path, "mlp")
-
-
 def test_weights_of_another_data_set_are_refused(path):
     models.load(path, dataset="mnist")
     with pytest.raises(CheckpointError, match="was trained on 'mnist', wanted 'fashion_mnist'"):
@@ -78,7 +72,7 @@ def test_weights_of_another_data_set_are_refused(path):
 def test_a_compiled_model_is_saved_like_the_model_inside(model, path, tmp_path):
     compiled = models.save(torch.compile(model), tmp_path / "c.safetensors")
     assert models.read_metadata(compiled)["sha256"] == models.read_metadata(path)["sha256"]
-    assert models.load(compiled, "tiny_vgg")
+    assert models.load(compiled).architecture == model.architecture
 
 
 def test_a_checkpoint_still_loads_when_a_default_has_changed(tmp_path, monkeypatch):
