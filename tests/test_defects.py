@@ -43,14 +43,17 @@ DEFECTS = {
         "epoch", "        optimizer.step()\n", "", 'claims.expect("test accuracy"'
     ),
     "evaluation order shuffled": Defect(
-        "evaluation",
-        "    with modes_restored(model), torch.inference_mode():",
+        "evaluation/predictions",
+        "    with preserve_train_mode(model), torch.inference_mode():",
         "    images = images[torch.randperm(len(images))]\n"
-        "    with modes_restored(model), torch.inference_mode():",
+        "    with preserve_train_mode(model), torch.inference_mode():",
         "row i is image i",
     ),
     "evaluation in training mode": Defect(
-        "evaluation", "        model.eval()\n", "        model.train()\n", "judged by itself"
+        "evaluation/predictions",
+        "        model.eval()\n",
+        "        model.train()\n",
+        "judged by itself",
     ),
     "mean of batch means": Defect(
         "history",
@@ -59,15 +62,15 @@ DEFECTS = {
         "the loss is the mean over images",
     ),
     "confusion matrix transposed": Defect(
-        "evaluation",
-        "multiclass_confusion_matrix(predictions.labels, predictions.targets,",
-        "multiclass_confusion_matrix(predictions.targets, predictions.labels,",
+        "evaluation/predictions",
+        "predictions.predicted, predictions.targets, num_classes",
+        "predictions.targets, predictions.predicted, num_classes",
         "rows add up to the class sizes",
     ),
     "augmentation left on at evaluation": Defect(
-        "evaluation",
+        "evaluation/predictions",
         "        logits = [model(batch.to(device)) for",
-        "        from helpers.augmentation import random_shift\n\n"
+        "        from helpers.data import random_shift\n\n"
         "        moved = lambda x: random_shift(x, torch.default_generator, pixels=1)\n"
         "        logits = [model(moved(batch).to(device)) for",
         "the loss is the mean over images",
