@@ -1,4 +1,4 @@
-"""Models: the networks, built by name, and their weights on the disk."""
+"""Models: the networks, built by name, and checkpoints of their weights."""
 # fmt: off
 
 from helpers.models.checkpoints import (

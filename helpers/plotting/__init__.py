@@ -1,4 +1,4 @@
-"""Plotting: charts of numbers and grids of images. Each function draws and returns; none shows."""
+"""Plotting: charts of numbers and figures of images. Nothing is shown or saved."""
 # fmt: off
 
 from helpers.plotting.charts import (
