@@ -63,7 +63,7 @@ def heatmap(
     """
     ax = ax or plt.subplots(figsize=(6.5, 5.6), layout="constrained")[1]
     sns.heatmap(
-        values, annot=True, fmt=fmt, annot_kws={"size": 8}, ax=ax,
+        values, annot=True, fmt=fmt, annot_kws={"size": 7.5}, ax=ax,
         cmap=cmap, norm=PowerNorm(0.5),  # shades by the square root, so that small values show
         square=True, cbar=False, linewidths=0.5, xticklabels=names, yticklabels=names,
     )  # fmt: skip
@@ -77,7 +77,7 @@ def heatmap(
 
 def confusion_matrix(counts: Tensor, class_names: Sequence[str]) -> Figure:
     """Counts (K, K), and each row as shares of its class: rows are true, columns predicted."""
-    figure, axes = plt.subplots(1, 2, figsize=(11.2, 5.3), layout="constrained")
+    figure, axes = plt.subplots(1, 2, figsize=(9.4, 4.7), layout="constrained")
     labels = {"xlabel": "predicted class", "ylabel": "true class"}
     heatmap(counts.numpy(), class_names, title="Images", fmt="d", ax=axes[0], **labels)
     shares = (100 * counts / counts.sum(dim=1, keepdim=True).clamp(min=1)).numpy()

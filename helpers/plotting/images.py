@@ -29,7 +29,7 @@ def image_grid(
     columns: int = 10,
     colors: Sequence[str] | None = None,
     heading: str | None = None,
-    cell: float = 1.15,
+    cell: float = 0.9,
 ) -> Figure:
     """Images (N, 1, H, W) in rows of `columns`, each `cell` inches wide and under its title."""
     columns = max(1, min(columns, len(images)))
@@ -75,7 +75,7 @@ def augmentation_preview(
     """
     figure, axes = plt.subplots(
         len(originals), 1 + len(varied), squeeze=False, layout="constrained",
-        figsize=(0.9 * (1 + variants * len(varied)), 0.9 * len(originals) + 0.3),
+        figsize=(0.7 * (1 + variants * len(varied)), 0.7 * len(originals) + 0.3),
         width_ratios=[1] + [variants] * len(varied),
     )  # fmt: skip
     for row, original in enumerate(originals):
@@ -137,7 +137,7 @@ def activations(maps: Mapping[str, Tensor]) -> Figure:
     figure, axes = plt.subplots(
         len(maps),
         columns,
-        figsize=(1.05 * columns + 1, 1.1 * len(maps)),
+        figsize=(0.8 * columns + 1, 0.85 * len(maps)),
         squeeze=False,
         layout="constrained",
     )
