@@ -1,8 +1,7 @@
-"""What did a run do, where is its record, and how do runs compare?
+"""Save, find and compare the results of runs.
 
-A run is a folder under `runs/`, and each of its notebooks a folder in that. What a notebook
-measured is its `result.json`, written whole by its last cell: if the file is there, the notebook
-came to its end.
+A run is a folder under `runs/` with a folder for each of its notebooks. The last cell of a notebook
+writes its `result.json` atomically: if the file exists, the notebook was run to its end.
 """
 
 import datetime
@@ -12,8 +11,10 @@ from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
+
 from helpers.files import PROJECT, write_atomic
-if TYPE_CHECKING:  # the command line reads records, and should not wait for torch
+
+if TYPE_CHECKING:  # importing this module does not import torch
     import pandas as pd
     from torch import nn
 
@@ -22,24 +23,21 @@ if TYPE_CHECKING:  # the command line reads records, and should not wait for tor
 
 ROOT = PROJECT / "runs"
 RESULT = "result.json"
-STATUS = "status.json"  # of the notebooks of a run, also of those that left no record
+STATUS = "status.json"  # of all notebooks of a run, also of those without a record
 WEIGHTS = "weights.safetensors"
 PACKAGES = ("torch", "torchvision", "torchmetrics", "numpy", "image-classification-notebooks")
-REPORTED = {
-    "mnist": 0.98,
-    "fashion_mnist": 0.86,
-}  # the test accuracies of the report we started from
+REPORTED = {"mnist": 0.98, "fashion_mnist": 0.86}  # test accuracies of the student's report
 
 
 def run_dir(output: str, notebook: str) -> Path:
-    """Where a notebook leaves its results; for an empty `output`, `runs/by-hand/<notebook>`."""
+    """The folder for a notebook's results: `output`, or else `runs/by-hand/<notebook>`."""
     return Path(output) if output else ROOT / "by-hand" / notebook
 
 
 def create_run(root: Path, name: str) -> Path:
-    """Make the folder `<root>/<date>-<time>-<name>` for one run; a second one at once gets `-2`.
+    """Make the folder `<root>/<date>-<time>-<name>` for a run; with `-2` if it exists already.
 
-    Raises OSError, with the folder named, where that cannot be done.
+    Raises OSError that names the folder if that is impossible.
     """
     stamp = f"{datetime.datetime.now():%Y%m%d-%H%M%S}-{name}"
     for suffix in ("", *(f"-{i}" for i in range(2, 1_000))):
@@ -50,15 +48,14 @@ def create_run(root: Path, name: str) -> Path:
             continue
         except OSError as error:
             raise OSError(
-                f"Cannot make the folder {path} ({error.strerror}). "
-                f"Name a place that can be written to with --root."
+                f"Cannot make the folder {path} ({error.strerror}). Name another one with --root."
             ) from error
         return path
     raise OSError(f"There are a thousand runs named {stamp} in {root}.")
 
 
 def save(
-    where: Path,
+    folder: Path,
     *,
     notebook: str,
     dataset: "DatasetSpec",
@@ -68,12 +65,12 @@ def save(
     history: "History | None" = None,
     device: str = "",
 ) -> Path:
-    """Keep what a notebook made in the folder `where`, the record last.
+    """Save the results of a notebook in `folder`; the record is written last.
 
-    `weights.safetensors` and `history.csv` are written for a model and a history; `result.json`
-    holds the settings in `parameters`, the figures in `measured` (accuracies are fractions in
-    [0, 1]), and from what and with what they were made. Returns the path of the record. Raises
-    OSError if the folder cannot be written to.
+    A model is saved as `weights.safetensors`, a history as `history.csv`. The record `result.json`
+    holds the `parameters`, the figures in `measured` (accuracies are fractions in [0, 1]), the data
+    set with its digest, the device and the versions of packages. Returns the path of the record.
+    Raises OSError if the folder cannot be written to.
     """
     from helpers import models
 
@@ -89,45 +86,42 @@ def save(
     }
     if model is not None:
         record["model"] = model.architecture
-        models.save(
-            model, where / WEIGHTS, notebook=notebook, dataset=dataset.name, **measured
-        )
+        models.save(model, folder / WEIGHTS, notebook=notebook, dataset=dataset.name, **measured)
     if history is not None:
         record["epochs"] = len(history.epochs)
         record["seconds"] = round(history.seconds, 2)
         record["interrupted"] = history.interrupted
-        write_atomic(where / "history.csv", history.frame().to_csv(index=False))
-    write_atomic(where / RESULT, json.dumps(record, indent=2) + "\n")
-    return where / RESULT
+        write_atomic(folder / "history.csv", history.frame().to_csv(index=False))
+    write_atomic(folder / RESULT, json.dumps(record, indent=2) + "\n")
+    return folder / RESULT
 
 
 def collect(root: Path | str | None = None) -> "pd.DataFrame":
-    """Read all that was run below `root` (by default `runs/`) into one frame, oldest first.
+    """Read the records of all runs below `root` (by default `runs/`) into one frame, oldest first.
 
-    A row for each `result.json`, and below them one for each notebook that left none. Columns:
-    `run` and `notebook`, `state` ("done", "failed", …) and `message`, `finished`, `dataset`,
-    `device`, `epochs`, `seconds` of training and `wall_seconds` of the whole notebook, `where` its
-    folder is; then a column for each parameter, such as `parameters.seed`, and for each figure,
-    such as `measured.test_accuracy`; whatever a notebook does not have is nan. Raises
-    FileNotFoundError if there is no such folder, ValueError for a record that cannot be read.
+    A row for each `result.json`, then one for each notebook without a record. Columns: `run`,
+    `notebook`, `state` ("done", "failed", …), `message`, `finished`, `dataset`, `device`, `epochs`,
+    `seconds` of training, `wall_seconds` of the notebook, `folder`; then one for each parameter,
+    such as `parameters.seed`, and figure, such as `measured.test_accuracy`. Missing values are nan.
+    Raises FileNotFoundError if there is no such folder, ValueError for a record that is not valid.
     """
     import pandas as pd
 
     root = Path(root) if root is not None else ROOT
     if not root.is_dir():
         raise FileNotFoundError(f"There are no runs at {root}. `python -m helpers run` makes one.")
-    records, told = [], _told(root)
+    records, states = [], _states(root)
     for path in sorted(root.rglob(RESULT)):
-        place = {"run": path.parent.parent.name, "state": "done", "where": str(path.parent)}
-        records.append(place | told.pop(path.parent, {}) | _read(path))
+        place = {"run": path.parent.parent.name, "state": "done", "folder": str(path.parent)}
+        records.append(place | states.pop(path.parent, {}) | _read(path))
     records += [
-        {"run": folder.parent.name, "where": str(folder)} | how
-        for folder, how in sorted(told.items())
-        if how["state"] != "done"
+        {"run": folder.parent.name, "folder": str(folder)} | state
+        for folder, state in sorted(states.items())
+        if state["state"] != "done"
     ]
     first = [
         "run", "notebook", "state", "message", "finished", "dataset", "device", "epochs",
-        "seconds", "wall_seconds", "where",
+        "seconds", "wall_seconds", "folder",
     ]  # fmt: skip
     frame = pd.json_normalize(records)
     return frame.reindex(
@@ -136,31 +130,31 @@ def collect(root: Path | str | None = None) -> "pd.DataFrame":
 
 
 def load_run(folder: Path) -> "pd.DataFrame":
-    """As `collect`, of one run alone: without what its notebooks have run in their turn."""
+    """As `collect`, for one run: without the runs that its notebooks have started themselves."""
     frame = collect(folder)
     return frame[frame["run"] == folder.name]
 
 
-def _told(root: Path) -> dict[Path, dict[str, object]]:
-    """What each `status.json` says of each notebook, by the folder of the notebook."""
-    told: dict[Path, dict[str, object]] = {}
+def _states(root: Path) -> dict[Path, dict[str, object]]:
+    """The state of each notebook in each `status.json`, by the folder of the notebook."""
+    states: dict[Path, dict[str, object]] = {}
     for path in root.rglob(STATUS):
         status = _read(path)
         for entry in status["notebooks"]:
             name = entry["notebook"]
-            told[path.parent / name] = {
+            states[path.parent / name] = {
                 "notebook": name,
                 "state": entry["state"],
                 "message": entry["message"],
                 "wall_seconds": entry["seconds"],
                 "parameters": status.get("settings", {}).get(name, {}),
             }
-    return told
+    return states
 
 
 def _read(path: Path) -> dict:
     try:
-        return {**json.loads(path.read_text())}
+        return {**json.loads(path.read_text(encoding="utf-8"))}
     except (ValueError, TypeError) as error:
         raise ValueError(
             f"{path} is not a record of a run: {error}. Delete that folder."
@@ -168,7 +162,7 @@ def _read(path: Path) -> dict:
 
 
 def summary(frame: "pd.DataFrame") -> "pd.DataFrame":
-    """What was measured beside what the report says: a row for each test accuracy."""
+    """A row for each test accuracy, beside that of the student's report."""
     import pandas as pd
 
     rows = [

@@ -1,10 +1,11 @@
-"""Which notebooks are there, and what may they be told?"""
+"""The notebooks of the series and their parameters."""
 
 import ast
 import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
+
 from helpers.files import PROJECT
 
 NOTEBOOKS = PROJECT / "notebooks"
@@ -31,7 +32,7 @@ SERIES = (
     Notebook("07_many_runs"),
 )
 
-# What differs from the parameters that stand in the notebooks themselves.
+# parameters that differ from those in the notebooks
 PROFILES: dict[str, dict[str, dict[str, object]]] = {
     "quick": {
         "02_train_mnist": {"epochs": 1, "train_images": 15_000, "timed_images": 1_600},
@@ -50,7 +51,7 @@ PROFILES: dict[str, dict[str, dict[str, object]]] = {
 
 
 def find_notebook(name: str) -> Notebook:
-    """The notebook called "02_train_mnist", or "02" for short; ValueError if there is none."""
+    """The notebook named "02_train_mnist", or "02" for short; ValueError if there is none."""
     for notebook in SERIES:
         if name in (notebook.name, notebook.name.split("_")[0]):
             return notebook
@@ -66,24 +67,24 @@ def parameters_of(notebook: Notebook) -> dict[str, dict[str, Any]]:
 
 
 def settings_for(
-    profile: str, given: Sequence[str] = (), only: Sequence[str] = ()
+    profile: str, assignments: Sequence[str] = (), only: Sequence[str] = ()
 ) -> dict[str, dict[str, object]]:
     """The parameters of each notebook to run, by name, in the order of the series.
 
-    They are those of the profile, changed by assignments like "02.epochs=3", whose values are read
-    as the type that the notebook's parameters cell annotates. `only` names the notebooks to run,
-    all if it is empty. Raises ValueError, before anything runs, for an unknown profile, notebook or
-    parameter, a value of another type, or a parameter of a notebook that is not to run.
+    They are those of the profile, changed by assignments like "02.epochs=3". Values are read as the
+    type that the notebook's parameters cell annotates. `only` names the notebooks to run; all if it
+    is empty. Raises ValueError for an unknown profile, notebook or parameter, a value of another
+    type, and a parameter of a notebook that is not run.
     """
     if profile not in PROFILES:
         raise ValueError(f"There is no profile {profile!r}. Choose one of: {', '.join(PROFILES)}.")
-    chosen = {find_notebook(name).name for name in only} or {notebook.name for notebook in SERIES}
+    chosen = {find_notebook(name).name for name in only} or {nb.name for nb in SERIES}
     settings = {
         notebook.name: dict(PROFILES[profile].get(notebook.name, {}))
         for notebook in SERIES
         if notebook.name in chosen
     }
-    for assignment in given:
+    for assignment in assignments:
         target, equals, text = assignment.partition("=")
         name, dot, parameter = target.partition(".")
         if not equals or not dot:
@@ -100,13 +101,13 @@ def settings_for(
 
 
 def parameter_reader(notebook: Notebook) -> Callable[..., object]:
-    """What reads values of a notebook's parameters: `read(name, text, target=name)`.
+    """A function `read(name, text, target=name)` for the parameters of a notebook.
 
-    As the type that the parameters cell annotates; a message calls the parameter `target`. It
-    raises ValueError for an unknown parameter, or a value of another type.
+    It reads `text` as the type that the parameters cell annotates; its messages call the parameter
+    `target`. It raises ValueError for an unknown parameter or a value of another type.
     """
     known = parameters_of(notebook)
-    known.pop("output", None)  # that is for the run to say
+    known.pop("output", None)  # the run sets it
 
     def read(name: str, text: str, target: str = "") -> object:
         if name not in known:

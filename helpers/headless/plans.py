@@ -1,22 +1,23 @@
-"""Which points has a sweep: which notebook, with which parameters?
+"""Plans of sweeps: which notebook is run, with which parameters.
 
-A point is one run of a notebook. A plan says which: the values of some parameters in all
-combinations (a grid), values drawn at random from ranges, and what is the same for all.
+A trial is one run of a notebook. A plan combines the values of some parameters in all ways (a
+grid), values drawn at random from ranges, and parameters that are the same in all trials.
 """
 
-import hashlib
 import itertools
 import json
 import math
 import random
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cache, cached_property, lru_cache
 from pathlib import Path
-from helpers.files import PROJECT
-from helpers.headless.notebooks import NOTEBOOKS, find_notebook, parameter_reader
+from typing import Any
 
-Reader = Callable[..., object]  # see parameters.reader
+from helpers.files import PROJECT, short_digest
+from helpers.headless import notebooks
+
+Reader = Callable[..., object]  # see notebooks.parameter_reader
 
 
 @dataclass(frozen=True)
@@ -24,40 +25,40 @@ class Trial:
     """One run of a notebook."""
 
     notebook: str
-    given: Mapping[str, object]  # its parameters, where they are not what stands in the notebook
+    params: Mapping[str, object]  # those that differ from the notebook's own
 
-    @cached_property  # it is asked for more than once, and travels with the point to a worker
+    @cached_property
     def digest(self) -> str:
-        """Twelve hex digits for the notebook's code, parameters and the code of this package."""
-        path = NOTEBOOKS / f"{self.notebook}.ipynb"
+        """Twelve hex digits that identify the notebook's code, the parameters and this package."""
+        path = notebooks.NOTEBOOKS / f"{self.notebook}.ipynb"
         code = _code_of(path, path.stat().st_mtime_ns)
-        told = json.dumps([self.notebook, code, dict(self.given), code_version()], sort_keys=True)
-        return hashlib.sha256(told.encode()).hexdigest()[:12]
+        parts = [self.notebook, code, dict(self.params), code_version()]
+        return short_digest(json.dumps(parts, sort_keys=True))
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What a sweep is to run; every value is text, as it is given on the command line."""
+    """What a sweep runs. Every value is text, as on the command line."""
 
     notebook: str
     grid: Mapping[str, Sequence[str]]  # values by parameter
     ranges: Mapping[str, str]  # "lo:hi" or "lo:hi:log" by parameter
-    random: int = 0  # how many draws from the ranges; each is run at every point of the grid
-    fixed: Mapping[str, str] | None = None  # the same at every point
-    seed: int = 0  # decides the draws
+    random: int = 0  # number of draws from the ranges; each is run at every point of the grid
+    fixed: Mapping[str, str] | None = None  # the same in all trials
+    seed: int = 0  # of the draws
 
-    def points(self) -> list[Trial]:
-        """All points, in the order in which the values were named.
+    def trials(self) -> list[Trial]:
+        """All trials, in the order in which the values were given.
 
         Raises ValueError for an unknown notebook or parameter, a value of another type, a grid
-        without values, a value or parameter that is named twice, and a range without draws.
+        without values, a value or parameter that is given twice, and a range without draws.
         """
-        notebook = find_notebook(self.notebook)
-        read = parameter_reader(notebook)
-        named = [*self.grid, *self.ranges, *(self.fixed or {})]
-        twice = {name for name in named if named.count(name) > 1}
+        notebook = notebooks.find_notebook(self.notebook)
+        read = notebooks.parameter_reader(notebook)
+        names = [*self.grid, *self.ranges, *(self.fixed or {})]
+        twice = {name for name in names if names.count(name) > 1}
         if twice:
-            raise ValueError(f"Named more than once: {', '.join(sorted(twice))}.")
+            raise ValueError(f"Given more than once: {', '.join(sorted(twice))}.")
         if self.random < 0:
             raise ValueError(f"The number of draws is 1 or more, got {self.random}.")
         if bool(self.ranges) != bool(self.random):
@@ -69,23 +70,83 @@ class Plan:
         draws = self._draws(read) or [{}]
         if not grid and not self.ranges:
             raise ValueError("A sweep needs something that varies, such as --grid seed=0:5.")
-        every = (
+        combined = (
             fixed | draw | dict(zip(grid, values, strict=True))
             for draw, values in itertools.product(draws, itertools.product(*grid.values()))
         )
-        # what was drawn twice is one point
-        once = {json.dumps(given, sort_keys=True): given for given in every}
-        return [Trial(notebook.name, given) for given in once.values()]
+        # the same draw twice is one trial
+        distinct = {json.dumps(params, sort_keys=True): params for params in combined}
+        return [Trial(notebook.name, params) for params in distinct.values()]
 
     def _draws(self, read: Reader) -> list[dict[str, object]]:
-        chance = random.Random(self.seed)
+        generator = random.Random(self.seed)
         spans = {name: _span(name, text, read) for name, text in self.ranges.items()}
-        return [{name: draw(chance) for name, draw in spans.items()} for _ in range(self.random)]
+        return [{name: draw(generator) for name, draw in spans.items()} for _ in range(self.random)]
+
+
+def read_plan(path: Path) -> Plan:
+    """Read a plan from a YAML file, such as benchmarks/rates.yaml.
+
+    Raises FileNotFoundError, or ValueError that names the file and what is wrong in it.
+    """
+    import yaml
+
+    class Loader(yaml.BaseLoader):  # every value stays text
+        def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
+            names = [key.value for key, _ in node.value]
+            if twice := [str(name) for name in names if names.count(name) > 1]:
+                raise ValueError(f"{path}: {twice[0]!r} is there twice.")
+            return super().construct_mapping(node, deep)
+
+    try:
+        content = yaml.load(path.read_bytes(), Loader=Loader)
+    except (yaml.YAMLError, UnicodeError) as error:
+        raise ValueError(f"{path} is not YAML: {' '.join(str(error).split())}.") from error
+    known = [field.name for field in fields(Plan)]
+    if not isinstance(content, dict) or not isinstance(content.get("notebook"), str):
+        raise ValueError(f"{path} names no notebook, such as notebook: 03.")
+    if unknown := [key for key in content if key not in known]:
+        raise ValueError(f"{path}: {unknown[0]!r} is none of {', '.join(known)}.")
+    try:
+        grid = {name: _value_list(name, value) for name, value in _section(content, "grid")}
+        ranges = {name: _one_value(name, value) for name, value in _section(content, "ranges")}
+        fixed = {name: _one_value(name, value) for name, value in _section(content, "fixed")}
+        numbers = {n: _number(n, content[n]) for n in ("random", "seed") if n in content}
+        plan = Plan(content["notebook"], grid, ranges, fixed=fixed, **numbers)
+        plan.trials()
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+    return plan
+
+
+def _section(content: Mapping[str, Any], name: str) -> list[tuple[str, Any]]:
+    section = content.get(name) or {}
+    if not isinstance(section, dict):
+        raise ValueError(f"{name} lists names with values, such as seed: 0:5.")
+    return list(section.items())
+
+
+def _value_list(name: str, value: Any) -> list[str]:
+    if isinstance(value, list):
+        return [_one_value(name, item) for item in value]
+    return parse_values(_one_value(name, value))
+
+
+def _one_value(name: str, value: Any) -> str:
+    if not isinstance(value, str) or not value:
+        raise ValueError(f"{name} has no single value: {value!r}.")
+    return value
+
+
+def _number(name: str, value: Any) -> int:
+    if not isinstance(value, str) or not value.isdecimal():
+        raise ValueError(f"{name} is a whole number, got {value!r}.")
+    return int(value)
 
 
 @lru_cache(maxsize=16)
 def _code_of(path: Path, modified: int) -> list:
-    """What of a notebook is run. What it has printed, and its prose, change nothing."""
+    """The code cells of a notebook with their tags. Outputs and prose change no trial."""
     cells = json.loads(path.read_bytes())["cells"]
     code = [cell for cell in cells if cell["cell_type"] == "code"]
     return [["".join(cell["source"]), cell["metadata"].get("tags", [])] for cell in code]
@@ -101,13 +162,12 @@ def parse_values(text: str) -> list[str]:
 
 @cache
 def code_version() -> str:
-    """The version of this package: its number, and six hex digits for its source."""
+    """The version of this package: its number, and six hex digits of its source's digest."""
     from importlib.metadata import version
 
-    source = hashlib.sha256()
-    for path in sorted((PROJECT / "helpers").glob("*.py")):
-        source.update(path.read_bytes())
-    return f"{version('image-classification-notebooks')}+{source.hexdigest()[:6]}"
+    sources = sorted((PROJECT / "helpers").rglob("*.py"))
+    digest = short_digest(*(path.read_bytes() for path in sources))
+    return f"{version('image-classification-notebooks')}+{digest[:6]}"
 
 
 def _distinct(name: str, values: list[object]) -> list[object]:
@@ -120,7 +180,7 @@ def _distinct(name: str, values: list[object]) -> list[object]:
 
 
 def _span(name: str, text: str, read: Reader) -> Callable[[random.Random], object]:
-    """Draws from "lo:hi", or from "lo:hi:log" so that each factor is as likely as any other."""
+    """Draws from "lo:hi" uniformly, or from "lo:hi:log" uniformly on a logarithmic scale."""
     parts = text.split(":")
     if len(parts) not in (2, 3) or parts[2:] not in ([], ["log"]):
         raise ValueError(f"A range is lo:hi or lo:hi:log, got {name}={text}.")
@@ -131,14 +191,14 @@ def _span(name: str, text: str, read: Reader) -> Callable[[random.Random], objec
         raise ValueError(f"A logarithmic range is above 0, got {name}={text}.")
 
     logarithmic, whole = bool(parts[2:]), isinstance(lo, int)
-    # half a step more at each end, so that the whole numbers there are as likely as their like
+    # half a step more at each end, so that the first and last whole number are as likely as others
     least, most = (lo - 0.5, hi + 0.5) if whole else (lo, hi)
 
-    def draw(chance: random.Random) -> object:
+    def draw(generator: random.Random) -> object:
         if logarithmic:
-            drawn = math.exp(chance.uniform(math.log(least), math.log(most)))
+            drawn = math.exp(generator.uniform(math.log(least), math.log(most)))
         else:
-            drawn = chance.uniform(least, most)
+            drawn = generator.uniform(least, most)
         return min(max(round(drawn) if whole else float(f"{drawn:.4g}"), lo), hi)
 
     return draw

@@ -1,86 +1,72 @@
-"""What did a run make, as pages to read?
+"""The HTML pages of a run: one for each executed notebook, its figures, and an index page.
 
-Each executed notebook becomes an HTML page, its figures PNG files, and an index page ties them
-together. The pages fetch nothing: they can be read without a network.
+The pages load nothing from elsewhere, so they can be read without a network.
 """
 
 import base64
 import re
 from collections.abc import Sequence
 from pathlib import Path
-import jinja2
-import nbformat
+
 from helpers import runs
 from helpers.files import write_atomic
 from helpers.headless.runner import NotebookResult
 
-# nbconvert's page wants two scripts from the network, which these notebooks do not use
-NOTHING = "data:text/javascript,//"
-PAGE = Path(__file__).parent / "templates" / "page.html.j2"
+# nbconvert's page loads two scripts from the network, which these notebooks do not use
+NO_SCRIPT = "data:text/javascript,//"
+TEMPLATES = Path(__file__).parent / "templates"
 
 
-def write_pages(folder: Path, outcomes: Sequence[NotebookResult], *, title: str) -> Path:
+def write_pages(folder: Path, results: Sequence[NotebookResult], *, title: str) -> Path:
     """Write the pages of the run in `folder` and return the path of its `index.html`.
 
     Notebooks that failed get a page too, up to the cell that failed.
     """
+    import jinja2
+
     notebooks: list[dict[str, object]] = []
-    for outcome in outcomes:
-        executed = folder / outcome.notebook / f"{outcome.notebook}.ipynb"
-        if not executed.is_file():
-            notebooks.append({"outcome": outcome, "page": None, "figures": {}})
-            continue
-        page, figures = _export(executed)
-        notebooks.append(
-            {
-                "outcome": outcome,
-                "page": page.relative_to(folder).as_posix(),
-                "figures": {
-                    figure.relative_to(folder).as_posix(): words
-                    for figure, words in figures.items()
-                },
-            }
-        )
-    templates = jinja2.Environment(loader=jinja2.PackageLoader("helpers"), autoescape=True)
+    for result in results:
+        executed = folder / result.notebook / f"{result.notebook}.ipynb"
+        page, figures = _export(executed, folder) if executed.is_file() else (None, {})
+        notebooks.append({"result": result, "page": page, "figures": figures})
+    templates = jinja2.Environment(loader=jinja2.FileSystemLoader(TEMPLATES), autoescape=True)
     html = templates.get_template("index.html").render(
-        title=title,
-        notebooks=notebooks,
-        summary=runs.summary(runs.load_run(folder)),
+        title=title, notebooks=notebooks, summary=runs.summary(runs.load_run(folder))
     )
     write_atomic(folder / "index.html", html)
     return folder / "index.html"
 
 
-def _export(executed: Path) -> tuple[Path, dict[Path, str]]:
+def _export(executed: Path, root: Path) -> tuple[str, dict[str, str]]:
     """Write the page of one executed notebook, and its figures in `figures/` beside it.
 
-    A figure is told in the words that its cell has for it in its metadata, `alt`.
+    Returns the page, and the figures with their alternative text; as links relative to `root`.
     """
+    import nbformat
     from nbconvert import HTMLExporter
 
     notebook = nbformat.read(executed, as_version=4)
     for cell in notebook.cells:  # in a run every notebook has a folder of its own
         if cell.cell_type == "markdown":
             cell.source = re.sub(r"\]\((\w+)\.ipynb\)", r"](../\1/\1.html)", cell.source)
-    exporter = HTMLExporter(require_js_url=NOTHING, mathjax_url=NOTHING)
-    exporter.raw_template = PAGE.read_text()
+    exporter = HTMLExporter(require_js_url=NO_SCRIPT, mathjax_url=NO_SCRIPT)
+    exporter.raw_template = (TEMPLATES / "page.html.j2").read_text(encoding="utf-8")
     html, _ = exporter.from_notebook_node(notebook, {"metadata": {"name": executed.stem}})
     page = executed.with_suffix(".html")
     write_atomic(page, html)
-    figures: dict[Path, str] = {}
+    figures: dict[str, str] = {}
     section = "start"
     for cell in notebook.cells:
         if cell.cell_type == "markdown":
             headings = re.findall(r"^#+ (.+)$", cell.source, flags=re.MULTILINE)
             section = _slug(headings[-1]) if headings else section
             continue
-        for picture in (
-            o.data["image/png"] for o in cell.get("outputs", []) if "image/png" in o.get("data", {})
-        ):
+        outputs = [output.get("data", {}) for output in cell.get("outputs", [])]
+        for picture in (data["image/png"] for data in outputs if "image/png" in data):
             path = executed.parent / "figures" / f"{len(figures) + 1:02d}-{section}.png"
             write_atomic(path, base64.b64decode(picture))
-            figures[path] = cell.metadata.get("alt", path.stem)
-    return page, figures
+            figures[path.relative_to(root).as_posix()] = cell.metadata.get("alt", path.stem)
+    return page.relative_to(root).as_posix(), figures
 
 
 def _slug(heading: str) -> str:

@@ -1,25 +1,22 @@
-"""How are the notebooks run headlessly?
+"""Run notebooks headlessly with papermill, each in a kernel of its own.
 
-papermill runs each notebook in a kernel of its own and writes the executed copy into the run's
-folder. What papermill then says of it is not trusted: after a dead kernel or a time-out its
-metadata read "completed". A notebook succeeded if papermill raised nothing *and* the notebook's
-last cell left its record. What was killed goes on where it was: `status.json` says what is done.
+papermill's metadata read "completed" even after a dead kernel or a time-out. So a notebook counts
+as done only if papermill raised nothing *and* the notebook's last cell left its record.
+`status.json` lists what is done, and a run that was killed goes on from there.
 """
 
 import json
+import logging
 import time
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from traitlets.config import Config
-from helpers import runs
-from helpers.files import lock_folder, write_atomic
-from helpers.headless.notebooks import NOTEBOOKS, find_notebook
+from typing import Any
 
-STATUS = runs.STATUS
-# where kernels can, what they are told and answer is encrypted: other users may share the machine
-ENCRYPTED = Config({"KernelManager": {"transport_encryption": "auto"}})
+from helpers.files import lock_folder, write_atomic
+from helpers.headless import notebooks
+from helpers.runs import RESULT, STATUS, WEIGHTS
 
 
 @dataclass(frozen=True)
@@ -27,9 +24,9 @@ class NotebookResult:
     """How one notebook of a run ended."""
 
     notebook: str
-    state: str  # "done", "failed", "skipped", "interrupted"; on the disk "running" as well
+    state: str  # "done", "failed", "skipped", "interrupted"; in status.json "running" as well
     seconds: float = 0.0
-    message: str = ""  # for all but "done": what happened, where
+    message: str = ""  # unless it is done: what happened, and where
     cause: str = ""  # of a failure: "error", "kernel died", "time-out", "no record", "not run"
 
 
@@ -39,138 +36,123 @@ def run_notebooks(
     *,
     cell_timeout: int = 3_600,
     progress: bool = False,
-    on_done: Callable[[NotebookResult], object] | None = None,
+    on_done: Callable[[NotebookResult], object] = lambda _: None,
 ) -> list[NotebookResult]:
-    """Run the notebooks in `settings`, as `settings_for` gives them, and say how each one ended.
+    """Run the notebooks in `settings`, a dictionary from `settings_for`; returns their results.
 
-    Each notebook gets `folder/<its name>/` for its executed copy, its record and what else it
-    makes. A notebook that reads the weights of one that failed is skipped; without that one in the
-    run it takes the weights shipped with the package. `status.json` is rewritten before and after
-    each notebook, so that it is right whenever the run stops; what it says is done, by an earlier
-    run into this folder, is not run again. Ctrl-C ends it with KeyboardInterrupt. Raises OSError if
-    another process runs into this folder, or nothing can be written to it.
+    Each notebook has `folder/<its name>/` for its executed copy, its record and its files. A
+    notebook that reads the weights of one that failed is skipped. If that one is not part of the
+    run, it uses the shipped weights. `status.json` is written before and after each notebook; those
+    that an earlier run into this folder finished are not run again. Ctrl-C ends the run with
+    KeyboardInterrupt. Raises OSError if another process uses the folder, or it is not writable.
     """
     from tqdm.auto import tqdm
 
-    outcomes: dict[str, NotebookResult] = {}
+    results: dict[str, NotebookResult] = {}
 
-    def note(outcome: NotebookResult) -> None:
-        outcomes[outcome.notebook] = outcome
-        write_status(folder, settings, outcomes.values())
-
-    def settle(outcome: NotebookResult) -> None:
-        note(outcome)
-        if on_done is not None:
-            on_done(outcome)
+    def record(result: NotebookResult, *, final: bool = True) -> None:
+        results[result.notebook] = result
+        write_status(folder, settings, results.values())
+        if final:
+            on_done(result)
 
     with lock_folder(folder):
-        before = finished_notebooks(folder)
+        finished = finished_notebooks(folder)
         for name in tqdm(settings, desc="notebooks", unit="notebook", disable=not progress):
-            given = dict(settings[name])
-            source = _weights_from(name, given)
-            if name in before and source not in settings.keys() - before.keys():
-                settle(before[name])
+            params = dict(settings[name])
+            source = _weights_from(name, params)
+            if name in finished and source not in settings.keys() - finished.keys():
+                record(finished[name])
                 continue
-            if source in outcomes:
-                if outcomes[source].state != "done":
+            if source in results:
+                if results[source].state != "done":
                     reason = f"it reads the weights of {source}, which did not finish"
-                    settle(NotebookResult(name, "skipped", message=reason))
+                    record(NotebookResult(name, "skipped", message=reason))
                     continue
-                given["checkpoint"] = str(folder / source / runs.WEIGHTS)
-            note(NotebookResult(name, "running"))
+                params["checkpoint"] = str(folder / source / WEIGHTS)
+            record(NotebookResult(name, "running"), final=False)
             try:
-                settle(execute_notebook(name, folder, given, cell_timeout=cell_timeout, progress=progress))
+                record(
+                    execute_notebook(
+                        name, folder, params, cell_timeout=cell_timeout, progress=progress
+                    )
+                )
             except KeyboardInterrupt as stop:
-                settle(NotebookResult(name, "interrupted", message=f"by {str(stop) or 'Ctrl-C'}"))
+                message = f"by {str(stop) or 'Ctrl-C'}"
+                record(NotebookResult(name, "interrupted", message=message))
                 raise
-    return list(outcomes.values())
+    return list(results.values())
 
 
 def write_status(
-    folder: Path, settings: Mapping[str, Mapping[str, object]], outcomes: Iterable[NotebookResult]
+    folder: Path, settings: Mapping[str, Mapping[str, object]], results: Iterable[NotebookResult]
 ) -> None:
-    """Write what a run into `folder` was begun with, and how far it has come.
-
-    Raises OSError if nothing can be written there.
-    """
-    status = {"settings": settings, "notebooks": [asdict(outcome) for outcome in outcomes]}
+    """Write the settings of a run and the results so far. Raises OSError if that is impossible."""
+    status = {"settings": settings, "notebooks": [asdict(result) for result in results]}
     write_atomic(folder / STATUS, json.dumps(status, indent=2) + "\n")
 
 
 def find_unfinished(root: Path, settings: Mapping[str, Mapping[str, object]]) -> Path:
-    """The folder of the newest run with these settings, to go on with.
+    """The folder of the newest run with these settings, to resume it.
 
     Raises ValueError if there is none, or if all of its notebooks are done.
     """
     for status in sorted(root.glob(f"*/{STATUS}"), reverse=True):
-        if json.loads(status.read_text()).get("settings") == settings:
+        if json.loads(status.read_text(encoding="utf-8")).get("settings") == settings:
             if settings.keys() - finished_notebooks(status.parent).keys():
                 return status.parent
             raise ValueError(f"Nothing is left to do in {status.parent}: all is done.")
-    raise ValueError(f"No run in {root} was begun with these settings. Begin one without --resume.")
+    raise ValueError(f"No run in {root} has these settings. Start one without --resume.")
 
 
 def finished_notebooks(folder: Path) -> dict[str, NotebookResult]:
-    """The notebooks that a run into this folder has brought to their end, by name.
-
-    Only those count whose record can be read as well: a status is but a word.
-    """
+    """The notebooks that are done in a run's folder, by name: those whose record can be read."""
     status = folder / STATUS
     if not status.is_file():
         return {}
     done = {}
-    for entry in json.loads(status.read_text())["notebooks"]:
-        outcome = NotebookResult(**entry)
+    for entry in json.loads(status.read_text(encoding="utf-8"))["notebooks"]:
+        result = NotebookResult(**entry)
+        record = folder / result.notebook / RESULT
         with suppress(OSError, ValueError):
-            if outcome.state == "done" and json.loads(
-                (folder / outcome.notebook / runs.RESULT).read_text()
-            ):
-                done[outcome.notebook] = outcome
+            if result.state == "done" and json.loads(record.read_text(encoding="utf-8")):
+                done[result.notebook] = result
     return done
 
 
-def _weights_from(name: str, given: Mapping[str, object]) -> str:
-    """The notebook whose weights this one reads, or "" if none, or if it was given a checkpoint."""
-    sources = find_notebook(name).weights_from
-    if not sources or "checkpoint" in given:
+def _weights_from(name: str, params: Mapping[str, object]) -> str:
+    """The notebook whose weights this one reads; "" if none, or if a checkpoint is given."""
+    sources = notebooks.find_notebook(name).weights_from
+    if not sources or "checkpoint" in params:
         return ""
-    return sources.get(str(given.get("dataset", next(iter(sources)))), "")
+    return sources.get(str(params.get("dataset", next(iter(sources)))), "")
 
 
 def execute_notebook(
     name: str,
     folder: Path,
-    given: Mapping[str, object],
+    params: Mapping[str, object],
     *,
     cell_timeout: int = 3_600,
     progress: bool = False,
 ) -> NotebookResult:
-    """Run one notebook into `folder/<name>/` with the parameters `given`.
+    """Run one notebook into `folder/<name>/` with parameters; a failure is returned, not raised.
 
-    What goes wrong in it is told, not raised. A cell longer than `cell_timeout` seconds is stopped.
+    A cell that takes longer than `cell_timeout` seconds is stopped.
     """
     import papermill
     from nbclient.exceptions import CellTimeoutError, DeadKernelError
 
-    from helpers.headless.engine import NAME
-
     output = folder / name
-    executed, record = output / f"{name}.ipynb", output / runs.RESULT
+    executed, record = output / f"{name}.ipynb", output / RESULT
     output.mkdir(parents=True, exist_ok=True)
-    record.unlink(missing_ok=True)  # one of an earlier run must not speak for this one
+    record.unlink(missing_ok=True)  # one of an earlier run must not count for this one
     start, cause, message = time.perf_counter(), "", ""
+    options = _papermill_options(name, cell_timeout, progress)
+    source = notebooks.NOTEBOOKS / f"{name}.ipynb"
     try:
         papermill.execute_notebook(
-            str(NOTEBOOKS / f"{name}.ipynb"),
-            str(executed),
-            {**given, "output": str(output)},
-            engine_name=NAME,
-            kernel_name="python3",
-            progress_bar={"desc": name, "leave": False} if progress else False,
-            execution_timeout=cell_timeout,
-            start_timeout=300,  # a busy machine may take its time
-            coalesce_streams=True,  # the lines of a training as one output, not one each
-            config=ENCRYPTED,
+            str(source), str(executed), {**params, "output": str(output)}, **options
         )
     except papermill.PapermillExecutionError as error:
         cause, message = "error", f"cell [{error.exec_count}] raised {error.ename}: {error.evalue}"
@@ -183,17 +165,32 @@ def execute_notebook(
         cause, message = "not run", f"it could not be run: {error}"
     if not cause and not record.is_file():
         cause = "no record"
-        message = f"it ended in {_last_cell(executed)} without its record, {runs.RESULT}"
+        message = f"it ended in {_last_cell(executed)} without its record, {RESULT}"
     seconds = time.perf_counter() - start
     return NotebookResult(name, "failed" if cause else "done", seconds, message, cause)
 
 
+def _papermill_options(name: str, cell_timeout: int, progress: bool) -> dict[str, Any]:
+    from traitlets.config import Config
+
+    logging.getLogger("papermill").setLevel(logging.ERROR)
+    return {
+        "kernel_name": "python3",
+        "progress_bar": {"desc": name, "leave": False} if progress else False,
+        "execution_timeout": cell_timeout,
+        "start_timeout": 300,  # for a busy machine
+        "coalesce_streams": True,  # the lines of a training as one output
+        # other users may share the machine
+        "config": Config({"KernelManager": {"transport_encryption": "auto"}}),
+    }
+
+
 def _last_cell(executed: Path) -> str:
-    """Name the last cell that was begun; the rest of the copy's metadata is not to be trusted."""
+    """Name the last cell that started; the rest of the copy's metadata is not reliable."""
     cells = json.loads(executed.read_bytes())["cells"] if executed.is_file() else []
     code = [cell for cell in cells if cell["cell_type"] == "code"]
-    begun = [i for i, cell in enumerate(code) if cell["metadata"]["papermill"].get("start_time")]
-    if not begun:
+    started = [i for i, cell in enumerate(code) if cell["metadata"]["papermill"].get("start_time")]
+    if not started:
         return "no cell yet"
-    first_line = "".join(code[begun[-1]]["source"]).partition("\n")[0]
-    return f"cell [{begun[-1] + 1}], {first_line!r}"
+    first_line = "".join(code[started[-1]]["source"]).partition("\n")[0]
+    return f"cell [{started[-1] + 1}], {first_line!r}"

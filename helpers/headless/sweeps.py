@@ -1,44 +1,58 @@
-"""How are many runs spread over workers?
+"""Run many trials on the workers of a Dask cluster, on this machine or on others.
 
-Dask carries the points to its workers, one to a worker at a time, and brings those of a worker that
-has died to another one. Each point has a folder of its own, named by all that it depends on: what
-was done is not done again, by whichever sweep.
+Dask gives each worker one trial at a time, and the trial of a worker that dies to another one. Each
+trial has a folder that is named by everything it depends on, so a finished trial is never run
+again, by whichever sweep.
 """
 
 import errno
 import json
+import logging
+import os
+import statistics
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+import uuid
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import asdict, replace
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING
-from helpers.files import lock_folder
-from helpers.headless.clusters import ClusterError
+from typing import TYPE_CHECKING, Any
+
+from helpers.files import lock_folder, write_atomic
+from helpers.headless import plans, runner
 from helpers.headless.plans import Trial
-from helpers.headless.runner import NotebookResult, execute_notebook, finished_notebooks, write_status
-from helpers.headless.warm_kernels import in_use
+from helpers.headless.runner import NotebookResult
+from helpers.runs import STATUS
+
 if TYPE_CHECKING:
     from distributed import Client, Future
 
+CONNECT_TIMEOUT = 15  # seconds that a scheduler has to answer
+# Dask makes its workers return memory at once, with which training takes a third longer
+MALLOC_SETTING = "MALLOC_TRIM_THRESHOLD_"
+
 
 class TrialError(RuntimeError):
-    """A point failed; Dask tries it again if it was told to."""
+    """A trial failed. Dask retries it if it was asked to."""
 
 
-def trial_dir(point: Trial, root: Path) -> Path:
-    """Where a point is run: `<root>/sweeps/<digest>`, in it a folder named like the notebook."""
-    return root / "sweeps" / point.digest
+class ClusterError(RuntimeError):
+    """The workers cannot be used; the message says why, and what to do."""
 
 
-def finished_trial(point: Trial, root: Path) -> NotebookResult | None:
-    """How the point ended, if it was brought to its end before."""
-    return finished_notebooks(trial_dir(point, root)).get(point.notebook)
+def trial_dir(trial: Trial, root: Path) -> Path:
+    """The folder of a trial: `<root>/sweeps/<digest>`, with a folder named like the notebook."""
+    return root / "sweeps" / trial.digest
+
+
+def finished_trial(trial: Trial, root: Path) -> NotebookResult | None:
+    """The result of a trial that was finished before, or None."""
+    return runner.finished_notebooks(trial_dir(trial, root)).get(trial.notebook)
 
 
 def run_sweep(
-    points: Sequence[Trial],
+    trials: Sequence[Trial],
     root: Path,
     client: "Client",
     *,
@@ -48,90 +62,100 @@ def run_sweep(
     on_done: Callable[[Trial, NotebookResult], object] = lambda *_: None,
     progress: bool = False,
 ) -> list[NotebookResult]:
-    """Run all points on the workers of `client`, and say how each one ended, in their order.
+    """Run all trials on the workers of `client`; returns their results in the same order.
 
-    A point that fails is tried again up to `retries` times; then its notebook is kept as it was
-    left, and the others go on. `resources` are what a worker must have for a point, such as
-    {"GPU": 1}; a cell longer than `cell_timeout` seconds is stopped. `on_done` is called with each
-    point as it ends, those that were done before first. Ctrl-C takes back what has not begun.
-    Raises OSError when a disk is full, ClusterError when the scheduler is gone.
+    A trial that fails is retried up to `retries` times; then its notebook is kept and the others go
+    on. `resources` are what a worker must have for a trial, such as {"GPU": 1}. A cell longer than
+    `cell_timeout` seconds is stopped. `on_done` is called for each trial when it ends, finished
+    ones first. Ctrl-C cancels what has not started. Raises OSError when a disk is full, and
+    ClusterError when the scheduler is gone.
     """
-    from distributed import Future, as_completed
     from tqdm.auto import tqdm
 
-    ended: dict[str, NotebookResult] = {}
-    failed = 0
-    bar = tqdm(total=len(points), unit=" points", leave=False, disable=not progress)
+    results: dict[str, NotebookResult] = {}
+    bar = tqdm(total=len(trials), unit=" trials", leave=False, disable=not progress)
 
-    def settle(point: Trial, outcome: NotebookResult) -> None:
-        nonlocal failed
-        ended[point.digest] = outcome
-        failed += outcome.state != "done"
-        on_done(point, outcome)
+    def finish(trial: Trial, result: NotebookResult) -> None:
+        results[trial.digest] = result
+        on_done(trial, result)
+        failed = sum(result.state != "done" for result in results.values())
         bar.set_postfix(failed=failed, refresh=False)
         bar.update()
 
     waiting = {}
-    for point in points:
-        before = finished_trial(point, root)
+    for trial in trials:
+        before = finished_trial(trial, root)
         if before is None:
-            waiting[point.digest] = point
+            waiting[trial.digest] = trial
         else:
-            settle(point, before)
-    rest = iter(waiting.values())
-    begun: dict[str, tuple[Trial, Future]] = {}
+            finish(trial, before)
+    options = {"retries": retries, "resources": dict(resources or {})}
+    with bar, closing(_completed(client, waiting.values(), (root, cell_timeout), options)) as pairs:
+        for trial, result in pairs:
+            finish(trial, result)
+    return [results[trial.digest] for trial in trials]
 
-    def begin() -> Iterator[Future]:
-        """Hand out as many points as there are workers: one that is lost costs no other point."""
+
+def _completed(
+    client: "Client", trials: Iterable[Trial], arguments: tuple, options: Mapping[str, Any]
+) -> Generator[tuple[Trial, NotebookResult], None, None]:
+    """Run trials on the workers and yield each with its result when it ends.
+
+    No more are submitted than there are workers, so a lost worker costs no other trial.
+    """
+    from distributed import as_completed
+
+    rest = iter(trials)
+    running: dict[str, tuple[Trial, Future]] = {}
+
+    def submit() -> "Iterator[Future]":
         workers = max(1, sum(client.nthreads().values()))
-        for point in islice(rest, max(0, workers - len(begun))):
-            future = client.submit(
-                run_point, point, root, cell_timeout, retries=retries, pure=False,
-                resources=dict(resources or {}),
-            )  # fmt: skip
-            begun[future.key] = (point, future)
+        for trial in islice(rest, max(0, workers - len(running))):
+            future = client.submit(run_trial, trial, *arguments, pure=False, **options)
+            running[future.key] = (trial, future)
             yield future
 
     try:
-        running = as_completed(begin())
-        for future in running:
-            point, _ = begun.pop(future.key)
-            settle(point, _outcome(future, point))
-            for another in begin():
-                running.add(another)
+        completed = as_completed(submit())
+        for future in completed:
+            trial, _ = running.pop(future.key)
+            yield trial, _result_of(future, trial)
+            for another in submit():
+                completed.add(another)
     finally:
-        bar.close()
-        client.cancel([future for _, future in begun.values()])
-    return [ended[point.digest] for point in points]
+        client.cancel([future for _, future in running.values()])
 
 
-def run_trial(point: Trial, root: Path, cell_timeout: int = 3_600) -> NotebookResult:
-    """Run one point, in the process that is called; what another process does is waited for.
+def run_trial(trial: Trial, root: Path, cell_timeout: int = 3_600) -> NotebookResult:
+    """Run one trial in this process; if another process is running it, wait for that one.
 
-    Raises PointError if it fails, or if notebook or package are not here what they were where the
-    sweep began, as with a worker that came later; OSError if the disk is full.
+    Raises TrialError if it fails, or if notebook or package differ from those where the sweep
+    started (a worker may join later); OSError if the disk is full.
     """
-    folder = trial_dir(point, root)
-    if replace(point).digest != point.digest:  # the copy makes its digest here
-        message = "the notebook or this package is another one than where the sweep began"
-        raise TrialError(json.dumps(asdict(NotebookResult(point.notebook, "failed", message=message))))
-    with _held_when_free(folder):
-        before = finished_trial(point, root)
+    folder = trial_dir(trial, root)
+    if replace(trial).digest != trial.digest:  # the copy computes its digest here
+        message = "the notebook or this package differs from the one where the sweep started"
+        result = NotebookResult(trial.notebook, "failed", message=message)
+        raise TrialError(json.dumps(asdict(result)))
+    with _lock_when_free(folder):
+        before = finished_trial(trial, root)
         if before is not None:
             return before
-        with in_use():
-            outcome = execute_notebook(point.notebook, folder, point.given, cell_timeout=cell_timeout)
-        write_status(folder, {point.notebook: dict(point.given)}, [outcome])
-    if "No space left" in outcome.message:
+        os.environ.pop(MALLOC_SETTING, None)  # kernels inherit the environment
+        result = runner.execute_notebook(
+            trial.notebook, folder, trial.params, cell_timeout=cell_timeout
+        )
+        runner.write_status(folder, {trial.notebook: dict(trial.params)}, [result])
+    if "No space left" in result.message:
         raise OSError(errno.ENOSPC, "No space left on device", str(folder))
-    if outcome.state != "done":
-        raise TrialError(json.dumps(asdict(outcome)))
-    return outcome
+    if result.state != "done":
+        raise TrialError(json.dumps(asdict(result)))
+    return result
 
 
 @contextmanager
-def _held_when_free(folder: Path) -> Iterator[None]:
-    """As `files.held`, but where another sweep runs the same point, its end is waited for."""
+def _lock_when_free(folder: Path) -> Iterator[None]:
+    """As `files.lock_folder`, but waits while another sweep runs the same trial."""
     with ExitStack() as stack:
         while True:
             try:
@@ -142,7 +166,7 @@ def _held_when_free(folder: Path) -> Iterator[None]:
         yield
 
 
-def _outcome(future: "Future", point: Trial) -> NotebookResult:
+def _result_of(future: "Future", trial: Trial) -> NotebookResult:
     from distributed import CancelledError
     from distributed.scheduler import KilledWorker
 
@@ -152,26 +176,111 @@ def _outcome(future: "Future", point: Trial) -> NotebookResult:
         return NotebookResult(**json.loads(str(error)))
     except CancelledError as error:
         raise ClusterError(
-            "The scheduler is gone. Finished points are kept; the same command goes on."
+            "The scheduler is gone. Finished trials are kept; the same command goes on."
         ) from error
     except OSError:
         raise
     except KilledWorker as error:
-        return NotebookResult(point.notebook, "failed", message=str(error), cause="kernel died")
-    except Exception as error:  # of whatever kind: it is this point's, and the others go on
-        return NotebookResult(point.notebook, "failed", message=repr(error), cause="not run")
+        return NotebookResult(trial.notebook, "failed", message=str(error), cause="kernel died")
+    except Exception as error:  # of whatever kind: it belongs to this trial, and the others go on
+        return NotebookResult(trial.notebook, "failed", message=repr(error), cause="not run")
 
 
 def expected_seconds(notebook: str, left: int, root: Path, processes: int) -> float | None:
-    """How long so many points will take, as those did that are done; None if none is."""
-    import statistics
-
-    took = []
-    for path in root.glob(f"sweeps/*/{series.STATUS}"):
-        with suppress(ValueError, KeyError):  # one that is damaged says nothing of the others
-            took += [
+    """Estimated time for `left` trials, from the median of finished ones; None without any."""
+    seconds = []
+    for path in root.glob(f"sweeps/*/{STATUS}"):
+        with suppress(ValueError, KeyError):  # a damaged one says nothing about the others
+            seconds += [
                 entry["seconds"]
-                for entry in json.loads(path.read_text())["notebooks"]
+                for entry in json.loads(path.read_text(encoding="utf-8"))["notebooks"]
                 if entry["state"] == "done" and entry["notebook"] == notebook
             ]
-    return statistics.median(took) * left / processes if took else None
+    return statistics.median(seconds) * left / processes if seconds else None
+
+
+@contextmanager
+def open_client(
+    address: str | None,
+    processes: int,
+    *,
+    root: Path | None = None,
+    resources: Mapping[str, float] | None = None,
+) -> "Iterator[Client]":
+    """Connect to the scheduler at `address`, or start single-threaded workers on this machine.
+
+    `root` is a folder that all workers must see, `resources` are what one of them must have, such
+    as {"GPU": 1}. Raises ClusterError if no scheduler answers, if a worker has another version of
+    this package or does not see the folder, or if none has the resources.
+    """
+    from distributed import Client, LocalCluster
+
+    with ExitStack() as stack:
+        if address is None:
+            cluster = LocalCluster(
+                n_workers=processes,
+                threads_per_worker=1,
+                processes=True,
+                dashboard_address=":0",  # any free port: there may be other clusters
+                config={"distributed.worker.profile.enabled": False},
+                silence_logs=logging.CRITICAL,  # failures are reported by this package
+            )
+            client = stack.enter_context(Client(stack.enter_context(cluster)))
+        else:
+            try:
+                client = stack.enter_context(Client(address, timeout=CONNECT_TIMEOUT))
+            except (OSError, ValueError) as error:  # a TimeoutError is an OSError
+                raise ClusterError(
+                    f"No scheduler answers at {address} within {CONNECT_TIMEOUT} s. Is it running, "
+                    f"and can this machine reach it? It prints its address when it starts."
+                ) from error
+            _check_workers(client, root)
+        _check_resources(client, resources or {})
+        yield client
+
+
+def _check_workers(client: "Client", root: Path | None) -> None:
+    """All workers have this version of the package, and see the folder `root`."""
+    try:
+        versions = client.run(plans.code_version)
+    except ModuleNotFoundError as error:
+        raise ClusterError(
+            "The workers do not have this package. Install it where they start: pip install -e ."
+        ) from error
+    if not versions:
+        raise ClusterError("The scheduler has no workers. Start some, or wait until they come.")
+    for worker, version in versions.items():
+        if version != plans.code_version():
+            raise ClusterError(
+                f"The worker {worker} has version {version} of this package, this machine has "
+                f"{plans.code_version()}. Bring both to the same one and restart the worker."
+            )
+    if root is None:
+        return
+    token = root / f".seen-by-all-{uuid.uuid4().hex}"  # a new name, so that no cache knows it
+    write_atomic(token, "")
+    try:
+        seen = client.run(os.path.exists, str(token))
+    finally:
+        token.unlink()
+    for worker, sees in seen.items():
+        if not sees:
+            raise ClusterError(
+                f"The worker {worker} does not see {root}. Name a folder with --root that all "
+                f"machines share."
+            )
+
+
+def _check_resources(client: "Client", resources: Mapping[str, float]) -> None:
+    """One worker has them all; for a missing resource Dask would wait without a message."""
+    if not resources:
+        return
+    workers = client.run(lambda dask_worker: dask_worker.state.total_resources)
+    for has in workers.values():
+        if all(has.get(name, 0) >= amount for name, amount in resources.items()):
+            return
+    wanted = ",".join(f"{name}={amount:g}" for name, amount in resources.items())
+    raise ClusterError(
+        f"None of {len(workers)} workers has {wanted}. Start some with it, and name their "
+        f'scheduler: dask worker … --resources "{wanted}"'
+    )

@@ -11,7 +11,7 @@ import torch
 
 from helpers import data, evaluation, headless, labels, models, runs, training
 from helpers.data import Augmentation
-from helpers.headless import NotebookResult
+from helpers.headless import NotebookResult, report, runner
 from helpers.training import EpochRecord
 
 
@@ -39,7 +39,7 @@ def faked(monkeypatch):
         )
         return NotebookResult(name, "done", 1.0)
 
-    monkeypatch.setattr(series, "execute", execute)
+    monkeypatch.setattr(runner, "execute_notebook", execute)
     monkeypatch.setattr(report, "_export", lambda executed: (executed, []))
     return failing
 
@@ -93,7 +93,7 @@ def test_ctrl_c_ends_with_its_own_status(monkeypatch, tmp_path, capsys):
     def interrupt(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(series, "execute", interrupt)
+    monkeypatch.setattr(runner, "execute_notebook", interrupt)
     assert invoke(monkeypatch, "run", "--root", str(tmp_path)) == 130
     assert "What was finished is kept" in capsys.readouterr().err
 
@@ -108,7 +108,7 @@ def test_a_run_that_was_stopped_goes_on_with_what_is_left(monkeypatch, tmp_path,
 
     told = ("run", "--root", str(tmp_path), "--profile", "quick")
     with monkeypatch.context() as patched:
-        patched.setattr(series, "execute", stopped)
+        patched.setattr(runner, "execute_notebook", stopped)
         assert invoke(patched, *told) == 128 + signal.SIGTERM
     (folder,) = tmp_path.iterdir()
     status = json.loads((folder / "status.json").read_text())["notebooks"]
@@ -123,7 +123,7 @@ def test_a_run_that_was_stopped_goes_on_with_what_is_left(monkeypatch, tmp_path,
         executed.append(name)
         return execute(name, *arguments, **settings)
 
-    monkeypatch.setattr(series, "execute", counted)
+    monkeypatch.setattr(runner, "execute_notebook", counted)
     assert invoke(monkeypatch, *told, "--resume") == 0
     assert f"Going on in {folder}" in capsys.readouterr().out
     assert executed == [notebook.name for notebook in headless.SERIES[1:]]
@@ -139,7 +139,7 @@ def test_a_full_disk_is_told_with_a_remedy(monkeypatch, tmp_path, capsys, number
     def full(*_, **__):
         raise OSError(number, os.strerror(number), "status.json")
 
-    monkeypatch.setattr(series, "run", full)
+    monkeypatch.setattr(headless, "run_notebooks", full)
     assert invoke(monkeypatch, "run", "--root", str(tmp_path)) == 2
     told = capsys.readouterr().err
     assert os.strerror(number) in told
@@ -263,7 +263,7 @@ def test_an_audit_that_is_stopped_says_how_to_go_on(monkeypatch, tmp_path, capsy
     def stopped(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(audit, "run", stopped)
+    monkeypatch.setattr(labels, "run_audit", stopped)
     assert invoke(monkeypatch, "audit", "mnist", "--root", str(tmp_path)) == 130
     assert "goes on where this one stopped" in capsys.readouterr().err
     assert not list(tmp_path.iterdir())

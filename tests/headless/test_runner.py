@@ -15,7 +15,8 @@ from nbclient.exceptions import CellTimeoutError, DeadKernelError
 from PIL import Image
 
 from helpers import headless, runs
-from helpers.headless import Notebook, NotebookResult
+from helpers.headless import Notebook, NotebookResult, runner
+from helpers.headless import notebooks as series
 
 PARAMETERS = """\
 epochs: int = 5  # passes
@@ -51,10 +52,10 @@ def small(tmp_path, monkeypatch):
     """A series of two notebooks, the second of which needs the first."""
     notebooks = tmp_path / "notebooks"
     notebooks.mkdir()
-    monkeypatch.setattr(parameters, "NOTEBOOKS", notebooks)
+    monkeypatch.setattr(series, "NOTEBOOKS", notebooks)
     second = Notebook("02_b", weights_from={"mnist": "01_a", "other": "00"})
-    monkeypatch.setattr(parameters, "SERIES", (Notebook("01_a"), second))
-    monkeypatch.setattr(parameters, "PROFILES", {"standard": {}, "quick": {"01_a": {"epochs": 1}}})
+    monkeypatch.setattr(series, "SERIES", (Notebook("01_a"), second))
+    monkeypatch.setattr(series, "PROFILES", {"standard": {}, "quick": {"01_a": {"epochs": 1}}})
     for name in ("01_a", "02_b"):
         write_notebook(notebooks, name, RECORD)
     return notebooks
@@ -142,26 +143,26 @@ def fake_execution(monkeypatch, failing: str = "") -> list[tuple[str, dict]]:
         (folder / name / "result.json").write_text('{"notebook": "x"}')
         return NotebookResult(name, "done", 1.0)
 
-    monkeypatch.setattr(series, "execute", execute)
+    monkeypatch.setattr(runner, "execute_notebook", execute)
     return executed
 
 
 def test_a_notebook_gets_the_weights_of_the_one_it_needs(small, tmp_path, monkeypatch):
     executed = fake_execution(monkeypatch)
-    outcomes = headless.run_notebooks(headless.settings_for("quick"), tmp_path)
+    results = headless.run_notebooks(headless.settings_for("quick"), tmp_path)
     assert executed == [
         ("01_a", {"epochs": 1}),
         ("02_b", {"checkpoint": str(tmp_path / "01_a" / "weights.safetensors")}),
     ]
-    assert [outcome.state for outcome in outcomes] == ["done", "done"]
+    assert [result.state for result in results] == ["done", "done"]
 
 
-def test_the_status_on_disk_is_right_whenever_somebody_is_told(small, tmp_path, monkeypatch):
+def test_the_status_on_disk_is_right_whenever_somebody_is_reported(small, tmp_path, monkeypatch):
     fake_execution(monkeypatch, failing="02_b")
     told = []
 
-    def tell(outcome: NotebookResult) -> None:
-        told.append(outcome.notebook)
+    def tell(result: NotebookResult) -> None:
+        told.append(result.notebook)
         status = json.loads((tmp_path / "status.json").read_text())
         assert [entry["notebook"] for entry in status["notebooks"]] == told
 
@@ -192,7 +193,7 @@ def test_a_bar_over_the_notebooks_shows_where_asked_for(
         handed_on.append(settings)
         return NotebookResult(name, "done")
 
-    monkeypatch.setattr(series, "execute", execute)
+    monkeypatch.setattr(runner, "execute_notebook", execute)
     headless.run_notebooks({"01_a": {}}, tmp_path, cell_timeout=7, progress=progress)
     assert handed_on == [{"cell_timeout": 7, "progress": progress}]
     shown = capsys.readouterr().err
@@ -219,27 +220,29 @@ def test_alone_it_takes_the_shipped_weights(small, tmp_path, monkeypatch):
 @pytest.mark.parametrize("given", ["02.checkpoint=mine", "02.dataset=other"])
 def test_it_does_not_wait_for_weights_that_it_does_not_read(small, tmp_path, monkeypatch, given):
     executed = fake_execution(monkeypatch, failing="01_a")
-    outcomes = headless.run_notebooks(headless.settings_for("standard", [given]), tmp_path)
-    assert [outcome.state for outcome in outcomes] == ["failed", "done"]
+    results = headless.run_notebooks(headless.settings_for("standard", [given]), tmp_path)
+    assert [result.state for result in results] == ["failed", "done"]
     assert executed[1][1].get("checkpoint", "") in ("", "mine")
 
 
 def test_after_a_failure_what_needs_it_is_skipped_and_status_says_so(small, tmp_path, monkeypatch):
     fake_execution(monkeypatch, failing="01_a")
     seen = []
-    outcomes = headless.run_notebooks(headless.settings_for("standard"), tmp_path, on_done=seen.append)
-    assert [outcome.state for outcome in outcomes] == ["failed", "skipped"]
-    assert "it reads the weights of 01_a" in outcomes[1].message
-    assert seen == outcomes
+    results = headless.run_notebooks(
+        headless.settings_for("standard"), tmp_path, on_done=seen.append
+    )
+    assert [result.state for result in results] == ["failed", "skipped"]
+    assert "it reads the weights of 01_a" in results[1].message
+    assert seen == results
     status = json.loads((tmp_path / "status.json").read_text())
     assert [entry["state"] for entry in status["notebooks"]] == ["failed", "skipped"]
 
 
 def test_what_needs_nothing_of_a_failure_runs_all_the_same(small, tmp_path, monkeypatch):
     fake_execution(monkeypatch, failing="01_a")
-    monkeypatch.setattr(parameters, "SERIES", (*headless.SERIES, Notebook("03_c")))
-    outcomes = headless.run_notebooks({"01_a": {}, "02_b": {}, "03_c": {}}, tmp_path)
-    assert [outcome.state for outcome in outcomes] == ["failed", "skipped", "done"]
+    monkeypatch.setattr(series, "SERIES", (*series.SERIES, Notebook("03_c")))
+    results = headless.run_notebooks({"01_a": {}, "02_b": {}, "03_c": {}}, tmp_path)
+    assert [result.state for result in results] == ["failed", "skipped", "done"]
 
 
 @pytest.mark.parametrize(
@@ -249,7 +252,7 @@ def test_ctrl_c_is_recorded_and_ends_the_run(small, tmp_path, monkeypatch, argum
     def execute(*_, **__):
         raise KeyboardInterrupt(*arguments)
 
-    monkeypatch.setattr(series, "execute", execute)
+    monkeypatch.setattr(runner, "execute_notebook", execute)
     with pytest.raises(KeyboardInterrupt):
         headless.run_notebooks(headless.settings_for("standard"), tmp_path)
     status = json.loads((tmp_path / "status.json").read_text())
@@ -262,11 +265,11 @@ def test_what_an_earlier_run_has_done_is_not_done_again(small, tmp_path, monkeyp
     fake_execution(monkeypatch, failing="02_b")
     headless.run_notebooks(settings, tmp_path)
     executed, told = fake_execution(monkeypatch), []
-    outcomes = headless.run_notebooks(settings, tmp_path, on_done=told.append)
+    results = headless.run_notebooks(settings, tmp_path, on_done=told.append)
     weights = str(tmp_path / "01_a" / "weights.safetensors")
     assert executed == [("02_b", {"checkpoint": weights})]
-    assert [outcome.state for outcome in told] == ["done", "done"]
-    assert outcomes == told
+    assert [result.state for result in told] == ["done", "done"]
+    assert results == told
     status = json.loads((tmp_path / "status.json").read_text())["notebooks"]
     assert [(entry["notebook"], entry["state"]) for entry in status] == [
         ("01_a", "done"),
@@ -292,13 +295,15 @@ def test_a_status_without_a_sound_record_counts_for_nothing(small, tmp_path, mon
     assert list(headless.finished_notebooks(tmp_path)) == ["02_b"]
     ran = []
     monkeypatch.setattr(
-        series, "execute", lambda name, *_, **__: ran.append(name) or NotebookResult(name, "done")
+        runner,
+        "execute_notebook",
+        lambda name, *_, **__: ran.append(name) or NotebookResult(name, "done"),
     )
     headless.run_notebooks(settings, tmp_path)
     assert ran == ["01_a", "02_b"]
 
 
-def test_a_run_is_gone_on_with_by_its_settings(small, tmp_path, monkeypatch):
+def test_a_run_is_resumed_by_its_settings(small, tmp_path, monkeypatch):
     quick, standard = (headless.settings_for(profile) for profile in ("quick", "standard"))
     fake_execution(monkeypatch, failing="02_b")
     for name, settings in {"1": quick, "2": quick, "3": standard}.items():
@@ -306,7 +311,7 @@ def test_a_run_is_gone_on_with_by_its_settings(small, tmp_path, monkeypatch):
     (tmp_path / "4").mkdir()
     (tmp_path / "4" / "status.json").write_text('{"notebooks": []}')  # of an older version
     assert headless.find_unfinished(tmp_path, quick) == tmp_path / "2"
-    with pytest.raises(ValueError, match="Begin one without --resume"):
+    with pytest.raises(ValueError, match="Start one without --resume"):
         headless.find_unfinished(tmp_path, {"01_a": {"epochs": 9}})
     fake_execution(monkeypatch)
     headless.run_notebooks(quick, tmp_path / "2")
@@ -317,8 +322,8 @@ def test_a_run_is_gone_on_with_by_its_settings(small, tmp_path, monkeypatch):
 def test_two_runs_do_not_share_a_folder(small, tmp_path, monkeypatch):
     fake_execution(monkeypatch)
     code = (
-        "import sys, pathlib; from helpers.files import held\n"
-        "with held(pathlib.Path(sys.argv[1])): print('held', flush=True); sys.stdin.read()"
+        "import sys, pathlib; from helpers.files import lock_folder\n"
+        "with lock_folder(pathlib.Path(sys.argv[1])): print('held', flush=True); sys.stdin.read()"
     )
     other = subprocess.Popen(
         [sys.executable, "-c", code, str(tmp_path)],
@@ -390,23 +395,23 @@ def test_the_end_of_a_notebook_is_read_from_what_it_left(
     stub_papermill(monkeypatch, **left)
     (tmp_path / "run" / "01_a").mkdir(parents=True)
     (tmp_path / "run" / "01_a" / "result.json").write_text("{}")  # of an earlier run
-    outcome = headless.execute_notebook("01_a", tmp_path / "run", {}, cell_timeout=8)
-    assert (outcome.notebook, outcome.cause) == ("01_a", cause)
-    assert outcome.state == ("failed" if cause else "done")
-    assert re.fullmatch(message, outcome.message)
-    assert 0 <= outcome.seconds < 30
+    result = headless.execute_notebook("01_a", tmp_path / "run", {}, cell_timeout=8)
+    assert (result.notebook, result.cause) == ("01_a", cause)
+    assert result.state == ("failed" if cause else "done")
+    assert re.fullmatch(message, result.message)
+    assert 0 <= result.seconds < 30
 
 
-def test_a_kernel_that_dies_before_there_is_a_copy_is_told(small, tmp_path, monkeypatch):
+def test_a_kernel_that_dies_before_there_is_a_copy_is_reported(small, tmp_path, monkeypatch):
     def die(*_, **__):
         raise DeadKernelError
 
     monkeypatch.setattr(papermill, "execute_notebook", die)
-    outcome = headless.execute_notebook("01_a", tmp_path, {})
-    assert outcome.message.startswith("its kernel died in no cell yet")
+    result = headless.execute_notebook("01_a", tmp_path, {})
+    assert result.message.startswith("its kernel died in no cell yet")
 
 
-def test_papermill_is_told_what_to_run_with_what_and_for_how_long(small, tmp_path, monkeypatch):
+def test_papermill_is_reported_what_to_run_with_what_and_for_how_long(small, tmp_path, monkeypatch):
     calls = stub_papermill(monkeypatch)
     headless.execute_notebook("01_a", tmp_path / "new", {"epochs": 2}, cell_timeout=8)
     headless.execute_notebook("01_a", tmp_path / "new", {}, progress=True)
@@ -417,21 +422,20 @@ def test_papermill_is_told_what_to_run_with_what_and_for_how_long(small, tmp_pat
     assert (settings["kernel_name"], settings["execution_timeout"]) == ("python3", 8)
     assert settings["start_timeout"] >= 60
     assert settings["coalesce_streams"] is True
-    assert settings["engine_name"] == "seldom"
     assert settings["config"].KernelManager.transport_encryption == "auto"
     assert settings["progress_bar"] is False
     assert shown["progress_bar"] == {"desc": "01_a", "leave": False}
     assert shown["execution_timeout"] >= 3_600
 
 
-def test_what_cannot_be_run_at_all_is_told(small, tmp_path, monkeypatch):
+def test_what_cannot_be_run_at_all_is_reported(small, tmp_path, monkeypatch):
     def no_space(*_, **__):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(papermill, "execute_notebook", no_space)
-    outcome = headless.execute_notebook("01_a", tmp_path / "run", {})
-    assert (outcome.state, outcome.cause) == ("failed", "not run")
-    assert "No space left" in outcome.message
+    result = headless.execute_notebook("01_a", tmp_path / "run", {})
+    assert (result.state, result.cause) == ("failed", "not run")
+    assert "No space left" in result.message
 
 
 @pytest.mark.slow
@@ -441,8 +445,8 @@ and a new line; import os"""
     write_notebook(
         small, "01_a", "import pathlib; pathlib.Path(output, 'name.txt').write_text(name)", RECORD
     )
-    outcome = headless.execute_notebook("01_a", tmp_path / "run", {"name": nasty})
-    assert outcome.state == "done"
+    result = headless.execute_notebook("01_a", tmp_path / "run", {"name": nasty})
+    assert result.state == "done"
     assert (tmp_path / "run" / "01_a" / "name.txt").read_text() == nasty
 
 
@@ -462,11 +466,13 @@ def test_the_pages_of_a_run(small, tmp_path):
     )
     (tmp_path / "01_a").mkdir()
     nbformat.write(notebook, tmp_path / "01_a" / "01_a.ipynb")
-    outcomes = [
+    results = [
         NotebookResult("01_a", "done", 3.0),
-        NotebookResult("02_b", "failed", 1.0, "cell [1] raised ValueError: <script>alert(1)</script>"),
+        NotebookResult(
+            "02_b", "failed", 1.0, "cell [1] raised ValueError: <script>alert(1)</script>"
+        ),
     ]
-    index = headless.write_pages(tmp_path, outcomes, title="A <b>run</b>")
+    index = headless.write_pages(tmp_path, results, title="A <b>run</b>")
     html = index.read_text()
     assert (tmp_path / "01_a" / "figures" / "01-1-1-a-plot.png").read_bytes().startswith(b"\x89PNG")
     assert 'href="01_a/01_a.html"' in html
@@ -509,8 +515,11 @@ def test_each_figure_is_named_by_its_number_and_the_section_it_stands_in(small, 
     )
     (tmp_path / "01_a").mkdir()
     nbformat.write(notebook, tmp_path / "01_a" / "01_a.ipynb")
-    outcomes = [NotebookResult("00", "failed"), NotebookResult("01_a", "done")]  # the first left nothing
-    page = headless.write_pages(tmp_path, outcomes, title="t").read_text()
+    results = [
+        NotebookResult("00", "failed"),
+        NotebookResult("01_a", "done"),
+    ]  # the first left nothing
+    page = headless.write_pages(tmp_path, results, title="t").read_text()
     made = {
         path.name: Image.open(path).getpixel((0, 0))
         for path in (tmp_path / "01_a" / "figures").iterdir()
@@ -535,7 +544,9 @@ def test_the_index_has_the_table_of_what_was_measured(small, tmp_path):
         parameters={},
         measured={"test_accuracy": 0.9876},
     )
-    html = headless.write_pages(tmp_path, [NotebookResult("01_a", "done")], title="A run").read_text()
+    html = headless.write_pages(
+        tmp_path, [NotebookResult("01_a", "done")], title="A run"
+    ).read_text()
     assert "<title>A run</title>" in html
     assert "98.76%" in html
     assert ">98%<" in html

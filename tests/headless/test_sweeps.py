@@ -20,7 +20,7 @@ from distributed import CancelledError, Client, LocalCluster, WorkerPlugin
 
 from helpers import headless, runs
 from helpers.files import PROJECT
-from helpers.headless import NotebookResult, Trial
+from helpers.headless import NotebookResult, Trial, notebooks, plans, runner, sweeps
 from tests.faults.notebooks import heed_ctrl_c
 
 # Dask leaves some sockets to the garbage collector; a later test should not have to hear of it
@@ -36,7 +36,7 @@ def _nothing_left(monkeypatch):
     gc.collect()
 
 
-def points(n: int) -> list[Trial]:
+def trials(n: int) -> list[Trial]:
     return [Trial(NAME, {"seed": seed}) for seed in range(n)]
 
 
@@ -69,24 +69,26 @@ def executed(monkeypatch):
         (folder / name / runs.RESULT).write_text(json.dumps(record))
         return NotebookResult(name, "done", 0.5)
 
-    monkeypatch.setattr(series, "execute", execute)
+    monkeypatch.setattr(runner, "execute_notebook", execute)
     execute.begun, execute.failing = begun, failing
     return execute
 
 
 def test_each_point_is_run_once_in_a_folder_of_its_own(client, executed, tmp_path):
     told = []
-    outcomes = headless.run_sweep(points(5), tmp_path, client, on_done=lambda p, o: told.append((p, o)))
-    assert [outcome.state for outcome in outcomes] == ["done"] * 5
+    results = headless.run_sweep(
+        trials(5), tmp_path, client, on_done=lambda p, o: told.append((p, o))
+    )
+    assert [result.state for result in results] == ["done"] * 5
     assert sorted(executed.begun) == [0, 1, 2, 3, 4]
-    assert sorted(point.given["seed"] for point, _ in told) == [0, 1, 2, 3, 4]
+    assert sorted(trial.params["seed"] for trial, _ in told) == [0, 1, 2, 3, 4]
     frame = runs.collect(tmp_path)
     assert sorted(frame["measured.seed"]) == [0, 1, 2, 3, 4]
-    assert set(frame["run"]) == {point.digest for point in points(5)}
+    assert set(frame["run"]) == {trial.digest for trial in trials(5)}
 
 
 def test_no_more_points_are_handed_out_than_there_are_workers(client, executed, tmp_path):
-    """Else a worker that is lost would count against all points that it was to run."""
+    """Else a worker that is lost would count against all trials that it was to run."""
     submit, ended, most = client.submit, [], []
 
     def counted(*arguments, **named):
@@ -94,7 +96,7 @@ def test_no_more_points_are_handed_out_than_there_are_workers(client, executed, 
         return submit(*arguments, **named)
 
     client.submit = counted
-    headless.run_sweep(points(7), tmp_path, client, on_done=lambda *told: ended.append(told))
+    headless.run_sweep(trials(7), tmp_path, client, on_done=lambda *told: ended.append(told))
     assert len(most) == len(ended) == 7
     assert max(most) == 2
 
@@ -106,9 +108,9 @@ def test_a_cell_has_as_long_as_it_is_given(client, monkeypatch, tmp_path):
         given.append(cell_timeout)
         return NotebookResult(name, "failed", 0.1, "slow", "time-out")
 
-    monkeypatch.setattr(series, "execute", execute)
-    headless.run_sweep(points(1), tmp_path, client)
-    headless.run_sweep(points(1), tmp_path, client, cell_timeout=7)
+    monkeypatch.setattr(runner, "execute_notebook", execute)
+    headless.run_sweep(trials(1), tmp_path, client)
+    headless.run_sweep(trials(1), tmp_path, client, cell_timeout=7)
     assert given == [3_600, 7]
 
 
@@ -123,47 +125,47 @@ class Ending:
 
 
 def test_an_error_of_a_point_is_told_and_one_of_the_whole_sweep_ends_it():
-    (point,) = points(1)
+    (trial,) = trials(1)
     lost = NotebookResult(NAME, "failed", 2.0, "cell [1] raised OSError: no", "error")
     told = headless.TrialError(json.dumps(asdict(lost)))
-    assert headless._outcome(Ending(told), point) == lost
-    outcome = headless._outcome(Ending(ModuleNotFoundError("No module named 'helpers'")), point)
-    assert (outcome.state, outcome.cause) == ("failed", "not run")
-    assert "No module named 'helpers'" in outcome.message
+    assert headless._outcome(Ending(told), trial) == lost
+    result = headless._outcome(Ending(ModuleNotFoundError("No module named 'helpers'")), trial)
+    assert (result.state, result.cause) == ("failed", "not run")
+    assert "No module named 'helpers'" in result.message
     with pytest.raises(headless.ClusterError, match=r"scheduler is gone.* same command goes on"):
-        headless._outcome(Ending(CancelledError("a key")), point)
+        headless._outcome(Ending(CancelledError("a key")), trial)
     with pytest.raises(OSError, match="No space left"):
-        headless._outcome(Ending(OSError(28, "No space left on device")), point)
+        headless._outcome(Ending(OSError(28, "No space left on device")), trial)
 
 
 def test_what_is_done_is_not_done_again(client, executed, tmp_path):
-    headless.run_sweep(points(2), tmp_path, client)
+    headless.run_sweep(trials(2), tmp_path, client)
     told = []
-    outcomes = headless.run_sweep(points(4), tmp_path, client, on_done=lambda p, _: told.append(p))
+    results = headless.run_sweep(trials(4), tmp_path, client, on_done=lambda p, _: told.append(p))
     assert sorted(executed.begun) == [0, 1, 2, 3]
-    assert [outcome.state for outcome in outcomes] == ["done"] * 4
-    assert [point.given["seed"] for point in told[:2]] == [0, 1]  # those of before come first
+    assert [result.state for result in results] == ["done"] * 4
+    assert [trial.params["seed"] for trial in told[:2]] == [0, 1]  # those of before come first
     assert len(told) == 4
 
 
 def test_a_failing_point_is_tried_again_as_often_as_told(client, executed, tmp_path):
     executed.failing.update({1: 2, 2: 9})
-    outcomes = headless.run_sweep(points(3), tmp_path, client, retries=2)
-    assert [outcome.state for outcome in outcomes] == ["done", "done", "failed"]
-    assert outcomes[2].message == "cell [3] raised OSError: no"
+    results = headless.run_sweep(trials(3), tmp_path, client, retries=2)
+    assert [result.state for result in results] == ["done", "done", "failed"]
+    assert results[2].message == "cell [3] raised OSError: no"
     assert {seed: executed.begun.count(seed) for seed in range(3)} == {0: 1, 1: 3, 2: 3}
-    status = headless.trial_dir(points(3)[2], tmp_path) / headless.STATUS
+    status = headless.trial_dir(trials(3)[2], tmp_path) / headless.STATUS
     (entry,) = json.loads(status.read_text())["notebooks"]
     assert entry["state"] == "failed"
-    assert headless.finished_trial(points(3)[2], tmp_path) is None  # the next sweep tries it again
+    assert headless.finished_trial(trials(3)[2], tmp_path) is None  # the next sweep tries it again
 
 
 def test_a_full_disk_ends_the_sweep(client, monkeypatch, tmp_path):
     message = "it could not be run: [Errno 28] No space left on device"
-    outcome = NotebookResult(NAME, "failed", 0.1, message, "not run")
-    monkeypatch.setattr(series, "execute", lambda *_, **__: outcome)
+    result = NotebookResult(NAME, "failed", 0.1, message, "not run")
+    monkeypatch.setattr(runner, "execute_notebook", lambda *_, **__: result)
     with pytest.raises(OSError, match="No space left"):
-        headless.run_sweep(points(3), tmp_path, client)
+        headless.run_sweep(trials(3), tmp_path, client)
 
 
 def test_two_sweeps_at_once_run_a_point_once(executed, monkeypatch, tmp_path):
@@ -176,11 +178,11 @@ def test_two_sweeps_at_once_run_a_point_once(executed, monkeypatch, tmp_path):
         time.sleep(0.5)
         return quick(*arguments, **settings)
 
-    monkeypatch.setattr(series, "execute", slow)
-    (point,) = points(1)
-    outcomes = []
+    monkeypatch.setattr(runner, "execute_notebook", slow)
+    (trial,) = trials(1)
+    results = []
     threads = [
-        threading.Thread(target=lambda: outcomes.append(headless.run_trial(point, tmp_path)))
+        threading.Thread(target=lambda: results.append(headless.run_trial(trial, tmp_path)))
         for _ in range(2)
     ]
     for thread in threads:
@@ -188,11 +190,11 @@ def test_two_sweeps_at_once_run_a_point_once(executed, monkeypatch, tmp_path):
     for thread in threads:
         thread.join()
     assert executed.begun == [0]
-    assert [outcome.state for outcome in outcomes] == ["done", "done"]
+    assert [result.state for result in results] == ["done", "done"]
 
 
 def test_a_scheduler_that_does_not_answer_is_named(monkeypatch):
-    monkeypatch.setattr(clusters, "ANSWER_WITHIN", 0.2)
+    monkeypatch.setattr(sweeps, "CONNECT_TIMEOUT", 0.2)
     with (
         pytest.raises(headless.ClusterError, match=r"No scheduler answers at tcp://127\.0"),
         headless.open_client("tcp://127.0.0.1:9", 1),
@@ -274,17 +276,17 @@ def test_a_point_is_not_run_by_other_code_than_where_the_sweep_began(
     client, executed, monkeypatch, tmp_path
 ):
     """A worker that comes later was not asked for its version."""
-    begun = points(1)
+    begun = trials(1)
     assert begun[0].digest
     monkeypatch.setattr(plans, "code_version", lambda: "newer")
-    (outcome,) = headless.run_sweep(begun, tmp_path, client)
-    assert (outcome.state, executed.begun) == ("failed", [])
-    assert "another one than where the sweep began" in outcome.message
+    (result,) = headless.run_sweep(begun, tmp_path, client)
+    assert (result.state, executed.begun) == ("failed", [])
+    assert "another one than where the sweep began" in result.message
 
 
 def test_the_time_is_expected_from_points_that_are_done(client, executed, tmp_path):
     assert headless.expected_seconds(NAME, 4, tmp_path, 2) is None
-    headless.run_sweep(points(2), tmp_path, client)
+    headless.run_sweep(trials(2), tmp_path, client)
     assert headless.expected_seconds(NAME, 4, tmp_path, 2) == pytest.approx(0.5 * 4 / 2)
     assert headless.expected_seconds("02_train_mnist", 1, tmp_path, 2) is None
     (tmp_path / "sweeps" / "damaged").mkdir()
@@ -304,7 +306,7 @@ class Stand(WorkerPlugin):
         self.folder = folder
 
     def setup(self, worker) -> None:
-        headless.parameters.NOTEBOOKS = self.folder
+        notebooks.NOTEBOOKS = self.folder
         headless.warm_kernels.in_use = nullcontext  # a tiny notebook needs nothing of what is kept
 
 
@@ -324,7 +326,7 @@ def tiny_notebook(tmp_path, monkeypatch) -> Path:
     folder = tmp_path / "notebooks"
     folder.mkdir()
     nbformat.write(notebook, folder / f"{NAME}.ipynb")
-    monkeypatch.setattr(headless.parameters, "NOTEBOOKS", folder)
+    monkeypatch.setattr(notebooks, "NOTEBOOKS", folder)
     return folder
 
 
@@ -347,12 +349,12 @@ def test_a_killed_worker_has_its_point_run_elsewhere(tiny_notebook, tmp_path, tu
                 killed.append(client.run(os.getpid, workers=busy[:1])[busy[0]])
                 psutil.Process(killed[0]).send_signal(signal.SIGKILL)
 
-        outcomes = headless.run_sweep(todo, tmp_path, client, on_done=kill)
+        results = headless.run_sweep(todo, tmp_path, client, on_done=kill)
     assert killed
-    assert [outcome.state for outcome in outcomes] == ["done"] * 3
-    for point in todo:
-        record = headless.trial_dir(point, tmp_path) / NAME / runs.RESULT
-        assert json.loads(record.read_text())["measured"] == {"seed": point.given["seed"]}
+    assert [result.state for result in results] == ["done"] * 3
+    for trial in todo:
+        record = headless.trial_dir(trial, tmp_path) / NAME / runs.RESULT
+        assert json.loads(record.read_text())["measured"] == {"seed": trial.params["seed"]}
 
 
 @pytest.mark.slow
@@ -373,11 +375,11 @@ def test_ctrl_c_ends_workers_and_kernels_and_the_command_goes_on(tmp_path):
         os.killpg(sweep.pid, signal.SIGINT)
         _, told = sweep.communicate()
     assert sweep.returncode == 130, told
-    assert "Finished points are kept; the same command goes on." in told
+    assert "Finished trials are kept; the same command goes on." in told
     psutil.wait_procs(children, timeout=30)
     assert not any(child.is_running() for child in children)
     again = subprocess.run([*command, "--dry-run"], cwd=PROJECT, capture_output=True, text=True)
-    assert re.match(r"3 points of 03_train_fashion_mnist, [12] done before; about", again.stdout)
+    assert re.match(r"3 trials of 03_train_fashion_mnist, [12] done before; about", again.stdout)
 
 
 def invoke(monkeypatch, *arguments: str) -> int:
@@ -390,7 +392,7 @@ def invoke(monkeypatch, *arguments: str) -> int:
 def test_a_dry_run_tells_and_does_nothing(monkeypatch, capsys, tmp_path):
     told = ("03", "--grid", "seed=0:5", "--grid", "learning_rate=0.1,0.2", "--dry-run")
     assert invoke(monkeypatch, *told, "--root", str(tmp_path)) == 0
-    assert capsys.readouterr().out.startswith("10 points of 03_train_fashion_mnist, 0 done before")
+    assert capsys.readouterr().out.startswith("10 trials of 03_train_fashion_mnist, 0 done before")
     assert not list(tmp_path.iterdir())
 
 
@@ -416,16 +418,16 @@ def test_bad_input_is_told_in_a_line(monkeypatch, capsys, tmp_path, arguments, t
 
 
 def test_the_command_counts_and_names_what_failed(client, executed, monkeypatch, capsys, tmp_path):
-    monkeypatch.setattr(clusters, "workers", lambda *_, **__: nullcontext(client))
+    monkeypatch.setattr(headless, "open_client", lambda *_, **__: nullcontext(client))
     executed.failing[1] = 1
     told = ("03", "--grid", "seed=0:3", "--root", str(tmp_path))
     assert invoke(monkeypatch, *told) == 1
     out = capsys.readouterr().out
     assert ("Watch it at" in out) == (find_spec("bokeh") is not None)  # what shows the page
     assert "seed=1 failed: cell [3] raised OSError: no; see" in out
-    assert "2 points done, 1 failed" in out
+    assert "2 trials done, 1 failed" in out
     assert invoke(monkeypatch, *told) == 0
-    assert "3 points of 03_train_fashion_mnist, 2 done before; about 00:00 on" in (
+    assert "3 trials of 03_train_fashion_mnist, 2 done before; about 00:00 on" in (
         capsys.readouterr().out
     )
     assert sorted(executed.begun) == [0, 1, 1, 2]
@@ -435,6 +437,6 @@ def test_ctrl_c_says_how_to_go_on(monkeypatch, capsys, tmp_path):
     def stopped(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(clusters, "workers", stopped)
+    monkeypatch.setattr(headless, "open_client", stopped)
     assert invoke(monkeypatch, "03", "--grid", "seed=0:3", "--root", str(tmp_path)) == 130
     assert "the same command goes on" in capsys.readouterr().err
