@@ -70,7 +70,7 @@ def test_the_record_is_written_last(tmp_path, history, monkeypatch):
     def full_disk(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(checkpoints, "save", full_disk)
+    monkeypatch.setattr(models, "save", full_disk)
     with pytest.raises(OSError, match="No space"):
         save(tmp_path, model=models.build("linear"), history=history)
     assert not (tmp_path / "result.json").exists()
@@ -106,7 +106,7 @@ def test_records_stand_oldest_first_in_columns_that_are_always_there(tmp_path, m
     frame = runs.collect()
     assert frame.columns.tolist() == [
         *("run", "notebook", "state", "message", "finished", "dataset", "device", "epochs"),
-        *("seconds", "wall_seconds", "where"),
+        *("seconds", "wall_seconds", "folder"),
         *("parameters.seed", "measured.test_accuracy"),
     ]
     assert frame["notebook"].tolist() == ["early", "late"]
@@ -114,7 +114,7 @@ def test_records_stand_oldest_first_in_columns_that_are_always_there(tmp_path, m
     assert frame.index.tolist() == [0, 1]
     assert frame["epochs"].isna().all()
     assert frame["state"].tolist() == ["done", "done"]
-    assert frame["where"].tolist() == [str(tmp_path / "b" / "n"), str(tmp_path / "a" / "n")]
+    assert frame["folder"].tolist() == [str(tmp_path / "b" / "n"), str(tmp_path / "a" / "n")]
 
 
 def test_what_failed_stands_below_with_what_it_was_given(tmp_path):
@@ -138,7 +138,7 @@ def test_what_failed_stands_below_with_what_it_was_given(tmp_path):
     assert frame["message"].tolist() == ["", "no"]
     assert frame["wall_seconds"].tolist() == [9.5, 2.5]
     assert frame["parameters.seed"].tolist() == [1, 7]
-    assert frame["where"].tolist() == [str(tmp_path / "r" / name) for name in ("02", "03")]
+    assert frame["folder"].tolist() == [str(tmp_path / "r" / name) for name in ("02", "03")]
     (tmp_path / "r" / "status.json").write_text("{")
     with pytest.raises(ValueError, match=r"status\.json is not a record of a run"):
         runs.collect(tmp_path)

@@ -9,6 +9,7 @@ import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -310,7 +311,8 @@ def sweep(
         report_interrupt("Finished trials are kept; the same command goes on."),
         headless.open_client(scheduler, processes, root=root, resources=resources) as client,
     ):
-        typer.echo(f"Dashboard (needs bokeh): {client.dashboard_link}")
+        if scheduler or find_spec("bokeh"):  # which draws the page
+            typer.echo(f"Watch it at {client.dashboard_link}")
         results = headless.run_sweep(
             trials, root, client, retries=retries, resources=resources, cell_timeout=cell_timeout,
             on_done=report, progress=sys.stderr.isatty(),

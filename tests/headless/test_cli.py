@@ -11,14 +11,14 @@ import torch
 
 from helpers import data, evaluation, headless, labels, models, runs, training
 from helpers.data import Augmentation
-from helpers.headless import NotebookResult, report, runner
+from helpers.headless import NotebookResult, cli, report, runner
 from helpers.training import EpochRecord
 
 
 def invoke(monkeypatch, *arguments: str) -> int:
     monkeypatch.setattr("sys.argv", ["helpers", *arguments])
     with pytest.raises(SystemExit) as caught:
-        headless.app()
+        cli.app()
     return caught.value.code or 0
 
 
@@ -40,7 +40,7 @@ def faked(monkeypatch):
         return NotebookResult(name, "done", 1.0)
 
     monkeypatch.setattr(runner, "execute_notebook", execute)
-    monkeypatch.setattr(report, "_export", lambda executed: (executed, []))
+    monkeypatch.setattr(report, "_export", lambda executed, root: ("page.html", {}))
     return failing
 
 
@@ -83,7 +83,7 @@ def test_bad_arguments_end_before_anything_is_made(
     assert not (tmp_path / "runs").exists()
 
 
-def test_a_place_that_cannot_be_written_to_is_told(monkeypatch, tmp_path, capsys, faked):
+def test_a_place_that_cannot_be_written_to_is_reported(monkeypatch, tmp_path, capsys, faked):
     (tmp_path / "file").write_text("in the way")
     assert invoke(monkeypatch, "run", "--root", str(tmp_path / "file")) == 2
     assert "Error: Cannot make the folder" in capsys.readouterr().err
@@ -95,11 +95,11 @@ def test_ctrl_c_ends_with_its_own_status(monkeypatch, tmp_path, capsys):
 
     monkeypatch.setattr(runner, "execute_notebook", interrupt)
     assert invoke(monkeypatch, "run", "--root", str(tmp_path)) == 130
-    assert "What was finished is kept" in capsys.readouterr().err
+    assert "Finished notebooks are kept" in capsys.readouterr().err
 
 
 def test_a_run_that_was_stopped_goes_on_with_what_is_left(monkeypatch, tmp_path, capsys, faked):
-    executed, execute, before = [], headless.execute_notebook, signal.getsignal(signal.SIGTERM)
+    executed, execute, before = [], runner.execute_notebook, signal.getsignal(signal.SIGTERM)
 
     def stopped(name, *arguments, **settings):
         if name == "02_train_mnist":
@@ -125,17 +125,17 @@ def test_a_run_that_was_stopped_goes_on_with_what_is_left(monkeypatch, tmp_path,
 
     monkeypatch.setattr(runner, "execute_notebook", counted)
     assert invoke(monkeypatch, *told, "--resume") == 0
-    assert f"Going on in {folder}" in capsys.readouterr().out
+    assert f"Resuming {folder}" in capsys.readouterr().out
     assert executed == [notebook.name for notebook in headless.SERIES[1:]]
     assert list(tmp_path.iterdir()) == [folder]
     assert invoke(monkeypatch, *told, "--resume") == 2
     assert "Nothing is left to do" in capsys.readouterr().err
     assert invoke(monkeypatch, "run", "--root", str(tmp_path), "--resume") == 2
-    assert "Begin one without --resume" in capsys.readouterr().err
+    assert "Start one without --resume" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
-def test_a_full_disk_is_told_with_a_remedy(monkeypatch, tmp_path, capsys, number):
+def test_a_full_disk_is_reported_with_a_remedy(monkeypatch, tmp_path, capsys, number):
     def full(*_, **__):
         raise OSError(number, os.strerror(number), "status.json")
 
@@ -194,13 +194,11 @@ def test_training_by_a_recipe_leaves_weights_history_and_record(
     assert row["parameters.precision"] in ("float32", "bfloat16")
     assert "parameters.source" not in row
     assert (made / "history.csv").read_text().count("\n") == 3
-    assert "views" not in told  # the recipe neither shifts nor mirrors
-    assert "measured.test_accuracy_of_views" not in row
+    assert "augmentation" not in told  # the recipe neither shifts nor flips
+    assert "measured.test_accuracy_tta" not in row
 
 
-def test_where_images_were_shifted_several_views_are_a_figure_of_their_own(
-    monkeypatch, tmp_path, capsys, tiny_data
-):
+def test_test_time_augmentation_is_reported_apart(monkeypatch, tmp_path, capsys, tiny_data):
     shifted = replace(training.RECIPES["fast", "mnist"], augmentation=Augmentation(shift=1))
     monkeypatch.setitem(training.RECIPES, ("fast", "mnist"), shifted)
     told = ("train", "mnist", "--device", "cpu", "--root", str(tmp_path))
@@ -208,22 +206,24 @@ def test_where_images_were_shifted_several_views_are_a_figure_of_their_own(
     (path,) = tmp_path.rglob("weights.safetensors")
     predicted = evaluation.predict_tta(models.load(path), tiny_data.test, Augmentation(shift=1))
     accuracy = evaluation.accuracy(predicted)
-    assert f"{accuracy:.2%} as the mean of several views" in capsys.readouterr().out
+    assert f"{accuracy:.2%} with test-time augmentation" in capsys.readouterr().out
     (row,) = runs.collect(tmp_path).to_dict("records")
-    assert row["measured.test_accuracy_of_views"] == accuracy
-    assert 0 <= row["measured.validation_accuracy_of_views"] <= 1
+    assert row["measured.test_accuracy_tta"] == accuracy
+    assert 0 <= row["measured.validation_accuracy_tta"] <= 1
 
 
-def test_who_learned_from_validation_is_not_judged_by_it(monkeypatch, tmp_path, tiny_data):
-    refit = replace(
-        training.RECIPES["fast", "mnist"], refit=True, augmentation=Augmentation(shift=1)
+def test_a_model_trained_on_validation_is_not_evaluated_on_it(monkeypatch, tmp_path, tiny_data):
+    whole = replace(
+        training.RECIPES["fast", "mnist"],
+        train_on_validation=True,
+        augmentation=Augmentation(shift=1),
     )
-    monkeypatch.setitem(training.RECIPES, ("fast", "mnist"), refit)
+    monkeypatch.setitem(training.RECIPES, ("fast", "mnist"), whole)
     assert invoke(monkeypatch, "train", "mnist", "--device", "cpu", "--root", str(tmp_path)) == 0
     (row,) = runs.collect(tmp_path).to_dict("records")
     assert {name for name in row if name.startswith("measured.")} == {
         "measured.test_accuracy",
-        "measured.test_accuracy_of_views",
+        "measured.test_accuracy_tta",
     }
     (told,) = runs.summary(runs.collect(tmp_path)).to_dict("records")
     assert told["validation"] == ""
@@ -265,7 +265,7 @@ def test_an_audit_that_is_stopped_says_how_to_go_on(monkeypatch, tmp_path, capsy
 
     monkeypatch.setattr(labels, "run_audit", stopped)
     assert invoke(monkeypatch, "audit", "mnist", "--root", str(tmp_path)) == 130
-    assert "goes on where this one stopped" in capsys.readouterr().err
+    assert "The same command resumes" in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
 
 
@@ -317,7 +317,7 @@ def test_an_interrupted_training_is_not_tested_and_goes_on_when_it_is_asked_agai
     with monkeypatch.context() as patched:
         patched.setattr(torch.optim.SGD, "step", press)
         assert invoke(patched, *told, str(tmp_path / "a")) == 130
-    assert "The same command goes on after epoch 1" in capsys.readouterr().out
+    assert "The same command resumes after epoch 1" in capsys.readouterr().out
     assert not list((tmp_path / "a").rglob("result.json"))
     assert invoke(monkeypatch, *told, str(tmp_path / "a")) == 0
     assert capsys.readouterr().out.count("validation loss") == 1
@@ -326,7 +326,7 @@ def test_an_interrupted_training_is_not_tested_and_goes_on_when_it_is_asked_agai
     assert not list(tmp_path.rglob("*.pt"))
 
 
-def test_an_unfinished_training_with_other_settings_is_told(
+def test_an_unfinished_training_with_other_settings_is_reported(
     monkeypatch, tmp_path, capsys, tiny_data
 ):
     def press(record):
@@ -334,19 +334,19 @@ def test_an_unfinished_training_with_other_settings_is_told(
 
     told = ("train", "mnist", "--device", "cpu", "--root", str(tmp_path))
     with monkeypatch.context() as patched:
-        patched.setattr(headless.tqdm, "write", press)
+        patched.setattr(cli, "write", press)
         assert invoke(patched, *told) == 130
     longer = replace(training.RECIPES["fast", "mnist"], epochs=3)
     monkeypatch.setitem(training.RECIPES, ("fast", "mnist"), longer)
     assert invoke(monkeypatch, *told) == 2
     told_how = capsys.readouterr().err
     assert "epochs is 2 there, 3 here" in told_how
-    assert "delete it to begin anew" in told_how
+    assert "delete it to train from the beginning" in told_how
 
 
-def test_a_loss_that_is_no_number_is_told_in_a_line(monkeypatch, tmp_path, capsys, tiny_data):
+def test_a_loss_that_is_no_number_is_reported_in_a_line(monkeypatch, tmp_path, capsys, tiny_data):
     wild = replace(training.RECIPES["fast", "mnist"], learning_rate=3e38)
     monkeypatch.setitem(training.RECIPES, ("fast", "mnist"), wild)
     assert invoke(monkeypatch, "train", "mnist", "--root", str(tmp_path)) == 2
-    assert "Error: The loss is no finite number any more" in capsys.readouterr().err
+    assert "Error: The loss is infinite or nan" in capsys.readouterr().err
     assert not list(tmp_path.iterdir())

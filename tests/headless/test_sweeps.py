@@ -20,7 +20,7 @@ from distributed import CancelledError, Client, LocalCluster, WorkerPlugin
 
 from helpers import headless, runs
 from helpers.files import PROJECT
-from helpers.headless import NotebookResult, Trial, notebooks, plans, runner, sweeps
+from helpers.headless import NotebookResult, Trial, cli, notebooks, plans, runner, sweeps
 from tests.faults.notebooks import heed_ctrl_c
 
 # Dask leaves some sockets to the garbage collector; a later test should not have to hear of it
@@ -29,9 +29,7 @@ NAME = "03_train_fashion_mnist"
 
 
 @pytest.fixture(autouse=True)
-def _nothing_left(monkeypatch):
-    # in this process no real notebook is run
-    monkeypatch.setattr(headless.warm_kernels, "in_use", nullcontext)
+def _collect_sockets():
     yield
     gc.collect()
 
@@ -56,11 +54,11 @@ def client():
 def executed(monkeypatch):
     """Runs that take no time; those with a seed in `failing` fail that many times."""
     failing: dict[int, int] = {}
-    begun: list[int] = []
+    started: list[int] = []
 
     def execute(name, folder, given, **_):
         seed = given["seed"]
-        begun.append(seed)
+        started.append(seed)
         if failing.get(seed, 0):
             failing[seed] -= 1
             return NotebookResult(name, "failed", 0.5, "cell [3] raised OSError: no", "error")
@@ -70,24 +68,24 @@ def executed(monkeypatch):
         return NotebookResult(name, "done", 0.5)
 
     monkeypatch.setattr(runner, "execute_notebook", execute)
-    execute.begun, execute.failing = begun, failing
+    execute.started, execute.failing = started, failing
     return execute
 
 
-def test_each_point_is_run_once_in_a_folder_of_its_own(client, executed, tmp_path):
+def test_each_trial_is_run_once_in_a_folder_of_its_own(client, executed, tmp_path):
     told = []
     results = headless.run_sweep(
         trials(5), tmp_path, client, on_done=lambda p, o: told.append((p, o))
     )
     assert [result.state for result in results] == ["done"] * 5
-    assert sorted(executed.begun) == [0, 1, 2, 3, 4]
+    assert sorted(executed.started) == [0, 1, 2, 3, 4]
     assert sorted(trial.params["seed"] for trial, _ in told) == [0, 1, 2, 3, 4]
     frame = runs.collect(tmp_path)
     assert sorted(frame["measured.seed"]) == [0, 1, 2, 3, 4]
     assert set(frame["run"]) == {trial.digest for trial in trials(5)}
 
 
-def test_no_more_points_are_handed_out_than_there_are_workers(client, executed, tmp_path):
+def test_no_more_trials_are_handed_out_than_there_are_workers(client, executed, tmp_path):
     """Else a worker that is lost would count against all trials that it was to run."""
     submit, ended, most = client.submit, [], []
 
@@ -124,37 +122,37 @@ class Ending:
         raise self.error
 
 
-def test_an_error_of_a_point_is_told_and_one_of_the_whole_sweep_ends_it():
+def test_an_error_of_a_trial_is_told_and_one_of_the_whole_sweep_ends_it():
     (trial,) = trials(1)
     lost = NotebookResult(NAME, "failed", 2.0, "cell [1] raised OSError: no", "error")
     told = headless.TrialError(json.dumps(asdict(lost)))
-    assert headless._outcome(Ending(told), trial) == lost
-    result = headless._outcome(Ending(ModuleNotFoundError("No module named 'helpers'")), trial)
+    assert sweeps._result_of(Ending(told), trial) == lost
+    result = sweeps._result_of(Ending(ModuleNotFoundError("No module named 'helpers'")), trial)
     assert (result.state, result.cause) == ("failed", "not run")
     assert "No module named 'helpers'" in result.message
     with pytest.raises(headless.ClusterError, match=r"scheduler is gone.* same command goes on"):
-        headless._outcome(Ending(CancelledError("a key")), trial)
+        sweeps._result_of(Ending(CancelledError("a key")), trial)
     with pytest.raises(OSError, match="No space left"):
-        headless._outcome(Ending(OSError(28, "No space left on device")), trial)
+        sweeps._result_of(Ending(OSError(28, "No space left on device")), trial)
 
 
 def test_what_is_done_is_not_done_again(client, executed, tmp_path):
     headless.run_sweep(trials(2), tmp_path, client)
     told = []
     results = headless.run_sweep(trials(4), tmp_path, client, on_done=lambda p, _: told.append(p))
-    assert sorted(executed.begun) == [0, 1, 2, 3]
+    assert sorted(executed.started) == [0, 1, 2, 3]
     assert [result.state for result in results] == ["done"] * 4
     assert [trial.params["seed"] for trial in told[:2]] == [0, 1]  # those of before come first
     assert len(told) == 4
 
 
-def test_a_failing_point_is_tried_again_as_often_as_told(client, executed, tmp_path):
+def test_a_failing_trial_is_tried_again_as_often_as_told(client, executed, tmp_path):
     executed.failing.update({1: 2, 2: 9})
     results = headless.run_sweep(trials(3), tmp_path, client, retries=2)
     assert [result.state for result in results] == ["done", "done", "failed"]
     assert results[2].message == "cell [3] raised OSError: no"
-    assert {seed: executed.begun.count(seed) for seed in range(3)} == {0: 1, 1: 3, 2: 3}
-    status = headless.trial_dir(trials(3)[2], tmp_path) / headless.STATUS
+    assert {seed: executed.started.count(seed) for seed in range(3)} == {0: 1, 1: 3, 2: 3}
+    status = headless.trial_dir(trials(3)[2], tmp_path) / runs.STATUS
     (entry,) = json.loads(status.read_text())["notebooks"]
     assert entry["state"] == "failed"
     assert headless.finished_trial(trials(3)[2], tmp_path) is None  # the next sweep tries it again
@@ -168,11 +166,11 @@ def test_a_full_disk_ends_the_sweep(client, monkeypatch, tmp_path):
         headless.run_sweep(trials(3), tmp_path, client)
 
 
-def test_two_sweeps_at_once_run_a_point_once(executed, monkeypatch, tmp_path):
+def test_two_sweeps_at_once_run_a_trial_once(executed, monkeypatch, tmp_path):
     """The one that comes second waits for the first, and takes what it has left."""
     import threading
 
-    quick = headless.execute_notebook
+    quick = runner.execute_notebook
 
     def slow(*arguments, **settings):
         time.sleep(0.5)
@@ -189,7 +187,7 @@ def test_two_sweeps_at_once_run_a_point_once(executed, monkeypatch, tmp_path):
         thread.start()
     for thread in threads:
         thread.join()
-    assert executed.begun == [0]
+    assert executed.started == [0]
     assert [result.state for result in results] == ["done", "done"]
 
 
@@ -209,7 +207,7 @@ class Answering:
         self.versions = versions
 
     def run(self, call):
-        assert call is headless.code_version
+        assert call is plans.code_version
         if isinstance(self.versions, Exception):
             raise self.versions
         return self.versions
@@ -220,7 +218,7 @@ class Answering:
     [
         (
             {"tcp://a": "here", "tcp://b": "old"},
-            "tcp://b has version old .*, here it is here",
+            "tcp://b has version old .*, this machine has here",
         ),
         ({}, "no workers"),
         (ModuleNotFoundError("No module named 'helpers'"), "do not have this package"),
@@ -229,7 +227,7 @@ class Answering:
 def test_workers_that_would_do_something_else_are_refused(monkeypatch, versions, told):
     monkeypatch.setattr(plans, "code_version", lambda: "here")
     with pytest.raises(headless.ClusterError, match=told):
-        headless._same_version(Answering(versions))
+        sweeps._check_workers(Answering(versions), None)
 
 
 def test_a_cluster_of_the_same_version_is_used(client):
@@ -242,18 +240,18 @@ def test_all_workers_see_the_folder_or_one_that_does_not_is_named(client, tmp_pa
         pass
 
     class Half:
-        def run(self, call, path):
-            return {"tcp://a": call(path), "tcp://b": False}
+        def run(self, call, *path):
+            return {"tcp://a": call(*path), "tcp://b": False if path else call()}
 
     with pytest.raises(headless.ClusterError, match=r"tcp://b does not see .* with --root"):
-        headless._same_disk(Half(), tmp_path)
+        sweeps._check_workers(Half(), tmp_path)
     assert not list(tmp_path.iterdir())
 
 
 def test_what_no_worker_has_is_not_waited_for(client):
     with (
         pytest.raises(headless.ClusterError, match=r"None of 2 workers has GPU=1\. .*GPU=1\"$"),
-        headless.open_client(client.scheduler.address, 1, needed={"GPU": 1}),
+        headless.open_client(client.scheduler.address, 1, resources={"GPU": 1}),
     ):
         pass
 
@@ -265,32 +263,32 @@ def test_what_one_worker_has_is_enough():
         def run(self, call):
             return has
 
-    headless._equipped(Telling(), {"GPU": 1})
-    headless._equipped(Telling(), {"GPU": 2})
+    sweeps._check_resources(Telling(), {"GPU": 1})
+    sweeps._check_resources(Telling(), {"GPU": 2})
     for needed in ({"GPU": 3}, {"GPU": 1, "TPU": 1}):
         with pytest.raises(headless.ClusterError, match="None of 2 workers"):
-            headless._equipped(Telling(), needed)
+            sweeps._check_resources(Telling(), needed)
 
 
-def test_a_point_is_not_run_by_other_code_than_where_the_sweep_began(
+def test_a_trial_is_not_run_by_other_code_than_where_the_sweep_began(
     client, executed, monkeypatch, tmp_path
 ):
     """A worker that comes later was not asked for its version."""
-    begun = trials(1)
-    assert begun[0].digest
+    started = trials(1)
+    assert started[0].digest
     monkeypatch.setattr(plans, "code_version", lambda: "newer")
-    (result,) = headless.run_sweep(begun, tmp_path, client)
-    assert (result.state, executed.begun) == ("failed", [])
-    assert "another one than where the sweep began" in result.message
+    (result,) = headless.run_sweep(started, tmp_path, client)
+    assert (result.state, executed.started) == ("failed", [])
+    assert "differs from the one where the sweep started" in result.message
 
 
-def test_the_time_is_expected_from_points_that_are_done(client, executed, tmp_path):
+def test_the_time_is_expected_from_trials_that_are_done(client, executed, tmp_path):
     assert headless.expected_seconds(NAME, 4, tmp_path, 2) is None
     headless.run_sweep(trials(2), tmp_path, client)
     assert headless.expected_seconds(NAME, 4, tmp_path, 2) == pytest.approx(0.5 * 4 / 2)
     assert headless.expected_seconds("02_train_mnist", 1, tmp_path, 2) is None
     (tmp_path / "sweeps" / "damaged").mkdir()
-    (tmp_path / "sweeps" / "damaged" / headless.STATUS).write_text("")
+    (tmp_path / "sweeps" / "damaged" / runs.STATUS).write_text("")
     assert headless.expected_seconds(NAME, 4, tmp_path, 2) == pytest.approx(0.5 * 4 / 2)
 
 
@@ -307,7 +305,6 @@ class Stand(WorkerPlugin):
 
     def setup(self, worker) -> None:
         notebooks.NOTEBOOKS = self.folder
-        headless.warm_kernels.in_use = nullcontext  # a tiny notebook needs nothing of what is kept
 
 
 @pytest.fixture
@@ -332,7 +329,7 @@ def tiny_notebook(tmp_path, monkeypatch) -> Path:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("turn", range(10))
-def test_a_killed_worker_has_its_point_run_elsewhere(tiny_notebook, tmp_path, turn):
+def test_a_killed_worker_has_its_trial_run_elsewhere(tiny_notebook, tmp_path, turn):
     """In each of ten sweeps one of two workers is killed while it is at work.
 
     Each has workers of its own: Dask does not always replace one that was killed, and the sweep
@@ -379,20 +376,24 @@ def test_ctrl_c_ends_workers_and_kernels_and_the_command_goes_on(tmp_path):
     psutil.wait_procs(children, timeout=30)
     assert not any(child.is_running() for child in children)
     again = subprocess.run([*command, "--dry-run"], cwd=PROJECT, capture_output=True, text=True)
-    assert re.match(r"3 trials of 03_train_fashion_mnist, [12] done before; about", again.stdout)
+    assert re.match(
+        r"3 trials of 03_train_fashion_mnist, [12] finished before; about", again.stdout
+    )
 
 
 def invoke(monkeypatch, *arguments: str) -> int:
     monkeypatch.setattr("sys.argv", ["helpers", "sweep", *arguments])
     with pytest.raises(SystemExit) as caught:
-        headless.app()
+        cli.app()
     return caught.value.code or 0
 
 
 def test_a_dry_run_tells_and_does_nothing(monkeypatch, capsys, tmp_path):
     told = ("03", "--grid", "seed=0:5", "--grid", "learning_rate=0.1,0.2", "--dry-run")
     assert invoke(monkeypatch, *told, "--root", str(tmp_path)) == 0
-    assert capsys.readouterr().out.startswith("10 trials of 03_train_fashion_mnist, 0 done before")
+    assert capsys.readouterr().out.startswith(
+        "10 trials of 03_train_fashion_mnist, 0 finished before"
+    )
     assert not list(tmp_path.iterdir())
 
 
@@ -427,10 +428,10 @@ def test_the_command_counts_and_names_what_failed(client, executed, monkeypatch,
     assert "seed=1 failed: cell [3] raised OSError: no; see" in out
     assert "2 trials done, 1 failed" in out
     assert invoke(monkeypatch, *told) == 0
-    assert "3 trials of 03_train_fashion_mnist, 2 done before; about 00:00 on" in (
+    assert "3 trials of 03_train_fashion_mnist, 2 finished before; about 00:00 with" in (
         capsys.readouterr().out
     )
-    assert sorted(executed.begun) == [0, 1, 1, 2]
+    assert sorted(executed.started) == [0, 1, 1, 2]
 
 
 def test_ctrl_c_says_how_to_go_on(monkeypatch, capsys, tmp_path):
