@@ -5,6 +5,7 @@ import os
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import threading
+from pathlib import Path
 
 import matplotlib
 import matplotlib.pyplot as plt
@@ -17,6 +18,7 @@ from helpers.data import Split
 from helpers.evaluation import Predictions
 from tests import halves
 
+FIXTURES = Path(__file__).parent / "fixtures"  # files that older versions wrote
 matplotlib.use("agg")  # not by the environment: kernels that tests start shall draw as ever
 # mutmut forks: a lock shared with its other children, or a thread, may stop a child for ever
 tqdm.set_lock(threading.RLock())

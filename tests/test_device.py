@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from helpers import device, training
+from helpers import device
 
 CPU = torch.device("cpu")
 
@@ -77,16 +77,6 @@ def test_the_seed_decides_all_three_generators():
     assert draw() == draw()
 
 
-def test_autocast_changes_the_precision_of_products_only_when_asked():
-    matrix = torch.ones(2, 2)
-    with training.autocast(CPU, "float32"):
-        assert (matrix @ matrix).dtype == torch.float32
-    with training.autocast(CPU, "bfloat16"):
-        assert (matrix @ matrix).dtype == torch.bfloat16
-    with pytest.raises(ValueError, match=r"'float8'.* float32, bfloat16, float16\."):
-        training.autocast(CPU, "float8")
-
-
 def test_the_cpu_is_described_with_its_threads():
     assert device.describe(CPU) == f"cpu, {os.uname().machine}, {torch.get_num_threads()} threads"
 
@@ -110,75 +100,10 @@ def test_a_gpu_is_described_by_its_name(monkeypatch):
         ({}, False, False),  # a log file
     ],
 )
-def test_who_watches(monkeypatch, environment, terminal, watched):
+def test_whether_somebody_watches(monkeypatch, environment, terminal, watched):
     for name in ("JPY_SESSION_NAME", "JPY_PARENT_PID"):
         monkeypatch.delenv(name, raising=False)
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setattr(os, "isatty", lambda handle: terminal and handle == 2)
     assert device.is_interactive() is watched
-
-
-@pytest.mark.parametrize(
-    ("capabilities", "precision"),
-    [
-        ({"avx512_bf16": True, "amx_bf16": False}, "bfloat16"),
-        ({"amx_bf16": True}, "bfloat16"),
-        ({"avx2": True, "avx512_f": True, "avx512_bf16": False}, "float32"),
-        ({}, "float32"),
-    ],
-)
-def test_bfloat16_is_for_processors_that_have_it(monkeypatch, capabilities, precision):
-    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities, raising=False)
-    assert training.fastest_precision(CPU) == precision
-    assert training.fastest_precision(torch.device("mps")) == "float32"
-
-
-def test_a_torch_that_cannot_tell_gets_float32(monkeypatch):
-    monkeypatch.delattr(torch.cpu, "get_capabilities", raising=False)
-    assert training.fastest_precision(CPU) == "float32"
-
-
-def test_what_is_wrong_on_an_apple_gpu_is_not_done_there(monkeypatch):
-    with pytest.raises(ValueError, match="float16 cannot be trained on"):
-        training.gradient_scaler(torch.device("mps"), "float16")
-    assert not training.gradient_scaler(torch.device("mps"), "float32").is_enabled()
-
-    class OnMps(torch.nn.Conv2d):
-        """Says that it is there; its weights are on the CPU."""
-
-        def parameters(self, recurse=True):
-            return iter([type("", (), {"device": torch.device("mps")})()])
-
-    model = OnMps(8, 8, 3)
-    training.make_forward(model, channels_last=True)
-    assert not model.weight.is_contiguous(memory_format=torch.channels_last)
-
-
-@pytest.mark.parametrize(("precision", "idle"), [("float32", True), ("float16", False)])
-def test_only_float16_has_its_gradients_scaled(precision, idle):
-    assert training.gradient_scaler(CPU, precision).is_enabled() is not idle
-
-
-def test_scales_start_where_they_can_grow():
-    """Not at torch's 65,536, from which they mostly have to shrink."""
-    assert 2**8 <= training.gradient_scaler(CPU, "float16").get_scale() <= 2**12
-
-
-def test_a_model_runs_as_it_is_unless_told_otherwise(monkeypatch):
-    monkeypatch.setattr(torch, "compile", None)
-    model = torch.nn.Conv2d(8, 8, 3)
-    images = torch.rand(2, 8, 5, 5)
-    expected = model(images)
-    assert torch.equal(training.make_forward(model)(images), expected)
-    assert not model.weight.is_contiguous(memory_format=torch.channels_last)
-
-
-def test_an_idle_scaler_asks_for_no_gradients():
-    model = torch.nn.Linear(3, 2)
-    forward = training.make_forward(
-        torch.nn.Sequential(torch.nn.Flatten(), model),
-        scaler=training.gradient_scaler(CPU, "float32"),
-    )
-    with torch.no_grad():
-        assert forward(torch.rand(4, 1, 1, 3)).shape == (4, 2)

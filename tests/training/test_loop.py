@@ -1,4 +1,5 @@
 import math
+from dataclasses import fields
 
 import pytest
 import torch
@@ -6,9 +7,10 @@ import torch.nn.functional as F
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from helpers import device, evaluation, models, training
+from helpers import evaluation, models, training
 from helpers.data import Augmentation, Split, batches
-from helpers.training import EpochRecord, NonFiniteLossError
+from helpers.training import EpochRecord, Execution, NonFiniteLossError, execution
+from helpers.training.history import StepStats
 
 
 def linear(seed: int = 0) -> nn.Module:
@@ -21,7 +23,11 @@ def sgd(model: nn.Module, **settings) -> torch.optim.SGD:
 
 
 def fit(model: nn.Module, train: Split, **settings) -> training.History:
-    settings = {"epochs": 2, "batch_size": 32, **settings}
+    """Fit with defaults; settings of Execution and a seed may be given as well."""
+    torch.manual_seed(settings.pop("seed", 0))
+    names = [field.name for field in fields(Execution)]
+    how = {name: settings.pop(name) for name in names if name in settings}
+    settings = {"epochs": 2, "batch_size": 32, "execution": Execution(**how), **settings}
     return training.fit(model, settings.pop("optimizer", None) or sgd(model), train, **settings)
 
 
@@ -43,29 +49,17 @@ def test_it_does_what_the_textbook_says(tiny):
     assert torch.equal(weights(model), weights(twin))
 
 
-def test_one_pass_returns_a_loss_and_two_counts_for_each_step():
-    """Logits of 0 and 0 for both classes: a loss of ln 2, and class 0 is what is called."""
-    model = linear()
-    for weight in model.parameters():
-        nn.init.zeros_(weight)
-    images = torch.zeros(5, 1, 28, 28, dtype=torch.uint8)
-    targets = torch.tensor([0, 0, 1, 1, 0])
-    passed = training.train_epoch(
-        model, sgd(model, lr=0.0), [(images[:3], targets[:3]), (images[3:], targets[3:])]
-    )
-    losses, right, sizes = passed
+def test_step_stats_have_a_loss_and_two_counts_for_each_step():
+    """Logits of 0 and 0 for both classes: a loss of ln 2, and class 0 is predicted."""
+    stats = StepStats()
+    for targets in (torch.tensor([0, 0, 1]), torch.tensor([1, 0])):
+        logits = torch.zeros(len(targets), 2, requires_grad=True)
+        stats.add(F.cross_entropy(logits, targets), logits, targets)
+    losses, correct, sizes = stats.tensors()
     torch.testing.assert_close(losses, torch.full((2,), math.log(2)))
-    assert (right.tolist(), sizes.tolist()) == ([2, 1], [3, 2])
-    assert [tensor.dtype for tensor in passed] == [torch.float32, torch.int64, torch.int64]
+    assert (correct.tolist(), sizes.tolist()) == ([2, 1], [3, 2])
+    assert [t.dtype for t in (losses, correct, sizes)] == [torch.float32, torch.int64, torch.int64]
     assert not losses.requires_grad
-
-
-def test_one_pass_smooths_no_labels_unless_told():
-    model = linear()
-    batch = torch.zeros(1, 1, 28, 28, dtype=torch.uint8), torch.tensor([0])
-    expected = F.cross_entropy(model(batch[0]), batch[1])
-    losses, *_ = training.train_epoch(model, sgd(model, lr=0.0), [batch])
-    assert losses.item() == pytest.approx(expected.item())
 
 
 def test_without_settings_it_is_plain_training_in_batches_of_32(tiny, monkeypatch):
@@ -120,22 +114,20 @@ def test_the_seed_decides_order_and_augmentation(tiny):
     assert not torch.equal(trained(1), trained(2))
 
 
-def test_augmentation_draws_from_a_generator_of_its_own(tiny):
-    """Of the seed given; torch's global one is left to dropout and may stand anywhere."""
+def test_order_and_augmentation_draw_from_generators_of_their_own(tiny):
+    """They are seeded like torch's global generator, which is left to dropout."""
     drawn = []
 
     def draw(images, generator):
         drawn.append(torch.rand((), generator=generator).item())
         return images
 
-    for elsewhere in (1, 2):
-        model = linear()
-        torch.manual_seed(elsewhere)
-        before = torch.get_rng_state()
-        fit(model, tiny, epochs=1, augment=draw, seed=5)
-        assert torch.equal(torch.get_rng_state(), before)
-    expected = [torch.rand(3, generator=torch.Generator().manual_seed(5)).tolist()] * 2
-    assert [drawn[:3], drawn[3:]] == expected
+    model = linear()
+    torch.manual_seed(5)
+    before = torch.get_rng_state()
+    training.fit(model, sgd(model), tiny, epochs=1, augment=draw)
+    assert torch.equal(torch.get_rng_state(), before)
+    assert drawn == torch.rand(3, generator=torch.Generator().manual_seed(5)).tolist()
 
 
 def test_augmentation_touches_training_images_only(tiny):
@@ -168,17 +160,22 @@ def script_validation_losses(monkeypatch, losses: list[float]) -> None:
     monkeypatch.setattr(evaluation, "loss", lambda predictions: next(remaining))
 
 
-@pytest.mark.parametrize("keep_best", [True, False])
-def test_the_best_weights_are_kept(tiny, monkeypatch, keep_best):
+def test_the_best_weights_are_kept(tiny, monkeypatch):
     script_validation_losses(monkeypatch, [3.0, 1.0, 2.0])
     model, after_each = linear(), []
     history = fit(
-        model, tiny, validation=tiny, epochs=3, keep_best=keep_best,
+        model, tiny, validation=tiny, epochs=3,
         on_epoch=lambda record: after_each.append(weights(model)),
     )  # fmt: skip
     assert history.best_epoch == 2
-    assert torch.equal(weights(model), after_each[1 if keep_best else 2])
+    assert torch.equal(weights(model), after_each[1])
     assert not torch.equal(after_each[1], after_each[2])
+
+
+def test_without_validation_the_last_weights_are_kept(tiny):
+    model, after_each = linear(), []
+    fit(model, tiny, epochs=2, on_epoch=lambda record: after_each.append(weights(model)))
+    assert torch.equal(weights(model), after_each[-1])
 
 
 def test_it_stops_early_when_validation_no_longer_improves(tiny, monkeypatch):
@@ -236,6 +233,27 @@ def test_damage_done_by_the_very_last_step_is_noticed(tiny, validated):
     optimizer.step = spoil
     with pytest.raises(NonFiniteLossError, match="epoch 1, step 1"):
         fit(model, tiny, validation=validation, epochs=1, batch_size=70, optimizer=optimizer)
+
+
+MEMORY_ERRORS = [
+    torch.OutOfMemoryError("CUDA out of memory."),
+    MemoryError(),
+    RuntimeError("MPS backend out of memory (MPS allocated: 9 GB)"),
+    RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory"),
+]
+
+
+@pytest.mark.parametrize("error", MEMORY_ERRORS, ids=lambda error: type(error).__name__)
+def test_a_full_memory_names_the_batch_size_and_keeps_the_checkpoint(tiny, tmp_path, error):
+    def fill(images, generator):
+        if len(list(tmp_path.glob("*.pt"))):
+            raise error
+        return images
+
+    with pytest.raises(training.OutOfMemoryError, match=r"batch_size=32\. Halve it") as caught:
+        fit(linear(), tiny, epochs=2, augment=fill, checkpoint=tmp_path)
+    assert len(caught.value.history.epochs) == 1
+    assert len(list(tmp_path.glob("*.pt"))) == 1
 
 
 @pytest.mark.parametrize("kept", [True, False])
@@ -357,7 +375,7 @@ def test_float16_gradients_that_would_vanish_are_kept(tiny):
 
 def test_a_step_whose_scaled_gradients_overflow_is_left_out(tiny, monkeypatch):
     scaler = torch.amp.GradScaler("cpu", init_scale=2.0**60)
-    monkeypatch.setattr(device, "gradient_scaler", lambda where, precision: scaler)
+    monkeypatch.setattr(torch.amp, "GradScaler", lambda *_, **__: scaler)
     model = linear()
     before = weights(model)
     fit(model, tiny, epochs=1, batch_size=70, precision="float16")
@@ -444,7 +462,7 @@ def test_a_bar_shows_where_asked_for_and_nothing_is_printed_otherwise(tiny, caps
 
 @pytest.mark.parametrize("watched", [True, False])
 def test_a_bar_shows_by_itself_where_somebody_watches(tiny, capsys, monkeypatch, watched):
-    monkeypatch.setattr(device, "somebody_watches", lambda: watched)
+    monkeypatch.setattr(execution, "is_interactive", lambda: watched)
     fit(linear(), tiny)
     assert ("epoch 1/2" in capsys.readouterr().err) == watched
 

@@ -12,7 +12,7 @@ import torch
 from helpers import data, device, evaluation, headless, models, training
 from helpers.data import Augmentation, Split, Splits
 from helpers.files import PROJECT
-from helpers.training import Recipe
+from helpers.training import Execution, Recipe, recipes
 
 CPU = torch.device("cpu")
 EVERY = {"report", "fast", "sprint", "compact", "accurate"}
@@ -36,7 +36,7 @@ def small(**changes) -> Recipe:
 
 
 @pytest.mark.parametrize(("name", "dataset"), training.RECIPES)
-def test_a_recipe_can_be_followed_and_says_where_it_is_from_and_what_it_reaches(name, dataset):
+def test_a_recipe_builds_its_model_and_names_its_source_and_accuracy(name, dataset):
     recipe = training.find_recipe(name, dataset)
     spec = data.spec(dataset)
     model = recipe.build(spec)
@@ -74,7 +74,7 @@ def test_following_a_recipe_is_fit_with_its_settings(splits, tiny):
         momentum=0.8, weight_decay=0.1, label_smoothing=0.2, train_images=40,
         augmentation=Augmentation(shift=1),
     )  # fmt: skip
-    model, history = training.train(recipe, splits, where=CPU, seed=7)
+    model, history = training.train(recipe, splits, device=CPU, seed=7)
 
     device.seed_everything(7)
     twin = models.build("linear", mean=data.MNIST.mean, std=data.MNIST.std)
@@ -86,8 +86,8 @@ def test_following_a_recipe_is_fit_with_its_settings(splits, tiny):
     )
     training.fit(
         twin, optimizer, tiny[:40], validation=splits.validation, epochs=2, batch_size=32,
-        scheduler=schedule, augment=Augmentation(shift=1), seed=7, label_smoothing=0.2,
-        channels_last=True,
+        scheduler=schedule, augment=Augmentation(shift=1), label_smoothing=0.2,
+        execution=Execution(channels_last=True),
     )  # fmt: skip
     for weights, expected in zip(model.parameters(), twin.parameters(), strict=True):
         assert torch.equal(weights, expected)
@@ -95,24 +95,24 @@ def test_following_a_recipe_is_fit_with_its_settings(splits, tiny):
     assert history.epochs[0].validation_accuracy > 0
 
 
-def test_when_nothing_is_left_to_choose_validation_is_learned_from(splits, tiny):
-    """The weights of the last epoch, as if the images of both had been one split all along."""
-    recipe = small(refit=True, train_images=40)
-    model, history = training.train(recipe, splits, where=CPU, seed=7)
+def test_a_recipe_may_train_on_validation_too(splits, tiny):
+    """The weights of the last epoch, as if the images of both were one split."""
+    recipe = small(train_on_validation=True, train_images=40)
+    model, history = training.train(recipe, splits, device=CPU, seed=7)
     both = Split(
         torch.cat([tiny.images[:40], tiny.images[:20]]),
         torch.cat([tiny.targets[:40], tiny.targets[:20]]),
     )
-    twin, _ = training.train_on(small(), both, data.MNIST, where=CPU, seed=7)
+    twin, _ = training.train_on(small(), both, data.MNIST, device=CPU, seed=7)
     for weights, expected in zip(model.parameters(), twin.parameters(), strict=True):
         assert torch.equal(weights, expected)
     assert math.isnan(history.epochs[-1].validation_accuracy)
     assert history.best_epoch is None
 
 
-def test_a_model_is_judged_by_what_it_has_not_learned_from(splits):
-    assert small().unseen(splits) == {"validation": splits.validation, "test": splits.test}
-    assert small(refit=True).unseen(splits) == {"test": splits.test}
+def test_a_model_is_evaluated_on_images_that_it_was_not_trained_on(splits):
+    assert small().held_out_splits(splits) == {"validation": splits.validation, "test": splits.test}
+    assert small(train_on_validation=True).held_out_splits(splits) == {"test": splits.test}
 
 
 def test_the_optimizer_takes_its_steps_in_one_kernel():
@@ -120,29 +120,29 @@ def test_the_optimizer_takes_its_steps_in_one_kernel():
     assert optimizer.defaults["fused"] is True
 
 
-def test_a_training_lays_its_model_out_for_convolutions_and_compiles_when_told(splits, monkeypatch):
+def test_a_training_uses_channels_last_and_compiles_only_when_asked(splits, monkeypatch):
     compiled = []
     monkeypatch.setattr(torch, "compile", lambda model: compiled.append(model) or model)
-    recipe = small(model="fast_cnn", settings={"width": 8}, epochs=1)
-    model, _ = training.train(recipe, splits, where=CPU)
+    recipe = small(model="fast_cnn", model_kwargs={"width": 8}, epochs=1)
+    model, _ = training.train(recipe, splits, device=CPU)
     assert model.architecture["width"] == 8
     assert model.group_1[0].weight.is_contiguous(memory_format=torch.channels_last)
     assert not compiled
-    model, _ = training.train(recipe, splits, where=CPU, compile=True)
+    model, _ = training.train(recipe, splits, device=CPU, execution=Execution(compile=True))
     assert compiled == [model]
 
 
 def test_without_momentum_there_is_no_nesterov(splits):
-    training.train(small(momentum=0.0), splits, where=CPU)
+    training.train(small(momentum=0.0), splits, device=CPU)
 
 
 def test_without_one_cycle_the_rate_stays(splits):
-    _, history = training.train(small(batch_size=1, one_cycle=False), splits, where=CPU)
+    _, history = training.train(small(batch_size=1, one_cycle=False), splits, device=CPU)
     assert [record.learning_rate for record in history.epochs] == [0.01, 0.01]
 
 
 def test_the_schedule_ends_near_zero(splits):
-    _, history = training.train(small(batch_size=1), splits, where=CPU)
+    _, history = training.train(small(batch_size=1), splits, device=CPU)
     assert history.epochs[-1].learning_rate < 0.01 / 1_000
 
 
@@ -174,28 +174,30 @@ def test_the_fast_recipes_reach_their_accuracy(name, dataset):
         if (row["recipe"], row["dataset"]) == (name, dataset)
     )
     splits = data.load_splits(dataset)
-    model, _ = training.train(training.find_recipe(name, dataset), splits, where=CPU)
+    model, _ = training.train(training.find_recipe(name, dataset), splits, device=CPU)
     accuracy = evaluation.accuracy(evaluation.predict(model, splits.validation))
     assert abs(accuracy - statistics.mean(seeds)) < 4 * statistics.stdev(seeds)
 
 
 @pytest.mark.parametrize("fastest", ["bfloat16", "float32"])
-def test_the_fastest_precision_is_taken_where_none_is_named(splits, monkeypatch, fastest):
-    monkeypatch.setattr(device, "fastest_precision", lambda where: {CPU: fastest}[where])
-    taken = []
-    fit = training.fit
-    monkeypatch.setattr(
-        training, "fit", lambda *a, **k: taken.append(k["precision"]) or fit(*a, **k)
-    )
-    training.train(small(precision="auto"), splits, where=CPU)
-    training.train(small(precision="float32"), splits, where=CPU)
-    assert taken == [fastest, "float32"]
+def test_by_default_the_fastest_precision_is_used(splits, monkeypatch, fastest):
+    monkeypatch.setattr(recipes, "fastest_precision", lambda device: {CPU: fastest}[device])
+    used = []
+
+    def fit(*arguments, **settings):
+        used.append(settings["execution"].precision)
+        return training.fit(*arguments, **settings)
+
+    monkeypatch.setattr(recipes, "fit", fit)
+    training.train(small(precision="auto"), splits, device=CPU)
+    training.train(small(precision="float32"), splits, device=CPU)
+    assert used == [fastest, "float32"]
 
 
 def test_the_seed_decides_everything(splits):
     def weights(**seed: int) -> torch.Tensor:
         model, _ = training.train(
-            small(augmentation=Augmentation(shift=1)), splits, where=CPU, **seed
+            small(augmentation=Augmentation(shift=1)), splits, device=CPU, **seed
         )
         return model.classifier[1].weight
 
@@ -217,12 +219,12 @@ def test_more_images_than_there_are_is_all_of_them(splits):
         return images
 
     recipe = replace(small(epochs=1, train_images=1_000), augmentation=count)
-    training.train(recipe, splits, where=CPU)
+    training.train(recipe, splits, device=CPU)
     assert sum(seen) == 70
 
 
 def test_splits_are_not_changed(splits):
     before = Split(splits.train.images.clone(), splits.train.targets.clone())
-    training.train(small(augmentation=Augmentation(shift=2, erase=1.0)), splits, where=CPU)
+    training.train(small(augmentation=Augmentation(shift=2, erase=1.0)), splits, device=CPU)
     assert torch.equal(splits.train.images, before.images)
     assert torch.equal(splits.train.targets, before.targets)

@@ -1,0 +1,90 @@
+"""Number formats, memory layout and scaling of gradients; accelerators are mocked."""
+
+import pytest
+import torch
+
+from helpers import training
+from helpers.training import Execution
+from helpers.training.execution import ScaledOptimizer
+
+CPU = torch.device("cpu")
+
+
+@pytest.mark.parametrize(
+    ("capabilities", "precision"),
+    [
+        ({"avx512_bf16": True, "amx_bf16": False}, "bfloat16"),
+        ({"amx_bf16": True}, "bfloat16"),
+        ({"avx2": True, "avx512_f": True, "avx512_bf16": False}, "float32"),
+        ({}, "float32"),
+    ],
+)
+def test_bfloat16_is_for_processors_that_have_it(monkeypatch, capabilities, precision):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities, raising=False)
+    assert training.fastest_precision(CPU) == precision
+    assert training.fastest_precision(torch.device("mps")) == "float32"
+
+
+def test_a_torch_that_cannot_tell_gets_float32(monkeypatch):
+    monkeypatch.delattr(torch.cpu, "get_capabilities", raising=False)
+    assert training.fastest_precision(CPU) == "float32"
+
+
+def test_an_unknown_precision_is_refused():
+    with pytest.raises(ValueError, match=r"'float8'.* float32, bfloat16, float16\."):
+        Execution(precision="float8")
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_the_precision_is_that_of_the_products_and_logits_are_float32(precision):
+    model, seen = torch.nn.Linear(2, 2), []
+    model.register_forward_hook(lambda *call: seen.append(call[2].dtype))
+    forward = training.make_forward(model, Execution(precision=precision))
+    assert forward(torch.ones(1, 2, 1, 2).flatten(1)[:, None, None, :2]).dtype == torch.float32
+    assert seen == [training.PRECISIONS[precision]]
+
+
+def optimizer() -> torch.optim.SGD:
+    return torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))])
+
+
+def test_an_apple_gpu_gets_no_float16_and_no_channels_last():
+    with pytest.raises(ValueError, match="float16 cannot be trained on"):
+        ScaledOptimizer(optimizer(), "float16", torch.device("mps"))
+
+    class OnMps(torch.nn.Conv2d):
+        """Reports that device; its weights are on the CPU."""
+
+        def parameters(self, recurse=True):
+            return iter([type("", (), {"device": torch.device("mps")})()])
+
+    model = OnMps(8, 8, 3)
+    training.make_forward(model, Execution(channels_last=True))
+    assert not model.weight.is_contiguous(memory_format=torch.channels_last)
+
+
+@pytest.mark.parametrize(("precision", "scaled"), [("float32", False), ("float16", True)])
+def test_only_float16_has_its_gradients_scaled(precision, scaled):
+    scaler = ScaledOptimizer(optimizer(), precision, CPU).scaler
+    assert scaler.is_enabled() is scaled
+
+
+def test_the_scale_starts_where_it_can_grow():
+    """Not at torch's 65,536, which is mostly too much."""
+    assert 2**8 <= ScaledOptimizer(optimizer(), "float16", CPU).scaler.get_scale() <= 2**12
+
+
+def test_by_default_a_model_runs_as_it_is(monkeypatch):
+    monkeypatch.setattr(torch, "compile", None)
+    model = torch.nn.Conv2d(8, 8, 3)
+    images = torch.rand(2, 8, 5, 5)
+    assert torch.equal(training.make_forward(model)(images), model(images))
+    assert not model.weight.is_contiguous(memory_format=torch.channels_last)
+
+
+def test_the_forward_pass_also_runs_without_gradients():
+    model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3, 2))
+    scaler = ScaledOptimizer(optimizer(), "float32", CPU).scaler
+    forward = training.make_forward(model, scaler=scaler)
+    with torch.no_grad():
+        assert forward(torch.rand(4, 1, 1, 3)).shape == (4, 2)
