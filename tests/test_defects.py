@@ -53,7 +53,7 @@ DEFECTS = {
         "evaluation/predictions",
         "        model.eval()\n",
         "        model.train()\n",
-        "judged by itself",
+        "depends on the image alone",
     ),
     "mean of batch means": Defect(
         "history",
@@ -79,7 +79,7 @@ DEFECTS = {
         "specs",
         "mean=0.1307,\n    std=0.3081",
         "mean=0.2860,\n    std=0.3530",
-        "pixels are normalised by",
+        "pixels are normalized by",
     ),
     "validation leaks into training": Defect(
         "data",
@@ -97,7 +97,7 @@ DEFECTS = {
         "training",
         "model.load_state_dict(now.best_weights)",
         "pass",
-        "went back to its best weights",
+        "the lowest validation loss of its curve",
         TRAIN_FASHION,
     ),
     "class names off by one": Defect(
