@@ -1,4 +1,4 @@
-"""Labels: which labels of a data set are doubtful, on what evidence, and how people review them."""
+"""Labels: find doubtful labels, collect the evidence on them, and review them."""
 # fmt: off
 
 from helpers.labels.audit import (
@@ -6,7 +6,7 @@ from helpers.labels.audit import (
     summarize,
 )
 from helpers.labels.confident_learning import (
-    confident_joint, estimate_joint, find_label_issues, normalized_margins, thresholds,
+    confident_joint, estimate_joint, find_label_issues, thresholds,
 )
 from helpers.labels.cross_validation import OutOfSamplePredictions, predict_out_of_sample
 from helpers.labels.noise import pair_flip, symmetric_noise
@@ -22,7 +22,7 @@ __all__ = [
     "CAUSES", "DECISIONS", "VERDICTS", "Audit", "OutOfSamplePredictions",
     "accuracies_without_doubtful", "collect_evidence", "confident_joint", "count_errors_by_cause",
     "count_near_duplicates", "decide", "estimate_joint", "find_label_issues", "fraction_fixed",
-    "label_issue_score", "load_decisions", "nearest_duplicates", "normalized_margins", "pair_flip",
-    "plot_evidence", "predict_out_of_sample", "rank_labels", "review_widget", "run_audit",
-    "save_decision", "summarize", "symmetric_noise", "thresholds", "write_gallery",
+    "label_issue_score", "load_decisions", "nearest_duplicates", "pair_flip", "plot_evidence",
+    "predict_out_of_sample", "rank_labels", "review_widget", "run_audit", "save_decision",
+    "summarize", "symmetric_noise", "thresholds", "write_gallery",
 ]

@@ -1,120 +1,112 @@
-"""The model or the label: whose fault is a mistake?
+"""The rule that decides whether a label is doubtful, and counts of errors by their cause.
 
-One rule, with its limits in one place; it was fitted to no list of known wrong labels. Its evidence
-is a frame as `audit.judge` makes it.
+`evidence` is always a frame from `collect_evidence`. The limits of the rule are the constants
+below. They were not fitted to any list of known wrong labels.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
 from torch import Tensor
-if TYPE_CHECKING:
-    import pandas as pd
 
 VERDICTS = ("near-duplicate", "label doubtful", "class ambiguous", "label stands")
-STANDS = VERDICTS[-1]
-AT_FAULT = "model at fault"  # what is said of a mistake where the label stands
-CAUSES = (*VERDICTS[:-1], AT_FAULT)
-NEAR_DUPLICATE_RMSE = 15.0  # grey values of 255 by which a near-duplicate may differ, root mean square over pixels
-AGREEMENT = 0.9  # share of the judges that must name another class before a label is doubtful
-MAJORITY = 0.7  # share of the votes with which neighbours side with a class
-SOUND = 0.5  # share of the judges that must find the label before it stands by their word
+CAUSES = (*VERDICTS[:-1], "model at fault")  # of errors; the last if the label stands
+NEAR_DUPLICATE_RMSE = 15.0  # near-duplicates differ by at most so many grey values of 255
+AGREEMENT = 0.9  # share of the models that must predict another class before a label is doubtful
+MAJORITY = 0.7  # share of the votes with which the neighbours support a class
+SUPPORT = 0.5  # share of the models that must predict the label for it to stand
 
 
-def decide(evidence: "pd.DataFrame") -> "pd.Series":
+def decide(evidence: pd.DataFrame) -> pd.Series:
     """The verdict on each label: the first of VERDICTS that holds.
 
-    Confident learning has no say in it: where hardly a label is wrong, as in MNIST, judges are so
-    sure of the others that none of the few is told with the confidence that it asks for.
-
-    - *near-duplicate*: an image that differs by no more than TWIN grey values has another label, so
-      that at least one of the two is wrong, or nobody can tell.
-    - *label doubtful*: at least AGREED of the judges name the same other class, and at least
+    - *near-duplicate*: an image that differs by at most NEAR_DUPLICATE_RMSE has another label. So
+      at least one of the two labels is wrong, or the class cannot be seen.
+    - *label doubtful*: at least AGREEMENT of the models predict the same other class, and at least
       MAJORITY of the neighbours have it.
-    - *class ambiguous*: few judges find the label, and few neighbours have it, but they do not
+    - *class ambiguous*: few models predict the label and few neighbours have it, but they do not
       agree on another class.
-    - *label stands*: at least SOUND of the judges find it, or at least MAJORITY of the neighbours
-      have it. A model that errs here is at fault.
-    """
-    import numpy as np
-    import pandas as pd
+    - *label stands*: at least SUPPORT of the models predict it, or at least MAJORITY of the
+      neighbours have it. If a model errs here, the model is at fault.
 
-    near = (evidence["twin_distance"] <= NEAR_DUPLICATE_RMSE) & (evidence["twin_label"] != evidence["label"])
-    doubtful = (evidence["judges_suggested"] >= AGREEMENT) & (evidence["votes_suggested"] >= MAJORITY)
-    stands = (evidence["judges_label"] >= SOUND) | (evidence["votes_label"] >= MAJORITY)
-    found = np.select([near, doubtful, ~stands], VERDICTS[:-1], STANDS)
+    Confident learning is not used. Where few labels are wrong, as in MNIST, the models are so sure
+    of the correct ones that no wrong label reaches the confidence that it asks for.
+    """
+    near_duplicate = (evidence["nearest_distance"] <= NEAR_DUPLICATE_RMSE) & (
+        evidence["nearest_label"] != evidence["label"]
+    )
+    doubtful = (evidence["models_suggested"] >= AGREEMENT) & (
+        evidence["votes_suggested"] >= MAJORITY
+    )
+    stands = (evidence["models_label"] >= SUPPORT) | (evidence["votes_label"] >= MAJORITY)
+    found = np.select([near_duplicate, doubtful, ~stands], VERDICTS[:-1], VERDICTS[-1])
     return pd.Series(found, index=evidence.index)
 
 
-def count_errors_by_cause(evidence: "pd.DataFrame", named: Mapping[str, Tensor]) -> "pd.DataFrame":
-    """Whose fault are the mistakes of several models? Counts, a row a model, a column a cause.
+def count_errors_by_cause(evidence: pd.DataFrame, predicted: Mapping[str, Tensor]) -> pd.DataFrame:
+    """Count the errors of several models by CAUSES, a row for each model.
 
-    `named` maps a model's name to the class int64 (N,) that it names for each image of `evidence`.
-    The columns are CAUSES: the VERDICTS, with AT_FAULT for mistakes where the label stands.
+    `predicted` maps the name of a model to its classes int64 (N,), one for each row of `evidence`.
+    The cause of an error is the verdict on the label, or the model where the label stands.
     """
-    import pandas as pd
-
     counts = {
-        name: evidence.loc[labels.numpy() != evidence["label"].to_numpy(), "verdict"]
-        .replace(STANDS, AT_FAULT)
+        name: evidence.loc[classes.numpy() != evidence["label"].to_numpy(), "verdict"]
+        .replace(VERDICTS[-1], CAUSES[-1])
         .value_counts()
-        for name, labels in named.items()
+        for name, classes in predicted.items()
     }
     return pd.DataFrame(counts, index=list(CAUSES)).T.fillna(0).astype(int)
 
 
-def fraction_fixed(evidence: "pd.DataFrame", named: Mapping[str, Tensor], other: Tensor) -> "pd.Series":
-    """Which share of the mistakes of several models does another model get right, by their cause?
+def fraction_fixed(
+    evidence: pd.DataFrame, predicted: Mapping[str, Tensor], other: Tensor
+) -> pd.Series:
+    """The fraction of the errors of several models that another model gets right, by CAUSES.
 
-    `evidence` and `named` are as for `blame`; `other` is the class int64 (N,) that the other model
-    names for each image. Fractions in [0, 1], by CAUSES; nan where nobody made such a mistake.
+    `evidence` and `predicted` are as for `count_errors_by_cause`; `other` int64 (N,) holds the
+    classes that the other model predicts. In [0, 1]; nan where no model made such an error.
     """
     missed = other.numpy() != evidence["label"].to_numpy()
-    made = count_errors_by_cause(evidence, named).sum()
-    left = count_errors_by_cause(evidence[missed], {name: labels[missed] for name, labels in named.items()}).sum()
-    return 1 - left / made
+    of_missed = {name: classes[missed] for name, classes in predicted.items()}
+    errors = count_errors_by_cause(evidence, predicted).sum()
+    return 1 - count_errors_by_cause(evidence[missed], of_missed).sum() / errors
 
 
-def accuracies_without_doubtful(evidence: "pd.DataFrame", named: Mapping[str, Tensor]) -> "pd.DataFrame":
-    """The accuracy of each model on all labels as given, and on those that are not in doubt.
+def accuracies_without_doubtful(
+    evidence: pd.DataFrame, predicted: Mapping[str, Tensor]
+) -> pd.DataFrame:
+    """The accuracy of each model on all labels, and without the doubtful ones.
 
-    Fractions in [0, 1], a row a model, the columns `as given` and `less the doubtful`: without
-    images whose verdict is "near-duplicate" or "label doubtful". The second is no better accuracy;
-    it is one on other, easier images.
+    Fractions in [0, 1], a row for each model. The column `without doubtful` leaves out images with
+    the verdict "near-duplicate" or "label doubtful". It is not a better accuracy than that in
+    `all labels`: it is measured on other, easier images.
     """
-    import pandas as pd
-
     label = evidence["label"].to_numpy()
-    beyond_doubt = ~evidence["verdict"].isin(VERDICTS[:2]).to_numpy()
-    right = {name: labels.numpy() == label for name, labels in named.items()}
+    kept = ~evidence["verdict"].isin(VERDICTS[:2]).to_numpy()
+    correct = {name: classes.numpy() == label for name, classes in predicted.items()}
     return pd.DataFrame(
         {
-            "as given": {name: hit.mean() for name, hit in right.items()},
-            "less the doubtful": {name: hit[beyond_doubt].mean() for name, hit in right.items()},
+            "all labels": {name: hits.mean() for name, hits in correct.items()},
+            "without doubtful": {name: hits[kept].mean() for name, hits in correct.items()},
         }
     )
 
 
 def count_near_duplicates(
-    evidence: "Mapping[str, pd.DataFrame]", limits: Sequence[float] = (5, 10, 15, 20)
-) -> "pd.DataFrame":
-    """How many images have another so like them, a row for each limit in grey values?
+    evidence: Mapping[str, pd.DataFrame], limits: Sequence[float] = (5, 10, 15, 20)
+) -> pd.DataFrame:
+    """Count the images whose nearest image differs by at most a limit, a row for each limit.
 
-    `evidence` is a frame for each split. The columns are pairs such as "test, like one of train",
-    and for each `with another label`. Limits are root mean squares over the pixels, 0 to 255.
+    `evidence` holds a frame for each split. The columns are pairs of splits, such as "test, like
+    one of train", and the same `with another label`. Limits are root mean squares over the pixels,
+    in grey values from 0 to 255.
     """
-    import pandas as pd
-
-    together = pd.concat(evidence, names=["split", "image"]).reset_index()
-    pair = together["split"] + ", like one of " + together["twin"].str.split().str[0]
-    other = together["label"] != together["twin_label"]
-    counts = {}
-    for limit in limits:
-        near = together["twin_distance"] <= limit
-        counts[limit] = pd.concat(
-            [
-                pair[near].value_counts(),
-                pair[near & other].value_counts().add_suffix(", with another label"),
-            ]
-        )
+    images = pd.concat(evidence, names=["split", "image"]).reset_index()
+    pair = images["split"] + ", like one of " + images["nearest"].str.split().str[0]
+    contradicted = pair[images["label"] != images["nearest_label"]] + ", with another label"
+    pairs = pd.concat([pair, contradicted])
+    distances = images["nearest_distance"].loc[pairs.index].to_numpy()
+    counts = {limit: pairs[distances <= limit].value_counts() for limit in limits}
     frame = pd.DataFrame(counts).T.rename_axis("at most")
     return frame.reindex(columns=sorted(frame.columns)).fillna(0).astype(int)

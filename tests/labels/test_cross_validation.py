@@ -1,153 +1,174 @@
+import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
 
-from helpers import data, labels, training
+import helpers
+from helpers import data, training
 from helpers.data import Split
-from helpers.labels import OutOfSamplePredictions, predict_out_of_sample
+from helpers.labels import OutOfSamplePredictions, cross_validation, predict_out_of_sample
 
 CPU = torch.device("cpu")
-RECIPE = replace(training.find_recipe("sprint", "mnist"), epochs=3, batch_size=16, precision="float32")
+RECIPE = replace(
+    training.find_recipe("sprint", "mnist"), epochs=3, batch_size=16, precision="float32"
+)
 
 
-def ask(labelled, test, folder, **changed):
-    settings = {"keep": folder, "folds": 3, "seeds": (0, 1), "k": 3, "where": CPU} | changed
-    return predict_out_of_sample(labelled, test, data.MNIST, RECIPE, **settings)
+def predict(labelled, test, cache_dir, **changed):
+    settings = {"cache_dir": cache_dir, "folds": 3, "seeds": (0, 1), "k": 3, "device": CPU}
+    return predict_out_of_sample(labelled, test, data.MNIST, RECIPE, **settings | changed)
 
 
-def test_the_judges_of_an_image_have_not_seen_its_label(tiny, tmp_path):
-    """A label that contradicts its image is learned by heart by its own model, and by no other."""
-    labels = tiny.targets.clone()
-    labels[:2] = 1 - labels[:2]
-    judged, tested = ask(Split(tiny.images, labels), tiny[:10], tmp_path)
-    assert judged.probabilities.shape == judged.votes.shape == (2, 70, 10)
+def constant(_, unseen, *__, **___):
+    """Stands for training and predicting."""
+    return {name: torch.full((2, len(split), 10), 0.1) for name, split in unseen.items()}
+
+
+def test_no_prediction_comes_from_a_model_that_was_trained_on_the_label(tiny, tmp_path):
+    """Only a model that was trained on a wrong label would repeat it."""
+    wrong = tiny.targets.clone()
+    wrong[:2] = 1 - wrong[:2]
+    labelled, tested = predict(Split(tiny.images, wrong), tiny[:10], tmp_path)
+    assert labelled.probabilities.shape == labelled.votes.shape == (2, 70, 10)
     assert tested.probabilities.shape == tested.votes.shape == (6, 10, 10)
-    assert torch.equal(judged.mean.argmax(dim=1), tiny.targets)
-    assert torch.equal(judged.votes.mean(dim=0).argmax(dim=1), tiny.targets)
+    assert torch.equal(labelled.mean.argmax(dim=1), tiny.targets)
+    assert torch.equal(labelled.votes.mean(dim=0).argmax(dim=1), tiny.targets)
     assert torch.equal(tested.mean.argmax(dim=1), tiny.targets[:10])
-    torch.testing.assert_close(judged.probabilities.sum(dim=2), torch.ones(2, 70))
+    torch.testing.assert_close(labelled.probabilities.sum(dim=2), torch.ones(2, 70))
 
 
-def test_folds_are_divided_anew_for_each_seed_and_have_their_share_of_each_class(
+def test_each_seed_has_other_folds_and_each_fold_its_share_of_each_class(
     tiny, tmp_path, monkeypatch
 ):
     held_out = []
 
-    def note(train, unseen, *_, **__):
-        held_out.append(unseen[0])
-        assert abs(int((unseen[0].targets == 0).sum()) - len(unseen[0]) / 2) <= 1
-        assert len(train) + len(unseen[0]) == 70
-        n = [len(split) for split in unseen]
-        return dict(
-            zip(("held_out", "test"), (torch.full((2, m, 10), 0.1) for m in n), strict=True)
-        )
+    def record(train, unseen, *_, **__):
+        held_out.append(unseen["held_out"])
+        assert abs(int((held_out[-1].targets == 0).sum()) - len(held_out[-1]) / 2) <= 1
+        assert len(train) + len(held_out[-1]) == 70
+        return constant(train, unseen)
 
-    monkeypatch.setattr(cross_validation, "_ask", note)
-    ask(tiny, tiny[:10], tmp_path)
+    monkeypatch.setattr(cross_validation, "_train_and_predict", record)
+    predict(tiny, tiny[:10], tmp_path)
     assert sum(map(len, held_out)) == 2 * 70
     assert not torch.equal(held_out[0].images, held_out[3].images)
 
 
-def test_an_audit_that_was_stopped_goes_on(tiny, tmp_path, monkeypatch):
-    whole = ask(tiny, tiny[:10], tmp_path / "unbroken")
-    real, asked = labels._train_and_predict, []
+def test_a_stopped_audit_resumes_with_the_same_result(tiny, tmp_path, monkeypatch):
+    whole = predict(tiny, tiny[:10], tmp_path / "unbroken")
+    real, trained = cross_validation._train_and_predict, []
 
     def stop_at_the_third(*arguments, **settings):
-        asked.append(settings["seed"])
-        if len(asked) == 3:
+        trained.append(settings["seed"])
+        if len(trained) == 3:
             raise KeyboardInterrupt
         return real(*arguments, **settings)
 
-    monkeypatch.setattr(cross_validation, "_ask", stop_at_the_third)
+    monkeypatch.setattr(cross_validation, "_train_and_predict", stop_at_the_third)
     with pytest.raises(KeyboardInterrupt):
-        ask(tiny, tiny[:10], tmp_path / "broken")
-    resumed = ask(tiny, tiny[:10], tmp_path / "broken")
-    assert len(asked) == 7  # six models, and the one that was stopped
+        predict(tiny, tiny[:10], tmp_path / "broken")
+    resumed = predict(tiny, tiny[:10], tmp_path / "broken")
+    assert len(trained) == 7  # six models, and the one that was stopped
     for before, after in zip(whole, resumed, strict=True):
         assert torch.equal(before.probabilities, after.probabilities)
         assert torch.equal(before.votes, after.votes)
 
 
-def test_other_labels_or_settings_are_another_audit(tiny, tmp_path):
-    ask(tiny, tiny[:10], tmp_path, seeds=(0,))
-    ask(tiny, tiny[:10], tmp_path, seeds=(0,))
-    assert len(list(tmp_path.iterdir())) == 1
-    ask(tiny, tiny[:10], tmp_path, seeds=(0,), folds=2)
-    flipped = tiny.targets.clone()
-    flipped[0] = 1 - flipped[0]
-    ask(Split(tiny.images, flipped), tiny[:10], tmp_path, seeds=(0,))
-    assert len(list(tmp_path.iterdir())) == 3
-
-
-@pytest.mark.parametrize("changed", ["recipe", "test", "pixel", "k", "where"])
-def test_what_decides_an_opinion_is_in_the_name_of_its_folder(tiny, tmp_path, monkeypatch, changed):
-    monkeypatch.setattr(
-        cross_validation,
-        "_ask",
-        lambda _, unseen, *__, **___: dict(
-            zip(("held_out", "test"), (torch.zeros(2, len(s), 10) for s in unseen), strict=True)
-        ),
-    )
-    settings = {"keep": tmp_path, "folds": 2, "seeds": (0,), "k": 3, "where": CPU}
-    predict_out_of_sample(tiny, tiny[:10], data.MNIST, RECIPE, **settings)
-    recipe, test = RECIPE, tiny[:10]
+@pytest.mark.parametrize(
+    "changed", ["recipe", "label", "test", "pixel", "folds", "k", "device", "torch"]
+)
+def test_the_cache_depends_on_all_that_decides_predictions(tiny, tmp_path, monkeypatch, changed):
+    monkeypatch.setattr(cross_validation, "_train_and_predict", constant)
+    settings = {"cache_dir": tmp_path, "folds": 2, "seeds": (0,), "k": 3, "device": CPU}
+    described = replace(RECIPE, source="elsewhere", measured="twice")  # decides nothing
+    for recipe in (RECIPE, described):
+        predict_out_of_sample(tiny, tiny[:10], data.MNIST, recipe, **settings)
+    (first,) = tmp_path.iterdir()
+    recipe, labelled, test = RECIPE, tiny, tiny[:10]
     if changed == "recipe":
         recipe = replace(RECIPE, learning_rate=0.01)
+    elif changed == "label":
+        labelled = Split(tiny.images, tiny.targets.clone())
+        labelled.targets[0] = 1 - labelled.targets[0]
     elif changed == "test":
         test = tiny[:11]
     elif changed == "pixel":  # in the middle, where a printed tensor has dots
         test = Split(test.images.clone(), test.targets)
         test.images[5, 0, 14, 14] += 1
+    elif changed == "torch":
+        monkeypatch.setattr(torch, "__version__", "another")
     else:
-        settings[changed] = {"k": 4, "where": torch.device("cpu", 0)}[changed]
-    predict_out_of_sample(tiny, test, data.MNIST, recipe, **settings)
-    names = [path.name for path in tmp_path.iterdir()]
-    assert len(set(names)) == 2
-    assert all(len(name) == len("mnist-") + 12 for name in names)
+        settings[changed] = {"folds": 3, "k": 4, "device": torch.device("meta")}[changed]
+    predict_out_of_sample(labelled, test, data.MNIST, recipe, **settings)
+    (second,) = set(tmp_path.iterdir()) - {first}
+    assert len(second.name) == len(first.name) == len("mnist-") + 12
 
 
-def test_after_a_change_of_the_code_nothing_old_is_trusted(tiny, tmp_path, monkeypatch):
-    ask(tiny, tiny[:10], tmp_path, seeds=(0,))
-    monkeypatch.setattr(cross_validation, "_code", lambda: ["another"])
-    ask(tiny, tiny[:10], tmp_path, seeds=(0,))
-    assert len(list(tmp_path.iterdir())) == 2
+@pytest.mark.parametrize(
+    ("file", "folders"),
+    [
+        ("data/augmentation.py", 2),
+        ("models/cnn.py", 2),
+        ("evaluation/neighbours.py", 2),
+        ("training/loop.py", 2),
+        ("labels/cross_validation.py", 2),
+        ("device.py", 2),
+        ("plotting/charts.py", 1),
+    ],
+)
+def test_the_cache_depends_on_the_code_that_decides_predictions(
+    tiny, tmp_path, monkeypatch, file, folders
+):
+    package = tmp_path / "helpers"
+    source = Path(helpers.__file__).parent
+    shutil.copytree(source, package, ignore=shutil.ignore_patterns("weights", "__pycache__"))
+    monkeypatch.setattr(cross_validation, "__file__", str(package / "labels/cross_validation.py"))
+    monkeypatch.setattr(cross_validation, "_train_and_predict", constant)
+    predict(tiny, tiny[:10], tmp_path / "cache")
+    with open(package / file, "a") as code:
+        code.write("# changed\n")
+    predict(tiny, tiny[:10], tmp_path / "cache")
+    assert len(list((tmp_path / "cache").iterdir())) == folders
 
 
 @pytest.mark.parametrize(("progress", "watched", "shown"), [
     (None, True, True), (None, False, False), (True, False, True), (False, True, False),
 ])  # fmt: skip
-def test_a_bar_counts_the_models_where_somebody_watches(
+def test_one_bar_counts_the_models_if_somebody_watches(
     tiny, tmp_path, monkeypatch, capsys, progress, watched, shown
 ):
-    monkeypatch.setattr(labels.device, "somebody_watches", lambda: watched)
-    ask(tiny, tiny[:10], tmp_path, seeds=(0,), progress=progress)
-    told = capsys.readouterr().err
-    assert ("3/3" in told or "/3 [" in told) == shown
-    assert (" models" in told) == shown
-    assert "images" not in told
+    monkeypatch.setattr(cross_validation, "is_interactive", lambda: watched)
+    predict(tiny, tiny[:10], tmp_path, seeds=(0,), progress=progress)
+    printed = capsys.readouterr().err
+    assert ("3/3" in printed or "/3 [" in printed) == shown
+    assert (" models" in printed) == shown
+    assert "images" not in printed
 
 
-def test_an_interrupted_training_is_no_opinion(tiny, tmp_path, monkeypatch):
-    train_on = labels.train_on
+def test_an_interrupted_training_is_not_cached(tiny, tmp_path, monkeypatch):
+    train_on = training.train_on
 
     def interrupted(*arguments, **settings):
         model, history = train_on(*arguments, **settings)
         history.interrupted = True
         return model, history
 
-    monkeypatch.setattr(cross_validation, "train_on", interrupted)
+    monkeypatch.setattr(training, "train_on", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        ask(tiny, tiny[:10], tmp_path)
+        predict(tiny, tiny[:10], tmp_path)
     assert not list(tmp_path.rglob("*.safetensors"))
 
 
 @pytest.mark.parametrize("settings", [{"folds": 1}, {"seeds": ()}])
 def test_one_fold_or_no_seed_is_refused(tiny, tmp_path, settings):
     with pytest.raises(ValueError, match="at least 2 folds and a seed"):
-        ask(tiny, tiny, tmp_path, **settings)
+        predict(tiny, tiny, tmp_path, **settings)
 
 
-def test_the_mean_is_over_the_judges():
-    opinions = OutOfSamplePredictions(torch.tensor([[[1.0, 0.0]], [[0.5, 0.5]]]), torch.zeros(2, 1, 2))
-    assert opinions.mean.tolist() == [[0.75, 0.25]]
+def test_the_mean_is_over_the_models():
+    predictions = OutOfSamplePredictions(
+        torch.tensor([[[1.0, 0.0]], [[0.5, 0.5]]]), torch.zeros(2, 1, 2)
+    )
+    assert predictions.mean.tolist() == [[0.75, 0.25]]

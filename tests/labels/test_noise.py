@@ -6,7 +6,7 @@ from helpers import labels
 TARGETS = torch.arange(1_000) % 10
 
 
-def test_symmetric_noise_changes_the_share_it_says_and_never_to_the_same_class():
+def test_symmetric_noise_changes_the_given_share_of_the_labels_to_other_classes():
     noisy = labels.symmetric_noise(TARGETS, 0.05, classes=10, seed=0)
     assert int((noisy != TARGETS).sum()) == 50
     assert (noisy.min(), noisy.max()) == (0, 9)
@@ -22,7 +22,7 @@ def test_symmetric_noise_takes_each_other_class_as_often():
     assert (others - 10_000).abs().max() < 5 * 94
 
 
-def test_the_seed_decides_what_is_planted():
+def test_the_seed_decides_which_labels_are_changed():
     first, again, other = (
         labels.symmetric_noise(TARGETS, 0.1, classes=10, seed=seed) for seed in (1, 1, 2)
     )
@@ -30,7 +30,7 @@ def test_the_seed_decides_what_is_planted():
     assert not torch.equal(first, other)
 
 
-def test_noise_between_two_classes_swaps_them_and_leaves_the_others():
+def test_a_pair_flip_exchanges_two_classes_and_keeps_the_others():
     noisy = labels.pair_flip(TARGETS, [(4, 9)], 0.1, seed=0)
     changed = noisy != TARGETS
     assert int(changed.sum()) == 20  # of the 200 images of the pair
@@ -45,6 +45,6 @@ def test_no_noise_leaves_the_labels_as_they_are():
 
 
 @pytest.mark.parametrize("rate", [-0.1, 1.1])
-def test_a_rate_beyond_its_range_is_refused(rate):
+def test_a_rate_outside_its_range_is_refused(rate):
     with pytest.raises(ValueError, match=r"lies in \[0, 1\], got"):
         labels.symmetric_noise(TARGETS, rate, classes=10, seed=0)

@@ -1,6 +1,16 @@
+"""The gallery page with its lists, the figure of the evidence, and the review widget."""
+
+import base64
+import io
+import json
+import re
+from dataclasses import replace
+
+import numpy as np
 import pandas as pd
 import pytest
 import torch
+from PIL import Image
 
 from helpers import labels
 
@@ -8,11 +18,71 @@ NAMES = ("cat", "dog")
 EVIDENCE = pd.DataFrame(
     {
         "label": [0, 1, 0], "suggested": [1, 0, 1],
-        "judges_suggested": [1.0, 0.9, 0.8], "votes_suggested": [0.7, 0.8, 0.9],
+        "models_suggested": [1.0, 0.9, 0.8], "votes_suggested": [0.7, 0.8, 0.9],
     },
     index=[7, 2, 5],
 )  # fmt: skip
 IMAGES = torch.arange(10, dtype=torch.uint8).view(10, 1, 1, 1).expand(10, 1, 28, 28)
+
+
+def test_the_gallery_has_lists_and_a_page(played, tmp_path):
+    page = labels.write_gallery(played, tmp_path / "audit", shown=4)
+    rows = pd.read_csv(tmp_path / "audit" / "labels.csv")
+    assert rows.columns[:2].tolist() == ["split", "image"]
+    assert (rows["issue_score"] == rows["issue_score"].round(4)).all()
+    assert len(rows) == 60
+    assert rows.iloc[0]["issue_score"] > 0.9
+    records = json.loads((tmp_path / "audit" / "labels.json").read_text())
+    assert [record["image"] for record in records] == rows["image"].tolist()
+    html = page.read_text()
+    assert html.count('class="card ') == 8  # four of each split
+    assert html.count("data:image/png;base64,") == 16  # each with the image nearest to it
+    assert "test image 10, labelled 0" in html
+    assert "http" not in html
+    counts = re.findall(r"<tr><td>([\w -]+)</td><td class=\"number\">(\d+)</td>", html)
+    assert counts == [
+        ("near-duplicate", "0"), ("label doubtful", "1"), ("class ambiguous", "0"),
+        ("label stands", "19"), ("near-duplicate", "0"), ("label doubtful", "2"),
+        ("class ambiguous", "0"), ("label stands", "38"),
+    ]  # fmt: skip
+    assert "20 test labels; models for each image: 1" in html
+    assert "at most 3 grey values" in html
+
+
+def test_the_page_escapes_names_and_title(played, tmp_path):
+    names = (*played.spec.class_names[:2], "<script>alert(1)</script>")
+    spec = replace(played.spec, title="A <b> title", class_names=names)
+    page = labels.write_gallery(replace(played, spec=spec), tmp_path)
+    assert "<script>" not in page.read_text()
+    assert "A &lt;b&gt; title" in page.read_text()
+
+
+def test_the_figure_shows_the_evidence_on_one_label(played):
+    figure = labels.plot_evidence(played, "test", 10)
+    left, middle, right = figure.axes
+    row = played.evidence["test"].loc[10]
+    assert left.get_title() == "test 10, labelled 0"
+    assert middle.get_title() == "label doubtful (issue score 1.00)"
+    legend = [text.get_text() for text in middle.get_legend().get_texts()]
+    assert legend == ["models: 1", "neighbours"]
+    widths = [bar.get_width() for bar in middle.patches]
+    assert widths[:10] == pytest.approx(played.predictions["test"].mean[10].tolist())
+    assert row["nearest"] in right.get_title()
+    assert right.get_xlabel() == f"differs by {row['nearest_distance']:.0f} grey values"
+    assert [label.get_text() for label in middle.get_yticklabels()] == list("0123456789")
+    assert middle.get_xlim() == (0, 1)
+    places = [bar.get_y() + bar.get_height() / 2 for bar in middle.patches]
+    assert places[:2] + places[10:12] == pytest.approx([-0.2, 0.8, 0.2, 1.2])
+    assert [ax.images[0].get_clim() for ax in (left, right)] == [(0, 255), (0, 255)]
+
+
+def test_page_and_figure_do_without_nearest_images(played, tmp_path):
+    for frame in played.evidence.values():
+        frame["nearest"] = ""
+    html = labels.write_gallery(played, tmp_path, shown=4).read_text()
+    assert html.count("data:image/png;base64,") == 8
+    *_, right = labels.plot_evidence(played, "train", 5).axes
+    assert not right.get_visible()
 
 
 def parts(widget):
@@ -20,21 +90,26 @@ def parts(widget):
     return bar, text, picture, {button.description: button for button in row.children}
 
 
-def test_each_click_is_on_the_disk_before_the_next_image(tmp_path):
+def pixels(html: str) -> np.ndarray:
+    """The image in an HTML picture."""
+    encoded = re.search(r"base64,([^\"]+)", html)[1]
+    return np.asarray(Image.open(io.BytesIO(base64.b64decode(encoded))))
+
+
+def test_a_click_saves_the_decision_and_shows_the_next_image(tmp_path):
     path = tmp_path / "decisions.csv"
     _, text, picture, buttons = parts(labels.review_widget(EVIDENCE, IMAGES, NAMES, path))
-    assert "Image 7, 1 of 3" in text.value
-    assert "100% of the models and 70% of its neighbours say <b>dog</b>" in text.value
-    first = picture.value
-    assert labels.png_data_url(IMAGES[7]) in first
-    assert 'alt="image 7"' in first
+    assert "Image 7, 1 of 3. The label is <b>cat</b>" in text.value
+    assert "100% of the models predict <b>dog</b>, and 70% of the neighbours" in text.value
+    assert (pixels(picture.value) == IMAGES[7, 0].numpy()).all()
+    assert 'alt="image 7"' in picture.value
     buttons["wrong"].click()
     assert path.read_text() == "image,label,suggested,decision\n7,cat,dog,wrong\n"
     assert "Image 2, 2 of 3" in text.value
-    assert picture.value != first
+    assert (pixels(picture.value) == IMAGES[2, 0].numpy()).all()
 
 
-def test_a_review_goes_on_where_it_was(tmp_path):
+def test_a_stopped_review_resumes(tmp_path):
     path = tmp_path / "decisions.csv"
     *_, buttons = parts(labels.review_widget(EVIDENCE, IMAGES, NAMES, path))
     buttons["keep"].click()
@@ -59,7 +134,7 @@ def test_a_decision_can_be_changed(tmp_path):
     ]
 
 
-def test_no_file_is_no_decision(tmp_path):
+def test_without_a_file_there_are_no_decisions(tmp_path):
     assert labels.load_decisions(tmp_path / "none.csv").empty
 
 

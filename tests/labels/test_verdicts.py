@@ -6,8 +6,8 @@ from helpers import labels
 
 CLEAR = {
     "label": 3, "suggested": 5,
-    "judges_label": 0.0, "judges_suggested": 1.0, "votes_label": 0.0, "votes_suggested": 1.0,
-    "twin_distance": 50.0, "twin_label": 5,
+    "models_label": 0.0, "models_suggested": 1.0, "votes_label": 0.0, "votes_suggested": 1.0,
+    "nearest_distance": 50.0, "nearest_label": 5,
 }  # fmt: skip
 
 
@@ -15,19 +15,19 @@ CLEAR = {
     ("changed", "verdict"),
     [
         ({}, "label doubtful"),
-        ({"judges_suggested": 0.9, "votes_suggested": 0.7}, "label doubtful"),
-        ({"judges_suggested": 0.89}, "class ambiguous"),
+        ({"models_suggested": 0.9, "votes_suggested": 0.7}, "label doubtful"),
+        ({"models_suggested": 0.89}, "class ambiguous"),
         ({"votes_suggested": 0.69}, "class ambiguous"),
-        ({"judges_label": 0.5, "judges_suggested": 0.5}, "label stands"),
-        ({"judges_label": 0.49, "judges_suggested": 0.5}, "class ambiguous"),
+        ({"models_label": 0.5, "models_suggested": 0.5}, "label stands"),
+        ({"models_label": 0.49, "models_suggested": 0.5}, "class ambiguous"),
         ({"votes_label": 0.7, "votes_suggested": 0.3}, "label stands"),
-        ({"twin_distance": 15.0}, "near-duplicate"),
-        ({"twin_distance": 15.1}, "label doubtful"),
-        ({"twin_distance": 15.0, "twin_label": 3}, "label doubtful"),
-        ({"twin_distance": 0.0, "judges_label": 1.0, "judges_suggested": 0.0}, "near-duplicate"),
+        ({"nearest_distance": 15.0}, "near-duplicate"),
+        ({"nearest_distance": 15.1}, "label doubtful"),
+        ({"nearest_distance": 15.0, "nearest_label": 3}, "label doubtful"),
+        ({"nearest_distance": 0.0, "models_label": 1.0, "models_suggested": 0.0}, "near-duplicate"),
     ],
 )
-def test_the_rule_at_its_edges(changed, verdict):
+def test_the_rule_at_its_limits(changed, verdict):
     assert labels.decide(pd.DataFrame([CLEAR | changed])).tolist() == [verdict]
 
 
@@ -39,40 +39,47 @@ EVIDENCE = pd.DataFrame(
         ],
     }
 )  # fmt: skip
-NAMED = {"all wrong": torch.tensor([1, 1, 2, 2, 0]), "one wrong": torch.tensor([1, 0, 1, 1, 2])}
+PREDICTED = {"all wrong": torch.tensor([1, 1, 2, 2, 0]), "one wrong": torch.tensor([1, 0, 1, 1, 2])}
 
 
-def test_a_verdict_belongs_to_its_image():
+def test_verdicts_keep_the_index_of_the_evidence():
     evidence = pd.DataFrame([CLEAR, CLEAR], index=[7, 3])
     assert labels.decide(evidence).index.tolist() == [7, 3]
 
 
-def test_each_mistake_has_one_cause():
-    counts = labels.count_errors_by_cause(EVIDENCE, NAMED)
+def test_each_error_has_one_cause():
+    counts = labels.count_errors_by_cause(EVIDENCE, PREDICTED)
     assert counts.columns.tolist() == list(labels.CAUSES)
     assert counts.loc["all wrong"].tolist() == [1, 1, 1, 2]
     assert counts.loc["one wrong"].tolist() == [0, 0, 0, 1]
 
 
-def test_what_another_model_gets_right_is_told_by_cause():
-    found = labels.fraction_fixed(EVIDENCE, NAMED, torch.tensor([0, 0, 2, 2, 0]))  # the first two
+def test_errors_that_another_model_fixes_are_counted_by_cause():
+    found = labels.fraction_fixed(
+        EVIDENCE, PREDICTED, torch.tensor([0, 0, 2, 2, 0])
+    )  # the first two
     assert found.index.tolist() == list(labels.CAUSES)
-    # of one mistake at each of three images, and three where the label stands: two at the first
+    # one error at each of three images, and three where the label stands: two at the first
     assert found.tolist() == pytest.approx([0, 1, 0, 2 / 3])
     same = labels.fraction_fixed(EVIDENCE[1:2], {"wrong": torch.tensor([1])}, torch.tensor([1]))
-    assert same.isna().tolist() == [True, False, True, True]  # of no mistakes there is no share
+    assert same.isna().tolist() == [True, False, True, True]  # no errors, so no fraction
 
 
-def test_the_two_accuracies_stand_side_by_side():
-    found = labels.accuracies_without_doubtful(EVIDENCE, NAMED)
-    assert found.loc["one wrong"].tolist() == pytest.approx([4 / 5, 2 / 3])  # three not in doubt
+def test_accuracies_with_and_without_doubtful_labels():
+    found = labels.accuracies_without_doubtful(EVIDENCE, PREDICTED)
+    assert found.loc["one wrong"].tolist() == pytest.approx([4 / 5, 2 / 3])  # three are kept
     assert found.loc["all wrong"].tolist() == [0, 0]
 
 
-def test_near_duplicates_are_counted_by_where_they_lie():
-    def frame(label, twin, distance, twin_label):
+def test_near_duplicates_are_counted_by_pairs_of_splits():
+    def frame(label, nearest, distance, nearest_label):
         return pd.DataFrame(
-            {"label": label, "twin": twin, "twin_distance": distance, "twin_label": twin_label}
+            {
+                "label": label,
+                "nearest": nearest,
+                "nearest_distance": distance,
+                "nearest_label": nearest_label,
+            }
         )
 
     evidence = {

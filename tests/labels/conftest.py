@@ -1,0 +1,34 @@
+"""An audit of sixty images without any training."""
+
+import pytest
+import torch
+
+from helpers import data, labels, training
+from helpers.data import Split
+from helpers.labels import OutOfSamplePredictions, audit
+
+
+def picture(*greys: int) -> torch.Tensor:
+    """Images of one grey value each."""
+    return torch.tensor(greys, dtype=torch.uint8).view(-1, 1, 1, 1).expand(-1, 1, 28, 28)
+
+
+@pytest.fixture
+def played(monkeypatch, tmp_path) -> labels.Audit:
+    """Three classes; one model and its neighbours contradict three of the labels."""
+    greys = torch.arange(60) * 4
+    truth = torch.arange(60) // 20
+    given = truth.clone()
+    given[[5, 25]], given[50] = 2, 0
+    sure = torch.full((1, 60, 10), 0.001)
+    sure[0, torch.arange(60), truth] = 0.991
+    images = picture(*greys.tolist())
+    published = Split(images[:40], given[:40]), Split(images[40:], given[40:])
+    predictions = [
+        OutOfSamplePredictions(shares, shares) for shares in (sure[:, :40], sure[:, 40:])
+    ]
+    monkeypatch.setattr(audit.verdicts, "NEAR_DUPLICATE_RMSE", 3)  # neighbouring greys differ by 4
+    monkeypatch.setattr(data, "load_published", lambda _: published)
+    monkeypatch.setattr(audit, "predict_out_of_sample", lambda *_, **__: predictions)
+    recipe = training.find_recipe("fast", "mnist")
+    return labels.run_audit("mnist", recipe, cache_dir=tmp_path, device=torch.device("cpu"))
