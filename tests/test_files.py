@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from helpers.files import lock_folder, write_atomic
+from helpers.files import lock_folder, short_digest, write_atomic
 
 
 def test_it_writes_text_and_bytes_and_makes_folders(tmp_path):
@@ -63,29 +63,33 @@ def test_others_may_read_what_the_umask_lets_them(tmp_path):
     assert (tmp_path / "shared").stat().st_mode & 0o777 == 0o644
 
 
-def test_a_folder_is_held_by_one_process_only(tmp_path):
+def test_a_folder_is_locked_by_one_process_only(tmp_path):
     folder = tmp_path / "new" / "folder"
     with lock_folder(folder):
         assert folder.is_dir()
         (folder / "work").write_text("done")
         with pytest.raises(BlockingIOError, match=f"Another process works here.*{folder}"):
-            hold_elsewhere(folder)
+            lock_again(folder)
     assert [path.name for path in folder.iterdir()] == ["work"]
-    hold_elsewhere(folder)
+    lock_again(folder)
 
 
-def hold_elsewhere(folder: Path) -> None:
+def lock_again(folder: Path) -> None:
     with lock_folder(folder):
         pass
 
 
-def test_a_folder_that_was_only_held_is_gone(tmp_path):
+def test_a_folder_that_was_only_locked_is_removed(tmp_path):
     with pytest.raises(KeyError), lock_folder(tmp_path / "a"):
         raise KeyError
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_folder_that_cannot_be_made_is_told(tmp_path):
+def test_a_folder_that_cannot_be_made_is_named(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(OSError, match="file"), lock_folder(tmp_path / "file" / "folder"):
         pass
+
+
+def test_a_short_digest_is_the_start_of_a_sha_256_over_all_parts():
+    assert short_digest(b"a", "b", memoryview(b"c")) == "ba7816bf8f01"  # that of "abc", FIPS 180-2

@@ -1,10 +1,13 @@
-"""The house stands as its plan says: who imports whom, who may print, what is installed."""
+"""The structure of the project: wings, their faces, who may import whom, dependencies, links."""
 
 import ast
+import importlib
+import json
 import re
 import subprocess
 import sys
 import tomllib
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,142 +15,73 @@ import yaml
 
 from helpers.files import PROJECT
 
-MODULES = {
-    path.stem: path for path in (PROJECT / "helpers").glob("*.py") if path.stem != "__init__"
-}
-
-# module → what it may import from helpers; the README has the same table in words
+HELPERS = PROJECT / "helpers"
+SOURCES = sorted(HELPERS.rglob("*.py"))
+GROUND = {"device", "files", "claims", "runs"}
+# wing or module of the ground floor → what it may import from others
 MAY_IMPORT = {
     "files": set(),
-    "archives": {"files"},
-    "data": {"archives", "files", "specs"},
-    "own_image": {"files"},
-    "augmentation": set(),
-    "networks": set(),
-    "residual": {"networks"},
-    "models": {"networks", "residual"},
-    "averaging": set(),
-    "epoch": {"data", "device"},
     "device": set(),
-    "distributed": {"data", "device", "evaluation", "files", "whole_batch"},
-    "whole_batch": set(),
     "claims": set(),
-    "history": {"evaluation"},
-    "evaluation": {"data"},
-    "preconditions": {"data"},
-    "training": {
-        "averaging",
-        "epoch",
-        "data",
-        "device",
-        "distributed",
-        "evaluation",
-        "history",
-        "memory",
-        "preconditions",
-        "resume",
+    "data": {"files"},
+    "models": {"files", "data"},
+    "evaluation": {"files", "device", "data", "models"},
+    "training": {"files", "device", "data", "models", "evaluation"},
+    "plotting": {"data", "evaluation"},
+    "labels": {"files", "device", "data", "models", "evaluation", "training", "plotting"},
+    "runs": {"files", "data", "models", "training"},
+    "headless": {
+        "files", "device", "claims", "data", "models", "evaluation", "training", "labels", "runs",
     },
-    "memory": {"data", "device"},
-    "resume": {"data", "files", "history"},
-    "anatomy": {"evaluation", "models"},
-    "recipe": {"augmentation", "data", "device", "distributed", "history", "models", "training"},
-    "recipes": {"augmentation", "recipe"},
-    "checkpoints": {"models", "files"},
-    "error_analysis": {"data", "evaluation", "neighbours"},
-    "neighbours": {"evaluation"},
-    "label_noise": set(),
-    "confident_learning": set(),
-    "cross_validation": {
-        "augmentation",
-        "averaging",
-        "data",
-        "device",
-        "epoch",
-        "evaluation",
-        "files",
-        "networks",
-        "neighbours",
-        "recipe",
-        "residual",
-        "training",
-    },
-    "verdicts": set(),
-    "views": {"augmentation", "data", "evaluation"},
-    "comparison": set(),
-    "side_by_side": set(),
-    "audit": {
-        "confident_learning",
-        "cross_validation",
-        "data",
-        "neighbours",
-        "recipe",
-        "verdicts",
-    },
-    "gallery": {"audit", "files", "verdicts"},
-    "review": {"files", "gallery"},
-    "doctor": {"archives", "data", "device", "models"},
-    "plotting": set(),
-    "pictures": {"audit", "data", "evaluation"},
-    "runs": {"checkpoints", "data", "files", "history"},
-    "parameters": {"files"},
-    "engine": set(),
-    "series": {"engine", "parameters", "runs", "files"},
-    "plans": {"files", "parameters"},
-    "plan_files": {"parameters", "plans"},
-    "specs": {"archives"},
-    "warm_kernels": {"data", "specs"},
-    "sweeps": {"clusters", "files", "plans", "series", "warm_kernels"},
-    "clusters": {"files", "plans"},
-    "sweep_command": {"clusters", "plan_files", "plans", "runs", "series", "sweeps", "terminal"},
-    "report": {"runs", "series", "files"},
-    "terminal": set(),
-    "training_commands": {
-        "audit",
-        "data",
-        "device",
-        "distributed",
-        "evaluation",
-        "gallery",
-        "history",
-        "recipe",
-        "recipes",
-        "runs",
-        "terminal",
-        "views",
-    },
-    "__main__": {
-        "doctor",
-        "files",
-        "parameters",
-        "report",
-        "runs",
-        "series",
-        "sweep_command",
-        "terminal",
-        "training_commands",
-    },
-}
+    "__main__": {"headless"},
+}  # fmt: skip
+WINGS = sorted(set(MAY_IMPORT) - GROUND - {"__main__"})
 
 
-def imports_of(path: Path) -> set[str]:
-    found = set()
-    for node in ast.walk(ast.parse(path.read_text())):
+def part_of(path: Path) -> str:
+    """The wing of a file in helpers/, or the module itself on the ground floor."""
+    return path.relative_to(HELPERS).parts[0].removesuffix(".py")
+
+
+def imports(source: str) -> Iterator[tuple[str, ...]]:
+    """The dotted names below `helpers` that a source imports, such as ("data", "splits")."""
+    for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.ImportFrom) and node.module == "helpers":
-            found |= {alias.name for alias in node.names}
+            yield from ((alias.name,) for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("helpers."):
-            found.add(node.module.split(".")[1])
+            parts = tuple(node.module.split(".")[1:])
+            yield parts
+            yield from ((*parts, alias.name) for alias in node.names)
         elif isinstance(node, ast.Import):
-            found |= {a.name.split(".")[1] for a in node.names if a.name.startswith("helpers.")}
-    return found
+            names = (alias.name.split(".") for alias in node.names)
+            yield from (tuple(name[1:]) for name in names if name[0] == "helpers" and name[1:])
 
 
-def test_every_module_has_its_place():
-    assert set(MODULES) == set(MAY_IMPORT)
+def test_the_house_is_small():
+    entries = {path.name for path in HELPERS.iterdir() if path.name != "__pycache__"}
+    assert len(entries) <= 14, sorted(entries)
+    assert len(SOURCES) <= 45
+    assert sum(path.read_text(encoding="utf-8").count("\n") for path in SOURCES) <= 5_500
 
 
-@pytest.mark.parametrize("name", MAY_IMPORT)
-def test_modules_import_what_they_may(name):
-    assert imports_of(MODULES[name]) <= MAY_IMPORT[name]
+@pytest.mark.parametrize("wing", WINGS)
+def test_the_face_of_a_wing_names_what_there_is(wing):
+    face = importlib.import_module(f"helpers.{wing}")
+    assert len(set(face.__all__)) == len(face.__all__)
+    for name in face.__all__:
+        assert not name.startswith("_")
+        assert hasattr(face, name), name
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.relative_to(HELPERS).as_posix())
+def test_wings_import_the_faces_of_those_they_may(path):
+    own = part_of(path)
+    for parts in imports(path.read_text(encoding="utf-8")):
+        if parts[0] != own and own != "__init__":
+            assert parts[0] in MAY_IMPORT[own], f"{own} must not import {parts[0]}"
+            submodule = HELPERS.joinpath(*parts[:2]).with_suffix(".py")
+            inside = parts[:2] == ("headless", "cli") and own == "__main__"
+            assert len(parts) < 2 or not submodule.exists() or inside, ".".join(parts)
 
 
 def test_there_are_no_cycles():
@@ -158,42 +92,84 @@ def test_there_are_no_cycles():
         left = {name: needs for name, needs in left.items() if name not in free}
 
 
-@pytest.mark.parametrize("name", MODULES)
-def test_modules_are_short_and_say_what_they_answer(name):
-    text = MODULES[name].read_text()
-    assert text.count("\n") <= 200
-    assert ast.get_docstring(ast.parse(text))
+def users() -> list[tuple[str, str]]:
+    """Names and sources of the notebooks and benchmarks."""
+    found = []
+    for path in sorted((PROJECT / "notebooks").glob("*.ipynb")):
+        cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+        code = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
+        found.append((path.name, "\n".join(code)))
+    benchmarks = sorted((PROJECT / "benchmarks").rglob("*.py"))
+    return found + [(path.name, path.read_text(encoding="utf-8")) for path in benchmarks]
 
 
-@pytest.mark.parametrize("name", sorted(set(MODULES) - {"__main__"}))
-def test_helpers_neither_print_nor_show(name):
-    calls = [
-        node.func
-        for node in ast.walk(ast.parse(MODULES[name].read_text()))
-        if isinstance(node, ast.Call)
-    ]
+@pytest.mark.parametrize(("name", "source"), users(), ids=lambda text: text[:30].split("\n")[0])
+def test_notebooks_and_benchmarks_import_faces_only(name, source):
+    for parts in imports(source):
+        submodule = HELPERS.joinpath(*parts[:2])
+        assert len(parts) < 2 or not submodule.with_suffix(".py").exists(), ".".join(parts)
+
+
+def functions(path: Path) -> Iterator[ast.FunctionDef]:
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.FunctionDef):
+            yield node
+
+
+def test_functions_fit_on_a_screen():
+    """`fit` shows the whole loop; the signature of `sweep` lists its thirteen options."""
+    allowed = {"fit": 60, "sweep": 60}
+    for path in SOURCES:
+        for node in functions(path):
+            lines = node.end_lineno - node.lineno + 1
+            assert lines <= allowed.get(node.name, 49), f"{path.name}: {node.name} has {lines}"
+
+
+def test_fit_has_few_arguments():
+    (fit,) = (f for f in functions(HELPERS / "training" / "loop.py") if f.name == "fit")
+    assert len(fit.args.args) == 3
+    assert len(fit.args.args) + len(fit.args.kwonlyargs) <= 13
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.relative_to(HELPERS).as_posix())
+def test_helpers_are_documented_and_neither_print_nor_show(path):
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    assert ast.get_docstring(tree)
+    calls = (node.func for node in ast.walk(tree) if isinstance(node, ast.Call))
     called = {getattr(func, "id", getattr(func, "attr", "")) for func in calls}
     assert not called & {"print", "show", "cuda"}
-
-
-@pytest.mark.parametrize("name", sorted(set(MODULES) - {"__main__"}))
-def test_public_functions_are_documented(name):
-    for node in ast.parse(MODULES[name].read_text()).body:
+    for node in tree.body:
         if isinstance(node, ast.FunctionDef | ast.ClassDef) and not node.name.startswith("_"):
-            assert ast.get_docstring(node), f"{name}.{node.name} has no docstring"
+            assert ast.get_docstring(node), f"{path.name}: {node.name} has no docstring"
 
 
-def test_importing_seeds_nothing_and_is_light():
-    """Nothing heavy beyond torch is imported by what a notebook uses to train."""
-    code = (
-        "import sys, torch; before = torch.initial_seed()\n"
-        "from helpers import augmentation, data, device, evaluation, models, training\n"
-        "assert torch.initial_seed() == before\n"
-        "heavy = {'pandas', 'matplotlib', 'seaborn', 'torchvision', 'torchmetrics', 'sklearn'}\n"
-        "print(*heavy & set(sys.modules))"
+def loaded_by(code: str, *names: str) -> set[str]:
+    """Which of the modules a new process has loaded after some code."""
+    code += f"\nimport sys; print(*set({names}) & set(sys.modules))"
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=PROJECT
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == ""
+    return set(done.stdout.split())
+
+
+def test_training_imports_nothing_heavy_but_torch_and_seeds_nothing():
+    code = (
+        "import torch; before = torch.initial_seed()\n"
+        "from helpers import data, device, evaluation, models, training\n"
+        "assert torch.initial_seed() == before"
+    )
+    heavy = ("pandas", "matplotlib", "seaborn", "torchvision", "torchmetrics", "sklearn")
+    assert loaded_by(code, *heavy, "papermill", "distributed") == set()
+
+
+def test_a_picture_needs_neither_training_nor_labels_nor_headless():
+    wings = ("helpers.training", "helpers.labels", "helpers.headless")
+    assert loaded_by("from helpers import data, plotting", *wings) == set()
+
+
+def test_the_command_line_answers_without_torch():
+    code = "from helpers.headless import cli"
+    assert loaded_by(code, "torch", "pandas", "numpy", "papermill", "distributed") == set()
 
 
 def test_conda_and_pip_users_get_the_same():
@@ -218,7 +194,7 @@ def test_what_is_imported_is_declared():
         "sklearn": "scikit-learn",
     }
     imported = set()
-    for path in MODULES.values():
+    for path in SOURCES:
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Import):
                 imported |= {alias.name.split(".")[0] for alias in node.names}
@@ -247,18 +223,25 @@ def test_the_tree_names_no_machine():
         assert not found, f"{path} holds {found[0]}"
 
 
-def test_the_readme_is_whole_and_its_links_lead_somewhere():
-    for name in ("README.md", "CONTRIBUTING.md", "data/README.md"):
-        text = (PROJECT / name).read_text()
-        assert not re.findall(r"\b[A-Z]{3,}_[A-Z]+\b(?!=)", text.replace("PIP_ARGS", "")), name
-        for target in re.findall(r"\]\((?!https?:)([^)#]+)\)", text):
-            assert ((PROJECT / name).parent / target).exists(), f"{name} links to {target}"
+PAGES = [
+    *PROJECT.glob("*.md"), *PROJECT.glob("docs/*.md"),
+    PROJECT / "data" / "README.md", PROJECT / "benchmarks" / "README.md",
+]  # fmt: skip
 
 
-def test_every_module_and_dependency_is_in_the_readme():
-    text = (PROJECT / "README.md").read_text()
-    for name in set(MODULES) - {"__main__"}:
-        assert f"`{name}`" in text
-    project = tomllib.loads((PROJECT / "pyproject.toml").read_text())["project"]
-    for line in [*project["dependencies"], *project["optional-dependencies"]["test"]]:
-        assert re.split(r"[<>=!]", line)[0] in text
+def anchors(path: Path) -> set[str]:
+    """The anchors that GitHub gives to the headings of a page."""
+    headings = re.findall(r"^#+ (.+)$", path.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    plain = (re.sub(r"[^\w\- ]", "", heading.lower()) for heading in headings)
+    return {heading.strip().replace(" ", "-") for heading in plain}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(PROJECT).as_posix())
+def test_links_lead_to_files_and_headings(page):
+    text = page.read_text(encoding="utf-8")
+    for target in re.findall(r"\]\((?!https?:|mailto:)([^)]+)\)", text):
+        name, _, anchor = target.partition("#")
+        path = (page.parent / name).resolve() if name else page
+        assert path.exists(), f"{page.name} links to {target}"
+        if anchor:
+            assert anchor in anchors(path), f"{page.name} links to {target}"

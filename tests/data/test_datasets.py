@@ -1,160 +1,169 @@
-"""The guard at the door of the data, on two data sets of a few bytes each."""
+"""The archives are read as they are, and only if they are the published ones."""
 
 import gzip
 import hashlib
+import os
 import shutil
 from pathlib import Path
 
 import pytest
+import torch
 
 from helpers import data
+from helpers.data import DamagedDataError, datasets
 
-CONTENT = {
-    "First": {"images": b"first images", "labels": b"first labels"},
-    "Second": {"images": b"second images"},
-}
-UNPACKED = "images", "labels"
+PARTS = ("train-images.gz", "train-labels.gz", "test-images.gz", "test-labels.gz")
+PIXELS = {"First": 1, "Second": 2}
+
+
+def content(name: str, pixel: int) -> bytes:
+    """A header, then three images of 28 × 28 or three labels."""
+    images = "images" in name
+    return b"\0" * (16 if images else 8) + bytes([pixel]) * (3 * 784 if images else 3)
 
 
 @pytest.fixture
 def root(tmp_path, monkeypatch) -> Path:
-    digests = {
-        folder: {stem: hashlib.sha256(content).hexdigest() for stem, content in files.items()}
-        for folder, files in CONTENT.items()
-    }
-    monkeypatch.setattr(archives, "DIGESTS", digests)
-    for folder, files in CONTENT.items():
+    """Two small data sets, "First" and "Second"."""
+    digests = {}
+    for folder, pixel in PIXELS.items():
         raw = tmp_path / folder / "raw"
         raw.mkdir(parents=True)
-        for stem, content in files.items():
-            (raw / f"{stem}.gz").write_bytes(gzip.compress(content))
+        for name in PARTS:
+            (raw / name).write_bytes(gzip.compress(content(name, pixel), mtime=0))
+        digests[folder] = {
+            name: hashlib.sha256((raw / name).read_bytes()).hexdigest() for name in PARTS
+        }
+    monkeypatch.setattr(datasets, "DIGESTS", digests)
     return tmp_path
 
 
-def no_download(into: Path) -> None:
-    raise AssertionError("nothing is missing, so nothing may be downloaded")
+def load(root: Path) -> list[torch.Tensor]:
+    return datasets.read_verified("First", root)
 
 
-def load(root: Path, download=no_download) -> dict[str, bytes]:
-    with data.verified(root, "First", download) as sound:
-        return {stem: (sound / "First" / "raw" / stem).read_bytes() for stem in UNPACKED}
+def is_right(tensors: list[torch.Tensor]) -> bool:
+    images, targets, test_images, test_targets = tensors
+    shapes = images.shape == test_images.shape == (3, 1, 28, 28)
+    return (
+        shapes
+        and bool((images == 1).all())
+        and targets.tolist() == test_targets.tolist() == [1] * 3
+    )
 
 
-def test_first_use_unpacks(root):
-    assert load(root) == CONTENT["First"]
-    assert (root / "First/raw/images").read_bytes() == b"first images"
+def download_from(monkeypatch, action) -> None:
+    """Let torchvision's class for "First" do `action(folder)` as its download."""
+    import torchvision.datasets
+
+    def first(root, *, download):
+        assert download
+        action(Path(root))
+
+    monkeypatch.setattr(torchvision.datasets, "First", first, raising=False)
 
 
-def test_second_use_writes_nothing(root, monkeypatch):
-    load(root)
-    monkeypatch.setattr(archives, "write_atomically", no_download)
-    assert load(root) == CONTENT["First"]
+def test_images_and_targets_are_read_and_nothing_is_written(root):
+    before = sorted(root.rglob("*"))
+    tensors = load(root)
+    assert is_right(tensors)
+    assert [tensor.dtype for tensor in tensors] == [torch.uint8, torch.int64] * 2
+    assert sorted(root.rglob("*")) == before
+    tensors[0][0] = 7  # they can be written to
+    assert is_right(load(root))
 
 
-@pytest.mark.parametrize("damage", [b"", b"first imag", b"First images", b"second images"])
-def test_a_damaged_unpacked_file_is_rebuilt(root, damage):
-    """Emptied, truncated, a bit flipped, swapped with the other data set's."""
-    (root / "First/raw/images").write_bytes(damage)
-    assert load(root) == CONTENT["First"]
-    assert (root / "First/raw/images").read_bytes() == b"first images"
+def flip(archive: bytes) -> bytes:
+    changed = bytearray(archive)
+    changed[len(changed) // 2] ^= 1
+    return bytes(changed)
 
 
-@pytest.mark.parametrize(
-    "damage",
-    [b"", b"no archive", gzip.compress(b"first images")[:-9], gzip.compress(b"other")],
-    ids=["empty", "no archive", "cut short", "another's"],  # bytes would hold the time of day
-)
-def test_a_damaged_archive_is_named_with_both_digests_and_a_remedy(root, damage):
-    archive = root / "First/raw/images.gz"
-    archive.write_bytes(damage)
-    with pytest.raises(data.DamagedDataError) as caught:
+@pytest.mark.parametrize("name", PARTS)
+@pytest.mark.parametrize("damage", ["empty", "not an archive", "cut short", "flipped"])
+def test_a_damaged_archive_is_named_with_both_digests_and_a_remedy(root, name, damage):
+    archive = root / "First" / "raw" / name
+    sound = archive.read_bytes()
+    broken = {
+        "empty": b"", "not an archive": b"<html>", "cut short": sound[:-9], "flipped": flip(sound)
+    }[damage]  # fmt: skip
+    archive.write_bytes(broken)
+    with pytest.raises(DamagedDataError) as caught:
         load(root)
     message = str(caught.value)
-    assert message.startswith(f"{archive} does not hold the images of First: ")
-    assert data.DIGESTS["First"]["images"] in message
-    assert "git checkout" in message
-    assert not (root / "First/raw/images").exists()
-    assert archive.read_bytes() == damage
+    assert message.startswith(f"{archive} is not the {name} of First: ")
+    assert datasets.DIGESTS["First"][name] in message
+    assert hashlib.sha256(broken).hexdigest() in message
+    assert f'git checkout -- "{archive}"' in message
+    assert archive.read_bytes() == broken
 
 
-def test_a_damaged_archive_does_not_matter_while_the_unpacked_file_is_right(root):
-    load(root)
-    (root / "First/raw/images.gz").write_bytes(b"")
-    assert load(root) == CONTENT["First"]
-
-
-def test_a_foreign_archive_is_recognised(root):
-    shutil.copy(root / "Second/raw/images.gz", root / "First/raw/images.gz")
-    with pytest.raises(data.DamagedDataError, match="but the images of Second"):
+def test_a_file_of_the_other_data_set_is_recognized(root):
+    shutil.copy(root / "Second/raw/train-images.gz", root / "First/raw/train-images.gz")
+    with pytest.raises(DamagedDataError, match=r"of First but the train-images\.gz of Second"):
         load(root)
 
 
-def sound_download(into: Path) -> None:
-    (into / "First/raw").mkdir(parents=True)
-    for stem in UNPACKED:
-        (into / "First/raw" / f"{stem}.gz").write_bytes(gzip.compress(CONTENT["First"][stem]))
+def test_a_folder_in_the_place_of_an_archive_is_named(root):
+    archive = root / "First/raw/train-images.gz"
+    archive.unlink()
+    archive.mkdir()
+    with pytest.raises(DamagedDataError, match=r"cannot be read .*Move away what is in its place"):
+        load(root)
 
 
-def test_missing_archives_are_downloaded_and_kept_and_others_left_alone(root):
-    raw = root / "First/raw"
-    (raw / "images.gz").unlink()
-    kept = (raw / "labels.gz").stat().st_mtime_ns
-    assert load(root, sound_download) == CONTENT["First"]
-    assert (raw / "images.gz").exists()
-    assert (raw / "labels.gz").stat().st_mtime_ns == kept
+def test_unpacked_files_beside_the_archives_are_ignored(root):
+    (root / "First/raw/train-images").write_bytes(b"damaged")
+    assert is_right(load(root))
 
 
-def test_an_empty_place_is_filled(root, tmp_path):
-    assert load(tmp_path / "nothing here yet", sound_download) == CONTENT["First"]
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such permissions")
+def test_a_folder_that_cannot_be_written_to_is_enough(root):
+    (root / "First/raw").chmod(0o500)
+    try:
+        assert is_right(load(root))
+    finally:
+        (root / "First/raw").chmod(0o700)
 
 
-def test_a_place_that_cannot_be_made_is_worked_beside(root, tmp_path):
-    (tmp_path / "file").write_text("in the way")
-    assert load(tmp_path / "file" / "data", sound_download) == CONTENT["First"]
+def test_missing_archives_are_downloaded_and_kept_and_others_left_alone(root, monkeypatch):
+    raw, copy = root / "First/raw", root / "copy"
+    shutil.copytree(raw, copy)
+    kept = (raw / "train-labels.gz").stat().st_mtime_ns
+    (raw / "train-images.gz").unlink()
+    download_from(monkeypatch, lambda into: shutil.copytree(copy, into / "First" / "raw"))
+    assert is_right(load(root))
+    assert (raw / "train-images.gz").read_bytes() == (copy / "train-images.gz").read_bytes()
+    assert (raw / "train-labels.gz").stat().st_mtime_ns == kept
+    assert is_right(load(root / "empty"))
 
 
-def test_missing_archives_without_a_network(root):
-    for stem in UNPACKED:
-        (root / "First/raw" / f"{stem}.gz").unlink()
+def test_missing_archives_without_a_network_are_named(root, monkeypatch):
+    for name in PARTS[:2]:
+        (root / "First/raw" / name).unlink()
 
-    def download(into: Path) -> None:
+    def fail(into):
         raise RuntimeError("name resolution failed")
 
-    message = r"lacks images\.gz, labels\.gz, .*name resolution failed.*git checkout"
+    download_from(monkeypatch, fail)
+    message = r"lacks train-images\.gz, train-labels\.gz, .*name resolution failed.*git checkout"
     with pytest.raises(FileNotFoundError, match=message):
-        load(root, download)
-
-
-def test_a_downloaded_foreign_file_is_refused_and_not_kept(root):
-    (root / "First/raw/images.gz").unlink()
-
-    def download(into: Path) -> None:
-        (into / "First/raw").mkdir(parents=True)
-        page = gzip.compress(b"<html>log in here</html>")
-        (into / "First/raw/images.gz").write_bytes(page)
-
-    with pytest.raises(data.DamagedDataError):
-        load(root, download)
-    assert not (root / "First/raw/images.gz").exists()
-
-
-@pytest.mark.parametrize("unpacked_before", [False, True])
-def test_a_folder_that_cannot_be_written_to_is_worked_beside(root, monkeypatch, unpacked_before):
-    if unpacked_before:
         load(root)
-        (root / "First/raw/images").write_bytes(b"damaged")
-    before = sorted(p.name for p in (root / "First/raw").iterdir())
-    write = data.write_atomically
 
-    def read_only(path: Path, content: bytes) -> None:
-        if root in path.parents:
-            raise PermissionError(13, "Permission denied")
-        write(path, content)
 
-    monkeypatch.setattr(archives, "write_atomically", read_only)
-    with data.verified(root, "First", no_download) as sound:
-        assert sound != root
-        assert (sound / "First/raw/images").read_bytes() == b"first images"
-        assert (sound / "First/raw/labels").read_bytes() == b"first labels"
-    assert not sound.exists()
-    assert sorted(p.name for p in (root / "First/raw").iterdir()) == before
+def test_a_downloaded_page_is_refused_and_not_kept(root, monkeypatch):
+    (root / "First/raw/train-images.gz").unlink()
+
+    def log_in(into):
+        (into / "First/raw").mkdir(parents=True)
+        (into / "First/raw/train-images.gz").write_bytes(b"<html>log in here</html>")
+
+    download_from(monkeypatch, log_in)
+    with pytest.raises(DamagedDataError):
+        load(root)
+    assert not (root / "First/raw/train-images.gz").exists()
+
+
+def test_unknown_names_are_refused_with_those_that_exist():
+    with pytest.raises(ValueError, match=r"'cifar10'.*mnist, fashion_mnist"):
+        data.spec("cifar10")

@@ -109,14 +109,14 @@ def test_several_processes_take_the_steps_of_one(processes, tmp_path):
 def test_different_epochs_and_too_small_batches_are_refused(tmp_path):
     """Resume after different epochs; share a batch of one, the last of 70 images in 23s."""
     script = (
-        "from helpers import distributed; from tests.training import train_in_processes\n"
-        "with distributed.joined('cpu') as (ranks, _):\n"
-        "    ranks.agree(5)\n"
+        "from helpers import training; from tests.training import train_in_processes\n"
+        "with training.join_process_group('cpu') as (group, _):\n"
+        "    group.check_same_epoch(5)\n"
         "    try:\n"
-        "        ranks.agree(5 + ranks.rank)\n"
+        "        group.check_same_epoch(5 + group.rank)\n"
         "    except ValueError as error:\n"
         "        print(error)\n"
-        "    together.train('tiny_vgg', ranks, batch_size=23)\n"
+        "    train_in_processes.train('tiny_vgg', group, batch_size=23)\n"
     )
     (tmp_path / "few.py").write_text(script)
     done = subprocess.run(
