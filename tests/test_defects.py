@@ -34,13 +34,13 @@ class Defect:
 
 DEFECTS = {
     "labels shuffled": Defect(
-        "data",
-        "torch.from_numpy(targets).long())",
-        "torch.from_numpy(targets).long()[torch.randperm(len(targets))])",
+        "data/datasets",
+        "a[8:].long() for i, a",
+        "a[8:].long()[torch.randperm(len(a) - 8)] for i, a",
         'claims.expect("test accuracy"',
     ),
     "weights frozen": Defect(
-        "epoch", "        optimizer.step()\n", "", 'claims.expect("test accuracy"'
+        "training/loop", "                scaled.step()\n", "", 'claims.expect("test accuracy"'
     ),
     "evaluation order shuffled": Defect(
         "evaluation/predictions",
@@ -56,7 +56,7 @@ DEFECTS = {
         "depends on the image alone",
     ),
     "mean of batch means": Defect(
-        "history",
+        "training/history",
         "((losses * sizes).sum() / sizes.sum()).item()",
         "losses.mean().item()",
         "the loss is the mean over images",
@@ -76,32 +76,32 @@ DEFECTS = {
         "the loss is the mean over images",
     ),
     "constants of the other data set": Defect(
-        "specs",
+        "data/datasets",
         "mean=0.1307,\n    std=0.3081",
         "mean=0.2860,\n    std=0.3530",
         "pixels are normalized by",
     ),
     "validation leaks into training": Defect(
-        "data",
-        "Splits(labelled[~validation],",
-        "Splits(labelled[:-VALIDATION_SIZE],",  # as many images as before
+        "data/splits",
+        "return Splits(train, validation,",
+        "return Splits(published[:-VALIDATION_SIZE], validation,",  # as many images as before
         "validation images that are training images as well",
     ),
     "schedule never stepped": Defect(
-        "epoch",
-        "        if scheduler is not None:\n            scheduler.step()\n",
+        "training/loop",
+        "                if scheduler is not None:\n                    scheduler.step()\n",
         "",
         "the learning rate ended near zero",
     ),
     "best weights not restored": Defect(
-        "training",
-        "model.load_state_dict(now.best_weights)",
+        "training/loop",
+        "model.load_state_dict(progress.best_weights)",
         "pass",
         "the lowest validation loss of its curve",
         TRAIN_FASHION,
     ),
     "class names off by one": Defect(
-        "specs",
+        "data/datasets",
         'class_names=(\n        "T-shirt/top",',
         'class_names=(\n        "background",\n        "T-shirt/top",',
         "the first five are",
