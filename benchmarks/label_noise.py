@@ -1,11 +1,11 @@
-"""Does the audit find wrong labels? It is examined on labels that were made wrong on purpose.
+"""Measure how well the audit finds labels that were made wrong on purpose.
 
     python -m benchmarks.label_noise
 
-Into the labels of each data set errors are planted, of several kinds and with several seeds, and
-the audit is to find them; cleanlab is given the same probabilities. Then models are trained on the
-wrong labels, on what the audit leaves of them, and on the right ones. What models have said is kept
-in runs/audit/, and is not asked again.
+Labels of each data set are changed, in several ways and with several seeds, and the audit and
+cleanlab rank them by the same probabilities. Then models are trained on the wrong labels, without
+the label issues that the audit found, and on the correct labels. Predictions are cached in
+runs/audit/.
 """
 
 import itertools
@@ -31,45 +31,46 @@ from helpers.files import PROJECT, write_atomic
 from helpers.labels import OutOfSamplePredictions
 
 RESULTS = PROJECT / "benchmarks" / "results" / "label_noise.json"
-KEEP = PROJECT / "runs" / "audit"
+CACHE = PROJECT / "runs" / "audit"
 CPU = torch.device("cpu")
-ALIKE = {"mnist": (4, 9), "fashion_mnist": (0, 6)}  # T-shirt/top and shirt
-RATES = {"symmetric": (0.02, 0.05, 0.10), "between": (0.10,)}  # share of the labels, or of the pair
+SIMILAR = {"mnist": (4, 9), "fashion_mnist": (0, 6)}  # T-shirt/top and shirt
+# share of all labels, or of those of the pair; "between" exchanges the two classes of the pair
+RATES = {"symmetric": (0.02, 0.05, 0.10), "between": (0.10,)}
 
 
 def main(
-    noise_seeds: Annotated[int, typer.Option(help="Plant errors with seeds 0, 1, 2, …")] = 3,
-    training_seeds: Annotated[int, typer.Option(help="Train on the cleaned labels so often.")] = 3,
-    threads: Annotated[int, typer.Option(help="Threads to compute on.")] = 2,
-    out: Annotated[Path, typer.Option(help="Where results are kept.")] = RESULTS,
+    noise_seeds: Annotated[int, typer.Option(help="Change labels with seeds 0, 1, 2, …")] = 3,
+    training_seeds: Annotated[int, typer.Option(help="Trainings on each set of labels.")] = 3,
+    threads: Annotated[int, typer.Option(help="Number of threads.")] = 2,
+    out: Annotated[Path, typer.Option(help="File for the results.")] = RESULTS,
 ) -> None:
-    """Plant, audit, compare, clean, train; print tables and write the results."""
+    """Audit changed labels, train on them and on cleaned ones, and write the results."""
     torch.set_num_threads(threads)
     results = describe(threads) | {"found": [], "cleaned": []}
     cases = list(itertools.product(range(noise_seeds), SPECS, _kinds()))
     for seed, dataset, (kind, rate) in tqdm(cases, unit=" audits"):
         splits = dict(zip(("train", "test"), data.load_published(dataset), strict=True))
         noisy = {
-            name: Split(split.images, _plant(dataset, split.targets, kind, rate, seed + 100 * i))
+            name: Split(split.images, _change(dataset, split.targets, kind, rate, seed + 100 * i))
             for i, (name, split) in enumerate(splits.items())
         }
         recipe = training.find_recipe("fast", dataset)
-        said = labels.predict_out_of_sample(
-            *noisy.values(), data.spec(dataset), recipe, keep=KEEP, seeds=(0,), where=CPU
+        found = labels.predict_out_of_sample(
+            *noisy.values(), data.spec(dataset), recipe, cache_dir=CACHE, seeds=(0,), device=CPU
         )
         case = {"dataset": dataset, "kind": kind, "rate": rate, "seed": seed}
-        for (name, split), opinions in zip(noisy.items(), said, strict=True):
+        for (name, split), predictions in zip(noisy.items(), found, strict=True):
             wrong = split.targets != splits[name].targets
-            row = case | {"split": name} | _found(opinions, split.targets, wrong)
+            row = case | {"split": name} | _measure(predictions, split.targets, wrong)
             results["found"].append(row)
         if seed == 0 and rate > 0.02:
-            doubted = labels.find_label_issues(said[0].mean, noisy["train"].targets)
-            for how, learned in {
+            issues = labels.find_label_issues(found[0].mean, noisy["train"].targets)
+            for how, train in {
                 "wrong labels": noisy["train"],
-                "cleaned": noisy["train"][~doubted],
+                "cleaned": noisy["train"][~issues],
                 "right labels": splits["train"],
             }.items():
-                accuracies = _train(dataset, learned, splits["test"], training_seeds)
+                accuracies = _train(dataset, train, splits["test"], training_seeds)
                 results["cleaned"].append(case | {"labels": how, "test_accuracy": accuracies})
         write_atomic(out, json.dumps(results, indent=1) + "\n")
     typer.echo(_table(results).to_string())
@@ -79,38 +80,40 @@ def _kinds() -> Iterator[tuple[str, float]]:
     return ((kind, rate) for kind, rates in RATES.items() for rate in rates)
 
 
-def _plant(dataset: str, targets: Tensor, kind: str, rate: float, seed: int) -> Tensor:
+def _change(dataset: str, targets: Tensor, kind: str, rate: float, seed: int) -> Tensor:
     if kind == "symmetric":
         return labels.symmetric_noise(targets, rate, classes=10, seed=seed)
-    return labels.pair_flip(targets, [ALIKE[dataset]], rate, seed=seed)
+    return labels.pair_flip(targets, [SIMILAR[dataset]], rate, seed=seed)
 
 
-def _found(opinions: OutOfSamplePredictions, labels: Tensor, wrong: Tensor) -> dict[str, float]:
-    """How many of the wrong labels the audit finds, and cleanlab on the same probabilities."""
-    probabilities = opinions.mean.numpy()
-    doubted = labels.find_label_issues(opinions.mean, labels).numpy()
-    theirs = find_label_issues(labels.numpy(), probabilities)
-    quality = get_label_quality_scores(labels.numpy(), probabilities)
+def _measure(predictions: OutOfSamplePredictions, given: Tensor, wrong: Tensor) -> dict[str, float]:
+    """How many of the wrong labels the audit finds, and cleanlab with the same probabilities."""
+    probabilities = predictions.mean.numpy()
+    ours = labels.find_label_issues(predictions.mean, given).numpy()
+    theirs = find_label_issues(given.numpy(), probabilities)
+    score = labels.label_issue_score(predictions, given)
+    quality = get_label_quality_scores(given.numpy(), probabilities)
     return {
         "wrong": int(wrong.sum()),
-        "average_precision": average_precision_score(wrong, labels.label_issue_score(opinions, labels)),
+        "average_precision": average_precision_score(wrong, score),
         "average_precision_cleanlab": average_precision_score(wrong, -quality),
-        "precision": wrong.numpy()[doubted].mean(),
-        "recall": doubted[wrong.numpy()].mean(),
+        "precision": wrong.numpy()[ours].mean(),
+        "recall": ours[wrong.numpy()].mean(),
         "precision_cleanlab": wrong.numpy()[theirs].mean(),
         "recall_cleanlab": theirs[wrong.numpy()].mean(),
     }
 
 
-def _train(dataset: str, learned: Split, test: Split, seeds: int) -> list[float]:
+def _train(dataset: str, train: Split, test: Split, seeds: int) -> list[float]:
     recipe = training.find_recipe("fast", dataset)
-    reached = []
+    accuracies = []
     for seed in range(seeds):
         model, _ = training.train_on(
-            recipe, learned, data.spec(dataset), where=CPU, seed=seed, progress=False
-        )
-        reached.append(evaluation.accuracy(evaluation.predict(model, test)))
-    return reached
+            recipe, train, data.spec(dataset), device=CPU, seed=seed,
+            execution=training.Execution(progress=False),
+        )  # fmt: skip
+        accuracies.append(evaluation.accuracy(evaluation.predict(model, test)))
+    return accuracies
 
 
 def _table(results: dict) -> pd.DataFrame:
