@@ -4,7 +4,7 @@ import errno
 import hashlib
 import os
 import platform
-import tempfile
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -27,24 +27,22 @@ def short_digest(*parts: bytes | memoryview | str) -> str:
 def write_atomic(path: Path, content: bytes | str) -> None:
     """Write `content` to `path` so that a reader sees the old file or the whole new one.
 
-    The bytes go to a temporary file in the same folder, are synced to the disk, and the file is
-    renamed. A crash, a full disk or a second writer leaves no partial file at `path`. Temporary
-    files of killed processes are deleted, and parent folders are made. Raises OSError if the folder
-    cannot be written to; `path` is then unchanged.
+    A temporary file in the same folder is synced to the disk and renamed. Temporary files of killed
+    processes are deleted, and parent folders are made. Raises OSError if the folder cannot be
+    written to; `path` is then unchanged.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     clear_leftovers(path.parent)
-    suffix = f".{platform.node()}.{os.getpid()}{TEMPORARY}"
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=suffix)
+    name = f".{path.name}.{uuid.uuid4().hex}.{platform.node()}.{os.getpid()}{TEMPORARY}"
+    temporary = path.with_name(name)
     try:
-        with os.fdopen(handle, "wb") as file:
+        with temporary.open("xb") as file:
             file.write(content.encode() if isinstance(content, str) else content)
             file.flush()
             os.fsync(file.fileno())
-        os.chmod(name, 0o666 & ~_umask())  # mkstemp makes files that only their owner can read
-        os.replace(name, path)
+        temporary.replace(path)
     except BaseException as error:
-        Path(name).unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
         if isinstance(error, OSError) and error.filename is None:
             error.filename = str(path)  # a full disk does not say where
         raise
@@ -88,9 +86,3 @@ def lock_folder(folder: Path) -> Iterator[None]:
         with suppress(OSError):  # usually it is not empty
             folder.rmdir()
         lock.release()
-
-
-def _umask() -> int:
-    current = os.umask(0o022)  # the only way to read it is to set it
-    os.umask(current)
-    return current

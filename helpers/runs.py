@@ -5,6 +5,7 @@ writes its `result.json` atomically: if the file exists, the notebook was run to
 """
 
 import datetime
+import itertools
 import json
 import math
 from collections.abc import Mapping
@@ -36,22 +37,20 @@ def run_dir(output: str, notebook: str) -> Path:
 
 def create_run(root: Path, name: str) -> Path:
     """Make the folder `<root>/<date>-<time>-<name>` for a run; with `-2` if it exists already.
-
     Raises OSError that names the folder if that is impossible.
     """
     stamp = f"{datetime.datetime.now():%Y%m%d-%H%M%S}-{name}"
-    for suffix in ("", *(f"-{i}" for i in range(2, 1_000))):
-        path = root / f"{stamp}{suffix}"
+    path, numbers = root / stamp, itertools.count(2)
+    while True:
         try:
             path.mkdir(parents=True)
+            return path
         except FileExistsError:
-            continue
+            path = root / f"{stamp}-{next(numbers)}"
         except OSError as error:
             raise OSError(
                 f"Cannot make the folder {path} ({error.strerror}). Name another one with --root."
             ) from error
-        return path
-    raise OSError(f"There are a thousand runs named {stamp} in {root}.")
 
 
 def save(
@@ -75,15 +74,11 @@ def save(
     from helpers import models
 
     record: dict[str, object] = {
-        "notebook": notebook,
-        "dataset": dataset.name,
-        "data_digest": dataset.digest,
-        "parameters": dict(parameters),
-        "measured": dict(measured),
-        "device": device,
+        "notebook": notebook, "dataset": dataset.name, "data_digest": dataset.digest,
+        "parameters": dict(parameters), "measured": dict(measured), "device": device,
         "versions": {package: version(package) for package in PACKAGES},
         "finished": datetime.datetime.now().astimezone().isoformat(timespec="seconds"),
-    }
+    }  # fmt: skip
     if model is not None:
         record["model"] = model.architecture
         models.save(model, folder / WEIGHTS, notebook=notebook, dataset=dataset.name, **measured)
@@ -124,9 +119,8 @@ def collect(root: Path | str | None = None) -> "pd.DataFrame":
         "seconds", "wall_seconds", "folder",
     ]  # fmt: skip
     frame = pd.json_normalize(records)
-    return frame.reindex(
-        columns=[*first, *frame.columns.difference(first, sort=False)]
-    ).sort_values("finished", ignore_index=True)
+    columns = [*first, *frame.columns.difference(first, sort=False)]
+    return frame.reindex(columns=columns).sort_values("finished", ignore_index=True)
 
 
 def load_run(folder: Path) -> "pd.DataFrame":
@@ -143,9 +137,9 @@ def _states(root: Path) -> dict[Path, dict[str, object]]:
         for entry in status["notebooks"]:
             name = entry["notebook"]
             states[path.parent / name] = {
-                "notebook": name,
-                "state": entry["state"],
-                "message": entry["message"],
+                key: entry[key] for key in ("notebook", "state", "message")
+            }
+            states[path.parent / name] |= {
                 "wall_seconds": entry["seconds"],
                 "parameters": status.get("settings", {}).get(name, {}),
             }
@@ -156,28 +150,27 @@ def _read(path: Path) -> dict:
     try:
         return {**json.loads(path.read_text(encoding="utf-8"))}
     except (ValueError, TypeError) as error:
-        raise ValueError(
-            f"{path} is not a record of a run: {error}. Delete that folder."
-        ) from error
+        message = f"{path} is not a record of a run: {error}. Delete that folder."
+        raise ValueError(message) from error
 
 
 def summary(frame: "pd.DataFrame") -> "pd.DataFrame":
     """A row for each test accuracy, beside that of the student's report."""
     import pandas as pd
 
-    rows = [
-        {
-            "notebook": row["notebook"],
-            "data set": row["dataset"],
-            "epochs": "" if math.isnan(row["epochs"]) else int(row["epochs"]),
-            "seconds": "" if math.isnan(row["seconds"]) else round(row["seconds"]),
+    rows = []
+    for _, row in frame.iterrows():
+        if math.isnan(row.get("measured.test_accuracy", math.nan)):
+            continue
+        epochs, seconds = row["epochs"], row["seconds"]
+        rows.append({
+            "notebook": row["notebook"], "data set": row["dataset"],
+            "epochs": "" if math.isnan(epochs) else int(epochs),
+            "seconds": "" if math.isnan(seconds) else round(seconds),
             "validation": _percent(row.get("measured.validation_accuracy", math.nan)),
             "test": _percent(row["measured.test_accuracy"]),
             "report": f"{REPORTED[row['dataset']]:.0%}",
-        }
-        for _, row in frame.iterrows()
-        if not math.isnan(row.get("measured.test_accuracy", math.nan))
-    ]
+        })  # fmt: skip
     return pd.DataFrame(rows)
 
 

@@ -19,37 +19,26 @@ from helpers.files import write_atomic
 
 DOWNLOAD_TIMEOUT = 30.0  # seconds without a byte, after which a download is given up
 
+ARCHIVES = (
+    "train-images-idx3-ubyte.gz", "train-labels-idx1-ubyte.gz",
+    "t10k-images-idx3-ubyte.gz", "t10k-labels-idx1-ubyte.gz",
+)  # fmt: skip
 # SHA-256 of the published archives, whose MD5 torchvision checks
-DIGESTS = {
-    "MNIST": {
-        "train-images-idx3-ubyte.gz": (
-            "440fcabf73cc546fa21475e81ea370265605f56be210a4024d2ca8f203523609"
-        ),
-        "train-labels-idx1-ubyte.gz": (
-            "3552534a0a558bbed6aed32b30c495cca23d567ec52cac8be1a0730e8010255c"
-        ),
-        "t10k-images-idx3-ubyte.gz": (
-            "8d422c7b0a1c1c79245a5bcf07fe86e33eeafee792b84584aec276f5a2dbc4e6"
-        ),
-        "t10k-labels-idx1-ubyte.gz": (
-            "f7ae60f92e00ec6debd23a6088c31dbd2371eca3ffa0defaefb259924204aec6"
-        ),
-    },
-    "FashionMNIST": {
-        "train-images-idx3-ubyte.gz": (
-            "3aede38d61863908ad78613f6a32ed271626dd12800ba2636569512369268a84"
-        ),
-        "train-labels-idx1-ubyte.gz": (
-            "a04f17134ac03560a47e3764e11b92fc97de4d1bfaf8ba1a3aa29af54cc90845"
-        ),
-        "t10k-images-idx3-ubyte.gz": (
-            "346e55b948d973a97e58d2351dde16a484bd415d4595297633bb08f03db6a073"
-        ),
-        "t10k-labels-idx1-ubyte.gz": (
-            "67da17c76eaffca5446c3361aaab5c3cd6d1c2608764d35dfb1850b086bf8dd5"
-        ),
-    },
+_SHA256 = {
+    "MNIST": (
+        "440fcabf73cc546fa21475e81ea370265605f56be210a4024d2ca8f203523609",
+        "3552534a0a558bbed6aed32b30c495cca23d567ec52cac8be1a0730e8010255c",
+        "8d422c7b0a1c1c79245a5bcf07fe86e33eeafee792b84584aec276f5a2dbc4e6",
+        "f7ae60f92e00ec6debd23a6088c31dbd2371eca3ffa0defaefb259924204aec6",
+    ),
+    "FashionMNIST": (
+        "3aede38d61863908ad78613f6a32ed271626dd12800ba2636569512369268a84",
+        "a04f17134ac03560a47e3764e11b92fc97de4d1bfaf8ba1a3aa29af54cc90845",
+        "346e55b948d973a97e58d2351dde16a484bd415d4595297633bb08f03db6a073",
+        "67da17c76eaffca5446c3361aaab5c3cd6d1c2608764d35dfb1850b086bf8dd5",
+    ),
 }
+DIGESTS = {f: dict(zip(ARCHIVES, digests, strict=True)) for f, digests in _SHA256.items()}
 
 
 class DamagedDataError(ValueError):
@@ -70,14 +59,9 @@ class DatasetSpec:
 
 
 MNIST = DatasetSpec(
-    name="mnist",
-    title="MNIST",
-    folder="MNIST",
-    class_names=tuple("0123456789"),
-    mean=0.1307,
-    std=0.3081,
-    digest="0fa6d6565a8c",
-)
+    name="mnist", title="MNIST", folder="MNIST", class_names=tuple("0123456789"), mean=0.1307,
+    std=0.3081, digest="0fa6d6565a8c",
+)  # fmt: skip
 FASHION_MNIST = DatasetSpec(
     name="fashion_mnist",
     title="Fashion-MNIST",
@@ -105,7 +89,6 @@ def read_verified(folder: str, root: Path) -> list[Tensor]:
 
     Returns training images uint8 (60,000, 1, 28, 28), training targets int64 (60,000,), test images
     and test targets.
-
     Raises DamagedDataError if an archive is not the published one, and FileNotFoundError if one is
     missing and cannot be downloaded.
     """
@@ -124,7 +107,6 @@ def read_verified(folder: str, root: Path) -> list[Tensor]:
 
 def read_archive(archive: Path, folder: str) -> bytearray:
     """The uncompressed content of a .gz file of the data set in `folder`, verified.
-
     Raises DamagedDataError if it cannot be read or is not the published file.
     """
     try:

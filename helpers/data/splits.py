@@ -71,7 +71,6 @@ def load_splits(name: str, root: Path | str | None = None) -> Splits:
     `root` is the folder that holds `MNIST/` and `FashionMNIST/`; by default the project's `data/`.
     The 60,000 published training images are divided 55,000 to 5,000. Sorted by class, every twelfth
     image is held out for validation, so each class has its share and no random numbers are needed.
-
     Raises ValueError for an unknown name, DamagedDataError (a ValueError) for files that are not
     the published ones, FileNotFoundError for files that are missing and cannot be downloaded.
     """

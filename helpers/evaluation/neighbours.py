@@ -32,7 +32,6 @@ def nearest_neighbours(
     Both are images uint8 (N, 1, 28, 28) or features float (N, F), on one device. `exclude` int64
     (N,) is a row of the pool for each query that is not returned, such as the query itself. The
     search takes `chunk` queries at a time.
-
     Raises ValueError if the pool has fewer than `k` rows.
     """
     available = len(pool) - (exclude is not None)

@@ -54,7 +54,6 @@ def predict(model: nn.Module, images: Split | Tensor, *, batch_size: int = 250) 
     device; each batch is moved to the device of the model. The model is left in the mode it was in.
     With batches of 250 the activations of a small network fit in the processor's cache, which takes
     a third less time than batches of 1,000.
-
     Raises ValueError if the images have another shape or dtype, or if there are none.
     """
     if isinstance(images, Tensor):

@@ -35,7 +35,6 @@ def mcnemar(first: Tensor, second: Tensor) -> PairedComparison:
     The exact test of McNemar ("Note on the sampling error of the difference between correlated
     proportions", Psychometrika, 1947). The null hypothesis is that both models are equally good:
     then an image that only one of them predicts correctly is equally likely to be either's.
-
     Raises ValueError if the two have different lengths or are empty.
     """
     from scipy.stats import binomtest
@@ -100,7 +99,6 @@ def seeds_needed(difference: float, deviation: float, *, power: float = 0.8) -> 
     `difference`. With so many seeds, a t-test at the 5 % level detects the difference with
     probability `power` (Cohen, "Statistical Power Analysis for the Behavioral Sciences", 1988,
     chapter 2). At least 2, since one value has no standard deviation.
-
     Raises ValueError for a difference of 0, which cannot be detected.
     """
     from scipy.stats import nct, norm, t

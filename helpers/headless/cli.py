@@ -29,9 +29,8 @@ app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_
 
 Repeatable = list[str] | None
 RootOption = Annotated[Path, typer.Option("--root", help="The folder for runs.")]
-DeviceOption = Annotated[
-    str, typer.Option("--device", help="cpu, cuda, mps, … or auto for the fastest one.")
-]
+DeviceOption = Annotated[str, typer.Option("--device", help="cpu, cuda, mps, … or auto.")]
+RecipeOption = Annotated[str, typer.Option(help="sprint, fast, report, compact or accurate.")]
 TimeoutOption = Annotated[int, typer.Option(help="Seconds that one cell may take.")]
 
 
@@ -83,12 +82,10 @@ def write(line: str) -> None:
 @app.command()
 def run(
     profile: Annotated[
-        str,
-        typer.Option(help="quick (a look), standard (the notebooks as they are) or full (long)."),
+        str, typer.Option(help="quick, standard (the notebooks as they are) or full (long).")
     ] = "standard",
     parameter: Annotated[
-        Repeatable,
-        typer.Option("--parameter", "-p", help="Change one, such as 02.epochs=3. Repeatable."),
+        Repeatable, typer.Option("--parameter", "-p", help="Such as 02.epochs=3. Repeatable.")
     ] = None,
     only: Annotated[
         Repeatable, typer.Option(help="Run this notebook only, such as 03. Repeatable.")
@@ -102,9 +99,8 @@ def run(
     """Run the notebooks headlessly; write notebooks, pages, weights, figures and records."""
     with report_errors(ValueError, OSError):
         settings = headless.settings_for(profile, parameter or (), only or ())
-        folder = (
-            headless.find_unfinished(root, settings) if resume else runs.create_run(root, profile)
-        )
+        find = headless.find_unfinished
+        folder = find(root, settings) if resume else runs.create_run(root, profile)
     typer.echo(f"{'Resuming' if resume else 'Running into'} {folder}")
     results: list[NotebookResult] = []
 
@@ -135,14 +131,11 @@ def run(
 @app.command()
 def train(
     dataset: Annotated[str, typer.Argument(help="mnist or fashion_mnist.")],
-    recipe: Annotated[
-        str, typer.Option(help="sprint, fast, report, compact or accurate.")
-    ] = "fast",
+    recipe: RecipeOption = "fast",
     seed: Annotated[int, typer.Option(help="Of the weights, the order and augmentation.")] = 0,
     device_name: DeviceOption = "auto",
     precision: Annotated[
-        str | None,
-        typer.Option(help="float32, bfloat16 or float16; by default that of the recipe."),
+        str | None, typer.Option(help="float32, bfloat16 or float16; else that of the recipe.")
     ] = None,
     compile: Annotated[bool, typer.Option("--compile", help="Compile the model first.")] = False,
     root: RootOption = runs.ROOT,
@@ -177,22 +170,15 @@ def train(
             echo(f"Interrupted, not tested. The same command resumes after epoch {epochs}.")
             raise typer.Exit(130)
         if first:
-            chosen_by_user = {
-                "recipe": recipe, "seed": seed, "compile": compile, "processes": group.size
-            }  # fmt: skip
-            _test_and_save(model, history, splits, settings, chosen_by_user, hardware, root)
+            options = dict(recipe=recipe, seed=seed, compile=compile, processes=group.size)
+            _test_and_save(model, history, splits, settings, options, hardware, root)
             shutil.rmtree(unfinished, ignore_errors=True)
 
 
 def _test_and_save(
-    model: "Module",
-    history: "History",
-    splits: "Splits",
-    recipe: "Recipe",
-    options: dict[str, object],
-    hardware: str,
-    root: Path,
-) -> None:
+    model: "Module", history: "History", splits: "Splits", recipe: "Recipe",
+    options: dict[str, object], hardware: str, root: Path,
+) -> None:  # fmt: skip
     from dataclasses import asdict
 
     from helpers import evaluation
@@ -227,7 +213,7 @@ def _epoch_line(record: "EpochRecord", recipe: "Recipe") -> str:
 @app.command()
 def audit(
     dataset: Annotated[str, typer.Argument(help="mnist or fashion_mnist.")],
-    recipe: Annotated[str, typer.Option(help="How the models are trained.")] = "fast",
+    recipe: RecipeOption = "fast",
     folds: Annotated[int, typer.Option(help="Number of folds of the cross-validation.")] = 5,
     seeds: Annotated[int, typer.Option(help="Repeat it with so many seeds: 0, 1, 2, …")] = 3,
     device_name: DeviceOption = "auto",
@@ -258,36 +244,30 @@ def audit(
     typer.echo(f"Read it at {page}; the list is {folder / 'labels.csv'}")
 
 
+# fmt: off
 @app.command()
 def sweep(
-    notebook: Annotated[
-        str | None, typer.Argument(help="Which notebook, such as 03; or see --plan.")
-    ] = None,
-    grid: Annotated[
-        Repeatable, typer.Option(help="NAME=1,2,3 or NAME=0:5. Repeatable: all combinations.")
-    ] = None,
-    ranges: Annotated[
-        Repeatable, typer.Option("--range", help="NAME=0.01:0.3 or NAME=0.01:0.3:log. Repeatable.")
-    ] = None,
+    notebook: Annotated[str | None, typer.Argument(help="Such as 03; or see --plan.")] = None,
+    grid: Annotated[Repeatable, typer.Option(
+        help="NAME=1,2,3 or NAME=0:5. Repeatable: all combinations.")] = None,
+    ranges: Annotated[Repeatable, typer.Option(
+        "--range", help="NAME=0.01:0.3 or NAME=0.01:0.3:log. Repeatable.")] = None,
     random: Annotated[int, typer.Option(min=0, help="Number of draws from the ranges.")] = 0,
-    parameter: Annotated[
-        Repeatable, typer.Option("-p", "--parameter", help="NAME=VALUE, the same in all trials.")
-    ] = None,
+    parameter: Annotated[Repeatable, typer.Option(
+        "-p", "--parameter", help="NAME=VALUE, the same in all trials.")] = None,
     plan: Annotated[Path | None, typer.Option(help="A YAML file with all of this.")] = None,
-    processes: Annotated[
-        int, typer.Option("--workers", min=0, help="Worker processes; by default one a core.")
-    ] = 0,
-    scheduler: Annotated[
-        str | None, typer.Option(help="Of a Dask cluster, such as tcp://10.0.0.1:8786.")
-    ] = None,
-    resource: Annotated[
-        Repeatable, typer.Option(help="What a worker must have, such as GPU=1.")
-    ] = None,
+    processes: Annotated[int, typer.Option(
+        "--workers", min=0, help="Worker processes; by default one a core.")] = 0,
+    scheduler: Annotated[str | None, typer.Option(
+        help="Of a Dask cluster, such as tcp://10.0.0.1:8786.")] = None,
+    resource: Annotated[Repeatable, typer.Option(
+        help="What a worker must have, such as GPU=1.")] = None,
     retries: Annotated[int, typer.Option(min=0, help="How often to retry a failed trial.")] = 0,
     cell_timeout: TimeoutOption = 3_600,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be run.")] = False,
     root: RootOption = runs.ROOT,
 ) -> None:
+    # fmt: on
     """Run a notebook with many settings, on all cores or on a cluster. Finished trials are kept."""
     from dask.system import CPU_COUNT  # of this process, also in a container
 
@@ -323,13 +303,9 @@ def sweep(
 
 
 def _plan(
-    notebook: str | None,
-    grid: Repeatable,
-    ranges: Repeatable,
-    random: int,
-    parameter: Repeatable,
-    path: Path | None,
-) -> "Plan":
+    notebook: str | None, grid: Repeatable, ranges: Repeatable, random: int,
+    parameter: Repeatable, path: Path | None,
+) -> "Plan":  # fmt: skip
     if path is not None:
         if notebook or grid or ranges or random or parameter:
             raise ValueError("A plan file holds all settings; give nothing else with --plan.")

@@ -43,17 +43,15 @@ class Finding:
 
 
 def examine(root: Path, data_root: Path) -> Iterator[Finding]:
-    """Check everything that the course needs, one thing after another.
-
-    `root` is the folder of the runs, `data_root` that of the data sets. Nothing is downloaded.
-    """
+    """Check all that the course needs. `root` is the folder of the runs; nothing is downloaded."""
     yield from packages()
     yield from threads_and_memory()
     yield from disk(root)
     for spec in data.SPECS.values():
         yield dataset(data_root, spec.folder)
     yield accelerator()
-    yield browser()
+    found, remedy = chromium(), "For the test of JupyterLab: apt install chromium"
+    yield Finding("Chromium", found or "none", "" if found else remedy, optional=True)
 
 
 def packages() -> Iterator[Finding]:
@@ -122,8 +120,8 @@ def accelerator() -> Finding:
         gap = float((_after_one_step(best) - _after_one_step(torch.device("cpu"))).abs().max())
     except RuntimeError as error:
         return Finding("accelerator", f"{best}: {error}", "Use --device cpu, or update its driver.")
-    wrong = "Its results are wrong: use --device cpu, or update its driver."
-    remedy = "" if gap <= MAX_DEVICE_DIFFERENCE else wrong
+    remedy = "Its results are wrong: use --device cpu, or update its driver."
+    remedy = "" if gap <= MAX_DEVICE_DIFFERENCE else remedy
     return Finding("accelerator", f"{device.describe(best)}, differs by {gap:.0e}", remedy)
 
 
@@ -138,13 +136,6 @@ def _after_one_step(device: torch.device) -> Tensor:
     F.cross_entropy(model(images.to(device)), targets.to(device)).backward()
     optimizer.step()
     return torch.cat([weights.detach().flatten().cpu() for weights in model.parameters()])
-
-
-def browser() -> Finding:
-    """A Chromium, which only the test of JupyterLab needs."""
-    found = chromium()
-    remedy = "" if found else "For the test of JupyterLab: apt install chromium"
-    return Finding("Chromium", found or "none", remedy, optional=True)
 
 
 def chromium() -> str | None:

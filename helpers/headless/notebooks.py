@@ -19,18 +19,12 @@ class Notebook:
     weights_from: Mapping[str, str] = field(default_factory=dict)  # its default data set first
 
 
+_TRAINED = {"fashion_mnist": "03_train_fashion_mnist", "mnist": "02_train_mnist"}
 SERIES = (
-    Notebook("01_explore"),
-    Notebook("02_train_mnist"),
-    Notebook("03_train_fashion_mnist"),
-    Notebook(
-        "04_error_analysis",
-        weights_from={"fashion_mnist": "03_train_fashion_mnist", "mnist": "02_train_mnist"},
-    ),
-    Notebook("05_better_architecture"),
-    Notebook("06_doubtful_labels"),
-    Notebook("07_many_runs"),
-)
+    Notebook("01_explore"), Notebook("02_train_mnist"), Notebook("03_train_fashion_mnist"),
+    Notebook("04_error_analysis", weights_from=_TRAINED), Notebook("05_better_architecture"),
+    Notebook("06_doubtful_labels"), Notebook("07_many_runs"),
+)  # fmt: skip
 
 # parameters that differ from those in the notebooks
 PROFILES: dict[str, dict[str, dict[str, object]]] = {
@@ -44,10 +38,9 @@ PROFILES: dict[str, dict[str, dict[str, object]]] = {
     "full": {
         "02_train_mnist": {"epochs": 20},
         "03_train_fashion_mnist": {"epochs": 20, "overfit_epochs": 100},
-        "06_doubtful_labels": {"folds": 5, "seeds": 3},
-        "07_many_runs": {"seeds": 5, "models": 60},
+        "06_doubtful_labels": {"folds": 5, "seeds": 3}, "07_many_runs": {"seeds": 5, "models": 60},
     },
-}
+}  # fmt: skip
 
 
 def find_notebook(name: str) -> Notebook:

@@ -1,8 +1,4 @@
-"""Plans of sweeps: which notebook is run, with which parameters.
-
-A trial is one run of a notebook. A plan combines the values of some parameters in all ways (a
-grid), values drawn at random from ranges, and parameters that are the same in all trials.
-"""
+"""Plans of sweeps: which notebook is run, with which parameters. A trial is one run."""
 
 import itertools
 import json
@@ -49,7 +45,6 @@ class Plan:
 
     def trials(self) -> list[Trial]:
         """All trials, in the order in which the values were given.
-
         Raises ValueError for an unknown notebook or parameter, a value of another type, a grid
         without values, a value or parameter that is given twice, and a range without draws.
         """
@@ -86,7 +81,6 @@ class Plan:
 
 def read_plan(path: Path) -> Plan:
     """Read a plan from a YAML file, such as benchmarks/rates.yaml.
-
     Raises FileNotFoundError, or ValueError that names the file and what is wrong in it.
     """
     import yaml
@@ -108,40 +102,32 @@ def read_plan(path: Path) -> Plan:
     if unknown := [key for key in content if key not in known]:
         raise ValueError(f"{path}: {unknown[0]!r} is none of {', '.join(known)}.")
     try:
-        grid = {name: _value_list(name, value) for name, value in _section(content, "grid")}
-        ranges = {name: _one_value(name, value) for name, value in _section(content, "ranges")}
-        fixed = {name: _one_value(name, value) for name, value in _section(content, "fixed")}
-        numbers = {n: _number(n, content[n]) for n in ("random", "seed") if n in content}
-        plan = Plan(content["notebook"], grid, ranges, fixed=fixed, **numbers)
+        grid, ranges, fixed = (_section(content, name) for name in ("grid", "ranges", "fixed"))
+        numbers = {name: content[name] for name in ("random", "seed") if name in content}
+        for name, text in numbers.items():
+            if not isinstance(text, str) or not text.isdecimal():
+                raise ValueError(f"{name} is a whole number, got {text!r}.")
+        plan = Plan(
+            content["notebook"],
+            {name: v if isinstance(v, list) else parse_values(v) for name, v in grid.items()},
+            ranges, fixed=fixed, **{name: int(text) for name, text in numbers.items()},
+        )  # fmt: skip
         plan.trials()
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
     return plan
 
 
-def _section(content: Mapping[str, Any], name: str) -> list[tuple[str, Any]]:
+def _section(content: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """Names with values; only those of a grid may be lists."""
     section = content.get(name) or {}
     if not isinstance(section, dict):
         raise ValueError(f"{name} lists names with values, such as seed: 0:5.")
-    return list(section.items())
-
-
-def _value_list(name: str, value: Any) -> list[str]:
-    if isinstance(value, list):
-        return [_one_value(name, item) for item in value]
-    return parse_values(_one_value(name, value))
-
-
-def _one_value(name: str, value: Any) -> str:
-    if not isinstance(value, str) or not value:
-        raise ValueError(f"{name} has no single value: {value!r}.")
-    return value
-
-
-def _number(name: str, value: Any) -> int:
-    if not isinstance(value, str) or not value.isdecimal():
-        raise ValueError(f"{name} is a whole number, got {value!r}.")
-    return int(value)
+    for parameter, value in section.items():
+        items = value if isinstance(value, list) and name == "grid" else [value]
+        if not all(isinstance(item, str) and item for item in items):
+            raise ValueError(f"{parameter} has no single value: {value!r}.")
+    return section
 
 
 @lru_cache(maxsize=16)

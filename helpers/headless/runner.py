@@ -2,7 +2,6 @@
 
 papermill's metadata read "completed" even after a dead kernel or a time-out. So a notebook counts
 as done only if papermill raised nothing *and* the notebook's last cell left its record.
-`status.json` lists what is done, and a run that was killed goes on from there.
 """
 
 import json
@@ -40,15 +39,15 @@ def run_notebooks(
 ) -> list[NotebookResult]:
     """Run the notebooks in `settings`, a dictionary from `settings_for`; returns their results.
 
-    Each notebook has `folder/<its name>/` for its executed copy, its record and its files. A
-    notebook that reads the weights of one that failed is skipped. If that one is not part of the
-    run, it uses the shipped weights. `status.json` is written before and after each notebook; those
-    that an earlier run into this folder finished are not run again. Ctrl-C ends the run with
+    Each has `folder/<its name>/` for its executed copy, record and files. A notebook that reads the
+    weights of one that failed is skipped. `status.json` is written before and after each notebook;
+    those that an earlier run into this folder finished are not run again. Ctrl-C ends it with
     KeyboardInterrupt. Raises OSError if another process uses the folder, or it is not writable.
     """
     from tqdm.auto import tqdm
 
     results: dict[str, NotebookResult] = {}
+    options: dict[str, Any] = {"cell_timeout": cell_timeout, "progress": progress}
 
     def record(result: NotebookResult, *, final: bool = True) -> None:
         results[result.notebook] = result
@@ -72,11 +71,7 @@ def run_notebooks(
                 params["checkpoint"] = str(folder / source / WEIGHTS)
             record(NotebookResult(name, "running"), final=False)
             try:
-                record(
-                    execute_notebook(
-                        name, folder, params, cell_timeout=cell_timeout, progress=progress
-                    )
-                )
+                record(execute_notebook(name, folder, params, **options))
             except KeyboardInterrupt as stop:
                 message = f"by {str(stop) or 'Ctrl-C'}"
                 record(NotebookResult(name, "interrupted", message=message))
@@ -94,7 +89,6 @@ def write_status(
 
 def find_unfinished(root: Path, settings: Mapping[str, Mapping[str, object]]) -> Path:
     """The folder of the newest run with these settings, to resume it.
-
     Raises ValueError if there is none, or if all of its notebooks are done.
     """
     for status in sorted(root.glob(f"*/{STATUS}"), reverse=True):
@@ -174,15 +168,14 @@ def _papermill_options(name: str, cell_timeout: int, progress: bool) -> dict[str
     from traitlets.config import Config
 
     logging.getLogger("papermill").setLevel(logging.ERROR)
-    return {
-        "kernel_name": "python3",
-        "progress_bar": {"desc": name, "leave": False} if progress else False,
-        "execution_timeout": cell_timeout,
-        "start_timeout": 300,  # for a busy machine
-        "coalesce_streams": True,  # the lines of a training as one output
+    return dict(
+        kernel_name="python3", execution_timeout=cell_timeout,
+        start_timeout=300,  # for a busy machine
+        progress_bar={"desc": name, "leave": False} if progress else False,
+        coalesce_streams=True,  # the lines of a training as one output
         # other users may share the machine
-        "config": Config({"KernelManager": {"transport_encryption": "auto"}}),
-    }
+        config=Config({"KernelManager": {"transport_encryption": "auto"}}),
+    )  # fmt: skip
 
 
 def _last_cell(executed: Path) -> str:

@@ -1,8 +1,7 @@
 """Run many trials on the workers of a Dask cluster, on this machine or on others.
 
-Dask gives each worker one trial at a time, and the trial of a worker that dies to another one. Each
-trial has a folder that is named by everything it depends on, so a finished trial is never run
-again, by whichever sweep.
+The trial of a worker that dies is given to another one. Each trial has a folder that is named by
+everything it depends on, so a finished trial is never run again, by whichever sweep.
 """
 
 import errno
@@ -29,8 +28,6 @@ if TYPE_CHECKING:
     from distributed import Client, Future
 
 CONNECT_TIMEOUT = 15  # seconds that a scheduler has to answer
-# Dask makes its workers return memory at once, with which training takes a third longer
-MALLOC_SETTING = "MALLOC_TRIM_THRESHOLD_"
 
 
 class TrialError(RuntimeError):
@@ -65,10 +62,9 @@ def run_sweep(
     """Run all trials on the workers of `client`; returns their results in the same order.
 
     A trial that fails is retried up to `retries` times; then its notebook is kept and the others go
-    on. `resources` are what a worker must have for a trial, such as {"GPU": 1}. A cell longer than
-    `cell_timeout` seconds is stopped. `on_done` is called for each trial when it ends, finished
-    ones first. Ctrl-C cancels what has not started. Raises OSError when a disk is full, and
-    ClusterError when the scheduler is gone.
+    on. `resources` are what a worker must have for a trial, such as {"GPU": 1}. `on_done` is called
+    for each trial when it ends, finished ones first. Ctrl-C cancels what has not started. Raises
+    OSError when a disk is full, and ClusterError when the scheduler is gone.
     """
     from tqdm.auto import tqdm
 
@@ -128,7 +124,6 @@ def _completed(
 
 def run_trial(trial: Trial, root: Path, cell_timeout: int = 3_600) -> NotebookResult:
     """Run one trial in this process; if another process is running it, wait for that one.
-
     Raises TrialError if it fails, or if notebook or package differ from those where the sweep
     started (a worker may join later); OSError if the disk is full.
     """
@@ -141,10 +136,10 @@ def run_trial(trial: Trial, root: Path, cell_timeout: int = 3_600) -> NotebookRe
         before = finished_trial(trial, root)
         if before is not None:
             return before
-        os.environ.pop(MALLOC_SETTING, None)  # kernels inherit the environment
-        result = runner.execute_notebook(
-            trial.notebook, folder, trial.params, cell_timeout=cell_timeout
-        )
+        # Dask sets it for its workers, and so for kernels; training takes a third longer with it
+        os.environ.pop("MALLOC_TRIM_THRESHOLD_", None)
+        run = runner.execute_notebook
+        result = run(trial.notebook, folder, trial.params, cell_timeout=cell_timeout)
         runner.write_status(folder, {trial.notebook: dict(trial.params)}, [result])
     if "No space left" in result.message:
         raise OSError(errno.ENOSPC, "No space left on device", str(folder))
@@ -190,12 +185,9 @@ def expected_seconds(notebook: str, left: int, root: Path, processes: int) -> fl
     """Estimated time for `left` trials, from the median of finished ones; None without any."""
     seconds = []
     for path in root.glob(f"sweeps/*/{STATUS}"):
-        with suppress(ValueError, KeyError):  # a damaged one says nothing about the others
-            seconds += [
-                entry["seconds"]
-                for entry in json.loads(path.read_text(encoding="utf-8"))["notebooks"]
-                if entry["state"] == "done" and entry["notebook"] == notebook
-            ]
+        with suppress(ValueError):  # a damaged one says nothing about the others
+            result = runner.finished_notebooks(path.parent).get(notebook)
+            seconds += [result.seconds] if result is not None else []
     return statistics.median(seconds) * left / processes if seconds else None
 
 

@@ -106,13 +106,12 @@ def nearest_duplicates(
         contradicts = (distances <= verdicts.NEAR_DUPLICATE_RMSE) & other_label
         first = contradicts.int().argmax(dim=1, keepdim=True)  # 0, the nearest, if there is none
         nearest = near.gather(1, first).squeeze(1)
-        frames[name] = pd.DataFrame(
-            {
-                "nearest": [names[i] for i in nearest.tolist()],
-                "nearest_distance": distances.gather(1, first).squeeze(1).numpy(),
-                "nearest_label": targets[nearest].numpy(),
-            }
-        )
+        columns = {
+            "nearest": [names[i] for i in nearest.tolist()],
+            "nearest_distance": distances.gather(1, first).squeeze(1).numpy(),
+            "nearest_label": targets[nearest].numpy(),
+        }
+        frames[name] = pd.DataFrame(columns)
     return frames
 
 

@@ -61,7 +61,6 @@ def predict_out_of_sample(
     the `k` images nearest in the model's feature space among those that it was trained on. Results
     are cached in a folder of `cache_dir`, whose name depends on everything that decides them.
     `progress` shows a bar over the models or not; by default it is shown if somebody watches.
-
     Raises ValueError for fewer than two folds or no seed, and what `training.fit` raises. Ctrl-C
     raises KeyboardInterrupt; models that were finished stay in the cache.
     """

@@ -121,7 +121,6 @@ def load_decisions(path: Path | str) -> pd.DataFrame:
 
 def save_decision(path: Path | str, image: int, label: str, suggested: str, decision: str) -> None:
     """Add the decision on one image to the CSV, or change it. The file is written atomically.
-
     Raises ValueError for a decision that is not in DECISIONS, OSError if the file cannot be
     written.
     """

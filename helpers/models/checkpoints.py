@@ -96,7 +96,6 @@ def list_pretrained() -> list[str]:
 
 def load_pretrained(name: str) -> nn.Module:
     """Load weights that are shipped with the package, by "<data set>/<model>".
-
     Raises ValueError if there are none of that name.
     """
     if name not in list_pretrained():

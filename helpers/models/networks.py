@@ -139,14 +139,9 @@ def _fast_group(channels_in: int, channels_out: int) -> nn.Sequential:
         return nn.Conv2d(channels, channels_out, kernel_size=3, padding=1, bias=False)
 
     return nn.Sequential(
-        convolution(channels_in),
-        nn.MaxPool2d(kernel_size=2),
-        nn.BatchNorm2d(channels_out),
-        nn.ReLU(),
-        convolution(channels_out),
-        nn.BatchNorm2d(channels_out),
-        nn.ReLU(),
-    )
+        convolution(channels_in), nn.MaxPool2d(kernel_size=2), nn.BatchNorm2d(channels_out),
+        nn.ReLU(), convolution(channels_out), nn.BatchNorm2d(channels_out), nn.ReLU(),
+    )  # fmt: skip
 
 
 class Block(nn.Module):
@@ -238,7 +233,6 @@ def build(name: str, **model_kwargs: Any) -> nn.Module:
     `model_kwargs` are the arguments of its class, such as `hidden_units`, and the `mean` and `std`
     of the data set's pixels. `model.architecture` records the name and all arguments, so that a
     checkpoint can build the model again.
-
     Raises ValueError for an unknown name or argument.
     """
     if name not in MODELS:

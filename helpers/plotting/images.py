@@ -135,12 +135,9 @@ def activations(maps: Mapping[str, Tensor]) -> Figure:
     """
     columns = max(len(channels) for channels in maps.values())
     figure, axes = plt.subplots(
-        len(maps),
-        columns,
-        figsize=(0.8 * columns + 1, 0.85 * len(maps)),
-        squeeze=False,
+        len(maps), columns, figsize=(0.8 * columns + 1, 0.85 * len(maps)), squeeze=False,
         layout="constrained",
-    )
+    )  # fmt: skip
     for row, (name, channels) in zip(axes, maps.items(), strict=True):
         for i, ax in enumerate(row):
             ax.set(xticks=[], yticks=[])

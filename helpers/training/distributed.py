@@ -81,9 +81,7 @@ class ProcessGroup(SingleProcess):
     def shard_batches(
         self, batches: Iterable[tuple[Tensor, Tensor]]
     ) -> Iterator[tuple[Tensor, Tensor]]:
-        """Every `size`-th row of each batch.
-
-        Each rank cuts and augments the whole batch, so the random numbers are those of one process.
+        """Every `size`-th row of each batch; each rank augments the whole batch, as one would.
         Raises ValueError for a batch with fewer images than there are ranks.
         """
         for images, targets in batches:
@@ -130,9 +128,8 @@ class ProcessGroup(SingleProcess):
 def join_process_group(device_name: str = "auto") -> Iterator[tuple[SingleProcess, torch.device]]:
     """Yield the process group of `torchrun`, or SINGLE_PROCESS without it, and the device to use.
 
-    Where a machine has several GPUs, each rank has its own. Ranks communicate over NCCL between
-    GPUs and over gloo between CPUs. Raises what `device.choose` raises, and ValueError if there are
-    fewer devices than ranks.
+    Each rank has a GPU of its own. Ranks communicate over NCCL between GPUs and over gloo between
+    CPUs. Raises what `device.choose` raises, and ValueError if there are fewer devices than ranks.
     """
     chosen = device.choose(device_name)
     if not dist.is_torchelastic_launched():

@@ -117,17 +117,15 @@ class Progress:
         losses, correct, sizes = steps
         check_finite(losses, model, predictions, self.history)
         history = self.history
+        loss = evaluation.loss(predictions) if predictions is not None else math.nan
+        accuracy = evaluation.accuracy(predictions) if predictions is not None else math.nan
         record = EpochRecord(
             epoch=len(history.epochs) + 1,
             train_loss=((losses * sizes).sum() / sizes.sum()).item(),
             train_accuracy=(correct.sum() / sizes.sum()).item(),
-            validation_loss=evaluation.loss(predictions) if predictions is not None else math.nan,
-            validation_accuracy=evaluation.accuracy(predictions)
-            if predictions is not None
-            else math.nan,
-            learning_rate=float(optimizer.param_groups[0]["lr"]),
-            seconds=seconds,
-        )
+            validation_loss=loss, validation_accuracy=accuracy,
+            learning_rate=float(optimizer.param_groups[0]["lr"]), seconds=seconds,
+        )  # fmt: skip
         history.epochs.append(record)
         if record.validation_loss < self.best_loss:
             self.best_loss, history.best_epoch = record.validation_loss, record.epoch

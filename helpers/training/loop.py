@@ -107,11 +107,7 @@ class _Batches:
 def _session(
     model: nn.Module, manager: CheckpointManager, batches: _Batches, group: SingleProcess
 ) -> Iterator[Progress]:
-    """Resume from the checkpoint folder if there is one, and end in order, whatever happens.
-
-    At the end the model has its best weights and is in the mode, training or evaluation, in which
-    it was.
-    """
+    """Resume from the checkpoint folder; end with the best weights and the train mode of before."""
     with (
         group.lock_folder(manager.folder),
         evaluation.preserve_train_mode(model),
@@ -133,7 +129,10 @@ def _session(
                     f"batch_size={batches.batch_size}. Halve it.",
                     history,
                 ) from error
-            error.add_note(_resume_hint(history, manager.folder))
+            hint = "With a folder as `checkpoint`, it could resume after the last full epoch."
+            if manager.folder is not None:
+                hint = f"The epochs before are saved in {manager.folder}; the same call resumes."
+            error.add_note(f"The training stopped in epoch {len(history.epochs) + 1}. {hint}")
             raise
         finally:
             if progress.best_weights is not None:
@@ -146,13 +145,6 @@ def _is_out_of_memory(error: Exception) -> bool:
         return True
     messages = ("out of memory", "can't allocate memory", "not enough memory")
     return isinstance(error, RuntimeError) and any(text in str(error) for text in messages)
-
-
-def _resume_hint(history: History, folder: Path | None) -> str:
-    stopped = f"The training stopped in epoch {len(history.epochs) + 1}. "
-    if folder is None:
-        return stopped + "With a folder as `checkpoint`, it could resume after the last full epoch."
-    return stopped + f"The epochs before are saved in {folder}; the same call resumes there."
 
 
 def _check_arguments(

@@ -5,10 +5,9 @@ A recipe is a frozen record of everything that a training depends on except data
 """
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from pathlib import Path
-from typing import Any, TypedDict, Unpack
+from typing import Any
 
 import torch
 from torch import nn
@@ -17,8 +16,8 @@ from torch.optim.lr_scheduler import OneCycleLR
 from helpers import models
 from helpers.data import Augmentation, DatasetSpec, Split, Splits
 from helpers.device import seed_everything
-from helpers.training.execution import PRECISIONS, Execution, fastest_precision
-from helpers.training.history import EpochRecord, History
+from helpers.training.execution import Execution, fastest_precision
+from helpers.training.history import History
 from helpers.training.loop import fit
 
 
@@ -26,8 +25,7 @@ from helpers.training.loop import fit
 class Recipe:
     """Settings of one training: SGD with Nesterov momentum, usually on a one-cycle schedule.
 
-    One-cycle (Smith and Topin, "Super-Convergence", 2018): the learning rate rises over the first
-    30 % of the steps and falls to nearly 0 along a cosine, as in torch's OneCycleLR.
+    One-cycle: Smith and Topin, "Super-Convergence", 2018, with torch's OneCycleLR.
     """
 
     model: str  # a name that models.build knows
@@ -47,9 +45,8 @@ class Recipe:
     precision: str = "auto"  # a name in PRECISIONS, or the fastest that is safe on the device
 
     def __post_init__(self) -> None:
-        if self.precision not in ("auto", *PRECISIONS):
-            choices = ", ".join(["auto", *PRECISIONS])
-            raise ValueError(f"There is no precision {self.precision!r}. Choose one of: {choices}.")
+        if self.precision != "auto":
+            Execution(precision=self.precision)  # raises ValueError for an unknown one
 
     def precision_on(self, device: torch.device) -> str:
         """The number format in which the recipe computes on a device; never "auto"."""
@@ -72,13 +69,10 @@ class Recipe:
     def optimizer(self, model: nn.Module, images: int) -> tuple[torch.optim.SGD, OneCycleLR | None]:
         """Optimizer and schedule for `model`, which is on its device, and so many images."""
         optimizer = torch.optim.SGD(
-            model.parameters(),
-            self.learning_rate,
-            momentum=self.momentum,
-            nesterov=self.momentum > 0,
-            weight_decay=self.weight_decay,
+            model.parameters(), self.learning_rate, momentum=self.momentum,
+            nesterov=self.momentum > 0, weight_decay=self.weight_decay,
             fused=True,  # one kernel for all weights instead of several for each
-        )
+        )  # fmt: skip
         if not self.one_cycle:
             return optimizer, None
         steps = self.epochs * math.ceil(images / self.batch_size)
@@ -87,38 +81,25 @@ class Recipe:
         )
 
 
+# fmt: off
 _REPORT = Recipe(
-    model="tiny_vgg",
-    epochs=5,
-    batch_size=64,
-    learning_rate=0.04,
-    augmentation=Augmentation(shift=1),
-    precision="float32",
+    model="tiny_vgg", epochs=5, batch_size=64, learning_rate=0.04,
+    augmentation=Augmentation(shift=1), precision="float32",
     source="the report's ingredients; rate and batch size chosen on validation",
     measured="99.17 % ± 0.07 over 5 seeds",
 )
 # The smallest network and the fewest images that reach the accuracy, chosen on validation. In so
 # few steps, augmentation costs more than it gains.
 _FAST = Recipe(
-    model="fast_cnn",
-    model_kwargs={"width": 8},
-    epochs=1,
-    batch_size=96,
-    learning_rate=0.2,
-    weight_decay=5e-4,
-    label_smoothing=0.1,
+    model="fast_cnn", model_kwargs={"width": 8}, epochs=1, batch_size=96, learning_rate=0.2,
+    weight_decay=5e-4, label_smoothing=0.1,
     source="chosen on validation: width, rate, batch size and images for 99 % in the shortest time",
     measured="99.14 % ± 0.06 over 20 seeds",
 )
 # Chosen by the ablation of notebook 5 (benchmarks/ablation_steps.py).
 _COMPACT = Recipe(
-    model="compact",
-    epochs=30,
-    batch_size=128,
-    learning_rate=0.1,
-    weight_decay=5e-4,
-    label_smoothing=0.1,
-    augmentation=Augmentation(shift=1, flip=True),
+    model="compact", epochs=30, batch_size=128, learning_rate=0.1, weight_decay=5e-4,
+    label_smoothing=0.1, augmentation=Augmentation(shift=1, flip=True),
     source="chosen on validation, one change at a time",
     measured="93.80 % ± 0.18 over 5 seeds",
 )
@@ -126,14 +107,12 @@ _COMPACT = Recipe(
 # validation with 60 epochs and seed 0: 95.42 %; without erasing 94.98 %; with 16 epochs and without
 # erasing 94.60 %. When all was chosen: 100 epochs, and all 60,000 images.
 _ACCURATE = replace(
-    _COMPACT,
-    model="accurate",
-    epochs=100,
-    train_on_validation=True,
+    _COMPACT, model="accurate", epochs=100, train_on_validation=True,
     augmentation=Augmentation(shift=1, flip=True, erase=0.5),
     source="chosen on validation with 60 epochs; then longer, and on all images",
     measured="95.03 % ± 0.08 over 5 seeds",
 )
+_DIGITS = Augmentation(shift=2, degrees=10, scale=0.1)
 
 # By name and data set. `report` is what notebooks 2 and 3 do. `sprint` is the fastest to 98 % on
 # MNIST and 88 % on Fashion-MNIST, `fast` to 99 % and 90 %.
@@ -141,50 +120,36 @@ RECIPES: dict[tuple[str, str], Recipe] = {
     ("report", "mnist"): _REPORT,
     ("report", "fashion_mnist"): replace(_REPORT, measured="90.51 % ± 0.23 over 5 seeds"),
     ("sprint", "mnist"): replace(
-        _FAST,
-        train_images=15_000,
-        learning_rate=0.15,
-        source="as `fast`, for 98 % in the shortest time",
-        measured="98.27 % ± 0.13 over 20 seeds",
+        _FAST, train_images=15_000, learning_rate=0.15,
+        source="as `fast`, for 98 % in the shortest time", measured="98.27 % ± 0.13 over 20 seeds",
     ),
     ("fast", "mnist"): _FAST,
     ("sprint", "fashion_mnist"): replace(
-        _FAST,
-        source="as `fast` on MNIST, which is enough for 88 %",
-        measured="88.94 % ± 0.25 over 20 seeds",
+        _FAST, source="as `fast` on MNIST", measured="88.94 % ± 0.25 over 20 seeds"
     ),
     ("fast", "fashion_mnist"): replace(
-        _FAST,
-        model_kwargs={"width": 16},
-        train_images=40_000,
-        epochs=2,
-        batch_size=128,
+        _FAST, model_kwargs={"width": 16}, train_images=40_000, epochs=2, batch_size=128,
         source="as `fast` on MNIST, for 90 % in the shortest time",
         measured="90.53 % ± 0.21 over 20 seeds",
     ),
     ("compact", "mnist"): replace(
-        _COMPACT,
-        epochs=8,
-        learning_rate=0.4,
-        augmentation=Augmentation(shift=2, degrees=10, scale=0.1),
+        _COMPACT, epochs=8, learning_rate=0.4, augmentation=_DIGITS,
         source="the network of Fashion-MNIST; augmentation and epochs chosen on validation",
         measured="99.64 % ± 0.03 over 5 seeds",
     ),
     ("compact", "fashion_mnist"): _COMPACT,
     ("accurate", "mnist"): replace(
-        _ACCURATE,
-        epochs=24,
-        augmentation=Augmentation(shift=2, degrees=10, scale=0.1),
+        _ACCURATE, epochs=24, augmentation=_DIGITS,
         source="network of Fashion-MNIST, augmentation of `compact`; 16 epochs, then as there",
         measured="99.72 % ± 0.03 over 3 seeds",
     ),
     ("accurate", "fashion_mnist"): _ACCURATE,
 }
+# fmt: on
 
 
 def find_recipe(name: str, dataset: str) -> Recipe:
     """The recipe of that name for a data set, such as ("fast", "mnist").
-
     Raises ValueError if there is none.
     """
     if (name, dataset) not in RECIPES:
@@ -193,25 +158,18 @@ def find_recipe(name: str, dataset: str) -> Recipe:
     return RECIPES[name, dataset]
 
 
-class Options(TypedDict, total=False):
-    """Arguments that are passed on to `fit`; its defaults hold."""
-
-    on_epoch: Callable[[EpochRecord], object] | None
-    checkpoint: Path | str | None
-
-
 def train(
     recipe: Recipe,
     splits: Splits,
     *,
     device: torch.device,
     seed: int = 0,
-    execution: Execution | None = None,
-    **options: Unpack[Options],
+    execution: Execution = Execution(),  # noqa: B008 - it is frozen
+    **options: Any,
 ) -> tuple[nn.Module, History]:
-    """Train on the training split as the recipe says, with the weights best on validation.
+    """Train as the recipe says on the images that it names; see `train_on`.
 
-    A recipe with `train_on_validation` keeps the weights of the last epoch. See `train_on`.
+    The model ends with the weights best on validation, unless the recipe trains on validation, too.
     """
     return train_on(
         recipe, recipe.training_split(splits), splits.spec,
@@ -228,30 +186,22 @@ def train_on(
     validation: Split | None = None,
     device: torch.device,
     seed: int = 0,
-    execution: Execution | None = None,
-    **options: Unpack[Options],
+    execution: Execution = Execution(),  # noqa: B008 - it is frozen
+    **options: Any,
 ) -> tuple[nn.Module, History]:
     """Seed all generators, build the model of a recipe, and train it on all of `images`.
 
-    Without `execution` it runs in the recipe's precision, with channels last. With one, precision
-    and memory layout are still the recipe's. Raises what `fit` raises.
+    `options` are `on_epoch` and `checkpoint` of `fit`. The precision is the recipe's, the memory
+    layout channels last. Raises what `fit` raises.
     """
     seed_everything(seed)
     model = recipe.build(spec).to(device)
     optimizer, scheduler = recipe.optimizer(model, len(images))
+    precision = recipe.precision_on(device)
     history = fit(
-        model,
-        optimizer,
-        images,
-        validation=validation,
-        epochs=recipe.epochs,
-        batch_size=recipe.batch_size,
-        scheduler=scheduler,
-        augment=recipe.augmentation,
+        model, optimizer, images, validation=validation, epochs=recipe.epochs,
+        batch_size=recipe.batch_size, scheduler=scheduler, augment=recipe.augmentation,
         label_smoothing=recipe.label_smoothing,
-        execution=replace(
-            execution or Execution(), precision=recipe.precision_on(device), channels_last=True
-        ),
-        **options,
-    )
+        execution=replace(execution, precision=precision, channels_last=True), **options,
+    )  # fmt: skip
     return model, history

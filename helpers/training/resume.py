@@ -46,21 +46,18 @@ class CheckpointManager:
 
     def save(self, progress: Progress) -> None:
         """Write the state after an epoch atomically, and delete all files but the last two.
-
         Raises OSError if the folder cannot be written to; older files are then unchanged.
         """
         if self.folder is None or not self.writes:
             return
         state = {
-            "format": FORMAT,
-            "settings": dict(self.settings),
+            "format": FORMAT, "settings": dict(self.settings),
             "parts": {n: part.state_dict() for n, part in self.parts.items() if part is not None},
             "generators": {name: g.get_state() for name, g in self.generators.items()},
             "random": {name: module.get_rng_state() for name, module in _torch_random().items()},
             "history": asdict(progress.history),
-            "best_loss": progress.best_loss,
-            "best_weights": progress.best_weights,
-        }
+            "best_loss": progress.best_loss, "best_weights": progress.best_weights,
+        }  # fmt: skip
         buffer = io.BytesIO()
         torch.save(state, buffer)
         digest = hashlib.sha256(buffer.getvalue()).hexdigest()
@@ -71,7 +68,6 @@ class CheckpointManager:
 
     def restore(self) -> Progress:
         """Bring all parts and generators to the newest intact state, if there is one.
-
         Raises ResumeError if all files are damaged, or belong to a training with other settings.
         """
         state = _load_newest(self.folder) if self.folder is not None else None

@@ -6,6 +6,7 @@ import platform
 import subprocess
 import tempfile
 from collections import namedtuple
+from pathlib import Path
 
 import psutil
 import pytest
@@ -143,13 +144,13 @@ def test_an_accelerator_is_held_against_the_cpu(monkeypatch):
 
 def test_a_missing_browser_is_a_hint(monkeypatch):
     monkeypatch.setattr(doctor.shutil, "which", lambda _: None)
-    finding = doctor.browser()
+    *_, finding = doctor.examine(Path(), PROJECT / "data")
     assert (finding.what, finding.found, finding.state) == ("Chromium", "none", "hint")
 
 
 def test_a_browser_is_reported_with_its_place(monkeypatch):
     monkeypatch.setattr(doctor.shutil, "which", lambda name: "/there" if "google" in name else None)
-    finding = doctor.browser()
+    *_, finding = doctor.examine(Path(), PROJECT / "data")
     assert (finding.what, finding.found, finding.state) == ("Chromium", "/there", "ok")
     assert finding.optional
 

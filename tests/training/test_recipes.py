@@ -207,7 +207,7 @@ def test_the_seed_decides_everything(splits):
 
 
 def test_an_unknown_precision_is_refused_at_once():
-    with pytest.raises(ValueError, match=r"no precision 'float8'.*auto, float32"):
+    with pytest.raises(ValueError, match=r"no precision 'float8'.*float32, bfloat16"):
         small(precision="float8")
 
 
