@@ -68,7 +68,7 @@ def _evaluate(recipe: training.Recipe, audited: labels.Audit, seed: int) -> dict
     return {
         "seed": seed,
         "test_accuracy": evaluation.accuracy(predictions),
-        "removed": fixed.fillna(0).round(4).to_dict(),  # no errors, none fixed
+        "fraction_fixed": fixed.fillna(0).round(4).to_dict(),  # no errors, none fixed
     }
 
 

@@ -53,8 +53,12 @@ def _share(splits: Splits, seed: int) -> float:
     with (
         tempfile.TemporaryDirectory(dir=PROJECT / "runs") as folder,  # a disk, not memory
         mock.patch.object(resume, "settings_of", _timed(training.settings_of, spent)),
-        mock.patch.object(training.CheckpointManager, "save", _timed(training.CheckpointManager.save, spent)),
-        mock.patch.object(training.CheckpointManager, "restore", _timed(training.CheckpointManager.restore, spent)),
+        mock.patch.object(
+            training.CheckpointManager, "save", _timed(training.CheckpointManager.save, spent)
+        ),
+        mock.patch.object(
+            training.CheckpointManager, "restore", _timed(training.CheckpointManager.restore, spent)
+        ),
     ):
         start = time.perf_counter()
         training.train(

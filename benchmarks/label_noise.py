@@ -34,8 +34,8 @@ RESULTS = PROJECT / "benchmarks" / "results" / "label_noise.json"
 CACHE = PROJECT / "runs" / "audit"
 CPU = torch.device("cpu")
 SIMILAR = {"mnist": (4, 9), "fashion_mnist": (0, 6)}  # T-shirt/top and shirt
-# share of all labels, or of those of the pair; "between" exchanges the two classes of the pair
-RATES = {"symmetric": (0.02, 0.05, 0.10), "between": (0.10,)}
+# share of all labels, or of those of the pair; "pair_flip" exchanges the two classes of the pair
+RATES = {"symmetric": (0.02, 0.05, 0.10), "pair_flip": (0.10,)}
 
 
 def main(

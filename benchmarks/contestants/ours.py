@@ -9,7 +9,9 @@ from helpers import data, evaluation, training
 
 watch = Stopwatch()
 splits = data.load_splits(watch.dataset)
-recipe = replace(training.find_recipe(watch.told.recipe, watch.dataset), precision=watch.told.precision)
+recipe = replace(
+    training.find_recipe(watch.told.recipe, watch.dataset), precision=watch.told.precision
+)
 model, _ = training.train(recipe, splits, where=torch.device("cpu"), seed=watch.seed)
 watch.lap(evaluation.accuracy(evaluation.predict(model, splits.test)))
 watch.finish()

@@ -1,4 +1,4 @@
-"""The ladder of notebook 5: each rung changes one thing, and what was measured is on record."""
+"""The ablation of notebook 5: each step changes one thing, and what was measured is on record."""
 
 import json
 from dataclasses import asdict, replace
@@ -6,8 +6,8 @@ from dataclasses import asdict, replace
 import pytest
 import torch
 
-from benchmarks import committee, ladder, prices, rungs, ship
-from benchmarks.rungs import RUNGS, Rung
+from benchmarks import ablation, ablation_steps, costs, ensemble, publish
+from benchmarks.ablation_steps import STEPS, Step
 from helpers import data, evaluation, models, training
 from helpers.data import Augmentation
 from helpers.training import EpochRecord, History
@@ -16,7 +16,7 @@ RECORD = EpochRecord(1, 0.5, 0.9, 0.5, 0.9, 0.1, 1.0)
 
 
 @pytest.fixture
-def small(monkeypatch, tiny, tmp_path) -> Rung:
+def small(monkeypatch, tiny, tmp_path) -> Step:
     splits = data.Splits(train=tiny, validation=tiny[:20], test=tiny[20:], spec=data.MNIST)
     monkeypatch.setattr(data, "load_splits", lambda name: splits)
     recipe = training.Recipe(
@@ -24,47 +24,49 @@ def small(monkeypatch, tiny, tmp_path) -> Rung:
         augmentation=Augmentation(shift=1), source="", measured="",
     )  # fmt: skip
     monkeypatch.setitem(training.RECIPES, ("small", "mnist"), recipe)
-    monkeypatch.setattr(ladder, "KEEP", tmp_path / "kept")
-    return Rung("small", "", "", recipe, dataset="mnist", seeds=2, test=True)
+    monkeypatch.setattr(ablation, "KEEP", tmp_path / "kept")
+    return Step("small", "", "", recipe, dataset="mnist", seeds=2, test=True)
 
 
 def test_a_rung_says_what_its_model_gets_right(small, tiny, tmp_path):
-    row = ladder.measure(small, 1, tmp_path)
+    row = ablation.measure(small, 1, tmp_path)
     model = models.load(tmp_path / f"{row['key']}.safetensors", dataset="mnist")
     for name, split in (("validation", tiny[:20]), ("test", tiny[20:])):
         seen = evaluation.predict(model, split)
         assert row[name]["accuracy"] == round(evaluation.accuracy(seen), 5)
         right = evaluation.unpack_bits(row[name]["right"], len(split))
-        assert torch.equal(right, seen.labels == split.targets)
+        assert torch.equal(right, seen.predicted == split.targets)
         several = evaluation.predict_tta(model, split, Augmentation(shift=1))
-        assert row[f"{name} of views"]["loss"] == round(evaluation.loss(several), 5)
+        assert row[f"{name}_tta"]["loss"] == round(evaluation.loss(several), 5)
     assert (row["seed"], row["epochs"], row["parameters"]) == (1, 2, 7_850)
 
 
 def test_what_no_choice_may_depend_on_is_not_looked_at(small, tmp_path):
-    row = ladder.measure(replace(small, test=False), 0, tmp_path)
+    row = ablation.measure(replace(small, test=False), 0, tmp_path)
     assert {name for name in row if "test" in name} == set()
     assert "validation of views" not in row
 
 
 def test_who_learned_from_validation_is_not_judged_by_it(small, tmp_path):
-    refit = replace(small, recipe=replace(small.recipe, refit=True))
-    row = ladder.measure(refit, 0, tmp_path)
-    assert {"test", "test of views"} <= set(row)
+    refit = replace(small, recipe=replace(small.recipe, train_on_validation=True))
+    row = ablation.measure(refit, 0, tmp_path)
+    assert {"test", "test_tta"} <= set(row)
     assert not [name for name in row if "validation" in name]
 
 
 def test_a_key_stands_for_what_decides_the_training(small):
     keys = {
-        ladder.key(small, 0),
-        ladder.key(small, 1),
-        ladder.key(replace(small, dataset="fashion_mnist"), 0),
-        ladder.key(replace(small, recipe=replace(small.recipe, epochs=3)), 0),
-        ladder.key(replace(small, recipe=replace(small.recipe, augmentation=Augmentation())), 0),
+        ablation.key(small, 0),
+        ablation.key(small, 1),
+        ablation.key(replace(small, dataset="fashion_mnist"), 0),
+        ablation.key(replace(small, recipe=replace(small.recipe, epochs=3)), 0),
+        ablation.key(replace(small, recipe=replace(small.recipe, augmentation=Augmentation())), 0),
     }
     assert len(keys) == 5
     told = replace(small.recipe, measured="99.99 %", source="elsewhere")
-    assert ladder.key(replace(small, recipe=told, name="big", seeds=9), 0) == ladder.key(small, 0)
+    assert ablation.key(replace(small, recipe=told, name="big", seeds=9), 0) == ablation.key(
+        small, 0
+    )
 
 
 def test_only_what_is_missing_is_trained(small, monkeypatch, tmp_path, capsys):
@@ -84,22 +86,22 @@ def test_only_what_is_missing_is_trained(small, monkeypatch, tmp_path, capsys):
             future.set_result(call(*arguments))
             return future
 
-    (ladder.KEEP / ladder.key(small, 0)).mkdir(parents=True)
+    (ablation.KEEP / ablation.key(small, 0)).mkdir(parents=True)
     trained: list[int] = []
-    monkeypatch.setattr(ladder, "ProcessPoolExecutor", AtOnce)
-    monkeypatch.setattr(ladder, "RUNGS", [small])
+    monkeypatch.setattr(ablation, "ProcessPoolExecutor", AtOnce)
+    monkeypatch.setattr(ablation, "STEPS", [small])
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    out = tmp_path / "ladder.json"
+    out = tmp_path / "ablation.json"
     options = {"only": None, "dataset": None, "jobs": 1, "out": out}
-    ladder.main(**options)
+    ablation.main(**options)
     assert trained == [0, 1]
     first = json.loads(out.read_text())["trainings"]
-    assert not (ladder.KEEP / first[0]["key"]).exists()  # its progress, now that it is on record
-    ladder.main(**options)
+    assert not (ablation.KEEP / first[0]["key"]).exists()  # its progress, now that it is on record
+    ablation.main(**options)
     assert trained == [0, 1]
     longer = replace(small, recipe=replace(small.recipe, epochs=3), seeds=1)
-    monkeypatch.setattr(ladder, "RUNGS", [longer])
-    ladder.main(**options)
+    monkeypatch.setattr(ablation, "STEPS", [longer])
+    ablation.main(**options)
     assert trained == [0, 1, 0]
     second = json.loads(out.read_text())
     assert [row["epochs"] for row in second["trainings"]] == [3]
@@ -107,83 +109,83 @@ def test_only_what_is_missing_is_trained(small, monkeypatch, tmp_path, capsys):
 
 
 def test_what_was_trained_is_found_under_another_name_and_outlives_its_rung(small, monkeypatch):
-    rows = {ladder.key(small, seed): {"key": ladder.key(small, seed)} for seed in (1, 0)}
+    rows = {ablation.key(small, seed): {"key": ablation.key(small, seed)} for seed in (1, 0)}
     renamed = replace(small, name="big", change="in name")
-    monkeypatch.setattr(ladder, "RUNGS", [renamed])
-    told = ladder.arranged(rows | {"gone": {"key": "gone", "rung": "that is no more"}})
-    called = {"rung": "big", "below": "", "change": "in name"}
-    assert told["trainings"] == [{"key": ladder.key(small, seed)} | called for seed in range(2)]
-    assert told["past"] == [{"key": "gone", "rung": "that is no more"}]
+    monkeypatch.setattr(ablation, "STEPS", [renamed])
+    told = ablation.arranged(rows | {"gone": {"key": "gone", "step": "that is no more"}})
+    called = {"step": "big", "baseline": "", "change": "in name"}
+    assert told["trainings"] == [{"key": ablation.key(small, seed)} | called for seed in range(2)]
+    assert told["past"] == [{"key": "gone", "step": "that is no more"}]
 
 
 def test_each_rung_stands_on_one_and_differs_in_few_settings():
-    known: dict[tuple[str, str], Rung] = {}
-    for rung in RUNGS:
-        known[rung.name, rung.dataset] = rung
-        if not rung.below:
-            assert rung == RUNGS[0]
+    known: dict[tuple[str, str], Step] = {}
+    for step in STEPS:
+        known[step.name, step.dataset] = step
+        if not step.baseline:
+            assert step == STEPS[0]
             continue
-        # the ladder is Fashion-MNIST's, and what MNIST has of its own begins on top of it
-        below = known.get((rung.below, rung.dataset)) or known[rung.below, "fashion_mnist"]
-        assert below.name not in rungs.BESIDE
-        now, before = asdict(rung.recipe), asdict(below.recipe)
+        # the ablation is Fashion-MNIST's, and what MNIST has of its own begins on top of it
+        below = known.get((step.baseline, step.dataset)) or known[step.baseline, "fashion_mnist"]
+        assert below.name not in ablation_steps.BESIDE
+        now, before = asdict(step.recipe), asdict(below.recipe)
         told_only = {"source", "measured"}
         changed = {name for name in now if now[name] != before[name]} - told_only
-        if rung.test:
+        if step.test:
             assert changed
         else:
-            (settings,) = (new for name, _, new in rungs.CHANGES if name == rung.name)
-            assert changed == set(settings), rung.name
-    climbed = [rung for rung in RUNGS if not rung.test]
-    assert {rung.recipe.epochs for rung in climbed} == {8, 30}
-    assert all(rung.dataset == "fashion_mnist" for rung in climbed)
+            (settings,) = (new for name, _, new in ablation_steps.CHANGES if name == step.name)
+            assert changed == set(settings), step.name
+    climbed = [step for step in STEPS if not step.test]
+    assert {step.recipe.epochs for step in climbed} == {8, 30}
+    assert all(step.dataset == "fashion_mnist" for step in climbed)
 
 
 def test_the_best_on_validation_is_shipped_with_its_card(small, monkeypatch, tmp_path, tiny):
-    monkeypatch.setattr(ship, "KEEP", tmp_path / "kept")
-    monkeypatch.setattr(checkpoints, "SHIPPED", tmp_path / "weights")
-    rows = [ladder.measure(small, seed, tmp_path / "kept") for seed in range(2)]
+    monkeypatch.setattr(publish, "KEEP", tmp_path / "kept")
+    monkeypatch.setattr(models, "PRETRAINED", tmp_path / "weights")
+    rows = [ablation.measure(small, seed, tmp_path / "kept") for seed in range(2)]
     rows[1]["validation"]["accuracy"] = 1.1
-    monkeypatch.setattr(prices, "OUT", tmp_path / "prices.json")
-    priced = {"rung": "small", "dataset": "mnist", "epochs": 2, "seconds an epoch": 60}
-    prices.OUT.write_text(json.dumps({"epochs": [priced]}))
+    monkeypatch.setattr(costs, "OUT", tmp_path / "costs.json")
+    priced = {"step": "small", "dataset": "mnist", "epochs": 2, "seconds an epoch": 60}
+    costs.OUT.write_text(json.dumps({"epochs": [priced]}))
     rows[1] |= {"processor": "an abacus", "date": "1 May 1900"}
-    path = ship.ship("small", "mnist", rows)
+    path = publish.publish("small", "mnist", rows)
     assert path == tmp_path / "weights" / "mnist" / "small.safetensors"
     notes = models.read_metadata(path)["notes"]
     assert notes["seed"] == 1
     seen = evaluation.predict(models.load(path), tiny[20:])
     assert notes["test_accuracy"] == evaluation.accuracy(seen)
     told = path.with_suffix(".md").read_text()
-    right = int((seen.labels == tiny[20:].targets).sum())
+    right = int((seen.predicted == tiny[20:].targets).sum())
     assert f"**{100 * evaluation.accuracy(seen):.2f} %**, {right} of 50 images" in told
-    assert ship.mean_and_spread(notes["test_accuracies"]) in told
+    assert publish.mean_and_spread(notes["test_accuracies"]) in told
     assert ", 2 minutes on one thread" in told
     longer = replace(small.recipe, epochs=3)
     monkeypatch.setitem(training.RECIPES, ("small", "mnist"), longer)
-    with pytest.raises(ValueError, match=r"small on mnist, 3 epochs, has no price yet: .*prices"):
-        ship.price("small", "mnist")
+    with pytest.raises(ValueError, match=r"small on mnist, 3 epochs, has no price yet: .*costs"):
+        publish.price("small", "mnist")
     for words in ("an abacus", "1 May 1900", "mean of 5 views", "--recipe small --seed 1", "MIT"):
         assert words in told
-    assert told == ship.card(path)
+    assert told == publish.card(path)
 
 
 def test_where_validation_was_learned_from_the_first_seed_is_shipped(small, monkeypatch, tmp_path):
-    refit = replace(small.recipe, refit=True)
+    refit = replace(small.recipe, train_on_validation=True)
     monkeypatch.setitem(training.RECIPES, ("small", "mnist"), refit)
-    monkeypatch.setattr(ship, "KEEP", tmp_path / "kept")
-    monkeypatch.setattr(checkpoints, "SHIPPED", tmp_path / "weights")
-    monkeypatch.setattr(ship, "price", lambda *_: 60.0)
-    rung = replace(small, recipe=refit)
-    rows = [ladder.measure(rung, seed, tmp_path / "kept") for seed in range(2)]
-    path = ship.ship("small", "mnist", rows)
+    monkeypatch.setattr(publish, "KEEP", tmp_path / "kept")
+    monkeypatch.setattr(models, "PRETRAINED", tmp_path / "weights")
+    monkeypatch.setattr(publish, "cost", lambda *_: 60.0)
+    step = replace(small, recipe=refit)
+    rows = [ablation.measure(step, seed, tmp_path / "kept") for seed in range(2)]
+    path = publish.publish("small", "mnist", rows)
     notes = models.read_metadata(path)["notes"]
     assert notes["seed"] == 0
     assert "validation_accuracy" not in notes
     told = path.with_suffix(".md").read_text()
     assert "by which these weights were chosen" not in told
     assert "trained on | 90 of the 60,000 training images" in told
-    assert "trained on | all 60,000" in ship.card(with_notes(path, images=60_000))
+    assert "trained on | all 60,000" in publish.card(with_notes(path, images=60_000))
     assert "those of seed 0" in told
 
 
@@ -193,22 +195,22 @@ def test_only_what_was_asked_for_and_has_all_its_seeds_is_shipped(small, monkeyp
         replace(small, name=name, recipe=replace(small.recipe, epochs=epochs))
         for epochs, name in enumerate(("small", "other", "older"), start=2)
     ]
-    monkeypatch.setattr(ship, "RUNGS", [*three, plain(small)])
-    for rung in three:
-        monkeypatch.setitem(training.RECIPES, (rung.name, "mnist"), rung.recipe)
-    monkeypatch.setattr(ship, "RESULTS", tmp_path / "ladder.json")
-    rows = [row_of(rung, seed) for rung in (*three, plain(small)) for seed in range(rung.seeds)]
+    monkeypatch.setattr(publish, "STEPS", [*three, plain(small)])
+    for step in three:
+        monkeypatch.setitem(training.RECIPES, (step.name, "mnist"), step.recipe)
+    monkeypatch.setattr(publish, "RESULTS", tmp_path / "ablation.json")
+    rows = [row_of(step, seed) for step in (*three, plain(small)) for seed in range(step.seeds)]
     rows[5]["key"] = "of before"
-    (tmp_path / "ladder.json").write_text(json.dumps({"trainings": rows[:3] + rows[4:]}))
+    (tmp_path / "ablation.json").write_text(json.dumps({"trainings": rows[:3] + rows[4:]}))
     shipped = []
 
     def shipping(name, dataset, rows):
         shipped.append((name, len(rows)))
-        return ship.PROJECT / "README.md"
+        return publish.PROJECT / "README.md"
 
-    monkeypatch.setattr(ship, "ship", shipping)
-    ship.main(only=None)
-    ship.main(only=["other", "older"])
+    monkeypatch.setattr(publish, "publish", shipping)
+    publish.main(only=None)
+    publish.main(only=["other", "older"])
     assert shipped == [("small", 2)]
 
 
@@ -219,33 +221,33 @@ def with_notes(path, **notes):
     return models.save(models.load(path), again, **told)
 
 
-def row_of(rung: Rung, seed: int) -> dict:
-    named = {"rung": rung.name, "dataset": rung.dataset, "seed": seed}
-    return named | {"key": ladder.key(rung, seed), "parameters": 7_850}
+def row_of(step: Step, seed: int) -> dict:
+    named = {"step": step.name, "dataset": step.dataset, "seed": seed}
+    return named | {"key": ablation.key(step, seed), "parameters": 7_850}
 
 
-def plain(rung: Rung) -> Rung:
-    return replace(rung, name="plain", recipe=replace(rung.recipe, epochs=1), seeds=1, test=False)
+def plain(step: Step) -> Step:
+    return replace(step, name="plain", recipe=replace(step.recipe, epochs=1), seeds=1, test=False)
 
 
-def test_a_committee_is_the_mean_of_all_seeds(small, monkeypatch, tmp_path, tiny):
+def test_a_ensemble_is_the_mean_of_all_seeds(small, monkeypatch, tmp_path, tiny):
     """Untrained models, which disagree, and each of which is often wrong."""
-    monkeypatch.setattr(committee, "KEEP", tmp_path)
+    monkeypatch.setattr(ensemble, "KEEP", tmp_path)
     three = replace(small, seeds=3)
-    monkeypatch.setattr(ship, "RUNGS", [plain(small), three])
-    monkeypatch.setattr(committee, "RESULTS", tmp_path / "ladder.json")
+    monkeypatch.setattr(publish, "STEPS", [plain(small), three])
+    monkeypatch.setattr(ensemble, "RESULTS", tmp_path / "ablation.json")
     torch.manual_seed(0)
     several, rows = [models.build("linear") for _ in range(3)], []
     for seed, model in enumerate(several):
         rows.append(row_of(three, seed))
         path = tmp_path / f"{rows[-1]['key']}.safetensors"
         models.save(model, path, dataset="mnist")
-    (tmp_path / "ladder.json").write_text(json.dumps({"trainings": rows}))
-    out = tmp_path / "committee.json"
-    before = [{"rung": name, "dataset": "mnist"} for name in ("small", "another")]
-    out.write_text(json.dumps({"committees": before}))
-    committee.main(only=["small"], out=out)
-    another, told = json.loads(out.read_text())["committees"]
+    (tmp_path / "ablation.json").write_text(json.dumps({"trainings": rows}))
+    out = tmp_path / "ensemble.json"
+    before = [{"step": name, "dataset": "mnist"} for name in ("small", "another")]
+    out.write_text(json.dumps({"ensembles": before}))
+    ensemble.main(only=["small"], out=out)
+    another, told = json.loads(out.read_text())["ensembles"]
     assert another == before[1]  # who was not asked keeps what was said before
     assert (told["models"], told["parameters"]) == (3, 3 * 7_850)
 
@@ -254,7 +256,7 @@ def test_a_committee_is_the_mean_of_all_seeds(small, monkeypatch, tmp_path, tiny
     right = said.argmax(dim=1) == test.targets
     assert torch.equal(evaluation.unpack_bits(told["test"]["right"], 50), right)
     assert told["test"]["accuracy"] == pytest.approx(right.double().mean().item())
-    assert told["test of views"]["loss"] != told["test"]["loss"]
+    assert told["test_tta"]["loss"] != told["test"]["loss"]
 
 
 def test_prices_are_of_the_second_pass_over_an_eighth(small, monkeypatch, tmp_path):
@@ -266,14 +268,14 @@ def test_prices_are_of_the_second_pass_over_an_eighth(small, monkeypatch, tmp_pa
         return None, History([replace(RECORD, seconds=taken) for taken in seconds])
 
     monkeypatch.setattr(recipes, "train", train)
-    monkeypatch.setattr(prices, "RUNGS", [small, replace(small, name="other")])
+    monkeypatch.setattr(costs, "STEPS", [small, replace(small, name="other")])
     monkeypatch.setattr(torch, "set_num_threads", lambda _: None)
-    prices.main(rounds=3, out=tmp_path / "prices.json")
+    costs.main(rounds=3, out=tmp_path / "costs.json")
     assert set(passes) == {(2, 70 // 8, 20 // 8)}
-    told = json.loads((tmp_path / "prices.json").read_text())["epochs"]
+    told = json.loads((tmp_path / "costs.json").read_text())["epochs"]
     assert [row["turns"] for row in told] == [[8, 24, 40], [16, 32, 48]]  # in turn
     assert [row["seconds an epoch"] for row in told] == [24, 32]
 
 
 def test_mean_and_spread_by_hand():
-    assert ship.mean_and_spread([0.93, 0.94, 0.95]) == "94.00 % ± 1.00 over 3 seeds"
+    assert publish.mean_and_spread([0.93, 0.94, 0.95]) == "94.00 % ± 1.00 over 3 seeds"

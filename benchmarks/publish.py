@@ -1,8 +1,8 @@
-"""Which trained models go out with the package? One of each recipe, with a card.
+"""Put one trained model of each recipe into the package, with a model card.
 
-    python -m benchmarks.ship --only accurate
+    python -m benchmarks.publish --only accurate
 
-It reads what `python -m benchmarks.ladder` has left, and writes helpers/weights/.
+It reads what `python -m benchmarks.ablation` has saved, and writes helpers/models/weights/.
 """
 
 import json
@@ -15,9 +15,9 @@ import jinja2
 import pandas as pd
 import typer
 
-from benchmarks import prices
-from benchmarks.ladder import KEEP, RESULTS, key
-from benchmarks.rungs import RUNGS, Rung, named
+from benchmarks import costs
+from benchmarks.ablation import KEEP, RESULTS, key
+from benchmarks.ablation_steps import STEPS, Step, named
 from benchmarks.tables import markdown
 from helpers import data, evaluation, models, training
 from helpers.files import PROJECT, write_atomic
@@ -30,52 +30,47 @@ def main(
         list[str] | None, typer.Option(help="Names of recipes; all by default.")
     ] = None,
 ) -> None:
-    """Write weights and card of every recipe of the ladder that has been trained with all seeds.
-
-    Their weights must be in runs/ladder/, where the trainings have left them.
-    """
+    """Write weights and card of every recipe that has been trained with all seeds."""
     measured = json.loads(RESULTS.read_text())
-    for rung, rows in finished(measured, only):
-        path = ship(rung.name, rung.dataset, rows)
+    for step, rows in finished(measured, only):
+        path = publish(step.name, step.dataset, rows)
         typer.echo(f"{path.relative_to(PROJECT)}, {path.stat().st_size / 1e6:.2f} MB")
 
 
-def finished(measured: dict, only: list[str] | None) -> Iterator[tuple[Rung, list[dict]]]:
-    """The rungs, or those that are named, that are recipes and have been trained with all seeds.
-
-    With each, what is on record of its trainings, by seed.
-    """
-    for rung in named(RUNGS, only):
-        keys = {key(rung, seed) for seed in range(rung.seeds)}  # as the recipe is now
+def finished(measured: dict, only: list[str] | None) -> Iterator[tuple[Step, list[dict]]]:
+    """The steps that are recipes and were trained with all seeds, with their records by seed."""
+    for step in named(STEPS, only):
+        keys = {key(step, seed) for seed in range(step.seeds)}  # as the recipe is now
         rows = [row for row in measured["trainings"] if row["key"] in keys]
-        if (rung.name, rung.dataset) in training.RECIPES and len(rows) == rung.seeds:
-            yield rung, rows
+        if (step.name, step.dataset) in training.RECIPES and len(rows) == step.seeds:
+            yield step, rows
 
 
-def ship(recipe: str, dataset: str, rows: list[dict]) -> Path:
-    """Save the best of the trained models, as far as one may know, and write its card beside it.
+def publish(recipe: str, dataset: str, rows: list[dict]) -> Path:
+    """Save the model that is best on validation, and write its card beside it.
 
-    That is the best on validation; where validation was learned from, the first.
+    A recipe that trains on validation has no such model; its first seed is saved.
     """
-    followed, splits = training.find_recipe(recipe, dataset), data.load_splits(dataset)
+    chosen, splits = training.find_recipe(recipe, dataset), data.load_splits(dataset)
     best = rows[0]
-    if not followed.refit:
+    if not chosen.train_on_validation:
         best = max(rows, key=lambda row: row["validation"]["accuracy"])
     model = models.load(KEEP / f"{best['key']}.safetensors", dataset=dataset)
     path = models.PRETRAINED / dataset / f"{recipe}.safetensors"
     seen = {
-        name: evaluation.predict(model, split) for name, split in followed.unseen(splits).items()
+        name: evaluation.predict(model, split)
+        for name, split in chosen.held_out_splits(splits).items()
     }
     models.save(
         model, path, dataset=dataset, recipe=recipe, seed=best["seed"],
-        **{f"{name}_accuracy": evaluation.accuracy(said) for name, said in seen.items()},
+        **{f"{name}_accuracy": evaluation.accuracy(predictions) for name, predictions in seen.items()},
         test_accuracy_of_views=evaluation.accuracy(
-            evaluation.predict_tta(model, splits.test, followed.augmentation)
+            evaluation.predict_tta(model, splits.test, chosen.augmentation)
         ),
         confusion=evaluation.confusion_matrix(seen["test"]).tolist(),
         test_accuracies=[row["test"]["accuracy"] for row in rows],
-        test_accuracies_of_views=[row["test of views"]["accuracy"] for row in rows],
-        parameters=best["parameters"], epochs=best["epochs"], seconds=price(recipe, dataset),
+        test_accuracies_of_views=[row["test_tta"]["accuracy"] for row in rows],
+        parameters=best["parameters"], epochs=best["epochs"], seconds=cost(recipe, dataset),
         **{name: best[name] for name in ("images", "precision", "processor", "torch", "date")},
         data_digest=splits.spec.digest,
     )  # fmt: skip
@@ -83,30 +78,33 @@ def ship(recipe: str, dataset: str, rows: list[dict]) -> Path:
     return path
 
 
-def price(recipe: str, dataset: str) -> float:
-    """The seconds of a training, by what an epoch costs on a machine with nothing else to do."""
+def cost(recipe: str, dataset: str) -> float:
+    """The seconds of a training, from the seconds of an epoch on an idle machine."""
     epochs = training.find_recipe(recipe, dataset).epochs
-    for row in json.loads(prices.OUT.read_text())["epochs"]:
-        if (row["rung"], row["dataset"], row["epochs"]) == (recipe, dataset, epochs):
+    for row in json.loads(costs.OUT.read_text())["epochs"]:
+        if (row["step"], row["dataset"], row["epochs"]) == (recipe, dataset, epochs):
             return round(epochs * row["seconds an epoch"], 1)
     raise ValueError(
-        f"{recipe} on {dataset}, {epochs} epochs, has no price yet: python -m benchmarks.prices"
+        f"{recipe} on {dataset}, {epochs} epochs, has no cost yet: python -m benchmarks.costs"
     )
 
 
 def card(path: Path) -> str:
-    """The model card of shipped weights, from what they say of themselves."""
+    """The model card of published weights, from their metadata."""
     about = models.read_metadata(path)
     notes, architecture = about["notes"], about["architecture"]
-    spec, recipe = data.spec(notes["dataset"]), training.find_recipe(notes["recipe"], notes["dataset"])
+    spec, recipe = (
+        data.spec(notes["dataset"]),
+        training.find_recipe(notes["recipe"], notes["dataset"]),
+    )
     counts = pd.DataFrame(notes["confusion"], columns=list(spec.class_names))
     counts.insert(0, "true class", spec.class_names)
     template = jinja2.Template(TEMPLATE.read_text(), keep_trailing_newline=True)
     return template.render(
         notes,
         title=spec.title,
-        architecture=_told(architecture),
-        settings=_prose(recipe),
+        architecture=_describe(architecture),
+        settings=_settings(recipe),
         views=evaluation.num_views(recipe.augmentation),
         test_images=int(counts[list(spec.class_names)].to_numpy().sum()),
         test_right=sum(row[i] for i, row in enumerate(notes["confusion"])),
@@ -125,12 +123,12 @@ def mean_and_spread(accuracies: list[float]) -> str:
     return f"{100 * mean:.2f} % ± {100 * deviation:.2f} over {len(accuracies)} seeds"
 
 
-def _told(architecture: dict) -> str:
+def _describe(architecture: dict) -> str:
     settings = {k: v for k, v in architecture.items() if k in ("width", "blocks", "stride")}
     return f"{architecture['name']}({', '.join(f'{k}={v}' for k, v in settings.items())})"
 
 
-def _prose(recipe: training.Recipe) -> str:
+def _settings(recipe: training.Recipe) -> str:
     varied = recipe.augmentation
     parts = [
         f"SGD with a Nesterov momentum of {recipe.momentum} in batches of {recipe.batch_size}",
@@ -142,7 +140,6 @@ def _prose(recipe: training.Recipe) -> str:
         *([f"resized by up to {varied.scale:.0%}"] if varied.scale else []),
         *(["half of them mirrored"] if varied.flip else []),
         *([f"a rectangle erased in {varied.erase:.0%} of them"] if varied.erase else []),
-        *([f"weights averaged with a decay of {recipe.average}"] if recipe.average else []),
     ]
     return "; ".join(parts) + "."
 

@@ -1,0 +1,65 @@
+"""Measure the seconds of an epoch for each step of the ablation.
+
+    python -m benchmarks.costs    # five minutes, on an otherwise idle machine
+
+Each step trains on an eighth of the images. All take turns, in one process, on one thread, and the
+first epoch does not count.
+"""
+
+import json
+import statistics
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated
+
+import torch
+import typer
+from tqdm import tqdm
+
+from benchmarks.ablation_steps import STEPS, Step
+from benchmarks.machine import describe
+from helpers import data, training
+from helpers.data import Splits
+from helpers.files import PROJECT, write_atomic
+
+OUT = PROJECT / "benchmarks" / "results" / "costs.json"
+PART = 8  # an epoch is so many times what is measured
+
+
+def main(
+    rounds: Annotated[int, typer.Option(help="How often all steps take turns.")] = 3,
+    out: Annotated[Path, typer.Option(help="Where results are kept.")] = OUT,
+) -> None:
+    """Measure every step, and write the median of its turns."""
+    torch.set_num_threads(1)
+    took: dict[tuple[str, str], list[float]] = {(step.name, step.dataset): [] for step in STEPS}
+    for _, step in tqdm([(turn, step) for turn in range(rounds) for step in STEPS]):
+        seconds = seconds_an_epoch(step, data.load_splits(step.dataset))
+        took[step.name, step.dataset].append(seconds)
+    epochs = [
+        {
+            "step": step.name, "dataset": step.dataset, "epochs": step.recipe.epochs,
+            "turns": [round(seconds, 2) for seconds in took[step.name, step.dataset]],
+            "seconds an epoch": round(statistics.median(took[step.name, step.dataset]), 2),
+        }
+        for step in STEPS
+    ]  # fmt: skip
+    write_atomic(out, json.dumps(describe(threads=1) | {"epochs": epochs}, indent=1) + "\n")
+
+
+def seconds_an_epoch(step: Step, splits: Splits) -> float:
+    """The seconds of an epoch on all training images, validation included."""
+    some = replace(
+        splits,
+        train=splits.train[: len(splits.train) // PART],
+        validation=splits.validation[: len(splits.validation) // PART],
+    )
+    recipe = replace(step.recipe, epochs=2)
+    _, history = training.train(
+        recipe, some, device=torch.device("cpu"), execution=training.Execution(progress=False)
+    )
+    return PART * history.epochs[-1].seconds
+
+
+if __name__ == "__main__":
+    typer.run(main)
