@@ -7,6 +7,7 @@ timed inside them: two trainings, one with and one without, differ by more from 
 """
 
 import json
+import pkgutil
 import statistics
 import tempfile
 import time
@@ -50,19 +51,18 @@ def _share(splits: Splits, seed: int) -> float:
     """Which share of a training's time goes into keeping: fingerprints, states, the disk."""
     spent: list[float] = []
     recipe = training.find_recipe("fast", splits.spec.name)
+    loop, manager = "helpers.training.loop", "helpers.training.resume.CheckpointManager"
+    settings = pkgutil.resolve_name(f"{loop}.training_settings")
+    save, restore = (pkgutil.resolve_name(f"{manager}.{name}") for name in ("save", "restore"))
     with (
         tempfile.TemporaryDirectory(dir=PROJECT / "runs") as folder,  # a disk, not memory
-        mock.patch.object(resume, "settings_of", _timed(training.settings_of, spent)),
-        mock.patch.object(
-            training.CheckpointManager, "save", _timed(training.CheckpointManager.save, spent)
-        ),
-        mock.patch.object(
-            training.CheckpointManager, "restore", _timed(training.CheckpointManager.restore, spent)
-        ),
+        mock.patch(f"{loop}.training_settings", _timed(settings, spent)),
+        mock.patch(f"{manager}.save", _timed(save, spent)),
+        mock.patch(f"{manager}.restore", _timed(restore, spent)),
     ):
         start = time.perf_counter()
         training.train(
-            recipe, splits, where=torch.device("cpu"), seed=seed, checkpoint=Path(folder) / "kept"
+            recipe, splits, device=torch.device("cpu"), seed=seed, checkpoint=Path(folder) / "kept"
         )
         whole = time.perf_counter() - start
     return sum(spent) / (whole - sum(spent))

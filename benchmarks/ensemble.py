@@ -38,9 +38,7 @@ def main(
     )
     for entry in ensembles:
         accuracy, tta = (entry[name]["accuracy"] for name in ("test", "test_tta"))
-        typer.echo(
-            f"{entry['step']}, {entry['dataset']}: {accuracy:.2%}, with test-time augmentation {tta:.2%}"
-        )
+        typer.echo(f"{entry['step']}, {entry['dataset']}: {accuracy:.2%}, with TTA {tta:.2%}")
 
 
 def measure(step: Step, rows: list[dict]) -> dict[str, object]:
@@ -48,14 +46,13 @@ def measure(step: Step, rows: list[dict]) -> dict[str, object]:
     paths = [KEEP / f"{row['key']}.safetensors" for row in rows]
     members = [models.load(path, dataset=step.dataset) for path in paths]
     test, augmentation = data.load_splits(step.dataset).test, step.recipe.augmentation
-    once = evaluation.average_predictions([evaluation.predict(model, test) for model in members])
-    often = evaluation.average_predictions(
-        [evaluation.predict_tta(model, test, augmentation) for model in members]
-    )
+    once = [evaluation.predict(model, test) for model in members]
+    tta = [evaluation.predict_tta(model, test, augmentation) for model in members]
     return {
         "step": step.name, "dataset": step.dataset, "models": len(members),
         "parameters": sum(row["parameters"] for row in rows),
-        "test": seen_by(once), "test_tta": seen_by(often),
+        "test": seen_by(evaluation.average_predictions(once)),
+        "test_tta": seen_by(evaluation.average_predictions(tta)),
     }  # fmt: skip
 
 

@@ -2,7 +2,7 @@
 
     python -m benchmarks.limits
 
-Arithmetic is counted (`anatomy.operations`), and held against the rate at which this machine
+Arithmetic is counted (`evaluation.count_flops`), and held against the rate at which this machine
 multiplies large float32 matrices, measured in turn with it in the same process.
 """
 
@@ -19,6 +19,7 @@ from typing import Annotated
 
 import pandas as pd
 import torch
+import torch.nn.functional as F
 import typer
 from tqdm import tqdm
 
@@ -50,16 +51,20 @@ def shares(dataset: str, recipe: Recipe, repeats: int) -> dict[str, float]:
     counted = evaluation.count_flops(model)
     train = splits.train[: STEPS * recipe.batch_size]
     optimizer, scheduler = recipe.optimizer(model, (2 * repeats + 2) * len(train))
-    forward = training.make_forward(model, channels_last=True)
+    forward = training.make_forward(model, training.Execution(channels_last=True))
     order = torch.Generator()
     left, right = torch.randn(2, SIZE, SIZE)
 
     def steps() -> None:
         model.train()
         batches = data.batches(train, recipe.batch_size, generator=order)
-        training.train_epoch(
-            forward, optimizer, batches, scheduler, label_smoothing=recipe.label_smoothing
-        )
+        for images, targets in batches:
+            loss = F.cross_entropy(forward(images), targets, label_smoothing=recipe.label_smoothing)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            if scheduler is not None:
+                scheduler.step()
 
     work = {
         "matrices": (lambda: left @ right, 2 * SIZE**3),
@@ -100,7 +105,7 @@ def scaling(dataset: str, recipe: Recipe, repeats: int) -> list[dict[str, float]
     for _ in range(repeats):
         for images, epochs in sizes:
             one = replace(recipe, train_images=images, epochs=epochs)
-            _, history = training.train(one, splits, where=CPU)
+            _, history = training.train(one, splits, device=CPU)
             seconds[images, epochs].append(history.seconds)
     return [
         {"images": images, "epochs": epochs, "seconds": statistics.median(measured)}
@@ -110,6 +115,7 @@ def scaling(dataset: str, recipe: Recipe, repeats: int) -> list[dict[str, float]
 
 IMPORTS = """
 import torch
+import torch.nn.functional as F
 from helpers import data, recipes
 """
 FIRST_STEP = f"""{IMPORTS}
@@ -119,7 +125,7 @@ def tell(*_):
 torch.optim.SGD.step = tell
 splits = data.load_splits("mnist")
 try:
-    recipes.train(recipes.find("fast", "mnist"), splits, where=torch.device("cpu"))
+    training.train(training.find_recipe("fast", "mnist"), splits, device=torch.device("cpu"))
 except Started:
     pass
 """
@@ -135,7 +141,7 @@ def peak_memory() -> float:
     """Megabytes that a process needs at most to train by the fast recipe on Fashion-MNIST."""
     code = IMPORTS + (
         'recipes.train(recipes.find("fast", "fashion_mnist"), '
-        'data.load_splits("fashion_mnist"), where=torch.device("cpu"))\n'
+        'data.load_splits("fashion_mnist"), device=torch.device("cpu"))\n'
         "import resource; print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

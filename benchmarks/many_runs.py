@@ -30,11 +30,11 @@ def main(
     """Run what has not been run yet, and write the tables."""
     for name in names or ("rates", "images"):
         plan = headless.read_plan(PLANS / f"{name}.yaml")
-        points = plan.points()
+        trials = plan.trials()
         with headless.open_client(None, processes or os.cpu_count() or 1) as client:
-            headless.run_sweep(points, root, client, progress=True)
+            headless.run_sweep(trials, root, client, progress=True)
         frame = runs.collect(root / "sweeps")
-        frame = frame[frame["run"].isin(point.digest for point in points)]
+        frame = frame[frame["run"].isin(trial.digest for trial in trials)]
         write_atomic(out / f"{name}.csv", table(frame, list(plan.grid)).to_csv(index=False))
 
 

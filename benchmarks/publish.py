@@ -63,7 +63,7 @@ def publish(recipe: str, dataset: str, rows: list[dict]) -> Path:
     }
     models.save(
         model, path, dataset=dataset, recipe=recipe, seed=best["seed"],
-        **{f"{name}_accuracy": evaluation.accuracy(predictions) for name, predictions in seen.items()},
+        **{f"{name}_accuracy": evaluation.accuracy(found) for name, found in seen.items()},
         test_accuracy_of_views=evaluation.accuracy(
             evaluation.predict_tta(model, splits.test, chosen.augmentation)
         ),

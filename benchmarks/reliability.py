@@ -1,4 +1,4 @@
-"""Do the recipes hold over seeds? Each is followed twenty times and tested.
+"""Do the recipes hold over seeds? Each is trained with twenty seeds and tested.
 
 python -m benchmarks.reliability
 """
@@ -38,7 +38,7 @@ def main(
         splits, recipe = data.load_splits(dataset), training.find_recipe(name, dataset)
         reached, validated = [], []
         for seed in tqdm(range(seeds), desc=f"{name}, {dataset}"):
-            model, _ = training.train(recipe, splits, where=torch.device("cpu"), seed=seed)
+            model, _ = training.train(recipe, splits, device=torch.device("cpu"), seed=seed)
             validated.append(evaluation.accuracy(evaluation.predict(model, splits.validation)))
             reached.append(evaluation.accuracy(evaluation.predict(model, splits.test)))
         results["recipes"].append(

@@ -52,7 +52,7 @@ def main(
 
 
 def nothing(point: Trial, root: Path, _: int) -> NotebookResult:
-    """In place of `sweeps.run_point`: leave the records of a point, without a notebook."""
+    """In place of `run_trial`: write the records of a trial, without a notebook."""
     folder = headless.trial_dir(point, root)
     outcome = NotebookResult(point.notebook, "done")
     write_atomic(folder / point.notebook / runs.RESULT, json.dumps({"finished": ""}))
@@ -65,7 +65,7 @@ def _of_trivial_points(n: int, root: Path) -> dict[str, float]:
     spent = {}
     with headless.open_client(None, 2) as client:
         for name, call in (("scheduler alone", _answer), ("with records", nothing)):
-            with mock.patch.object(sweeps, "run_point", call):
+            with mock.patch("helpers.headless.sweeps.run_trial", call):
                 start = time.perf_counter()
                 _all_done(headless.run_sweep(points, root / name, client))
                 spent[name] = (time.perf_counter() - start) / n
@@ -119,7 +119,7 @@ def _of_real_points(n: int, root: Path) -> dict[str, float]:
     beyond, seconds = [], []
     for point in points:
         folder = headless.trial_dir(point, root)
-        (entry,) = json.loads((folder / headless.STATUS).read_text())["notebooks"]
+        (entry,) = json.loads((folder / runs.STATUS).read_text())["notebooks"]
         seconds.append(entry["seconds"])
         beyond.append(entry["seconds"] - _in_cells(folder / NOTEBOOK / f"{NOTEBOOK}.ipynb"))
     return {

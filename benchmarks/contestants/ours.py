@@ -12,6 +12,6 @@ splits = data.load_splits(watch.dataset)
 recipe = replace(
     training.find_recipe(watch.told.recipe, watch.dataset), precision=watch.told.precision
 )
-model, _ = training.train(recipe, splits, where=torch.device("cpu"), seed=watch.seed)
+model, _ = training.train(recipe, splits, device=torch.device("cpu"), seed=watch.seed)
 watch.lap(evaluation.accuracy(evaluation.predict(model, splits.test)))
 watch.finish()

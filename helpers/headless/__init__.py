@@ -2,13 +2,13 @@
 # fmt: off
 
 from helpers.headless.notebooks import (
-    NOTEBOOKS, PROFILES, SERIES, Notebook, find_notebook, parameter_reader, parameters_of,
-    settings_for,
+    NOTEBOOKS, PROFILES, SERIES, Notebook, find_notebook, parameters_of, settings_for,
 )
 from helpers.headless.plans import Plan, Trial, code_version, parse_values, read_plan
 from helpers.headless.report import write_pages
 from helpers.headless.runner import (
     NotebookResult, execute_notebook, find_unfinished, finished_notebooks, run_notebooks,
+    write_status,
 )
 from helpers.headless.sweeps import (
     ClusterError, TrialError, expected_seconds, finished_trial, open_client, run_sweep, run_trial,
@@ -19,7 +19,7 @@ __all__ = [
     "NOTEBOOKS", "PROFILES", "SERIES",
     "ClusterError", "Notebook", "NotebookResult", "Plan", "Trial", "TrialError",
     "code_version", "execute_notebook", "expected_seconds", "find_notebook", "find_unfinished",
-    "finished_notebooks", "finished_trial", "open_client", "parameter_reader", "parameters_of",
+    "finished_notebooks", "finished_trial", "open_client", "parameters_of",
     "parse_values", "read_plan", "run_notebooks", "run_sweep", "run_trial", "settings_for",
-    "trial_dir", "write_pages",
+    "trial_dir", "write_pages", "write_status",
 ]

@@ -163,8 +163,8 @@ def test_the_best_on_validation_is_shipped_with_its_card(small, monkeypatch, tmp
     assert ", 2 minutes on one thread" in told
     longer = replace(small.recipe, epochs=3)
     monkeypatch.setitem(training.RECIPES, ("small", "mnist"), longer)
-    with pytest.raises(ValueError, match=r"small on mnist, 3 epochs, has no price yet: .*costs"):
-        publish.price("small", "mnist")
+    with pytest.raises(ValueError, match=r"small on mnist, 3 epochs, has no cost yet: .*costs"):
+        publish.cost("small", "mnist")
     for words in ("an abacus", "1 May 1900", "mean of 5 views", "--recipe small --seed 1", "MIT"):
         assert words in told
     assert told == publish.card(path)
@@ -230,7 +230,7 @@ def plain(step: Step) -> Step:
     return replace(step, name="plain", recipe=replace(step.recipe, epochs=1), seeds=1, test=False)
 
 
-def test_a_ensemble_is_the_mean_of_all_seeds(small, monkeypatch, tmp_path, tiny):
+def test_an_ensemble_is_the_mean_of_all_seeds(small, monkeypatch, tmp_path, tiny):
     """Untrained models, which disagree, and each of which is often wrong."""
     monkeypatch.setattr(ensemble, "KEEP", tmp_path)
     three = replace(small, seeds=3)
@@ -259,7 +259,7 @@ def test_a_ensemble_is_the_mean_of_all_seeds(small, monkeypatch, tmp_path, tiny)
     assert told["test_tta"]["loss"] != told["test"]["loss"]
 
 
-def test_prices_are_of_the_second_pass_over_an_eighth(small, monkeypatch, tmp_path):
+def test_costs_are_of_the_second_pass_over_an_eighth(small, monkeypatch, tmp_path):
     passes = []
 
     def train(recipe, splits, **_):
@@ -267,7 +267,7 @@ def test_prices_are_of_the_second_pass_over_an_eighth(small, monkeypatch, tmp_pa
         seconds = [100.0, float(len(passes))]
         return None, History([replace(RECORD, seconds=taken) for taken in seconds])
 
-    monkeypatch.setattr(recipes, "train", train)
+    monkeypatch.setattr(training, "train", train)
     monkeypatch.setattr(costs, "STEPS", [small, replace(small, name="other")])
     monkeypatch.setattr(torch, "set_num_threads", lambda _: None)
     costs.main(rounds=3, out=tmp_path / "costs.json")

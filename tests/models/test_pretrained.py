@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from benchmarks import ship
-from benchmarks.rungs import RUNGS
+from benchmarks import publish
+from benchmarks.ablation_steps import STEPS
 from helpers import data, evaluation, models, training
 from helpers.files import PROJECT
 
@@ -49,7 +49,7 @@ def test_shipped_weights_have_the_stated_accuracies_with_tta_and_on_validation(n
 @pytest.mark.parametrize("name", CARDED)
 def test_the_card_states_the_metadata_of_the_weights(name):
     path = path_of(name)
-    assert path.with_suffix(".md").read_text() == ship.card(path)
+    assert path.with_suffix(".md").read_text() == publish.card(path)
     metadata = models.read_metadata(path)
     notes = metadata["notes"]
     confusion = torch.tensor(notes["confusion"])
@@ -57,17 +57,15 @@ def test_the_card_states_the_metadata_of_the_weights(name):
     assert confusion.trace().item() == round(10_000 * notes["test_accuracy"])
     assert notes["test_accuracy"] in [pytest.approx(a) for a in notes["test_accuracies"]]
     assert notes["data_digest"] == data.spec(notes["dataset"]).digest
-    (rung,) = (r for r in RUNGS if f"{r.dataset}/{r.name}" == name)
-    assert len(notes["test_accuracies"]) == rung.seeds
-    assert metadata["architecture"]["name"] == rung.recipe.model
-    assert notes["epochs"] == rung.recipe.epochs
-    assert notes["images"] == 60_000 - (
-        0 if rung.recipe.train_on_validation else data.VALIDATION_SIZE
-    )
-    assert notes["seconds"] == ship.price(rung.name, rung.dataset)
+    (step,) = (r for r in STEPS if f"{r.dataset}/{r.name}" == name)
+    assert len(notes["test_accuracies"]) == step.seeds
+    assert metadata["architecture"]["name"] == step.recipe.model
+    assert notes["epochs"] == step.recipe.epochs
+    assert notes["images"] == 60_000 - (0 if step.recipe.train_on_validation else 5_000)
+    assert notes["seconds"] == publish.cost(step.name, step.dataset)
     # a model trained on the validation images is neither measured on them nor chosen by them
-    assert ("validation_accuracy" in notes) != rung.recipe.train_on_validation
-    assert not rung.recipe.train_on_validation or notes["seed"] == 0
+    assert ("validation_accuracy" in notes) != step.recipe.train_on_validation
+    assert not step.recipe.train_on_validation or notes["seed"] == 0
 
 
 @pytest.mark.parametrize("name", SHIPPED)
@@ -81,7 +79,7 @@ def test_shipped_weights_are_small(name):
 def test_recipes_and_pages_state_the_measured_accuracy(name):
     notes = models.read_metadata(path_of(name))["notes"]
     recipe = training.find_recipe(notes["recipe"], notes["dataset"])
-    assert recipe.measured == ship.mean_and_spread(notes["test_accuracies"])
+    assert recipe.measured == publish.mean_and_spread(notes["test_accuracies"])
     accuracy, _, _ = recipe.measured.partition(" over")
     pages = [PROJECT / "README.md", *(PROJECT / "docs").glob("*.md")]
     assert any(accuracy in page.read_text() for page in pages)
