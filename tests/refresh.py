@@ -19,7 +19,6 @@ from nbformat import NotebookNode
 
 from helpers import headless
 from helpers.files import write_atomic
-from helpers.headless import ENCRYPTED
 
 KEPT = ("tags", "alt")  # of the metadata of a cell
 
@@ -45,9 +44,7 @@ def main(
 
 def executed(notebook: NotebookNode, folder: Path) -> NotebookNode:
     """A copy of the notebook as a clean run from top to bottom leaves it."""
-    run = ExecutePreprocessor(
-        timeout=None, kernel_name="python3", record_timing=False, config=ENCRYPTED
-    )
+    run = ExecutePreprocessor(timeout=None, kernel_name="python3", record_timing=False)
     copy, _ = run.preprocess(deepcopy(notebook), {"metadata": {"path": str(folder)}})
     return copy
 

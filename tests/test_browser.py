@@ -21,9 +21,10 @@ from papermill.parameterize import parameterize_notebook
 
 from helpers import headless
 from helpers.files import PROJECT
+from helpers.headless import doctor
 
 SCREENSHOTS = PROJECT / "tests" / "screenshots"
-CHROMIUM = headless.chromium()
+CHROMIUM = doctor.chromium()
 NOTEBOOKS = [notebook.name for notebook in headless.SERIES]
 TRAINS = ("02_train_mnist", "03_train_fashion_mnist")  # and so must show its progress
 PATIENCE = 600_000  # milliseconds until a hung front end is given up; nothing is timed by it

@@ -2,6 +2,7 @@ import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_notebook, new_output
 
+from helpers import headless
 from tests import refresh
 
 
@@ -44,9 +45,9 @@ def test_a_notebook_that_raises_stays_as_it_was(tmp_path, monkeypatch):
     path = tmp_path / "01_small.ipynb"
     nbformat.write(new_notebook(cells=[new_code_cell("1 / 0")]), path)
     before = path.read_bytes()
-    small = refresh.parameters.Notebook("01_small")
-    monkeypatch.setattr(refresh.parameters, "SERIES", (small,))
-    monkeypatch.setattr(refresh.parameters, "NOTEBOOKS", tmp_path)
+    small = headless.Notebook("01_small")
+    monkeypatch.setattr(headless, "SERIES", (small,))
+    monkeypatch.setattr(headless, "NOTEBOOKS", tmp_path)
     with pytest.raises(Exception, match="ZeroDivisionError"):
         refresh.main()
     assert path.read_bytes() == before

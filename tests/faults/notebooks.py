@@ -12,9 +12,10 @@ from unittest import mock
 
 import nbformat
 
-from helpers import headless
+from helpers import headless, runs
 from helpers.files import PROJECT
 from helpers.headless import NotebookResult
+from helpers.headless import notebooks as series
 
 PARAMETERS = 'output: str = ""  # where results go\n'
 RECORD = 'import pathlib\npathlib.Path(output, "result.json").write_text(\'{"notebook": "x"}\')'
@@ -97,8 +98,8 @@ def outcome(bad: Bad, folder: Path, *, cell_timeout: int = 10) -> NotebookResult
     """Run a bad notebook in `folder`."""
     write(folder / "01_bad.ipynb", FIRST, bad.source, RECORD)
     with (
-        mock.patch.object(parameters, "NOTEBOOKS", folder),
-        mock.patch.object(parameters, "SERIES", (headless.Notebook("01_bad"),)),
+        mock.patch.object(series, "NOTEBOOKS", folder),
+        mock.patch.object(series, "SERIES", (headless.Notebook("01_bad"),)),
     ):
         (ended,) = headless.run_notebooks({"01_bad": {}}, folder / "run", cell_timeout=cell_timeout)
     return ended
@@ -111,7 +112,7 @@ def verdict(bad: Bad, ended: NotebookResult, folder: Path) -> str:
         return f"it was said: {ended}"
     if bad.told not in ended.message:
         return f"{ended.message!r} does not tell of {bad.told!r}"
-    (noted,) = json.loads((folder / "run" / headless.STATUS).read_text())["notebooks"]
+    (noted,) = json.loads((folder / "run" / runs.STATUS).read_text())["notebooks"]
     if (noted["state"], noted["cause"]) != (state, bad.cause):
         return f"the status says {noted}"
     kept = nbformat.read(folder / "run" / "01_bad" / "01_bad.ipynb", as_version=4)
@@ -122,13 +123,13 @@ def verdict(bad: Bad, ended: NotebookResult, folder: Path) -> str:
 
 SERIES = """
 import sys, pathlib
-from helpers import parameters, report, runs
-from helpers.__main__ import app
+from helpers.headless import notebooks as series
+from helpers.headless.cli import app
 folder = pathlib.Path(sys.argv.pop(1))
 names = sorted(path.stem for path in folder.glob("*.ipynb"))
-parameters.NOTEBOOKS = folder
-parameters.SERIES = tuple(parameters.Notebook(name) for name in names)
-parameters.PROFILES = {"standard": {}}
+series.NOTEBOOKS = folder
+series.SERIES = tuple(series.Notebook(name) for name in names)
+series.PROFILES = {"standard": {}}
 app()
 """
 
@@ -157,7 +158,7 @@ def killed_run(folder: Path, where: int, how: signal.Signals, notebooks: int = 4
     running.send_signal(how)
     told = running.communicate()[0]
     (run,) = (folder / "runs").iterdir()
-    status = [n["state"] for n in json.loads((run / headless.STATUS).read_text())["notebooks"]]
+    status = [n["state"] for n in json.loads((run / runs.STATUS).read_text())["notebooks"]]
     stopped = "running" if how == signal.SIGKILL else "interrupted"
     if status != ["done"] * (where - 1) + [stopped]:
         return f"the status was {status}: {told}"
@@ -165,7 +166,7 @@ def killed_run(folder: Path, where: int, how: signal.Signals, notebooks: int = 4
         return f"it ended with {running.returncode}"
     (folder / "go").touch()
     done = subprocess.run([*command, "--resume"], env=environment, check=False, **quiet)
-    status = [n["state"] for n in json.loads((run / headless.STATUS).read_text())["notebooks"]]
+    status = [n["state"] for n in json.loads((run / runs.STATUS).read_text())["notebooks"]]
     if done.returncode or status != ["done"] * notebooks:
         return f"resumed, it ended with {done.returncode}, {status}: {done.stdout}"
     again = "".join(str(n) for n in [*range(1, where + 1), *range(where, notebooks + 1)])
@@ -194,7 +195,7 @@ def full_disk(folder: Path) -> str:
         told = "Error: " in done.stderr and "No space left" in done.stderr
         if done.returncode != 2 or not told or "Traceback" in done.stderr:
             return f"it ended with {done.returncode}: {done.stdout} {done.stderr}"
-        (status,) = disk.rglob(headless.STATUS)
+        (status,) = disk.rglob(runs.STATUS)
         noted = json.loads(status.read_text())["notebooks"]  # whole, if not the newest
         return "told" if all(entry["state"] != "done" for entry in noted) else f"{noted}"
     finally:

@@ -52,7 +52,7 @@ def train(given: Splits, folder: Path | None, out: Path, begun: Event, die: str 
         _arm(die)
     begun.set()
     model, history = training.train(
-        recipe, given, where=torch.device("cpu"), seed=5, checkpoint=folder
+        recipe, given, device=torch.device("cpu"), seed=5, checkpoint=folder
     )
     weights = [value.numpy().tobytes() for value in model.state_dict().values()]
     told = history.frame().drop(columns="seconds").to_csv()
