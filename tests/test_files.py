@@ -43,6 +43,7 @@ def test_an_error_that_names_a_file_keeps_its_name(tmp_path, monkeypatch):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no umask")
 def test_the_umask_is_left_as_it_was(tmp_path):
     before = os.umask(0o027)
     try:
@@ -54,6 +55,7 @@ def test_the_umask_is_left_as_it_was(tmp_path):
     assert (tmp_path / "mine").stat().st_mode & 0o777 == 0o640
 
 
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no umask")
 def test_others_may_read_what_the_umask_lets_them(tmp_path):
     before = os.umask(0o022)
     try:

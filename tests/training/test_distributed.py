@@ -18,7 +18,8 @@ from tests.training import train_in_processes
 
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
 # the loop-back device: nothing of this needs a network
-ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"}
+LOOPBACK = "lo0" if sys.platform == "darwin" else "lo"
+ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": LOOPBACK}
 
 
 def torchrun(processes: int, *arguments: str, **options) -> subprocess.CompletedProcess:
