@@ -22,8 +22,8 @@ import typer
 from tqdm import tqdm
 
 from benchmarks.machine import describe
-from benchmarks.tables import markdown
-from helpers.files import PROJECT, write_atomic
+from benchmarks.tables import markdown, write_below_mark
+from helpers.files import PROJECT
 from tests.conditions import CONDITIONS, Place
 
 LOGS = PROJECT / "runs" / "matrix"
@@ -46,26 +46,16 @@ def main(
     table = pd.DataFrame(rows)
     typer.echo(table.to_string(index=False))
     if only is None:
-        write_atomic(REPORT, _report(table))
+        write_below_mark(REPORT, _report(table))
     raise typer.Exit(int(not table["green"].all()))
 
 
-def _report(table: pd.DataFrame) -> str:
-    """The table for docs/matrix.md."""
+def _report(table: pd.DataFrame) -> list[str]:
+    """The measured part of docs/matrix.md."""
     about = describe(os.cpu_count() or 1)
     versions = ", ".join(f"{name} {version}" for name, version in about["versions"].items())
-    return "\n".join(
-        [
-            "# The suite under other conditions",
-            "",
-            "The fast tests, and nbval over the committed notebooks, once under each condition, by",
-            f"`make matrix`: {about['date']}, {about['processor']}, {about['threads']} cores,",
-            f"{versions}; the oldest versions are the lower bounds in `pyproject.toml`.",
-            "",
-            *markdown(table),
-            "",
-        ]
-    )
+    machine = f"{about['processor']}, {about['threads']} cores"
+    return [f"Measured on {about['date']}: {machine}, {versions}.", "", *markdown(table)]
 
 
 def _outcome(name: str, scratch: Path) -> dict[str, object]:

@@ -18,7 +18,8 @@ from typing import NamedTuple
 
 import typer
 
-from helpers.files import PROJECT, write_atomic
+from benchmarks.tables import write_below_mark
+from helpers.files import PROJECT
 
 WANTED = 0.85
 MUTATED = PROJECT / "mutants" / "helpers"
@@ -29,25 +30,18 @@ STATES = {0: "survived", 1: "killed", 3: "killed", 5: "not covered", 33: "not co
 COLUMNS = ("killed", "timed out", "survived", "not covered")
 
 TEXT = """\
-# Do the tests notice?
+Measured on {date} with mutmut {version}. Of {generated:,} mutants {killed:,} were killed, {timed_out} ran into the time
+limit, {survived} survived, and {not_covered} lie in code that the fast tests do not reach: **{rate:.1%} were killed**. At
+least {wanted:.0%} are wanted.
 
-Of {generated:,} mutants of `helpers/`, {killed:,} failed a test, {timed_out} ran until they were stopped, {survived} survived, and
-{not_covered} lie in code that the fast tests do not reach: **{rate:.1%}** are killed ({date}, mutmut {version}). At least {wanted:.0%} are wanted.
-
-`make mutants` makes this page anew. A mutant is a function with one thing changed: a number, an operator, an argument, a
-word. It is killed if one of the tests that come through that function fails; of all tests, the fast ones that
-`[tool.mutmut]` in `pyproject.toml` names. What runs until it is stopped counts as killed, too. No module, line or kind of
-change is left out by us. mutmut itself leaves alone what stands outside of functions, and functions with a decorator:
-{decorated}.
+These functions have a decorator, and were not changed: {decorated}.
 
 | module | mutants | killed | timed out | survived | not covered | rate |
 | --- | ---: | ---: | ---: | ---: | ---: | ---: |
 {rows}
 
-## What survived, and why
-
-The reasons stand in `tests/mutants.toml`, as patterns of the changed lines. What is `loader 1` of the module `data` below,
-`.venv/bin/mutmut show helpers.data.x_loader__mutmut_1` shows as a difference.
+What survived, by the reason in `tests/mutants.toml`. The numbers are mutmut's: `.venv/bin/mutmut results` lists the full
+names, and `.venv/bin/mutmut show <name>` shows a difference.
 """  # noqa: E501 - lines of the page
 
 
@@ -150,7 +144,7 @@ def page(mutants: list[Mutant], mutmut: str) -> str:
 
 def main() -> None:
     mutants = [mutant for meta in sorted(MUTATED.glob("*.meta")) for mutant in read(meta)]
-    write_atomic(PAGE, page(mutants, version("mutmut")))
+    write_below_mark(PAGE, page(mutants, version("mutmut")).splitlines())
     left = [mutant for mutant in mutants if mutant.state in ("survived", "not covered")]
     for mutant in left:
         if not mutant.reason:

@@ -1,4 +1,4 @@
-"""Does anything get lost? All faults there are, many times, and a table of how it went.
+"""Cause faults of all kinds, many times, and count what happens.
 
     python -m tests.faults               # about half an hour on two cores; writes docs/faults.md
     python -m tests.faults --seed 7
@@ -20,35 +20,36 @@ import typer
 from tqdm import tqdm
 
 from benchmarks.machine import describe
-from benchmarks.tables import markdown
+from benchmarks.tables import markdown, write_below_mark
 from helpers.data import SPECS
-from helpers.files import PROJECT, write_atomic
+from helpers.files import PROJECT
 from tests.faults import images, notebooks, training
 
 REPORT = PROJECT / "docs" / "faults.md"
+WORDS = {"right": "correct", "reported": "clear error", "told": "clear error"}
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGKILL)
 
 
 def main(
-    seed: Annotated[int, typer.Option(help="Decides the moments and the places.")] = 0,
-    kills: Annotated[int, typer.Option(help="So often a training is killed.")] = 200,
+    seed: Annotated[int, typer.Option(help="Decides when and where faults happen.")] = 0,
+    kills: Annotated[int, typer.Option(help="How often a training is killed.")] = 200,
 ) -> None:
-    """Do all that can go wrong, and write down how it went."""
+    """Cause all faults, and write docs/faults.md. The exit status is 1 if a result is wrong."""
     typer.echo(f"seed {seed}")
     rows = []
     for row in chain(_data(seed), _runs(), _training(seed, kills)):
         rows.append(row)
         tqdm.write(" | ".join(map(str, row.values())))
     table = pd.DataFrame(rows)
-    write_atomic(REPORT, _report(table, seed))
-    raise typer.Exit(int((table["faults of ours"] != 0).any()))
+    write_below_mark(REPORT, _report(table, seed))
+    raise typer.Exit(int((table["wrong"] != 0).any()))
 
 
 def _row(what: str, seen: Counter, sound: tuple[str, ...]) -> dict[str, object]:
-    """A row of the table: how often, how it went, and how often otherwise than it should."""
+    """A row of the table: how often, with which results, and how many of these are wrong."""
     wrong = seen.total() - sum(seen[name] for name in sound)
-    told = ", ".join(f"{count} {name}" for name, count in sorted(seen.items()))
-    return {"fault": what, "times": seen.total(), "how it went": told, "faults of ours": wrong}
+    results = ", ".join(f"{n} {WORDS.get(name, name)}" for name, n in sorted(seen.items()))
+    return {"fault": what, "times": seen.total(), "result": results, "wrong": wrong}
 
 
 def _data(seed: int) -> Iterator[dict[str, object]]:
@@ -62,7 +63,9 @@ def _data(seed: int) -> Iterator[dict[str, object]]:
         counted = Counter(
             images.download_outcome(manner, spec, right[name]) for name, spec in SPECS.items()
         )
-        yield _row(f"mirror: {manner}", counted, ("right",) if manner == "sound" else ("reported",))
+        yield _row(
+            f"download: {manner}", counted, ("right",) if manner == "sound" else ("reported",)
+        )
     counted = Counter(images.together(name, right[name]) for name in SPECS for _ in range(3))
     yield _row("first use by 8 processes at once", counted, ("right",))
     counted = Counter(images.read_only(name, right[name]) for name in SPECS)
@@ -75,7 +78,7 @@ def _runs() -> Iterator[dict[str, object]]:
         with tempfile.TemporaryDirectory() as scratch:
             ended = notebooks.outcome(bad, Path(scratch))
             counted[notebooks.verdict(bad, ended, Path(scratch))] += 1
-    yield _row("notebooks and kernels that end badly: what is said of them", counted, ("right",))
+    yield _row("notebooks and kernels that fail: what is reported", counted, ("right",))
     with tempfile.TemporaryDirectory() as scratch:
         counted = Counter([notebooks.full_disk(Path(scratch))])
         sound = ("told", "not tried, for want of rights")
@@ -85,38 +88,27 @@ def _runs() -> Iterator[dict[str, object]]:
         for where in range(1, 5):
             with tempfile.TemporaryDirectory() as scratch:
                 counted[notebooks.killed_run(Path(scratch), where, how)] += 1
-        yield _row(f"a run ended by {how.name} in each notebook, resumed", counted, ("right",))
+        yield _row(f"a run ended by {how.name} in each notebook, continued", counted, ("right",))
 
 
 def _training(seed: int, kills: int) -> Iterator[dict[str, object]]:
     with tqdm(total=kills, desc="kills") as bar:
         seen = training.campaign(kills, seed, bar.update)
-    told = (
-        f"{seen['kills']} resumes, {seen['trainings']} trainings ended: {seen['different']} "
-        f"different from the unbroken one, {seen['failed']} failed, {seen['left_over']} left over"
+    results = (
+        f"{seen['trainings']} complete trainings: {seen['different']} different from one without "
+        f"kills; {seen['failed']} failed, {seen['left_over']} left files behind"
     )
     wrong = seen["different"] + seen["failed"] + seen["left_over"]
-    what = "a training killed at a random moment, resumed"
-    yield {"fault": what, "times": seen["kills"], "how it went": told, "faults of ours": wrong}
+    what = "a training killed at a random moment, continued"
+    yield {"fault": what, "times": seen["kills"], "result": results, "wrong": wrong}
 
 
-def _report(table: pd.DataFrame, seed: int) -> str:
-    """The table for docs/faults.md."""
+def _report(table: pd.DataFrame, seed: int) -> list[str]:
+    """The measured part of docs/faults.md."""
     about = describe(os.cpu_count() or 1)
-    return "\n".join(
-        [
-            "# Faults",
-            "",
-            f"By `make faults` with seed {seed}: {about['date']}, {about['processor']},",
-            f"torch {about['versions']['torch']}. *Right* are the published images, the state that",
-            "was wanted, the same weights bit for bit; *reported* is an error that names the file",
-            "and a remedy, with nothing left behind. The data files are the four archives of each",
-            "data set.",
-            "",
-            *markdown(table),
-            "",
-        ]
-    )
+    torch = about["versions"]["torch"]
+    measured = f"Measured with seed {seed}: {about['date']}, {about['processor']}, torch {torch}."
+    return [measured, "", *markdown(table)]
 
 
 if __name__ == "__main__":
