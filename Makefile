@@ -11,7 +11,7 @@
 #   make mutants   break the helpers in one place after another, and count what the tests notice; an hour
 #
 # PYTHON=python3.12 chooses an interpreter; ARGS="--profile quick" is handed on by `run`.
-# PIP_ARGS is handed to pip: see "A smaller torch" in the README.
+# PIP_ARGS is handed to pip: see "A smaller torch" in docs/installing.md.
 
 PYTHON ?= python3
 ARGS ?=

@@ -82,7 +82,7 @@ def spread(results: dict) -> float:
 
 
 def overview(results: dict) -> str:
-    """All targets side by side, as the table of the README: seconds, and how many times ours."""
+    """All targets side by side, as the table of docs/benchmarks.md: seconds, and how many times ours."""
     columns = {
         f"{SPECS[dataset].title} {100 * target:.0f} %": table(results, dataset, target)
         for dataset, targets in results["targets"].items()
@@ -160,7 +160,7 @@ def show(results: dict, *, picture: Path) -> None:
         for target in targets:
             typer.echo(f"\n{SPECS[dataset].title}, {target:.0%}\n")
             typer.echo(table(results, dataset, target).to_string())
-    typer.echo(f"\nFor the README:\n\n{overview(results)}")
+    typer.echo(f"\nFor docs/benchmarks.md:\n\n{overview(results)}")
     draw(results).savefig(picture, dpi=110)
     typer.echo(f"\n{picture} drawn")
 

@@ -169,7 +169,7 @@ def summary(frame: "pd.DataFrame") -> "pd.DataFrame":
             "seconds": "" if math.isnan(seconds) else round(seconds),
             "validation": _percent(row.get("measured.validation_accuracy", math.nan)),
             "test": _percent(row["measured.test_accuracy"]),
-            "report": f"{REPORTED[row['dataset']]:.0%}",
+            "report": f"{REPORTED[d]:.0%}" if (d := row["dataset"]) in REPORTED else "",
         })  # fmt: skip
     return pd.DataFrame(rows)
 

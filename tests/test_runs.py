@@ -1,5 +1,6 @@
 import datetime
 import json
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -179,6 +180,15 @@ def test_the_summary_puts_the_report_beside_what_was_measured(tmp_path, history)
             "report": "98%",
         }
     ]
+
+
+def test_the_summary_has_nothing_of_the_report_for_another_data_set(tmp_path):
+    runs.save(
+        tmp_path / "r" / "train", notebook="train", dataset=replace(data.MNIST, name="another"),
+        parameters={}, measured={"test_accuracy": 0.5},
+    )  # fmt: skip
+    (row,) = runs.summary(runs.collect(tmp_path)).to_dict("records")
+    assert (row["test"], row["report"]) == ("50.00%", "")
 
 
 def test_notebooks_without_an_accuracy_are_not_in_the_summary(tmp_path):
