@@ -16,10 +16,12 @@ import nbformat
 import typer
 from nbconvert.preprocessors import ExecutePreprocessor
 from nbformat import NotebookNode
+from traitlets.config import Config
 
 from helpers import headless
 from helpers.files import write_atomic
 
+ENCRYPTED = Config({"KernelManager": {"transport_encryption": "auto"}})
 KEPT = ("tags", "alt")  # of the metadata of a cell
 
 

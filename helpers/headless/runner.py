@@ -169,10 +169,10 @@ def _papermill_options(name: str, cell_timeout: int, progress: bool) -> dict[str
 
     logging.getLogger("papermill").setLevel(logging.ERROR)
     return dict(
-        kernel_name="python3", execution_timeout=cell_timeout,
-        start_timeout=300,  # for a busy machine
+        kernel_name="python3", execution_timeout=cell_timeout, start_timeout=300,
         progress_bar={"desc": name, "leave": False} if progress else False,
         coalesce_streams=True,  # the lines of a training as one output
+        extra_arguments=["--IPKernelApp.log_level=50"],  # or each kernel reports how it was stopped
         # other users may share the machine
         config=Config({"KernelManager": {"transport_encryption": "auto"}}),
     )  # fmt: skip
