@@ -179,7 +179,7 @@ def test_conda_and_pip_users_get_the_same():
     environment = yaml.safe_load((PROJECT / "environment.yml").read_text())["dependencies"]
     (by_pip,) = (entry["pip"] for entry in environment if isinstance(entry, dict))
     named = [*by_pip, *(entry for entry in environment if isinstance(entry, str))]
-    others = {"pytorch": "torch", "jupyter_client": "jupyter-client"}  # their names at conda-forge
+    others = {"pytorch": "torch"}  # its name at conda-forge
     conda = {re.sub(r"^\w+(?=[<>=])", lambda m: others.get(m[0], m[0]), line) for line in named}
     assert conda - {"pip", "setuptools>=68"} == wanted
 
@@ -190,7 +190,6 @@ def test_what_is_imported_is_declared():
     names = {
         "PIL": "pillow",
         "yaml": "pyyaml",
-        "jupyter_client": "jupyter-client",
         "sklearn": "scikit-learn",
     }
     imported = set()
