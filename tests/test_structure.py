@@ -224,6 +224,7 @@ def test_the_tree_names_no_machine():
 
 PAGES = [
     *PROJECT.glob("*.md"), *PROJECT.glob("docs/*.md"),
+    *PROJECT.glob("helpers/models/weights/*/*.md"),
     PROJECT / "data" / "README.md", PROJECT / "benchmarks" / "README.md",
 ]  # fmt: skip
 
