@@ -82,7 +82,7 @@ def spread(results: dict) -> float:
 
 
 def overview(results: dict) -> str:
-    """All targets side by side, as the table of docs/benchmarks.md: seconds, and how many times ours."""
+    """The table of docs/benchmarks.md: seconds to each target, and how many times ours."""
     columns = {
         f"{SPECS[dataset].title} {100 * target:.0f} %": table(results, dataset, target)
         for dataset, targets in results["targets"].items()

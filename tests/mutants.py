@@ -1,8 +1,8 @@
-"""Write docs/mutants.md from what mutmut found; `make mutants` runs this after it.
+"""Write the measured part of docs/mutants.md from the results of mutmut; for `make mutants`.
 
-A mutant is a function of helpers/ with one thing in it changed; it survives if no test notices.
-Each survivor needs a test, or a reason in mutants.toml. The exit status is 1 while one has neither,
-or while too few mutants are killed.
+A mutant is a function of helpers/ with one change; it survives if no test fails. Each survivor
+needs a test, or a reason in mutants.toml. The exit status is 1 while one has neither, or while too
+few mutants are killed.
 """
 
 import datetime
@@ -25,7 +25,7 @@ WANTED = 0.85
 MUTATED = PROJECT / "mutants" / "helpers"
 PAGE = PROJECT / "docs" / "mutants.md"
 REASONS = tomllib.loads(Path(__file__).with_suffix(".toml").read_text())["reason"]
-# mutmut's exit codes; all others are time-outs, by its clock or by the signal that it sends
+# exit codes of mutmut; all others are time-outs
 STATES = {0: "survived", 1: "killed", 3: "killed", 5: "not covered", 33: "not covered"}
 COLUMNS = ("killed", "timed out", "survived", "not covered")
 
@@ -46,7 +46,7 @@ names, and `.venv/bin/mutmut show <name>` shows a difference.
 
 
 class Mutant(NamedTuple):
-    module: str
+    module: str  # such as "training.loop"
     function: str
     number: int
     state: str
@@ -63,13 +63,14 @@ class Mutant(NamedTuple):
 
 
 def read(meta: Path) -> list[Mutant]:
-    """The mutants of one module, from the files that mutmut leaves beside its copy of it."""
+    """The mutants of one module, from the files that mutmut writes beside its copy."""
+    module = ".".join(meta.relative_to(MUTATED).with_suffix("").with_suffix("").parts)
     spans = json.loads(meta.with_suffix(".spans").read_text())["spans"]
     lines = meta.with_suffix("").read_text().splitlines()
     mutants = []
     for key, code in json.loads(meta.read_text())["exit_code_by_key"].items():
         if code is None:
-            sys.exit(f"{key} has not been tried: mutmut did not come to its end.")
+            sys.exit(f"{key} has not been tried: mutmut was stopped before the end.")
         mangled = key.rpartition(".")[2]
         function, _, number = mangled.partition("__mutmut_")
         before, after = (
@@ -78,14 +79,12 @@ def read(meta: Path) -> list[Mutant]:
         )
         name = function.removeprefix("x_").removeprefix("xǁ").replace("ǁ", ".")
         state = STATES.get(code, "timed out")
-        mutants.append(
-            Mutant(meta.name.partition(".")[0], name, int(number), state, change(before, after))
-        )
+        mutants.append(Mutant(module, name, int(number), state, change(before, after)))
     return mutants
 
 
 def change(before: list[str], after: list[str]) -> str:
-    """The lines that differ, in one: "before → after"."""
+    """The changed lines, joined: "before → after"."""
     lines = list(difflib.unified_diff(before, after, n=0, lineterm=""))[2:]
     went, came = (
         " ".join(line[1:].strip() for line in lines if line.startswith(sign)) for sign in "-+"
@@ -115,9 +114,9 @@ def listed(mutants: list[Mutant]) -> list[str]:
 
 
 def decorated() -> str:
-    """The functions with a decorator, which mutmut leaves as they are."""
+    """The functions with a decorator, which mutmut does not change."""
     names = []
-    for path in sorted((PROJECT / "helpers").glob("*.py")):
+    for path in sorted((PROJECT / "helpers").rglob("*.py")):
         found = re.findall(r"^ *@.*\n *def (\w+)", path.read_text(), flags=re.MULTILINE)
         names += [f"`{path.stem}.{name}`" for name in found]
     return ", ".join(names)
@@ -143,7 +142,7 @@ def page(mutants: list[Mutant], mutmut: str) -> str:
 
 
 def main() -> None:
-    mutants = [mutant for meta in sorted(MUTATED.glob("*.meta")) for mutant in read(meta)]
+    mutants = [mutant for meta in sorted(MUTATED.rglob("*.meta")) for mutant in read(meta)]
     write_below_mark(PAGE, page(mutants, version("mutmut")).splitlines())
     left = [mutant for mutant in mutants if mutant.state in ("survived", "not covered")]
     for mutant in left:

@@ -1,4 +1,4 @@
-"""The page of `make mutants`, from three mutants of one function as mutmut leaves them."""
+"""The page of `make mutants`, from three mutants of one function in mutmut's files."""
 
 import json
 
@@ -19,23 +19,26 @@ def x_double__mutmut_3(n):
 
 
 @pytest.fixture
-def found(tmp_path):
+def found(tmp_path, monkeypatch):
+    monkeypatch.setattr(mutants, "MUTATED", tmp_path)
+    (tmp_path / "wing").mkdir()
+
     def leave(*codes: int | None):
         names = ["orig", *range(1, 4)]
         spans = {f"x_double__mutmut_{name}": [2 * i + 1, 2 * i + 2] for i, name in enumerate(names)}
-        keys = (f"helpers.a.x_double__mutmut_{i}" for i in range(1, 4))
-        (tmp_path / "a.py").write_text(SOURCE)
-        (tmp_path / "a.py.spans").write_text(json.dumps({"spans": spans}))
+        keys = (f"helpers.wing.a.x_double__mutmut_{i}" for i in range(1, 4))
+        (tmp_path / "wing" / "a.py").write_text(SOURCE)
+        (tmp_path / "wing" / "a.py.spans").write_text(json.dumps({"spans": spans}))
         codes_by_key = dict(zip(keys, codes, strict=True))
-        (tmp_path / "a.py.meta").write_text(json.dumps({"exit_code_by_key": codes_by_key}))
-        return tmp_path / "a.py.meta"
+        (tmp_path / "wing" / "a.py.meta").write_text(json.dumps({"exit_code_by_key": codes_by_key}))
+        return tmp_path / "wing" / "a.py.meta"
 
     return leave
 
 
-def test_mutants_are_read_with_what_became_of_them(found):
+def test_mutants_are_read_with_their_state(found):
     first, second, third = mutants.read(found(1, 36, 0))
-    assert (first.module, first.function, first.number) == ("a", "double", 1)
+    assert (first.module, first.function, first.number) == ("wing.a", "double", 1)
     assert [m.state for m in (first, second, third)] == ["killed", "timed out", "survived"]
     assert third.change == "return 2 * n → return n * 2"
 
@@ -44,23 +47,23 @@ def test_a_reason_is_looked_up_by_the_changed_lines(found, monkeypatch):
     *_, third = mutants.read(found(1, 1, 0))
     assert third.reason == ""
     reasons = [
-        {"why": "of another", "patterns": ["^b.double"]},
-        {"why": "commutes", "patterns": [r"^a.double: .*→ return n \* 2$"]},
+        {"why": "of another", "patterns": ["^wing.b.double"]},
+        {"why": "commutes", "patterns": [r"^wing.a.double: .*→ return n \* 2$"]},
         {"why": "too late", "patterns": [""]},
     ]
     monkeypatch.setattr(mutants, "REASONS", reasons)
     assert third.reason == "commutes"
     page = mutants.page([third], "3")
-    assert "**commutes** (1)\n\n- a: `double` 3\n" in page
+    assert "**commutes** (1)\n\n- wing.a: `double` 3\n" in page
 
 
-def test_a_run_that_was_broken_off_is_not_counted(found):
+def test_a_run_that_was_stopped_is_not_counted(found):
     with pytest.raises(SystemExit, match="has not been tried"):
         mutants.read(found(1, 1, None))
 
 
-def test_what_timed_out_counts_as_killed_and_what_is_not_covered_as_alive(found):
+def test_a_time_out_counts_as_killed_and_code_without_a_test_does_not(found):
     page = mutants.page(mutants.read(found(1, -24, 33)), "3")
-    assert "| a | 3 | 1 | 1 | 0 | 1 | 66.7% |" in page
+    assert "| wing.a | 3 | 1 | 1 | 0 | 1 | 66.7% |" in page
     assert "| **all** | 3 | 1 | 1 | 0 | 1 | 66.7% |" in page
     assert "**No reason** (1)" in page
