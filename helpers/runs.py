@@ -37,6 +37,7 @@ def run_dir(output: str, notebook: str) -> Path:
 
 def create_run(root: Path, name: str) -> Path:
     """Make the folder `<root>/<date>-<time>-<name>` for a run; with `-2` if it exists already.
+
     Raises OSError that names the folder if that is impossible.
     """
     stamp = f"{datetime.datetime.now():%Y%m%d-%H%M%S}-{name}"
@@ -137,12 +138,10 @@ def _states(root: Path) -> dict[Path, dict[str, object]]:
         for entry in status["notebooks"]:
             name = entry["notebook"]
             states[path.parent / name] = {
-                key: entry[key] for key in ("notebook", "state", "message")
-            }
-            states[path.parent / name] |= {
+                "notebook": name, "state": entry["state"], "message": entry["message"],
                 "wall_seconds": entry["seconds"],
                 "parameters": status.get("settings", {}).get(name, {}),
-            }
+            }  # fmt: skip
     return states
 
 

@@ -102,13 +102,12 @@ def disk(root: Path) -> Iterator[Finding]:
 
 def dataset(root: Path, folder: str) -> Finding:
     """The archives of a data set, verified."""
-    names = list(data.DIGESTS[folder])
     try:
-        for name in names:
+        for name in data.DIGESTS[folder]:
             data.read_archive(root / folder / "raw" / name, folder)
     except data.DamagedDataError as error:
         return Finding(f"{folder} files", "damaged or missing", str(error))
-    return Finding(f"{folder} files", f"{len(names)}, as published")
+    return Finding(f"{folder} files", f"{len(data.DIGESTS[folder])}, as published")
 
 
 def accelerator() -> Finding:
@@ -120,8 +119,8 @@ def accelerator() -> Finding:
         gap = float((_after_one_step(best) - _after_one_step(torch.device("cpu"))).abs().max())
     except RuntimeError as error:
         return Finding("accelerator", f"{best}: {error}", "Use --device cpu, or update its driver.")
-    remedy = "Its results are wrong: use --device cpu, or update its driver."
-    remedy = "" if gap <= MAX_DEVICE_DIFFERENCE else remedy
+    wrong = "Its results are wrong: use --device cpu, or update its driver."
+    remedy = "" if gap <= MAX_DEVICE_DIFFERENCE else wrong
     return Finding("accelerator", f"{device.describe(best)}, differs by {gap:.0e}", remedy)
 
 

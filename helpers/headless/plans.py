@@ -39,12 +39,13 @@ class Plan:
     notebook: str
     grid: Mapping[str, Sequence[str]]  # values by parameter
     ranges: Mapping[str, str]  # "lo:hi" or "lo:hi:log" by parameter
-    random: int = 0  # number of draws from the ranges; each is run at every point of the grid
+    random: int = 0  # number of draws from the ranges; each is combined with all of the grid
     fixed: Mapping[str, str] | None = None  # the same in all trials
     seed: int = 0  # of the draws
 
     def trials(self) -> list[Trial]:
         """All trials, in the order in which the values were given.
+
         Raises ValueError for an unknown notebook or parameter, a value of another type, a grid
         without values, a value or parameter that is given twice, and a range without draws.
         """
@@ -81,6 +82,7 @@ class Plan:
 
 def read_plan(path: Path) -> Plan:
     """Read a plan from a YAML file, such as benchmarks/rates.yaml.
+
     Raises FileNotFoundError, or ValueError that names the file and what is wrong in it.
     """
     import yaml

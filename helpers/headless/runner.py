@@ -89,6 +89,7 @@ def write_status(
 
 def find_unfinished(root: Path, settings: Mapping[str, Mapping[str, object]]) -> Path:
     """The folder of the newest run with these settings, to resume it.
+
     Raises ValueError if there is none, or if all of its notebooks are done.
     """
     for status in sorted(root.glob(f"*/{STATUS}"), reverse=True):

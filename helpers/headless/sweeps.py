@@ -80,8 +80,7 @@ def run_sweep(
 
     waiting = {}
     for trial in trials:
-        before = finished_trial(trial, root)
-        if before is None:
+        if (before := finished_trial(trial, root)) is None:
             waiting[trial.digest] = trial
         else:
             finish(trial, before)
@@ -124,6 +123,7 @@ def _completed(
 
 def run_trial(trial: Trial, root: Path, cell_timeout: int = 3_600) -> NotebookResult:
     """Run one trial in this process; if another process is running it, wait for that one.
+
     Raises TrialError if it fails, or if notebook or package differ from those where the sweep
     started (a worker may join later); OSError if the disk is full.
     """
@@ -133,8 +133,7 @@ def run_trial(trial: Trial, root: Path, cell_timeout: int = 3_600) -> NotebookRe
         result = NotebookResult(trial.notebook, "failed", message=message)
         raise TrialError(json.dumps(asdict(result)))
     with _lock_when_free(folder):
-        before = finished_trial(trial, root)
-        if before is not None:
+        if (before := finished_trial(trial, root)) is not None:
             return before
         # Dask sets it for its workers, and so for kernels; training takes a third longer with it
         os.environ.pop("MALLOC_TRIM_THRESHOLD_", None)
@@ -227,7 +226,8 @@ def open_client(
                     f"and can this machine reach it? It prints its address when it starts."
                 ) from error
             _check_workers(client, root)
-        _check_resources(client, resources or {})
+        if resources:
+            _check_resources(client, resources)
         yield client
 
 
@@ -265,8 +265,6 @@ def _check_workers(client: "Client", root: Path | None) -> None:
 
 def _check_resources(client: "Client", resources: Mapping[str, float]) -> None:
     """One worker has them all; for a missing resource Dask would wait without a message."""
-    if not resources:
-        return
     workers = client.run(lambda dask_worker: dask_worker.state.total_resources)
     for has in workers.values():
         if all(has.get(name, 0) >= amount for name, amount in resources.items()):
