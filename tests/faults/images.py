@@ -1,12 +1,13 @@
 """Damage each data file in every way, and load the images: they are right, or the error says why.
 
-The files are links to the real ones, except the damaged one.
+The files are links to the real ones, or copies, except the damaged one.
 """
 
 import hashlib
 import http.server
 import os
 import random
+import shutil
 import tempfile
 import threading
 from collections.abc import Iterator
@@ -105,19 +106,28 @@ def attempt(name: str, root: Path, right: str, *, named: str = "") -> str:
 
 @contextmanager
 def place() -> Iterator[Path]:
-    """A data folder with links to all archives of both data sets, open to everybody."""
-    runs = PROJECT / "runs"  # on the disk of the data, as links must be
-    runs.mkdir(exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=runs) as scratch:
+    """A data folder with all archives of both data sets, open to everybody.
+
+    It lies among the temporary files, since the project's folder may be closed to others.
+    """
+    with tempfile.TemporaryDirectory() as scratch:
         root = Path(scratch)
         for spec in SPECS.values():
             raw = root / spec.folder / "raw"
             raw.mkdir(parents=True)
             for path in (PROJECT / "data" / spec.folder / "raw").glob("*.gz"):
-                os.link(path, raw / path.name)
+                link_or_copy(path, raw / path.name)
             raw.chmod(0o777)
         root.chmod(0o755)
         yield root
+
+
+def link_or_copy(path: Path, new: Path) -> None:
+    """A link costs nothing, but is impossible from one disk to another."""
+    try:
+        os.link(path, new)
+    except OSError:
+        shutil.copyfile(path, new)
 
 
 @contextmanager
