@@ -1,7 +1,8 @@
 # Each verb sets up what it needs: .venv is made, and made anew when pyproject.toml has changed.
 #
 #   make run       run the series headlessly on the real data; ends with a table and a page to read
-#   make test      everything that says whether the project is sound
+#   make test      check style and types, run the tests and the notebooks: about ten minutes
+#   make test-long the tests that take too long for every day: about twenty minutes
 #   make lab       open the notebooks in JupyterLab
 #   make check     format, lint and types only
 #   make refresh   run the committed notebooks anew, in place, and show which facts and claims changed
@@ -22,7 +23,7 @@ WORKERS := -n logical --maxprocesses 8 --dist loadfile
 BENCH_READY := .venv-bench/.ready
 MUTANTS_READY := .venv/.ready-mutants
 
-.PHONY: run test lab check refresh matrix faults bench mutants
+.PHONY: run test test-long lab check refresh matrix faults bench mutants
 
 run: $(READY)
 	@$(BIN)/python -m helpers run $(ARGS)
@@ -30,11 +31,15 @@ run: $(READY)
 # one thread for each worker: two workers with two threads each on two cores are ten times slower
 test: check
 	@$(BIN)/python -m coverage erase
-	@OMP_NUM_THREADS=1 $(BIN)/python -m coverage run -m pytest -m "" -rs $(WORKERS) tests
+	@OMP_NUM_THREADS=1 $(BIN)/python -m coverage run -m pytest -m "not long" -rs $(WORKERS) \
+		--no-loadscope-reorder tests
 	@OMP_NUM_THREADS=1 $(BIN)/python -m coverage run -m pytest --nbval --nbval-current-env \
 		--nbval-cell-timeout=1200 $(WORKERS) notebooks
 	@$(BIN)/python -m coverage combine --quiet
 	@$(BIN)/python -m coverage report
+
+test-long: $(READY)
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m long -rs $(WORKERS) --no-loadscope-reorder tests
 
 lab: $(READY)
 	@$(BIN)/jupyter lab --notebook-dir=. notebooks/01_explore.ipynb

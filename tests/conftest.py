@@ -26,6 +26,14 @@ matplotlib.use("agg")  # not by the environment: kernels that tests start shall 
 tqdm.set_lock(threading.RLock())
 tqdm.monitor_interval = 0
 
+LONGEST = ("test_browser.py", "test_defects.py", "test_faults.py", "test_pretrained.py")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest files first, so that no worker has one left when the others are done."""
+    last = len(LONGEST)
+    items.sort(key=lambda i: LONGEST.index(i.path.name) if i.path.name in LONGEST else last)
+
 
 @pytest.fixture(scope="session")
 def mnist() -> data.Splits:

@@ -1,7 +1,8 @@
 """Each notebook in the real JupyterLab, driven through a real browser, as a reader would run it.
 
 It needs a Chromium on the PATH. The cells run at the quick profile, since the front end is what is
-tested here. Long pictures of what the reader sees are kept in tests/screenshots/.
+tested here. Every day: the first notebook, one with progress bars, one with a widget; the others
+are long tests. Long pictures of what the reader sees are kept in tests/screenshots/.
 """
 
 import json
@@ -27,10 +28,10 @@ SCREENSHOTS = PROJECT / "tests" / "screenshots"
 CHROMIUM = doctor.chromium()
 NOTEBOOKS = [notebook.name for notebook in headless.SERIES]
 TRAINS = ("02_train_mnist", "03_train_fashion_mnist")  # and so must show its progress
+DAILY = ("01_explore", "03_train_fashion_mnist", "06_doubtful_labels")
 PATIENCE = 600_000  # milliseconds until a hung front end is given up; nothing is timed by it
 
 pytestmark = [
-    pytest.mark.slow,
     pytest.mark.skipif(
         CHROMIUM is None and "CI" not in os.environ,
         reason="no Chromium is installed, so JupyterLab was NOT tested in a browser",
@@ -106,6 +107,7 @@ def browser():
         browser.close()
 
 
+@pytest.mark.slow
 def test_jupyterlab_listens_to_this_machine_only_and_wants_its_token(lab):
     assert lab["hostname"] in ("localhost", "127.0.0.1")
     assert len(lab["token"]) >= 40
@@ -157,6 +159,7 @@ history = training.fit(
 AFTER = "print(history.interrupted, 0 < len(history.epochs) < 100_000, model.training)"
 
 
+@pytest.mark.slow
 def test_the_stop_button_ends_a_training_and_keeps_its_history(page, lab, folder):
     cells = [nbformat.v4.new_code_cell(source) for source in (TRAINING, AFTER)]
     kernel = {"name": "python3", "display_name": "Python 3"}
@@ -171,7 +174,13 @@ def test_the_stop_button_ends_a_training_and_keeps_its_history(page, lab, folder
     assert after.outputs[0]["text"].strip() == "True True False"
 
 
-@pytest.mark.parametrize("name", NOTEBOOKS)
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=pytest.mark.slow if name in DAILY else pytest.mark.long)
+        for name in NOTEBOOKS
+    ],
+)
 def test_a_notebook_runs_in_jupyterlab(page, lab, folder, name):
     run_all(page, lab, name)
     if name in TRAINS:

@@ -328,7 +328,9 @@ def tiny_notebook(tmp_path, monkeypatch) -> Path:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("turn", range(10))
+@pytest.mark.parametrize(
+    "turn", [0, *(pytest.param(i, marks=pytest.mark.long) for i in range(1, 10))]
+)
 def test_a_killed_worker_has_its_trial_run_elsewhere(tiny_notebook, tmp_path, turn):
     """In each of ten sweeps one of two workers is killed while it is at work.
 

@@ -24,7 +24,13 @@ def splits(request, name) -> data.Splits:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", SHIPPED)
+@pytest.mark.parametrize(
+    "name",
+    [  # notebook 5 claims the accuracy of the largest
+        pytest.param(name, marks=[pytest.mark.long] if name == "fashion_mnist/accurate" else [])
+        for name in SHIPPED
+    ],
+)
 def test_shipped_weights_have_the_stated_test_accuracy(name, splits):
     model = models.load_pretrained(name)
     stated = models.read_metadata(path_of(name))["notes"]["test_accuracy"]
@@ -34,7 +40,7 @@ def test_shipped_weights_have_the_stated_test_accuracy(name, splits):
     )
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("name", CARDED)
 def test_shipped_weights_have_the_stated_accuracies_with_tta_and_on_validation(name, splits):
     model, notes = models.load_pretrained(name), models.read_metadata(path_of(name))["notes"]

@@ -82,7 +82,7 @@ def test_each_rank_has_a_device_of_its_own(monkeypatch, name, where, ranks, own)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("processes", [1, 2, 4])
+@pytest.mark.parametrize("processes", [1, 2, pytest.param(4, marks=pytest.mark.long)])
 def test_several_processes_take_the_steps_of_one(processes, tmp_path):
     """To 1e-6 after an epoch, in weights and records, with an uneven last batch.
 
@@ -146,7 +146,7 @@ def test_the_command_trains_under_torchrun_and_one_process_writes(tmp_path):
     assert not list(tmp_path.glob("unfinished-*"))
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_rank_that_dies_ends_the_others_and_the_training_resumes(tmp_path):
     """By SIGKILL after an epoch of two; then one process alone takes it to its end."""
     command = (*TRAIN[:3], "fashion_mnist", *TRAIN[4:], "--root", str(tmp_path))

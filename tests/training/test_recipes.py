@@ -164,7 +164,7 @@ def test_every_setting_of_a_recipe_is_used():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["sprint", "fast"])
+@pytest.mark.parametrize("name", ["sprint", pytest.param("fast", marks=pytest.mark.long)])
 @pytest.mark.parametrize("dataset", data.SPECS)
 def test_the_fast_recipes_reach_their_accuracy(name, dataset):
     """On validation, within four standard deviations of what twenty seeds have shown."""
