@@ -104,8 +104,6 @@ def measure(step: Step, seed: int, keep: Path) -> dict[str, object]:
         step.recipe, splits, device=torch.device("cpu"), seed=seed, checkpoint=keep / made_as,
         **({"decay": step.ema_decay} if step.ema_decay else {}),
     )  # fmt: skip
-    if history.interrupted:
-        raise KeyboardInterrupt
     models.save(model, keep / f"{made_as}.safetensors", dataset=step.dataset, seed=seed)
     # the median epoch, since the machine may have been busy
     typical = statistics.median(record.seconds for record in history.epochs)

@@ -54,7 +54,7 @@ def main(
 def nothing(point: Trial, root: Path, _: int) -> NotebookResult:
     """In place of `run_trial`: write the records of a trial, without a notebook."""
     folder = headless.trial_dir(point, root)
-    outcome = NotebookResult(point.notebook, "done")
+    outcome = NotebookResult(point.notebook, "finished")
     write_atomic(folder / point.notebook / runs.RESULT, json.dumps({"finished": ""}))
     headless.write_status(folder, {}, [outcome])
     return outcome
@@ -80,7 +80,7 @@ def _of_trivial_points(n: int, root: Path) -> dict[str, float]:
 
 
 def _answer(point: Trial, root: Path, _: int) -> NotebookResult:
-    return NotebookResult(point.notebook, "done")
+    return NotebookResult(point.notebook, "finished")
 
 
 def _throughput(rounds: int, root: Path) -> dict[str, object]:
@@ -135,7 +135,7 @@ def _of_real_points(n: int, root: Path) -> dict[str, float]:
 
 
 def _all_done(outcomes: list[NotebookResult]) -> None:
-    failed = [outcome.message for outcome in outcomes if outcome.state != "done"]
+    failed = [outcome.message for outcome in outcomes if outcome.state != "finished"]
     if failed:
         raise RuntimeError(f"{len(failed)} points failed: {failed[0]}")
 

@@ -27,6 +27,7 @@ RESULT = "result.json"
 STATUS = "status.json"  # of all notebooks of a run, also of those without a record
 WEIGHTS = "weights.safetensors"
 PACKAGES = ("torch", "torchvision", "torchmetrics", "numpy", "image-classification-notebooks")
+_OLD_STATES = {"done": "finished", "interrupted": "stopped"}
 REPORTED = {"mnist": 0.98, "fashion_mnist": 0.86}  # test accuracies of the student's report
 
 
@@ -78,6 +79,7 @@ def save(
         "notebook": notebook, "dataset": dataset.name, "data_digest": dataset.digest,
         "parameters": dict(parameters), "measured": dict(measured), "device": device,
         "versions": {package: version(package) for package in PACKAGES},
+        "state": "stopped" if history is not None and history.interrupted else "finished",
         "finished": datetime.datetime.now().astimezone().isoformat(timespec="seconds"),
     }  # fmt: skip
     if model is not None:
@@ -85,8 +87,8 @@ def save(
         models.save(model, folder / WEIGHTS, notebook=notebook, dataset=dataset.name, **measured)
     if history is not None:
         record["epochs"] = len(history.epochs)
+        record["planned_epochs"] = history.planned_epochs
         record["seconds"] = round(history.seconds, 2)
-        record["interrupted"] = history.interrupted
         write_atomic(folder / "history.csv", history.frame().to_csv(index=False))
     write_atomic(folder / RESULT, json.dumps(record, indent=2) + "\n")
     return folder / RESULT
@@ -96,9 +98,10 @@ def collect(root: Path | str | None = None) -> "pd.DataFrame":
     """Read the records of all runs below `root` (by default `runs/`) into one frame, oldest first.
 
     A row for each `result.json`, then one for each notebook without a record. Columns: `run`,
-    `notebook`, `state` ("done", "failed", …), `message`, `finished`, `dataset`, `device`, `epochs`,
-    `seconds` of training, `wall_seconds` of the notebook, `folder`; then one for each parameter,
-    such as `parameters.seed`, and figure, such as `measured.test_accuracy`. Missing values are nan.
+    `notebook`, `state` ("finished", "stopped", "failed", …), `message`, `finished`, `dataset`,
+    `device`, `epochs` and `planned_epochs`, `seconds` of training, `wall_seconds` of the notebook,
+    `folder`; then one for each parameter, such as `parameters.seed`, and figure, such as
+    `measured.test_accuracy`. Missing values are nan.
     Raises FileNotFoundError if there is no such folder, ValueError for a record that is not valid.
     """
     import pandas as pd
@@ -108,16 +111,21 @@ def collect(root: Path | str | None = None) -> "pd.DataFrame":
         raise FileNotFoundError(f"There are no runs at {root}. `python -m helpers run` makes one.")
     records, states = [], _states(root)
     for path in sorted(root.rglob(RESULT)):
-        place = {"run": path.parent.parent.name, "state": "done", "folder": str(path.parent)}
-        records.append(place | states.pop(path.parent, {}) | _read(path))
+        place = {"run": path.parent.parent.name, "state": "finished", "folder": str(path.parent)}
+        noted, record = states.pop(path.parent, {}), _read(path)
+        if record.pop("interrupted", False):  # as versions before "state" wrote it
+            record["state"] = "stopped"
+        if noted.get("state", "finished") != "finished":  # something failed after the record
+            record["state"] = noted["state"]
+        records.append(place | noted | record)
     records += [
         {"run": folder.parent.name, "folder": str(folder)} | state
         for folder, state in sorted(states.items())
-        if state["state"] != "done"
+        if state["state"] != "finished"
     ]
     first = [
         "run", "notebook", "state", "message", "finished", "dataset", "device", "epochs",
-        "seconds", "wall_seconds", "folder",
+        "planned_epochs", "seconds", "wall_seconds", "folder",
     ]  # fmt: skip
     frame = pd.json_normalize(records)
     columns = [*first, *frame.columns.difference(first, sort=False)]
@@ -134,7 +142,7 @@ def _states(root: Path) -> dict[Path, dict[str, object]]:
     """The state of each notebook in each `status.json`, by the folder of the notebook."""
     states: dict[Path, dict[str, object]] = {}
     for path in root.rglob(STATUS):
-        status = _read(path)
+        status = read_status(path.parent)
         for entry in status["notebooks"]:
             name = entry["notebook"]
             states[path.parent / name] = {
@@ -143,6 +151,17 @@ def _states(root: Path) -> dict[Path, dict[str, object]]:
                 "parameters": status.get("settings", {}).get(name, {}),
             }  # fmt: skip
     return states
+
+
+def read_status(folder: Path) -> dict:
+    """The `status.json` of a run: its `settings`, and its `notebooks` with their `state`.
+
+    States of older versions get the names of today. Raises ValueError for a damaged file.
+    """
+    status = _read(folder / STATUS)
+    for entry in status["notebooks"]:
+        entry["state"] = _OLD_STATES.get(entry["state"], entry["state"])
+    return status
 
 
 def _read(path: Path) -> dict:

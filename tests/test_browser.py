@@ -156,12 +156,16 @@ optimizer = torch.optim.SGD(model.parameters(), 0.01)
 history = training.fit(
     model, optimizer, train, epochs=100_000, on_epoch=lambda _: Path("begun").touch()
 )"""
-AFTER = "print(history.interrupted, 0 < len(history.epochs) < 100_000, model.training)"
+AFTER = "print('the cell below was run')"
+TO_GO_ON = """\
+import sys
+history = sys.last_value.history
+print(history.interrupted, 0 < len(history.epochs) < 100_000, model.training)"""
 
 
 @pytest.mark.slow
-def test_the_stop_button_ends_a_training_and_keeps_its_history(page, lab, folder):
-    cells = [nbformat.v4.new_code_cell(source) for source in (TRAINING, AFTER)]
+def test_the_stop_button_ends_run_all_and_one_line_goes_on(page, lab, folder):
+    cells = [nbformat.v4.new_code_cell(source) for source in (TRAINING, AFTER, TO_GO_ON)]
     kernel = {"name": "python3", "display_name": "Python 3"}
     notebook = nbformat.v4.new_notebook(cells=cells, metadata={"kernelspec": kernel})
     nbformat.write(notebook, folder / "stop.ipynb")
@@ -169,9 +173,25 @@ def test_the_stop_button_ends_a_training_and_keeps_its_history(page, lab, folder
     while not (folder / "begun").exists():
         page.wait_for_timeout(100)  # milliseconds
     page.click('[data-command="notebook:interrupt-kernel"]')
-    page.wait_for_function("window.finished")  # nor did the run of all cells stop there
-    _, after = nbformat.read(folder / "stop.ipynb", as_version=4).cells
-    assert after.outputs[0]["text"].strip() == "True True False"
+    page.wait_for_function("window.finished")
+    stopped, after, to_go_on = nbformat.read(folder / "stop.ipynb", as_version=4).cells
+    told = "".join(output.get("text", "") + output.get("evalue", "") for output in stopped.outputs)
+    assert "The training was stopped in epoch" in told
+    assert not after.outputs
+    assert not to_go_on.outputs
+
+    page.locator(".jp-Notebook .jp-CodeCell").nth(2).click()
+    page.evaluate(
+        """() => {
+            window.finished = false;
+            window.jupyterapp.commands.execute('notebook:run-cell')
+                .then(() => window.jupyterapp.commands.execute('docmanager:save'))
+                .then(() => { window.finished = true; });
+        }"""
+    )
+    page.wait_for_function("window.finished")
+    *_, to_go_on = nbformat.read(folder / "stop.ipynb", as_version=4).cells
+    assert to_go_on.outputs[0]["text"].strip() == "True True False"
 
 
 @pytest.mark.parametrize(

@@ -128,7 +128,7 @@ def quick_runs(tmp_path_factory) -> dict[str, Path]:
     folder = tmp_path_factory.mktemp("quick runs")
     for name in (TRAIN_MNIST, TRAIN_FASHION):
         outcome = headless.execute_notebook(name, folder, headless.PROFILES["quick"][name])
-        assert outcome.state == "done", outcome.message
+        assert outcome.state == "finished", outcome.message
     return {name: folder / name / f"{name}.ipynb" for name in (TRAIN_MNIST, TRAIN_FASHION)}
 
 

@@ -22,7 +22,7 @@ def save(where, notebook="02_train_mnist", seed=0, accuracy=0.99, **more):
 
 @pytest.fixture
 def history() -> History:
-    return History([EpochRecord(e, 0.5, 0.8, 0.4, 0.9, 0.1, 1.5) for e in (1, 2)])
+    return History([EpochRecord(e, 0.5, 0.8, 0.4, 0.9, 0.1, 1.5) for e in (1, 2)], planned_epochs=2)
 
 
 def test_a_record_says_what_was_measured_with_what(tmp_path, history):
@@ -34,7 +34,8 @@ def test_a_record_says_what_was_measured_with_what(tmp_path, history):
     assert record["parameters"] == {"seed": 0, "epochs": 2}
     assert record["measured"] == {"test_accuracy": 0.99, "validation_accuracy": 0.98}
     assert record["model"]["name"] == "linear"
-    assert (record["epochs"], record["seconds"], record["interrupted"]) == (2, 3.0, False)
+    assert (record["epochs"], record["planned_epochs"], record["seconds"]) == (2, 2, 3.0)
+    assert record["state"] == "finished"
     assert record["device"] == "cpu, 2 threads"
     assert set(record["versions"]) == set(runs.PACKAGES)
     assert models.load(tmp_path / "weights.safetensors").architecture["name"] == "linear"
@@ -60,11 +61,29 @@ def test_weights_know_what_they_were_trained_on_and_what_they_reach(tmp_path):
     }
 
 
-def test_seconds_are_kept_to_the_hundredth_and_an_interruption_is_told(tmp_path):
+def test_a_record_of_a_stopped_training_says_so(tmp_path):
     epoch = EpochRecord(1, 0.5, 0.8, 0.4, 0.9, 0.1, 1.2345)
-    save(tmp_path, history=History([epoch], interrupted=True))
-    record = json.loads((tmp_path / "result.json").read_text())
-    assert (record["seconds"], record["interrupted"]) == (1.23, True)
+    stopped = History([epoch], planned_epochs=30, interrupted=True)
+    record = json.loads(save(tmp_path / "run" / "02", history=stopped).read_text())
+    assert (record["state"], record["epochs"], record["planned_epochs"]) == ("stopped", 1, 30)
+    assert record["seconds"] == 1.23
+    assert runs.collect(tmp_path)["state"].tolist() == ["stopped"]
+
+
+def test_records_and_states_of_older_versions_get_the_words_of_today(tmp_path):
+    by_hand(tmp_path / "old" / "02", notebook="02", finished="2026-01-01", interrupted=True)
+    by_hand(tmp_path / "old" / "03", notebook="03", finished="2026-01-02", interrupted=False)
+    entries = [("02", "done"), ("03", "done"), ("04", "interrupted")]
+    noted = [{"notebook": n, "state": s, "seconds": 1, "message": ""} for n, s in entries]
+    (tmp_path / "old" / "status.json").write_text(json.dumps({"notebooks": noted}))
+    assert runs.collect(tmp_path)["state"].tolist() == ["stopped", "finished", "stopped"]
+
+
+def test_a_notebook_that_fails_after_its_record_has_failed(tmp_path):
+    by_hand(tmp_path / "r" / "02", notebook="02", state="finished", finished="2026-01-01")
+    entry = {"notebook": "02", "state": "failed", "seconds": 1, "message": "late"}
+    (tmp_path / "r" / "status.json").write_text(json.dumps({"notebooks": [entry]}))
+    assert runs.collect(tmp_path)["state"].tolist() == ["failed"]
 
 
 def test_the_record_is_written_last(tmp_path, history, monkeypatch):
@@ -107,14 +126,14 @@ def test_records_stand_oldest_first_in_columns_that_are_always_there(tmp_path, m
     frame = runs.collect()
     assert frame.columns.tolist() == [
         *("run", "notebook", "state", "message", "finished", "dataset", "device", "epochs"),
-        *("seconds", "wall_seconds", "folder"),
+        *("planned_epochs", "seconds", "wall_seconds", "folder"),
         *("parameters.seed", "measured.test_accuracy"),
     ]
     assert frame["notebook"].tolist() == ["early", "late"]
     assert frame["run"].tolist() == ["b", "a"]
     assert frame.index.tolist() == [0, 1]
     assert frame["epochs"].isna().all()
-    assert frame["state"].tolist() == ["done", "done"]
+    assert frame["state"].tolist() == ["finished", "finished"]
     assert frame["folder"].tolist() == [str(tmp_path / "b" / "n"), str(tmp_path / "a" / "n")]
 
 
@@ -123,7 +142,7 @@ def test_what_failed_stands_below_with_what_it_was_given(tmp_path):
     status = {
         "settings": {"02": {"seed": 1}, "03": {"seed": 7}},
         "notebooks": [
-            {"notebook": "02", "state": "done", "seconds": 9.5, "message": "", "cause": ""},
+            {"notebook": "02", "state": "finished", "seconds": 9.5, "message": "", "cause": ""},
             {
                 "notebook": "03",
                 "state": "failed",
@@ -135,7 +154,7 @@ def test_what_failed_stands_below_with_what_it_was_given(tmp_path):
     }
     (tmp_path / "r" / "status.json").write_text(json.dumps(status))
     frame = runs.collect(tmp_path)
-    assert frame["state"].tolist() == ["done", "failed"]
+    assert frame["state"].tolist() == ["finished", "failed"]
     assert frame["message"].tolist() == ["", "no"]
     assert frame["wall_seconds"].tolist() == [9.5, 2.5]
     assert frame["parameters.seed"].tolist() == [1, 7]

@@ -67,8 +67,10 @@ def report_interrupt(message: str) -> Iterator[None]:
         with sigterm_as_interrupt():
             yield
     except KeyboardInterrupt as stop:
-        typer.echo(f"Interrupted. {message}", err=True)
-        number = signal.SIGTERM if stop.args else signal.SIGINT
+        if message:
+            typer.echo(f"Interrupted. {message}", err=True)
+        sent = stop.__cause__ if isinstance(stop.__cause__, KeyboardInterrupt) else stop
+        number = signal.SIGTERM if sent.args else signal.SIGINT
         raise typer.Exit(128 + number) from None
 
 
@@ -125,7 +127,7 @@ def run(
             _print_summary(runs.load_run(folder))
             title = f"Image classification: {profile} run, {folder.name}"
             typer.echo(f"Read it at {headless.write_pages(folder, results, title=title)}")
-    raise typer.Exit(int(any(result.state != "done" for result in results)))
+    raise typer.Exit(int(any(result.state != "finished" for result in results)))
 
 
 @app.command()
@@ -159,20 +161,30 @@ def train(
         echo = typer.echo if first else lambda line, **_: None
         echo(f"{recipe} on {splits.spec.title}, {hardware}, {settings.precision}")
         unfinished = root / f"unfinished-{dataset}-{recipe}-seed-{seed}"
-        with sigterm_as_interrupt():
-            model, history = training.train(
-                settings, splits, device=chosen, seed=seed, checkpoint=unfinished,
-                on_epoch=lambda record: write(_epoch_line(record, settings)) if first else None,
-                execution=training.Execution(compile=compile, process_group=group),
-            )  # fmt: skip
-        if history.interrupted:
-            epochs = len(history.epochs)
-            echo(f"Interrupted, not tested. The same command resumes after epoch {epochs}.")
-            raise typer.Exit(130)
-        if first:
-            options = dict(recipe=recipe, seed=seed, compile=compile, processes=group.size)
-            _test_and_save(model, history, splits, settings, options, hardware, root)
-            shutil.rmtree(unfinished, ignore_errors=True)
+        with report_interrupt("It is not tested. The same command resumes." if first else ""):
+            try:
+                model, history = training.train(
+                    settings, splits, device=chosen, seed=seed, checkpoint=unfinished,
+                    on_epoch=lambda record: write(_epoch_line(record, settings)) if first else None,
+                    execution=training.Execution(compile=compile, process_group=group),
+                )  # fmt: skip
+            except training.TrainingStopped as stop:
+                if first and stop.history.epochs:
+                    _note_stop(unfinished, f"train_{dataset}", stop.history, settings)
+                raise
+            if first:
+                options = dict(recipe=recipe, seed=seed, compile=compile, processes=group.size)
+                _test_and_save(model, history, splits, settings, options, hardware, root)
+                shutil.rmtree(unfinished, ignore_errors=True)
+
+
+def _note_stop(folder: Path, name: str, history: "History", recipe: "Recipe") -> None:
+    """Leave a status beside the checkpoints, so that `runs` lists the training as stopped."""
+    from dataclasses import asdict
+
+    message = f"after {len(history.epochs)} of {history.planned_epochs} epochs"
+    result = headless.NotebookResult(name, "stopped", round(history.seconds, 2), message)
+    headless.write_status(folder, {name: asdict(recipe)}, [result])
 
 
 def _test_and_save(
@@ -281,7 +293,7 @@ def sweep(
         return
 
     def report(trial: "Trial", result: "NotebookResult") -> None:
-        if result.state != "done":
+        if result.state != "finished":
             params = ", ".join(f"{name}={value}" for name, value in trial.params.items())
             place = headless.trial_dir(trial, root)
             write(f"{params} failed: {result.message}; see {place}")
@@ -297,7 +309,7 @@ def sweep(
             trials, root, client, retries=retries, resources=resources, cell_timeout=cell_timeout,
             on_done=report, progress=sys.stderr.isatty(),
         )  # fmt: skip
-    done = sum(result.state == "done" for result in results)
+    done = sum(result.state == "finished" for result in results)
     typer.echo(f"{done} trials done, {len(results) - done} failed, in {root / 'sweeps'}")
     raise typer.Exit(int(done < len(results)))
 

@@ -15,7 +15,7 @@ from typing import Any
 
 from helpers.files import lock_folder, write_atomic
 from helpers.headless import notebooks
-from helpers.runs import RESULT, STATUS, WEIGHTS
+from helpers.runs import RESULT, STATUS, WEIGHTS, read_status
 
 
 @dataclass(frozen=True)
@@ -23,9 +23,9 @@ class NotebookResult:
     """How one notebook of a run ended."""
 
     notebook: str
-    state: str  # "done", "failed", "skipped", "interrupted"; in status.json "running" as well
+    state: str  # "finished", "failed", "skipped", "stopped"; in status.json "running" as well
     seconds: float = 0.0
-    message: str = ""  # unless it is done: what happened, and where
+    message: str = ""  # unless it is finished: what happened, and where
     cause: str = ""  # of a failure: "error", "kernel died", "time-out", "no record", "not run"
 
 
@@ -64,7 +64,7 @@ def run_notebooks(
                 record(finished[name])
                 continue
             if source in results:
-                if results[source].state != "done":
+                if results[source].state != "finished":
                     reason = f"it reads the weights of {source}, which did not finish"
                     record(NotebookResult(name, "skipped", message=reason))
                     continue
@@ -74,7 +74,7 @@ def run_notebooks(
                 record(execute_notebook(name, folder, params, **options))
             except KeyboardInterrupt as stop:
                 message = f"by {str(stop) or 'Ctrl-C'}"
-                record(NotebookResult(name, "interrupted", message=message))
+                record(NotebookResult(name, "stopped", message=message))
                 raise
     return list(results.values())
 
@@ -90,27 +90,26 @@ def write_status(
 def find_unfinished(root: Path, settings: Mapping[str, Mapping[str, object]]) -> Path:
     """The folder of the newest run with these settings, to resume it.
 
-    Raises ValueError if there is none, or if all of its notebooks are done.
+    Raises ValueError if there is none, or if all of its notebooks are finished.
     """
     for status in sorted(root.glob(f"*/{STATUS}"), reverse=True):
         if json.loads(status.read_text(encoding="utf-8")).get("settings") == settings:
             if settings.keys() - finished_notebooks(status.parent).keys():
                 return status.parent
-            raise ValueError(f"Nothing is left to do in {status.parent}: all is done.")
+            raise ValueError(f"Nothing is left to do in {status.parent}: all is finished.")
     raise ValueError(f"No run in {root} has these settings. Start one without --resume.")
 
 
 def finished_notebooks(folder: Path) -> dict[str, NotebookResult]:
-    """The notebooks that are done in a run's folder, by name: those whose record can be read."""
-    status = folder / STATUS
-    if not status.is_file():
+    """The finished notebooks in a run's folder, by name: those whose record can be read."""
+    if not (folder / STATUS).is_file():
         return {}
     done = {}
-    for entry in json.loads(status.read_text(encoding="utf-8"))["notebooks"]:
+    for entry in read_status(folder)["notebooks"]:
         result = NotebookResult(**entry)
         record = folder / result.notebook / RESULT
         with suppress(OSError, ValueError):
-            if result.state == "done" and json.loads(record.read_text(encoding="utf-8")):
+            if result.state == "finished" and json.loads(record.read_text(encoding="utf-8")):
                 done[result.notebook] = result
     return done
 
@@ -162,7 +161,7 @@ def execute_notebook(
         cause = "no record"
         message = f"it ended in {_last_cell(executed)} without its record, {RESULT}"
     seconds = time.perf_counter() - start
-    return NotebookResult(name, "failed" if cause else "done", seconds, message, cause)
+    return NotebookResult(name, "failed" if cause else "finished", seconds, message, cause)
 
 
 def _papermill_options(name: str, cell_timeout: int, progress: bool) -> dict[str, Any]:

@@ -74,7 +74,7 @@ def run_sweep(
     def finish(trial: Trial, result: NotebookResult) -> None:
         results[trial.digest] = result
         on_done(trial, result)
-        failed = sum(result.state != "done" for result in results.values())
+        failed = sum(result.state != "finished" for result in results.values())
         bar.set_postfix(failed=failed, refresh=False)
         bar.update()
 
@@ -142,7 +142,7 @@ def run_trial(trial: Trial, root: Path, cell_timeout: int = 3_600) -> NotebookRe
         runner.write_status(folder, {trial.notebook: dict(trial.params)}, [result])
     if "No space left" in result.message:
         raise OSError(errno.ENOSPC, "No space left on device", str(folder))
-    if result.state != "done":
+    if result.state != "finished":
         raise TrialError(json.dumps(asdict(result)))
     return result
 

@@ -100,11 +100,9 @@ def _train_and_predict(
 
     Returns float32 (2, n, K) for each split: probabilities, and votes of the nearest neighbours.
     """
-    model, history = training.train_on(
+    model, _ = training.train_on(
         recipe, train, spec, device=device, seed=seed, execution=Execution(progress=False)
     )
-    if history.interrupted:
-        raise KeyboardInterrupt
     pool = evaluation.extract_features(model, train.images)
     found = {}
     for name, split in unseen.items():

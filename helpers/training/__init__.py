@@ -6,7 +6,7 @@ from helpers.training.distributed import (
 )
 from helpers.training.execution import PRECISIONS, Execution, fastest_precision, make_forward
 from helpers.training.history import (
-    EpochRecord, History, NonFiniteLossError, OutOfMemoryError, TrainingError,
+    EpochRecord, History, NonFiniteLossError, OutOfMemoryError, TrainingError, TrainingStopped,
 )
 from helpers.training.loop import fit
 from helpers.training.recipes import RECIPES, Recipe, find_recipe, train, train_on
@@ -16,6 +16,7 @@ __all__ = [
     "PRECISIONS", "RECIPES", "SINGLE_PROCESS",
     "EpochRecord", "Execution", "History", "NonFiniteLossError", "OutOfMemoryError", "ProcessGroup",
     "Recipe", "ResumeError", "SingleProcess", "TrainingError",
+    "TrainingStopped",
     "fastest_precision", "find_recipe", "fit", "join_process_group", "make_forward", "train",
     "train_on",
 ]

@@ -43,6 +43,7 @@ class History:
     """The epochs of a training."""
 
     epochs: list[EpochRecord] = field(default_factory=list)
+    planned_epochs: int | None = None  # how many it was to have
     best_epoch: int | None = None  # the one with the lowest validation loss
     stopped_early: bool = False  # the validation loss had not improved for `patience` epochs
     interrupted: bool = False  # by Ctrl-C or the stop button
@@ -96,6 +97,7 @@ class Progress:
 
     def epochs_left(self, epochs: int) -> Iterator[int]:
         """The 1-based numbers of the epochs that are still to train."""
+        self.history.planned_epochs = epochs
         for epoch in range(len(self.history.epochs) + 1, epochs + 1):
             if self.history.stopped_early:
                 return
@@ -134,6 +136,11 @@ class Progress:
         history.stopped_early = patience is not None and epochs_since_best >= patience
         return record
 
+    def stopped(self, model: nn.Module) -> "TrainingStopped":
+        """Mark the history as interrupted, and return the exception to raise."""
+        self.history.interrupted = True
+        return TrainingStopped(model, self.history)
+
 
 class TrainingError(RuntimeError):
     """A training cannot continue. `history` holds the epochs before the error."""
@@ -141,6 +148,22 @@ class TrainingError(RuntimeError):
     def __init__(self, message: str, history: History) -> None:
         super().__init__(message)
         self.history = history
+
+
+class TrainingStopped(KeyboardInterrupt):
+    """Ctrl-C or JupyterLab's stop button has ended a training; the full epochs are kept.
+
+    `model` has its best weights, or without validation those of the last step. To work with a
+    half-trained model in a notebook, run `history = sys.last_value.history` in the next cell.
+    """
+
+    def __init__(self, model: nn.Module, history: History) -> None:
+        epochs, planned = len(history.epochs), history.planned_epochs
+        super().__init__(
+            f"The training was stopped in epoch {epochs + 1} of {planned}. To go on with the "
+            f"{epochs} full epochs: import sys; history = sys.last_value.history"
+        )
+        self.model, self.history = model, history
 
 
 class NonFiniteLossError(TrainingError):

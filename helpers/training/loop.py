@@ -43,8 +43,8 @@ def fit(
     of images and a generator. `scheduler` steps after each batch. With `validation`, the model ends
     with the weights of the lowest validation loss; with `patience`, training stops after so many
     epochs without a new lowest. `on_epoch` is called with each EpochRecord. `checkpoint` is a
-    folder: the same call continues a stopped training there, exactly. Ctrl-C ends without an error.
-    Raises ValueError, NonFiniteLossError, OutOfMemoryError; ResumeError or OSError for the folder.
+    folder: the same call continues a stopped training there, exactly. Raises ValueError,
+    NonFiniteLossError, OutOfMemoryError, TrainingStopped; for the folder ResumeError or OSError.
     """
     _check_arguments(model, optimizer, train, validation, epochs, batch_size, scheduler, patience)
     group, device = execution.process_group, next(model.parameters()).device
@@ -120,8 +120,8 @@ def _session(
         try:
             yield progress
             bar.total = bar.n  # or the bar of a training that stopped early would turn red
-        except KeyboardInterrupt:
-            history.interrupted = True
+        except KeyboardInterrupt as stop:
+            raise progress.stopped(model) from stop
         except Exception as error:
             if _is_out_of_memory(error):
                 raise OutOfMemoryError(

@@ -107,7 +107,7 @@ def outcome(bad: Bad, folder: Path, *, cell_timeout: int = 10) -> NotebookResult
 
 def verdict(bad: Bad, ended: NotebookResult, folder: Path) -> str:
     """ "right" if what was told, and kept, is what happened; else what is not."""
-    state = "failed" if bad.cause else "done"
+    state = "failed" if bad.cause else "finished"
     if (ended.state, ended.cause) != (state, bad.cause):
         return f"it was said: {ended}"
     if bad.told not in ended.message:
@@ -159,15 +159,15 @@ def killed_run(folder: Path, where: int, how: signal.Signals, notebooks: int = 4
     told = running.communicate()[0]
     (run,) = (folder / "runs").iterdir()
     status = [n["state"] for n in json.loads((run / runs.STATUS).read_text())["notebooks"]]
-    stopped = "running" if how == signal.SIGKILL else "interrupted"
-    if status != ["done"] * (where - 1) + [stopped]:
+    stopped = "running" if how == signal.SIGKILL else "stopped"
+    if status != ["finished"] * (where - 1) + [stopped]:
         return f"the status was {status}: {told}"
     if running.returncode not in (-how, 128 + how):
         return f"it ended with {running.returncode}"
     (folder / "go").touch()
     done = subprocess.run([*command, "--resume"], env=environment, check=False, **quiet)
     status = [n["state"] for n in json.loads((run / runs.STATUS).read_text())["notebooks"]]
-    if done.returncode or status != ["done"] * notebooks:
+    if done.returncode or status != ["finished"] * notebooks:
         return f"resumed, it ended with {done.returncode}, {status}: {done.stdout}"
     again = "".join(str(n) for n in [*range(1, where + 1), *range(where, notebooks + 1)])
     return "right" if ran.read_text() == again else f"{ran.read_text()} ran, wanted {again}"
@@ -197,6 +197,6 @@ def full_disk(folder: Path) -> str:
             return f"it ended with {done.returncode}: {done.stdout} {done.stderr}"
         (status,) = disk.rglob(runs.STATUS)
         noted = json.loads(status.read_text())["notebooks"]  # whole, if not the newest
-        return "told" if all(entry["state"] != "done" for entry in noted) else f"{noted}"
+        return "told" if all(entry["state"] != "finished" for entry in noted) else f"{noted}"
     finally:
         subprocess.run(["umount", disk], check=False)

@@ -37,7 +37,7 @@ def faked(monkeypatch):
             parameters=given,
             measured={"test_accuracy": 0.99},
         )
-        return NotebookResult(name, "done", 1.0)
+        return NotebookResult(name, "finished", 1.0)
 
     monkeypatch.setattr(runner, "execute_notebook", execute)
     monkeypatch.setattr(report, "_export", lambda executed, root: ("page.html", {}))
@@ -47,7 +47,7 @@ def faked(monkeypatch):
 def test_a_run_ends_with_the_table_and_the_page(monkeypatch, tmp_path, capsys, faked):
     assert invoke(monkeypatch, "run", "--root", str(tmp_path), "-p", "02.epochs=3") == 0
     printed = capsys.readouterr().out
-    assert "02_train_mnist           done" in printed
+    assert "02_train_mnist           finished" in printed
     assert "99.00%    98%" in printed
     (folder,) = tmp_path.iterdir()
     assert f"Read it at {folder / 'index.html'}" in printed
@@ -63,7 +63,7 @@ def test_a_failure_is_named_and_the_exit_status_is_not_0(monkeypatch, tmp_path, 
     line = "03_train_fashion_mnist   failed          1 s  cell [3] raised ValueError: no"
     assert line in captured.out
     assert "04_error_analysis        skipped" in captured.out
-    assert "02_train_mnist           done" in captured.out
+    assert "02_train_mnist           finished" in captured.out
 
 
 @pytest.mark.parametrize(
@@ -114,8 +114,8 @@ def test_a_run_that_was_stopped_goes_on_with_what_is_left(monkeypatch, tmp_path,
     (folder,) = tmp_path.iterdir()
     status = json.loads((folder / "status.json").read_text())["notebooks"]
     assert [(entry["state"], entry["message"]) for entry in status] == [
-        ("done", ""),
-        ("interrupted", "by SIGTERM"),
+        ("finished", ""),
+        ("stopped", "by SIGTERM"),
     ]
     assert "the same command with --resume goes on" in capsys.readouterr().err
     assert signal.getsignal(signal.SIGTERM) is before
@@ -318,8 +318,11 @@ def test_an_interrupted_training_is_not_tested_and_goes_on_when_it_is_asked_agai
     with monkeypatch.context() as patched:
         patched.setattr(torch.optim.SGD, "step", press)
         assert invoke(patched, *told, str(tmp_path / "a")) == 130
-    assert "The same command resumes after epoch 1" in capsys.readouterr().out
+    assert "It is not tested. The same command resumes." in capsys.readouterr().err
     assert not list((tmp_path / "a").rglob("result.json"))
+    assert invoke(monkeypatch, "runs", "--root", str(tmp_path / "a")) == 0
+    (stopped,) = runs.collect(tmp_path / "a").to_dict("records")
+    assert (stopped["state"], stopped["message"]) == ("stopped", "after 1 of 2 epochs")
     assert invoke(monkeypatch, *told, str(tmp_path / "a")) == 0
     assert capsys.readouterr().out.count("validation loss") == 1
     assert invoke(monkeypatch, *told, str(tmp_path / "b")) == 0

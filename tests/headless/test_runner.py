@@ -141,7 +141,7 @@ def fake_execution(monkeypatch, failing: str = "") -> list[tuple[str, dict]]:
             return NotebookResult(name, "failed", 1.0, "boom", "error")
         (folder / name).mkdir()
         (folder / name / "result.json").write_text('{"notebook": "x"}')
-        return NotebookResult(name, "done", 1.0)
+        return NotebookResult(name, "finished", 1.0)
 
     monkeypatch.setattr(runner, "execute_notebook", execute)
     return executed
@@ -154,7 +154,7 @@ def test_a_notebook_gets_the_weights_of_the_one_it_needs(small, tmp_path, monkey
         ("01_a", {"epochs": 1}),
         ("02_b", {"checkpoint": str(tmp_path / "01_a" / "weights.safetensors")}),
     ]
-    assert [result.state for result in results] == ["done", "done"]
+    assert [result.state for result in results] == ["finished", "finished"]
 
 
 def test_the_status_on_disk_is_right_whenever_somebody_is_reported(small, tmp_path, monkeypatch):
@@ -171,7 +171,7 @@ def test_the_status_on_disk_is_right_whenever_somebody_is_reported(small, tmp_pa
     assert json.loads((tmp_path / "status.json").read_text()) == {
         "settings": {"01_a": {}, "02_b": {}},
         "notebooks": [
-            {"notebook": "01_a", "state": "done", "seconds": 1.0, "message": "", "cause": ""},
+            {"notebook": "01_a", "state": "finished", "seconds": 1.0, "message": "", "cause": ""},
             {
                 "notebook": "02_b",
                 "state": "failed",
@@ -191,7 +191,7 @@ def test_a_bar_over_the_notebooks_shows_where_asked_for(
 
     def execute(name, folder, given, **settings):
         handed_on.append(settings)
-        return NotebookResult(name, "done")
+        return NotebookResult(name, "finished")
 
     monkeypatch.setattr(runner, "execute_notebook", execute)
     headless.run_notebooks({"01_a": {}}, tmp_path, cell_timeout=7, progress=progress)
@@ -221,7 +221,7 @@ def test_alone_it_takes_the_shipped_weights(small, tmp_path, monkeypatch):
 def test_it_does_not_wait_for_weights_that_it_does_not_read(small, tmp_path, monkeypatch, given):
     executed = fake_execution(monkeypatch, failing="01_a")
     results = headless.run_notebooks(headless.settings_for("standard", [given]), tmp_path)
-    assert [result.state for result in results] == ["failed", "done"]
+    assert [result.state for result in results] == ["failed", "finished"]
     assert executed[1][1].get("checkpoint", "") in ("", "mine")
 
 
@@ -242,7 +242,7 @@ def test_what_needs_nothing_of_a_failure_runs_all_the_same(small, tmp_path, monk
     fake_execution(monkeypatch, failing="01_a")
     monkeypatch.setattr(series, "SERIES", (*series.SERIES, Notebook("03_c")))
     results = headless.run_notebooks({"01_a": {}, "02_b": {}, "03_c": {}}, tmp_path)
-    assert [result.state for result in results] == ["failed", "skipped", "done"]
+    assert [result.state for result in results] == ["failed", "skipped", "finished"]
 
 
 @pytest.mark.parametrize(
@@ -256,7 +256,7 @@ def test_ctrl_c_is_recorded_and_ends_the_run(small, tmp_path, monkeypatch, argum
     with pytest.raises(KeyboardInterrupt):
         headless.run_notebooks(headless.settings_for("standard"), tmp_path)
     status = json.loads((tmp_path / "status.json").read_text())
-    assert [entry["state"] for entry in status["notebooks"]] == ["interrupted"]
+    assert [entry["state"] for entry in status["notebooks"]] == ["stopped"]
     assert status["notebooks"][0]["message"] == message
 
 
@@ -268,12 +268,12 @@ def test_what_an_earlier_run_has_done_is_not_done_again(small, tmp_path, monkeyp
     results = headless.run_notebooks(settings, tmp_path, on_done=told.append)
     weights = str(tmp_path / "01_a" / "weights.safetensors")
     assert executed == [("02_b", {"checkpoint": weights})]
-    assert [result.state for result in told] == ["done", "done"]
+    assert [result.state for result in told] == ["finished", "finished"]
     assert results == told
     status = json.loads((tmp_path / "status.json").read_text())["notebooks"]
     assert [(entry["notebook"], entry["state"]) for entry in status] == [
-        ("01_a", "done"),
-        ("02_b", "done"),
+        ("01_a", "finished"),
+        ("02_b", "finished"),
     ]
 
 
@@ -297,7 +297,7 @@ def test_a_status_without_a_sound_record_counts_for_nothing(small, tmp_path, mon
     monkeypatch.setattr(
         runner,
         "execute_notebook",
-        lambda name, *_, **__: ran.append(name) or NotebookResult(name, "done"),
+        lambda name, *_, **__: ran.append(name) or NotebookResult(name, "finished"),
     )
     headless.run_notebooks(settings, tmp_path)
     assert ran == ["01_a", "02_b"]
@@ -397,7 +397,7 @@ def test_the_end_of_a_notebook_is_read_from_what_it_left(
     (tmp_path / "run" / "01_a" / "result.json").write_text("{}")  # of an earlier run
     result = headless.execute_notebook("01_a", tmp_path / "run", {}, cell_timeout=8)
     assert (result.notebook, result.cause) == ("01_a", cause)
-    assert result.state == ("failed" if cause else "done")
+    assert result.state == ("failed" if cause else "finished")
     assert re.fullmatch(message, result.message)
     assert 0 <= result.seconds < 30
 
@@ -446,7 +446,7 @@ and a new line; import os"""
         small, "01_a", "import pathlib; pathlib.Path(output, 'name.txt').write_text(name)", RECORD
     )
     result = headless.execute_notebook("01_a", tmp_path / "run", {"name": nasty})
-    assert result.state == "done"
+    assert result.state == "finished"
     assert (tmp_path / "run" / "01_a" / "name.txt").read_text() == nasty
 
 
@@ -467,7 +467,7 @@ def test_the_pages_of_a_run(small, tmp_path):
     (tmp_path / "01_a").mkdir()
     nbformat.write(notebook, tmp_path / "01_a" / "01_a.ipynb")
     results = [
-        NotebookResult("01_a", "done", 3.0),
+        NotebookResult("01_a", "finished", 3.0),
         NotebookResult(
             "02_b", "failed", 1.0, "cell [1] raised ValueError: <script>alert(1)</script>"
         ),
@@ -517,7 +517,7 @@ def test_each_figure_is_named_by_its_number_and_the_section_it_stands_in(small, 
     nbformat.write(notebook, tmp_path / "01_a" / "01_a.ipynb")
     results = [
         NotebookResult("00", "failed"),
-        NotebookResult("01_a", "done"),
+        NotebookResult("01_a", "finished"),
     ]  # the first left nothing
     page = headless.write_pages(tmp_path, results, title="t").read_text()
     made = {
@@ -545,7 +545,7 @@ def test_the_index_has_the_table_of_what_was_measured(small, tmp_path):
         measured={"test_accuracy": 0.9876},
     )
     html = headless.write_pages(
-        tmp_path, [NotebookResult("01_a", "done")], title="A run"
+        tmp_path, [NotebookResult("01_a", "finished")], title="A run"
     ).read_text()
     assert "<title>A run</title>" in html
     assert "98.76%" in html

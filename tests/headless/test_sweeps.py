@@ -65,7 +65,7 @@ def executed(monkeypatch):
         (folder / name).mkdir(parents=True)
         record = {"notebook": name, "finished": "2026", "measured": {"seed": seed}}
         (folder / name / runs.RESULT).write_text(json.dumps(record))
-        return NotebookResult(name, "done", 0.5)
+        return NotebookResult(name, "finished", 0.5)
 
     monkeypatch.setattr(runner, "execute_notebook", execute)
     execute.started, execute.failing = started, failing
@@ -77,7 +77,7 @@ def test_each_trial_is_run_once_in_a_folder_of_its_own(client, executed, tmp_pat
     results = headless.run_sweep(
         trials(5), tmp_path, client, on_done=lambda p, o: told.append((p, o))
     )
-    assert [result.state for result in results] == ["done"] * 5
+    assert [result.state for result in results] == ["finished"] * 5
     assert sorted(executed.started) == [0, 1, 2, 3, 4]
     assert sorted(trial.params["seed"] for trial, _ in told) == [0, 1, 2, 3, 4]
     frame = runs.collect(tmp_path)
@@ -141,7 +141,7 @@ def test_what_is_done_is_not_done_again(client, executed, tmp_path):
     told = []
     results = headless.run_sweep(trials(4), tmp_path, client, on_done=lambda p, _: told.append(p))
     assert sorted(executed.started) == [0, 1, 2, 3]
-    assert [result.state for result in results] == ["done"] * 4
+    assert [result.state for result in results] == ["finished"] * 4
     assert [trial.params["seed"] for trial in told[:2]] == [0, 1]  # those of before come first
     assert len(told) == 4
 
@@ -149,7 +149,7 @@ def test_what_is_done_is_not_done_again(client, executed, tmp_path):
 def test_a_failing_trial_is_tried_again_as_often_as_told(client, executed, tmp_path):
     executed.failing.update({1: 2, 2: 9})
     results = headless.run_sweep(trials(3), tmp_path, client, retries=2)
-    assert [result.state for result in results] == ["done", "done", "failed"]
+    assert [result.state for result in results] == ["finished", "finished", "failed"]
     assert results[2].message == "cell [3] raised OSError: no"
     assert {seed: executed.started.count(seed) for seed in range(3)} == {0: 1, 1: 3, 2: 3}
     status = headless.trial_dir(trials(3)[2], tmp_path) / runs.STATUS
@@ -188,7 +188,7 @@ def test_two_sweeps_at_once_run_a_trial_once(executed, monkeypatch, tmp_path):
     for thread in threads:
         thread.join()
     assert executed.started == [0]
-    assert [result.state for result in results] == ["done", "done"]
+    assert [result.state for result in results] == ["finished", "finished"]
 
 
 def test_a_scheduler_that_does_not_answer_is_named(monkeypatch):
@@ -350,7 +350,7 @@ def test_a_killed_worker_has_its_trial_run_elsewhere(tiny_notebook, tmp_path, tu
 
         results = headless.run_sweep(todo, tmp_path, client, on_done=kill)
     assert killed
-    assert [result.state for result in results] == ["done"] * 3
+    assert [result.state for result in results] == ["finished"] * 3
     for trial in todo:
         record = headless.trial_dir(trial, tmp_path) / NAME / runs.RESULT
         assert json.loads(record.read_text())["measured"] == {"seed": trial.params["seed"]}

@@ -147,15 +147,11 @@ def test_one_bar_counts_the_models_if_somebody_watches(
     assert "images" not in printed
 
 
-def test_an_interrupted_training_is_not_cached(tiny, tmp_path, monkeypatch):
-    train_on = training.train_on
+def test_a_stopped_training_is_not_cached(tiny, tmp_path, monkeypatch):
+    def press(*_):
+        raise KeyboardInterrupt
 
-    def interrupted(*arguments, **settings):
-        model, history = train_on(*arguments, **settings)
-        history.interrupted = True
-        return model, history
-
-    monkeypatch.setattr(training, "train_on", interrupted)
+    monkeypatch.setattr(torch.optim.SGD, "step", press)
     with pytest.raises(KeyboardInterrupt):
         predict(tiny, tiny[:10], tmp_path)
     assert not list(tmp_path.rglob("*.safetensors"))

@@ -274,7 +274,7 @@ def test_any_other_error_says_what_is_kept_and_leaves_the_mode(tiny, tmp_path, k
 
 
 @pytest.mark.parametrize("epoch", [1, 3])
-def test_ctrl_c_in_the_middle_of_an_epoch_leaves_model_and_history_usable(tiny, epoch):
+def test_ctrl_c_stops_and_the_exception_has_a_model_and_history_to_go_on_with(tiny, epoch):
     seen, after_each = [], []
 
     def press(images, generator):
@@ -284,11 +284,14 @@ def test_ctrl_c_in_the_middle_of_an_epoch_leaves_model_and_history_usable(tiny, 
         return images
 
     model = linear().eval()
-    history = fit(
-        model, tiny, validation=tiny, epochs=5, augment=press,
-        on_epoch=lambda record: after_each.append(weights(model)),
-    )  # fmt: skip
-    assert history.interrupted
+    with pytest.raises(KeyboardInterrupt, match=f"stopped in epoch {epoch} of 5") as stopped:
+        fit(
+            model, tiny, validation=tiny, epochs=5, augment=press,
+            on_epoch=lambda record: after_each.append(weights(model)),
+        )  # fmt: skip
+    history = stopped.value.history
+    assert stopped.value.model is model
+    assert (history.interrupted, history.planned_epochs) == (True, 5)
     assert len(history.epochs) == epoch - 1
     assert list(history.frame()["epoch"]) == list(range(1, epoch))
     assert not model.training

@@ -119,7 +119,8 @@ def test_an_interrupted_training_resumes(tiny, tmp_path):
 
     unbroken, model = build(), build()
     train(tiny, unbroken)
-    assert train(tiny, model, tmp_path, on_epoch=interrupt).interrupted
+    with pytest.raises(KeyboardInterrupt):
+        train(tiny, model, tmp_path, on_epoch=interrupt)
     resumed = build()
     assert not train(tiny, resumed, tmp_path).interrupted
     assert same(unbroken, resumed)
