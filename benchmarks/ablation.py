@@ -90,7 +90,7 @@ def key(step: Step, seed: int) -> str:
     old_names = {"model_kwargs": "settings", "train_on_validation": "refit"}
     settings = {
         old_names.get(name, name): value for name, value in asdict(step.recipe).items()
-        if value != plain[name] and name not in ("source", "measured")
+        if value != plain[name] and name not in ("source", "measured", "duration")
     }  # fmt: skip
     settings |= {"average": step.ema_decay} if step.ema_decay else {}
     return short_digest(json.dumps([settings, step.dataset, seed], sort_keys=True))

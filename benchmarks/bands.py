@@ -63,7 +63,7 @@ def main(
         list[int] | None, typer.Option(help="Threads. Repeatable; by default 1 and 2.")
     ] = None,
 ) -> None:
-    """Run what is not yet recorded, and write helpers/bands.json."""
+    """Run what is not yet recorded, and write benchmarks/results/bands.json."""
     for thread_count in threads or [1, 2]:
         jobs = list(_jobs(profile or ["quick", "standard"], seeds, thread_count))
         with ThreadPool(max(1, (os.cpu_count() or 1) // thread_count)) as pool:

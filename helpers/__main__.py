@@ -1,5 +1,5 @@
 """`python -m helpers`: see `helpers.headless.cli`."""
 
-from helpers.headless.cli import app
+from helpers.headless.cli import main
 
-app(prog_name="python -m helpers")
+main(prog_name="python -m helpers")

@@ -6,9 +6,10 @@ measured runs. bands.json holds the bands and the settings at which they were me
 """
 
 import json
-from pathlib import Path
 
-BANDS = Path(__file__).with_name("bands.json")
+from helpers.files import PROJECT
+
+BANDS = PROJECT / "benchmarks" / "results" / "bands.json"
 
 
 class ClaimError(AssertionError):

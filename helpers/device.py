@@ -1,6 +1,5 @@
-"""Choose the device to compute on, seed all random generators, tell if somebody is watching."""
+"""Choose the device to compute on, and seed all random generators."""
 
-import os
 import platform
 import random
 
@@ -50,12 +49,3 @@ def seed_everything(seed: int) -> None:
     random.seed(seed)
     np.random.seed(seed)  # noqa: NPY002 - other people's code draws from this generator
     torch.manual_seed(seed)
-
-
-def is_interactive() -> bool:
-    """Whether a person watches the output of this process: in a terminal, or in a notebook.
-
-    Jupyter's server sets JPY_SESSION_NAME for the kernels that it starts for people. papermill,
-    nbval and nbconvert start kernels without it.
-    """
-    return "JPY_SESSION_NAME" in os.environ or (os.isatty(2) and "JPY_PARENT_PID" not in os.environ)

@@ -20,12 +20,14 @@ if TYPE_CHECKING:  # importing this module does not import torch
     from torch import nn
 
     from helpers.data import DatasetSpec
+    from helpers.evaluation import Predictions
     from helpers.training import History
 
 ROOT = PROJECT / "runs"
 RESULT = "result.json"
 STATUS = "status.json"  # of all notebooks of a run, also of those without a record
 WEIGHTS = "weights.safetensors"
+PREDICTIONS = "predictions.csv"  # on the test images: true and predicted class
 PACKAGES = ("torch", "torchvision", "torchmetrics", "numpy", "image-classification-notebooks")
 _OLD_STATES = {"done": "finished", "interrupted": "stopped"}
 REPORTED = {"mnist": 0.98, "fashion_mnist": 0.86}  # test accuracies of the student's report
@@ -65,12 +67,14 @@ def save(
     model: "nn.Module | None" = None,
     history: "History | None" = None,
     device: str = "",
+    predictions: "Predictions | None" = None,
 ) -> Path:
     """Save the results of a notebook in `folder`; the record is written last.
 
-    A model is saved as `weights.safetensors`, a history as `history.csv`. The record `result.json`
-    holds the `parameters`, the figures in `measured` (accuracies are fractions in [0, 1]), the data
-    set with its digest, the device and the versions of packages. Returns the path of the record.
+    A model is saved as `weights.safetensors`, a history as `history.csv`, and predictions of the
+    test images as `predictions.csv`. The record `result.json` holds the `parameters`, the figures
+    in `measured` (accuracies are fractions in [0, 1]), the data set with its digest, the device and
+    the versions of packages. Returns the path of the record.
     Raises OSError if the folder cannot be written to.
     """
     from helpers import models
@@ -90,6 +94,11 @@ def save(
         record["planned_epochs"] = history.planned_epochs
         record["seconds"] = round(history.seconds, 2)
         write_atomic(folder / "history.csv", history.frame().to_csv(index=False))
+    if predictions is not None:
+        import pandas as pd
+
+        columns = {"target": predictions.targets.cpu(), "predicted": predictions.predicted.cpu()}
+        write_atomic(folder / PREDICTIONS, pd.DataFrame(columns).to_csv(index=False))
     write_atomic(folder / RESULT, json.dumps(record, indent=2) + "\n")
     return folder / RESULT
 
@@ -190,6 +199,61 @@ def summary(frame: "pd.DataFrame") -> "pd.DataFrame":
             "report": f"{REPORTED[d]:.0%}" if (d := row["dataset"]) in REPORTED else "",
         })  # fmt: skip
     return pd.DataFrame(rows)
+
+
+def overview(frame: "pd.DataFrame", root: Path) -> "pd.DataFrame":
+    """A row for each run in a frame from `collect(root)`, with what tells it from the others.
+
+    The columns are text: `run` (its folder below root), `when`, `what`, `data set`, `epochs`,
+    `seed`, `test`, `state` and `seconds` of training, or else of the whole notebook.
+    """
+    import pandas as pd
+
+    frame = frame.reindex(
+        columns=frame.columns.union(["parameters.seed", "measured.test_accuracy"])
+    )
+    seconds = frame["seconds"].fillna(frame["wall_seconds"])
+    columns = {
+        "run": [Path(folder).relative_to(root).as_posix() for folder in frame["folder"]],
+        "when": frame["finished"].astype(object).fillna("").str[:16].str.replace("T", " "),
+        "what": frame["notebook"], "data set": frame["dataset"].astype(object).fillna(""),
+        "epochs": [_of(*pair) for pair in frame[["epochs", "planned_epochs"]].to_numpy()],
+        "seed": frame["parameters.seed"].map(_whole),
+        "test": frame["measured.test_accuracy"].map(_percent), "state": frame["state"],
+        "seconds": seconds.map(_whole),
+    }  # fmt: skip
+    return pd.DataFrame(columns)
+
+
+def _of(epochs: float, planned: float) -> str:
+    """Such as "5", or "2 of 5" for a stopped training."""
+    same = math.isnan(planned) or epochs == planned
+    return _whole(epochs) if same else f"{epochs:.0f} of {planned:.0f}"
+
+
+def find(root: Path, name: str) -> Path:
+    """The folder below `root` of the run called `name`, or of the only one that contains it.
+
+    A run is called as in `overview`. Raises ValueError if none or several fit.
+    """
+    folders = {Path(folder) for folder in collect(root)["folder"]}
+    folders |= {folder.parent for folder in folders if folder.parent != root}
+    names = {folder.relative_to(root).as_posix(): folder for folder in folders}
+    if name in names:
+        return names[name]
+    fitting = [known for known in sorted(names) if name in known]
+    # of a run and the notebooks in it, the run
+    fitting = [known for known in fitting if known.rpartition("/")[0] not in fitting]
+    if len(fitting) == 1:
+        return names[fitting[0]]
+    if fitting:
+        listed = ", ".join(fitting[:5]) + (", …" if len(fitting) > 5 else "")
+        raise ValueError(f"{len(fitting)} runs fit {name!r}: {listed}. Write more of its name.")
+    raise ValueError(f"There is no run {name!r} in {root}. `runs` lists what there is.")
+
+
+def _whole(number: float) -> str:
+    return "" if math.isnan(number) else f"{number:.0f}"
 
 
 def _percent(fraction: float) -> str:

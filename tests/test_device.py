@@ -85,25 +85,3 @@ def test_a_gpu_is_described_by_its_name(monkeypatch):
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: f"GPU {device.index}")
     assert device.describe(torch.device("cuda:1")) == "cuda, GPU 1"
     assert device.describe(torch.device("mps")) == "mps"
-
-
-@pytest.mark.parametrize(
-    ("environment", "terminal", "watched"),
-    [
-        (
-            {"JPY_SESSION_NAME": "a.ipynb", "JPY_PARENT_PID": "1"},
-            False,
-            True,
-        ),  # a person's notebook
-        ({"JPY_PARENT_PID": "1"}, True, False),  # papermill, started from a terminal
-        ({}, True, True),
-        ({}, False, False),  # a log file
-    ],
-)
-def test_whether_somebody_watches(monkeypatch, environment, terminal, watched):
-    for name in ("JPY_SESSION_NAME", "JPY_PARENT_PID"):
-        monkeypatch.delenv(name, raising=False)
-    for name, value in environment.items():
-        monkeypatch.setenv(name, value)
-    monkeypatch.setattr(os, "isatty", lambda handle: terminal and handle == 2)
-    assert device.is_interactive() is watched

@@ -129,7 +129,7 @@ def test_recipes_state_what_the_records_hold():
 
 def report_band(dataset: str) -> dict[str, Any]:
     (band,) = (
-        band for band in json.loads(read("helpers/bands.json"))["bands"]
+        band for band in json.loads(read("benchmarks/results/bands.json"))["bands"]
         if band["name"] == f"{dataset} tiny_vgg test accuracy" and band["settings"]["epochs"] == 5
     )  # fmt: skip
     return band

@@ -17,21 +17,25 @@ from helpers.files import PROJECT
 
 HELPERS = PROJECT / "helpers"
 SOURCES = sorted(HELPERS.rglob("*.py"))
-GROUND = {"device", "files", "claims", "runs"}
+GROUND = {"device", "files", "messages", "claims", "runs"}
 # wing or module of the ground floor → what it may import from others
 MAY_IMPORT = {
     "files": set(),
     "device": set(),
-    "claims": set(),
-    "data": {"files"},
-    "models": {"files", "data"},
+    "messages": set(),
+    "claims": {"files"},
+    "data": {"files", "messages"},
+    "models": {"files", "messages", "data"},
     "evaluation": {"files", "device", "data", "models"},
-    "training": {"files", "device", "data", "models", "evaluation"},
+    "training": {"files", "device", "messages", "data", "models", "evaluation"},
     "plotting": {"data", "evaluation"},
-    "labels": {"files", "device", "data", "models", "evaluation", "training", "plotting"},
-    "runs": {"files", "data", "models", "training"},
+    "labels": {
+        "files", "device", "messages", "data", "models", "evaluation", "training", "plotting",
+    },
+    "runs": {"files", "data", "models", "evaluation", "training"},
     "headless": {
-        "files", "device", "claims", "data", "models", "evaluation", "training", "labels", "runs",
+        "__version__", "files", "device", "messages", "claims", "data", "models", "evaluation",
+        "training", "labels", "runs",
     },
     "__main__": {"headless"},
 }  # fmt: skip
@@ -60,7 +64,7 @@ def imports(source: str) -> Iterator[tuple[str, ...]]:
 def test_the_house_is_small():
     entries = {path.name for path in HELPERS.iterdir() if path.name != "__pycache__"}
     assert len(entries) <= 14, sorted(entries)
-    assert len(SOURCES) <= 45
+    assert len(SOURCES) <= 50
     assert sum(path.read_text(encoding="utf-8").count("\n") for path in SOURCES) <= 7_000
 
 
@@ -137,7 +141,8 @@ def test_helpers_are_documented_and_neither_print_nor_show(path):
     assert ast.get_docstring(tree)
     calls = (node.func for node in ast.walk(tree) if isinstance(node, ast.Call))
     called = {getattr(func, "id", getattr(func, "attr", "")) for func in calls}
-    assert not called & {"print", "show", "cuda"}
+    talks = {"print"} if path.name == "terminal.py" else set()
+    assert not called & {"print", "show", "cuda"} - talks
     for node in tree.body:
         if isinstance(node, ast.FunctionDef | ast.ClassDef) and not node.name.startswith("_"):
             assert ast.get_docstring(node), f"{path.name}: {node.name} has no docstring"

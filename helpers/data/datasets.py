@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from helpers.files import write_atomic
+from helpers.messages import unknown_name
 
 DOWNLOAD_TIMEOUT = 30.0  # seconds without a byte, after which a download is given up
 
@@ -80,7 +81,7 @@ SPECS = {spec.name: spec for spec in (MNIST, FASHION_MNIST)}
 def spec(name: str) -> DatasetSpec:
     """Look up a data set by name. Raises ValueError if there is none of that name."""
     if name not in SPECS:
-        raise ValueError(f"There is no data set {name!r}. Choose one of: {', '.join(SPECS)}.")
+        raise ValueError(unknown_name("data set", name, SPECS))
     return SPECS[name]
 
 

@@ -1,91 +1,84 @@
-"""The command line: `python -m helpers run | train | audit | sweep | doctor | runs`.
+"""The command line: `digits`, or `python -m helpers`; docs/command-line.md describes it.
 
 Heavy packages are imported inside the commands, so that `--help` answers at once.
 """
 
-import errno
+import json
 import shutil
-import signal
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from helpers import headless, runs
+from helpers import __version__, headless, runs
+from helpers.headless import runs_commands, terminal
+from helpers.headless.terminal import one_of, report_errors, report_interrupt, write
 
 if TYPE_CHECKING:
-    import pandas as pd
     from torch.nn import Module
 
     from helpers.data import Splits
     from helpers.headless import NotebookResult, Plan, Trial
     from helpers.training import EpochRecord, History, Recipe
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+app = typer.Typer(
+    no_args_is_help=True, pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)  # fmt: skip
+app.add_typer(runs_commands.app, name="runs")
+DATASETS = ("mnist", "fashion_mnist")  # written out, since the help must not import torch
+NOTES = ("source", "measured", "duration")  # of a recipe: not settings
+RECIPES = ("report", "sprint", "fast", "compact", "accurate")
 
 Repeatable = list[str] | None
-RootOption = Annotated[Path, typer.Option("--root", help="The folder for runs.")]
+RootOption = runs_commands.RootOption
+JsonOption = runs_commands.JsonOption
+DatasetArgument = Annotated[str, typer.Argument(**one_of("data set", DATASETS))]
+RecipeOption = Annotated[
+    str, typer.Option(help="How to train; see `recipes`.", **one_of("recipe", RECIPES))
+]
+ProfileOption = Annotated[
+    str,
+    typer.Option(
+        help="How long to train; standard: the notebooks as they are.",
+        **one_of("profile", headless.PROFILES),
+    ),
+]
+PrecisionOption = Annotated[
+    str | None, typer.Option(help="float32, bfloat16 or float16; else that of the recipe.")
+]
 DeviceOption = Annotated[str, typer.Option("--device", help="cpu, cuda, mps, … or auto.")]
-RecipeOption = Annotated[str, typer.Option(help="sprint, fast, report, compact or accurate.")]
 TimeoutOption = Annotated[int, typer.Option(help="Seconds that one cell may take.")]
 
 
-@contextmanager
-def report_errors(*errors: type[Exception]) -> Iterator[None]:
-    """Print errors that a user can correct in one line, and end with exit status 2."""
-    try:
-        yield
-    except errors as error:
-        full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
-        advice = ". Free some space; what was finished is kept." if full else ""
-        typer.echo(f"Error: {error}{advice}", err=True)
-        raise typer.Exit(2) from error
+def main(prog_name: str | None = None) -> None:
+    """What `digits` and `python -m helpers` start."""
+    terminal.prepare_streams()
+    app(prog_name=prog_name)
 
 
-@contextmanager
-def sigterm_as_interrupt() -> Iterator[None]:
-    """Let SIGTERM end the work as Ctrl-C does, so that it is cleaned up and reported."""
-
-    def stop(number: int, _: object) -> None:
-        raise KeyboardInterrupt(signal.Signals(number).name)
-
-    before = signal.signal(signal.SIGTERM, stop)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(__version__)
+        raise typer.Exit
 
 
-@contextmanager
-def report_interrupt(message: str) -> Iterator[None]:
-    """Print a message after Ctrl-C or SIGTERM, and end with the status that a shell expects."""
-    try:
-        with sigterm_as_interrupt():
-            yield
-    except KeyboardInterrupt as stop:
-        if message:
-            typer.echo(f"Interrupted. {message}", err=True)
-        sent = stop.__cause__ if isinstance(stop.__cause__, KeyboardInterrupt) else stop
-        number = signal.SIGTERM if sent.args else signal.SIGINT
-        raise typer.Exit(128 + number) from None
-
-
-def write(line: str) -> None:
-    """Print a line above the progress bars, if there are any."""
-    from tqdm.auto import tqdm
-
-    tqdm.write(line)
+@app.callback()
+def common(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, help="Show the version.")
+    ] = False,
+) -> None:
+    """Train and test classifiers of digits and clothes, audit labels, run the notebooks."""
 
 
 @app.command()
 def run(
-    profile: Annotated[
-        str, typer.Option(help="quick, standard (the notebooks as they are) or full (long).")
-    ] = "standard",
+    profile: ProfileOption = "standard",
     parameter: Annotated[
         Repeatable, typer.Option("--parameter", "-p", help="Such as 02.epochs=3. Repeatable.")
     ] = None,
@@ -119,12 +112,14 @@ def run(
             ),
         ):
             headless.run_notebooks(
-                settings, folder, cell_timeout=cell_timeout, progress=sys.stderr.isatty(),
-                on_done=report,
+                settings, folder, cell_timeout=cell_timeout, on_done=report,
+                progress=terminal.show_progress(),
             )  # fmt: skip
     finally:
         if results:
-            _print_summary(runs.load_run(folder))
+            table = runs.summary(runs.load_run(folder))
+            if not table.empty:
+                terminal.print_table(table)
             title = f"Image classification: {profile} run, {folder.name}"
             typer.echo(f"Read it at {headless.write_pages(folder, results, title=title)}")
     raise typer.Exit(int(any(result.state != "finished" for result in results)))
@@ -132,14 +127,13 @@ def run(
 
 @app.command()
 def train(
-    dataset: Annotated[str, typer.Argument(help="mnist or fashion_mnist.")],
+    dataset: DatasetArgument,
     recipe: RecipeOption = "fast",
     seed: Annotated[int, typer.Option(help="Of the weights, the order and augmentation.")] = 0,
     device_name: DeviceOption = "auto",
-    precision: Annotated[
-        str | None, typer.Option(help="float32, bfloat16 or float16; else that of the recipe.")
-    ] = None,
+    precision: PrecisionOption = None,
     compile: Annotated[bool, typer.Option("--compile", help="Compile the model first.")] = False,
+    as_json: JsonOption = False,
     root: RootOption = runs.ROOT,
 ) -> None:
     """Train one model by a recipe, test it once, and save weights, history and record.
@@ -158,39 +152,55 @@ def train(
         splits = data.load_splits(dataset)
         first = group.rank == 0  # only one of several processes prints, tests and writes
         hardware = f"{group.size} × {device.describe(chosen)}".removeprefix("1 × ")
-        echo = typer.echo if first else lambda line, **_: None
-        echo(f"{recipe} on {splits.spec.title}, {hardware}, {settings.precision}")
+        line = f"{recipe} on {splits.spec.title}, {hardware}, {settings.precision}"
+        terminal.echo(line, first, err=as_json)
+        show = partial(_show_epoch, recipe=settings, err=as_json) if first else None
+        progress = terminal.show_progress()
         unfinished = root / f"unfinished-{dataset}-{recipe}-seed-{seed}"
-        with report_interrupt("It is not tested. The same command resumes." if first else ""):
-            try:
-                model, history = training.train(
-                    settings, splits, device=chosen, seed=seed, checkpoint=unfinished,
-                    on_epoch=lambda record: write(_epoch_line(record, settings)) if first else None,
-                    execution=training.Execution(compile=compile, process_group=group),
-                )  # fmt: skip
-            except training.TrainingStopped as stop:
-                if first and stop.history.epochs:
-                    _note_stop(unfinished, f"train_{dataset}", stop.history, settings)
-                raise
+        with (
+            report_interrupt("It is not tested. The same command resumes." if first else ""),
+            _note_stop(unfinished if first else None, f"train_{dataset}", settings),
+        ):
+            model, history = training.train(
+                settings, splits, device=chosen, seed=seed, checkpoint=unfinished, on_epoch=show,
+                execution=training.Execution(
+                    compile=compile, process_group=group, progress=progress
+                ),
+            )  # fmt: skip
             if first:
                 options = dict(recipe=recipe, seed=seed, compile=compile, processes=group.size)
-                _test_and_save(model, history, splits, settings, options, hardware, root)
+                record, line = _test_and_save(
+                    model, history, splits, settings, options, hardware, root
+                )
+                typer.echo(line, err=as_json)
+                terminal.echo(record.read_text(encoding="utf-8").rstrip(), as_json)
                 shutil.rmtree(unfinished, ignore_errors=True)
 
 
-def _note_stop(folder: Path, name: str, history: "History", recipe: "Recipe") -> None:
+@contextmanager
+def _note_stop(folder: Path | None, name: str, recipe: "Recipe") -> Iterator[None]:
     """Leave a status beside the checkpoints, so that `runs` lists the training as stopped."""
     from dataclasses import asdict
 
-    message = f"after {len(history.epochs)} of {history.planned_epochs} epochs"
-    result = headless.NotebookResult(name, "stopped", round(history.seconds, 2), message)
-    headless.write_status(folder, {name: asdict(recipe)}, [result])
+    from helpers.training import TrainingStopped
+
+    try:
+        yield
+    except TrainingStopped as stop:
+        history = stop.history
+        if folder is not None and history.epochs:
+            message = f"after {len(history.epochs)} of {history.planned_epochs} epochs"
+            seconds = round(history.seconds, 2)
+            result = headless.NotebookResult(name, "stopped", seconds, message)
+            headless.write_status(folder, {name: asdict(recipe)}, [result])
+        raise
 
 
 def _test_and_save(
     model: "Module", history: "History", splits: "Splits", recipe: "Recipe",
     options: dict[str, object], hardware: str, root: Path,
-) -> None:  # fmt: skip
+) -> tuple[Path, str]:  # fmt: skip
+    """Test the model once, and save it; returns the path of the record, and a line to print."""
     from dataclasses import asdict
 
     from helpers import evaluation
@@ -202,33 +212,36 @@ def _test_and_save(
         if use_tta:
             averaged = evaluation.predict_tta(model, split, recipe.augmentation)
             measured[f"{name}_accuracy_tta"] = evaluation.accuracy(averaged)
-    settings = {k: v for k, v in asdict(recipe).items() if k not in ("source", "measured")}
+    settings = {k: v for k, v in asdict(recipe).items() if k not in NOTES}
     record = runs.save(
         runs.create_run(root, str(options["recipe"])) / f"train_{splits.spec.name}",
         notebook=f"train_{splits.spec.name}", dataset=splits.spec, parameters=settings | options,
         measured=measured, model=model, history=history, device=hardware,
+        predictions=predictions,  # on the test split, which comes last
     )  # fmt: skip
     line = f"test accuracy {measured['test_accuracy']:.2%}"
     if use_tta:
         line += f", {measured['test_accuracy_tta']:.2%} with test-time augmentation"
-    typer.echo(f"{line}, after {history.seconds:.1f} s, in {record.parent}")
+    return record, f"{line}, after {history.seconds:.1f} s, in {record.parent}"
 
 
-def _epoch_line(record: "EpochRecord", recipe: "Recipe") -> str:
-    """The record and the time left, for logs without a progress bar."""
+def _show_epoch(record: "EpochRecord", recipe: "Recipe", err: bool) -> None:
+    """Print the record and the time left."""
     from tqdm.auto import tqdm
 
     seconds = (recipe.epochs - record.epoch) * record.seconds
-    return f"{record}   {tqdm.format_interval(seconds)} left" if seconds else str(record)
+    left = f"   {tqdm.format_interval(seconds)} left" if seconds else ""
+    write(f"{record}{left}", err=err)
 
 
 @app.command()
 def audit(
-    dataset: Annotated[str, typer.Argument(help="mnist or fashion_mnist.")],
+    dataset: DatasetArgument,
     recipe: RecipeOption = "fast",
-    folds: Annotated[int, typer.Option(help="Number of folds of the cross-validation.")] = 5,
-    seeds: Annotated[int, typer.Option(help="Repeat it with so many seeds: 0, 1, 2, …")] = 3,
+    folds: Annotated[int, typer.Option(min=2, help="Number of folds of the cross-validation.")] = 5,
+    seeds: Annotated[int, typer.Option(min=1, help="Repeat it with so many seeds.")] = 3,
     device_name: DeviceOption = "auto",
+    as_json: JsonOption = False,
     root: RootOption = runs.ROOT,
 ) -> None:
     """Find the doubtful labels of a data set; write a ranked list, a gallery and a record.
@@ -240,20 +253,22 @@ def audit(
     with report_errors(ValueError, OSError):
         chosen = device.choose(device_name)
         settings = training.find_recipe(recipe, dataset)
-        typer.echo(f"{seeds} × {folds} trainings of {recipe}, {device.describe(chosen)}")
+        about = f"{seeds} × {folds} trainings of {recipe}, {device.describe(chosen)}"
+        typer.echo(about, err=as_json)
         with report_interrupt("The same command resumes."):
             audited = labels.run_audit(
                 dataset, settings, cache_dir=root / "audit", folds=folds, seeds=range(seeds),
-                device=chosen,
+                device=chosen, progress=terminal.show_progress(),
             )  # fmt: skip
         folder = runs.create_run(root, "audit") / f"audit_{dataset}"
         page = labels.write_gallery(audited, folder)
-        runs.save(
+        record = runs.save(
             folder, notebook=f"audit_{dataset}", dataset=audited.spec,
             parameters={"recipe": recipe, "folds": folds, "seeds": seeds},
             measured=labels.summarize(audited), device=device.describe(chosen),
         )  # fmt: skip
-    typer.echo(f"Read it at {page}; the list is {folder / 'labels.csv'}")
+    typer.echo(f"Read it at {page}; the list is {folder / 'labels.csv'}", err=as_json)
+    terminal.echo(record.read_text(encoding="utf-8").rstrip(), as_json)
 
 
 # fmt: off
@@ -288,8 +303,9 @@ def sweep(
     with report_errors(ValueError, OSError):
         trials = _plan(notebook, grid, ranges, random, parameter, plan).trials()
         resources = {name: float(amount) for name, amount in _pairs(resource).items()}
-        typer.echo(_expectation(trials, root, 1 if scheduler else processes))
+        expectation = _expectation(trials, root, 1 if scheduler else processes)
     if dry_run:
+        typer.echo(expectation)
         return
 
     def report(trial: "Trial", result: "NotebookResult") -> None:
@@ -303,11 +319,12 @@ def sweep(
         report_interrupt("Finished trials are kept; the same command goes on."),
         headless.open_client(scheduler, processes, root=root, resources=resources) as client,
     ):
+        typer.echo(expectation)
         if scheduler or find_spec("bokeh"):  # which draws the page
             typer.echo(f"Watch it at {client.dashboard_link}")
         results = headless.run_sweep(
             trials, root, client, retries=retries, resources=resources, cell_timeout=cell_timeout,
-            on_done=report, progress=sys.stderr.isatty(),
+            on_done=report, progress=terminal.show_progress(),
         )  # fmt: skip
     done = sum(result.state == "finished" for result in results)
     typer.echo(f"{done} trials done, {len(results) - done} failed, in {root / 'sweeps'}")
@@ -355,25 +372,41 @@ def _expectation(trials: "list[Trial]", root: Path, workers: int) -> str:
 
 
 @app.command()
-def doctor(root: RootOption = runs.ROOT) -> None:
+def doctor(as_json: JsonOption = False, root: RootOption = runs.ROOT) -> None:
     """Check whether this machine is ready, and say what to do where it is not."""
+    from dataclasses import asdict
+
     from helpers.files import PROJECT
     from helpers.headless.doctor import examine
 
-    states = set()
+    findings = []
     for finding in examine(root, PROJECT / "data"):
-        states.add(finding.state)
-        typer.secho(str(finding), fg={"ok": "green", "hint": "yellow", "bad": "red"}[finding.state])
-    raise typer.Exit(int("bad" in states))
+        findings.append(finding)
+        if not as_json:
+            colors = {"ok": "green", "hint": "yellow", "bad": "red"}
+            typer.secho(str(finding), fg=terminal.color(colors[finding.state]))
+    if as_json:
+        typer.echo(json.dumps([asdict(f) | {"state": f.state} for f in findings], indent=2))
+    raise typer.Exit(int("bad" in {finding.state for finding in findings}))
 
 
-@app.command(name="runs")
-def show_runs(root: RootOption = runs.ROOT) -> None:
-    """List the accuracies that all runs have measured."""
-    with report_errors(ValueError, OSError):
-        _print_summary(runs.collect(root))
+@app.command()
+def recipes(as_json: JsonOption = False) -> None:
+    """List the recipes, with the accuracy that each reaches and the time that it takes."""
+    import pandas as pd
 
+    from helpers import data, models, training
 
-def _print_summary(frame: "pd.DataFrame") -> None:
-    table = runs.summary(frame)
-    typer.echo("" if table.empty else f"\n{table.to_string(index=False)}\n")
+    rows = []
+    for (name, dataset), recipe in training.RECIPES.items():
+        parameters = models.count_parameters(recipe.build(data.spec(dataset)))
+        rows.append({
+            "recipe": name, "dataset": dataset, "model": recipe.model, "parameters": parameters,
+            "epochs": recipe.epochs, "test accuracy": recipe.measured, "duration": recipe.duration,
+        })  # fmt: skip
+    frame = pd.DataFrame(rows)
+    if as_json:
+        typer.echo(frame.to_json(orient="records", indent=2, force_ascii=False))
+        return
+    terminal.print_table(frame.assign(parameters=frame["parameters"].map("{:,}".format)))
+    typer.echo("Duration of training on an AMD EPYC, two cores; compact and accurate: one.")

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from helpers.files import PROJECT
+from helpers.messages import unknown_name
 
 NOTEBOOKS = PROJECT / "notebooks"
 
@@ -44,12 +45,11 @@ PROFILES: dict[str, dict[str, dict[str, object]]] = {
 
 
 def find_notebook(name: str) -> Notebook:
-    """The notebook named "02_train_mnist", or "02" for short; ValueError if there is none."""
+    """The notebook named "02_train_mnist", for short "02" or "2"; ValueError if there is none."""
     for notebook in SERIES:
-        if name in (notebook.name, notebook.name.split("_")[0]):
+        if name == notebook.name or name.zfill(2) == notebook.name.split("_")[0]:
             return notebook
-    names = ", ".join(notebook.name for notebook in SERIES)
-    raise ValueError(f"There is no notebook {name!r}. Choose one of: {names}.")
+    raise ValueError(unknown_name("notebook", name, [notebook.name for notebook in SERIES]))
 
 
 def parameters_of(notebook: Notebook) -> dict[str, dict[str, Any]]:
@@ -70,7 +70,7 @@ def settings_for(
     type, and a parameter of a notebook that is not run.
     """
     if profile not in PROFILES:
-        raise ValueError(f"There is no profile {profile!r}. Choose one of: {', '.join(PROFILES)}.")
+        raise ValueError(unknown_name("profile", profile, PROFILES))
     chosen = {find_notebook(name).name for name in only} or {nb.name for nb in SERIES}
     settings = {
         notebook.name: dict(PROFILES[profile].get(notebook.name, {}))
@@ -104,8 +104,7 @@ def parameter_reader(notebook: Notebook) -> Callable[..., object]:
 
     def read(name: str, text: str, target: str = "") -> object:
         if name not in known:
-            names = ", ".join(known)
-            raise ValueError(f"{notebook.name} has no parameter {name!r}. It has: {names}.")
+            raise ValueError(f"{notebook.name}: {unknown_name('parameter', name, known)}")
         return _read(text, known[name]["inferred_type_name"], target or name)
 
     return read

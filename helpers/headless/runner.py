@@ -15,6 +15,7 @@ from typing import Any
 
 from helpers.files import lock_folder, write_atomic
 from helpers.headless import notebooks
+from helpers.messages import Show, progress_bar
 from helpers.runs import RESULT, STATUS, WEIGHTS, read_status
 
 
@@ -34,7 +35,7 @@ def run_notebooks(
     folder: Path,
     *,
     cell_timeout: int = 3_600,
-    progress: bool = False,
+    progress: Show = False,
     on_done: Callable[[NotebookResult], object] = lambda _: None,
 ) -> list[NotebookResult]:
     """Run the notebooks in `settings`, a dictionary from `settings_for`; returns their results.
@@ -44,8 +45,6 @@ def run_notebooks(
     those that an earlier run into this folder finished are not run again. Ctrl-C ends it with
     KeyboardInterrupt. Raises OSError if another process uses the folder, or it is not writable.
     """
-    from tqdm.auto import tqdm
-
     results: dict[str, NotebookResult] = {}
     options: dict[str, Any] = {"cell_timeout": cell_timeout, "progress": progress}
 
@@ -55,9 +54,10 @@ def run_notebooks(
         if final:
             on_done(result)
 
-    with lock_folder(folder):
+    bar = progress_bar(progress, iterable=settings, desc="notebooks", unit=" notebook", leave=True)
+    with lock_folder(folder), bar:
         finished = finished_notebooks(folder)
-        for name in tqdm(settings, desc="notebooks", unit="notebook", disable=not progress):
+        for name in bar:
             params = dict(settings[name])
             source = _weights_from(name, params)
             if name in finished and source not in settings.keys() - finished.keys():
@@ -128,7 +128,7 @@ def execute_notebook(
     params: Mapping[str, object],
     *,
     cell_timeout: int = 3_600,
-    progress: bool = False,
+    progress: Show = False,
 ) -> NotebookResult:
     """Run one notebook into `folder/<name>/` with parameters; a failure is returned, not raised.
 
@@ -164,13 +164,13 @@ def execute_notebook(
     return NotebookResult(name, "failed" if cause else "finished", seconds, message, cause)
 
 
-def _papermill_options(name: str, cell_timeout: int, progress: bool) -> dict[str, Any]:
+def _papermill_options(name: str, cell_timeout: int, progress: Show) -> dict[str, Any]:
     from traitlets.config import Config
 
     logging.getLogger("papermill").setLevel(logging.ERROR)
     return dict(
         kernel_name="python3", execution_timeout=cell_timeout, start_timeout=300,
-        progress_bar={"desc": name, "leave": False} if progress else False,
+        progress_bar={"desc": name, "leave": False} if progress is True else False,
         coalesce_streams=True,  # the lines of a training as one output
         extra_arguments=["--IPKernelApp.log_level=50"],  # or each kernel reports how it was stopped
         # other users may share the machine

@@ -22,6 +22,7 @@ from helpers.files import lock_folder, write_atomic
 from helpers.headless import plans, runner
 from helpers.headless.plans import Trial
 from helpers.headless.runner import NotebookResult
+from helpers.messages import Show, progress_bar
 from helpers.runs import STATUS
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ def run_sweep(
     resources: Mapping[str, float] | None = None,
     cell_timeout: int = 3_600,
     on_done: Callable[[Trial, NotebookResult], object] = lambda *_: None,
-    progress: bool = False,
+    progress: Show = None,
 ) -> list[NotebookResult]:
     """Run all trials on the workers of `client`; returns their results in the same order.
 
@@ -66,10 +67,8 @@ def run_sweep(
     for each trial when it ends, finished ones first. Ctrl-C cancels what has not started. Raises
     OSError when a disk is full, and ClusterError when the scheduler is gone.
     """
-    from tqdm.auto import tqdm
-
     results: dict[str, NotebookResult] = {}
-    bar = tqdm(total=len(trials), unit=" trials", leave=False, disable=not progress)
+    bar = progress_bar(progress, total=len(trials), unit=" trials", desc="sweep")
 
     def finish(trial: Trial, result: NotebookResult) -> None:
         results[trial.digest] = result

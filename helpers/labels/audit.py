@@ -18,6 +18,7 @@ from helpers.data import DatasetSpec, Split
 from helpers.labels import verdicts
 from helpers.labels.confident_learning import find_label_issues
 from helpers.labels.cross_validation import OutOfSamplePredictions, predict_out_of_sample
+from helpers.messages import Show, progress_bar
 from helpers.training import Recipe
 
 
@@ -50,7 +51,7 @@ def run_audit(
     folds: int = 5,
     seeds: Sequence[int] = (0, 1, 2),
     device: torch.device,
-    progress: bool | None = None,
+    progress: Show = None,
     targets: Mapping[str, Tensor] | None = None,
     compared: Collection[str] = ("train", "test"),
 ) -> Audit:
@@ -71,7 +72,7 @@ def run_audit(
         cache_dir=cache_dir, folds=folds, seeds=seeds, device=device, progress=progress,
     )  # fmt: skip
     predictions = dict(zip(splits, found, strict=True))
-    nearest = nearest_duplicates(splits, device, compared)
+    nearest = nearest_duplicates(splits, device, compared, progress)
     evidence = {
         name: collect_evidence(split, predictions[name], nearest[name])
         for name, split in splits.items()
@@ -80,7 +81,10 @@ def run_audit(
 
 
 def nearest_duplicates(
-    splits: Mapping[str, Split], device: torch.device, compared: Collection[str]
+    splits: Mapping[str, Split],
+    device: torch.device,
+    compared: Collection[str],
+    progress: Show = False,
 ) -> dict[str, pd.DataFrame]:
     """Find the nearest image of all splits for each image of those in `compared`, by its pixels.
 
@@ -100,8 +104,7 @@ def nearest_duplicates(
             unknown = {"nearest": "", "nearest_distance": math.inf, "nearest_label": -1}
             frames[name] = pd.DataFrame(unknown, index=range(len(split)))
             continue
-        found = evaluation.nearest_neighbours(images[rows], images, 3, exclude=rows.to(device))
-        near, distances = found.rows.cpu(), found.distances.cpu() / images[0].numel() ** 0.5
+        near, distances = _nearest(images, rows.to(device), progress)
         other_label = targets[near] != split.targets[:, None]
         contradicts = (distances <= verdicts.NEAR_DUPLICATE_RMSE) & other_label
         first = contradicts.int().argmax(dim=1, keepdim=True)  # 0, the nearest, if there is none
@@ -113,6 +116,18 @@ def nearest_duplicates(
         }
         frames[name] = pd.DataFrame(columns)
     return frames
+
+
+def _nearest(images: Tensor, rows: Tensor, progress: Show) -> tuple[Tensor, Tensor]:
+    """The three nearest other images of those in `rows` (N,), and their distances; each (N, 3)."""
+    near, distances = [], []
+    with progress_bar(progress, total=len(rows), unit=" images", desc="comparing images") as bar:
+        for some in rows.split(5_000):
+            found = evaluation.nearest_neighbours(images[some], images, 3, exclude=some)
+            near.append(found.rows.cpu())
+            distances.append(found.distances.cpu() / images[0].numel() ** 0.5)
+            bar.update(len(some))
+    return torch.cat(near), torch.cat(distances)
 
 
 def collect_evidence(

@@ -6,7 +6,7 @@ Study of Cross-Validation and Bootstrap …", IJCAI 1995). The results of each m
 disk, so a stopped audit resumes.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -14,12 +14,11 @@ import safetensors.torch
 import torch
 from sklearn.model_selection import StratifiedKFold
 from torch import Tensor
-from tqdm.auto import tqdm
 
 from helpers import evaluation, training
 from helpers.data import DatasetSpec, Split
-from helpers.device import is_interactive
 from helpers.files import short_digest, write_atomic
+from helpers.messages import Show, progress_bar
 from helpers.training import Execution, Recipe
 
 
@@ -52,7 +51,7 @@ def predict_out_of_sample(
     seeds: Sequence[int] = (0, 1, 2),
     k: int = 10,
     device: torch.device,
-    progress: bool | None = None,
+    progress: Show = None,
 ) -> tuple[OutOfSamplePredictions, OutOfSamplePredictions]:
     """Predict the labelled images, with M = seeds, and the test images, with M = seeds * folds.
 
@@ -60,17 +59,16 @@ def predict_out_of_sample(
     model is trained by the recipe on all images of the other folds. The neighbours of an image are
     the `k` images nearest in the model's feature space among those that it was trained on. Results
     are cached in a folder of `cache_dir`, whose name depends on everything that decides them.
-    `progress` shows a bar over the models or not; by default it is shown if somebody watches.
+    `progress` is that of `messages.progress_bar`; the bar counts the models.
     Raises ValueError for fewer than two folds or no seed, and what `training.fit` raises. Ctrl-C
     raises KeyboardInterrupt; models that were finished stay in the cache.
     """
     if folds < 2 or not seeds:
         raise ValueError(f"Wanted at least 2 folds and a seed, got {folds} and {list(seeds)}.")
     folder = cache_dir / f"{spec.name}-{_digest(labelled, test, recipe, folds, k, device)}"
-    show = is_interactive() if progress is None else progress
-    classes = labelled.targets.numpy()
+    classes, total = labelled.targets.numpy(), len(seeds) * folds
     for_labelled, for_test = [], []
-    with tqdm(total=len(seeds) * folds, unit=" models", leave=False, disable=not show) as bar:
+    with progress_bar(progress, total=total, unit=" models", desc="audit") as bar:
         for seed in seeds:
             combined = torch.zeros(2, len(labelled), len(spec.class_names))
             divider = StratifiedKFold(folds, shuffle=True, random_state=seed)
@@ -80,8 +78,9 @@ def predict_out_of_sample(
                 if not path.is_file():
                     unseen = {"held_out": labelled[held_out], "test": test}
                     found = _train_and_predict(
-                        labelled[train], unseen, spec, recipe, k=k, device=device, seed=seed
-                    )
+                        labelled[train], unseen, spec, recipe, k=k, device=device, seed=seed,
+                        on_step=bar.set_postfix_str,
+                    )  # fmt: skip
                     write_atomic(path, safetensors.torch.save(found))
                 found = safetensors.torch.load(path.read_bytes())
                 combined[:, held_out] = found["held_out"]
@@ -94,18 +93,22 @@ def predict_out_of_sample(
 
 def _train_and_predict(
     train: Split, unseen: Mapping[str, Split], spec: DatasetSpec, recipe: Recipe,
-    *, k: int, device: torch.device, seed: int,
+    *, k: int, device: torch.device, seed: int, on_step: Callable[[str], object],
 ) -> dict[str, Tensor]:  # fmt: skip
     """Train one model, and predict each of the unseen splits.
 
     Returns float32 (2, n, K) for each split: probabilities, and votes of the nearest neighbours.
     """
+    on_step("training")
     model, _ = training.train_on(
-        recipe, train, spec, device=device, seed=seed, execution=Execution(progress=False)
-    )
+        recipe, train, spec, device=device, seed=seed,
+        on_epoch=lambda record: on_step(f"training, epoch {record.epoch} of {recipe.epochs} done"),
+        execution=Execution(progress=False),
+    )  # fmt: skip
     pool = evaluation.extract_features(model, train.images)
     found = {}
     for name, split in unseen.items():
+        on_step("searching neighbours")
         predictions, features = evaluation.predict_with_features(model, split.images)
         neighbours = evaluation.nearest_neighbours(features, pool, k)
         votes = neighbours.votes(train.targets, len(spec.class_names))
@@ -118,7 +121,7 @@ def _digest(
 ) -> str:
     """Identify everything that decides the predictions, the source code included."""
     # these fields do not change what `train_on` does
-    recipe = replace(recipe, source="", measured="", train_on_validation=False)
+    recipe = replace(recipe, source="", measured="", duration="", train_on_validation=False)
     settings = (recipe, folds, k, device.type, torch.__version__)
     package = Path(__file__).parents[1]
     wings = ("data", "models", "evaluation", "training")

@@ -13,6 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from helpers.messages import unknown_name
+
 
 class Normalize(nn.Module):
     """Turn pixels from [0, 255] into float32 numbers with mean 0 and standard deviation 1.
@@ -236,7 +238,7 @@ def build(name: str, **model_kwargs: Any) -> nn.Module:
     Raises ValueError for an unknown name or argument.
     """
     if name not in MODELS:
-        raise ValueError(f"There is no model {name!r}. Choose one of: {', '.join(MODELS)}.")
+        raise ValueError(unknown_name("model", name, MODELS))
     try:
         complete = inspect.signature(MODELS[name]).bind(**model_kwargs)
     except TypeError as error:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
-from helpers.device import is_interactive
+from helpers.messages import Show, progress_bar, unknown_name
 from helpers.training.distributed import SINGLE_PROCESS, SingleProcess
 
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -20,26 +20,25 @@ class Execution:
 
     `precision` is a name in PRECISIONS. `channels_last` stores the channels of a pixel side by
     side, which is faster on most processors. `compile` runs torch.compile on the model first.
-    `process_group` comes from `join_process_group`. `progress` shows a bar or not; by default it is
-    shown if somebody watches. Raises ValueError for an unknown precision.
+    `process_group` comes from `join_process_group`. `progress` shows a bar or not, or prints
+    lines for "log"; by default it is a bar if somebody watches. Raises ValueError for an unknown
+    precision.
     """
 
     precision: str = "float32"
     channels_last: bool = False
     compile: bool = False
     process_group: SingleProcess = SINGLE_PROCESS
-    progress: bool | None = None
+    progress: Show = None
 
     def __post_init__(self) -> None:
         if self.precision not in PRECISIONS:
-            choices = ", ".join(PRECISIONS)
-            raise ValueError(f"There is no precision {self.precision!r}. Choose one of: {choices}.")
+            raise ValueError(unknown_name("precision", self.precision, PRECISIONS))
 
     def progress_bar(self, images: int) -> tqdm:
         """One bar over the images of all epochs: JupyterLab hides a cell's outputs past fifty."""
-        show = is_interactive() if self.progress is None else self.progress
-        disable = not show or self.process_group.rank > 0
-        return tqdm(total=images, unit=" images", leave=False, disable=disable)
+        show = False if self.process_group.rank > 0 else self.progress
+        return progress_bar(show, total=images, unit=" images")
 
 
 def fastest_precision(device: torch.device) -> str:

@@ -136,14 +136,15 @@ def test_the_cache_depends_on_the_code_that_decides_predictions(
 @pytest.mark.parametrize(("progress", "watched", "shown"), [
     (None, True, True), (None, False, False), (True, False, True), (False, True, False),
 ])  # fmt: skip
-def test_one_bar_counts_the_models_if_somebody_watches(
+def test_one_bar_counts_the_models_and_names_each_step_if_somebody_watches(
     tiny, tmp_path, monkeypatch, capsys, progress, watched, shown
 ):
-    monkeypatch.setattr(cross_validation, "is_interactive", lambda: watched)
+    monkeypatch.setattr(helpers.messages, "is_interactive", lambda: watched)
     predict(tiny, tiny[:10], tmp_path, seeds=(0,), progress=progress)
     printed = capsys.readouterr().err
     assert ("3/3" in printed or "/3 [" in printed) == shown
-    assert (" models" in printed) == shown
+    assert ("training, epoch 1 of 3 done" in printed) == shown
+    assert ("searching neighbours" in printed) == shown
     assert "images" not in printed
 
 

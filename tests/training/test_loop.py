@@ -7,9 +7,9 @@ import torch.nn.functional as F
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from helpers import evaluation, models, training
+from helpers import evaluation, messages, models, training
 from helpers.data import Augmentation, Split, batches
-from helpers.training import EpochRecord, Execution, NonFiniteLossError, execution
+from helpers.training import EpochRecord, Execution, NonFiniteLossError
 from helpers.training.history import StepStats
 
 
@@ -465,7 +465,7 @@ def test_a_bar_shows_where_asked_for_and_nothing_is_printed_otherwise(tiny, caps
 
 @pytest.mark.parametrize("watched", [True, False])
 def test_a_bar_shows_by_itself_where_somebody_watches(tiny, capsys, monkeypatch, watched):
-    monkeypatch.setattr(execution, "is_interactive", lambda: watched)
+    monkeypatch.setattr(messages, "is_interactive", lambda: watched)
     fit(linear(), tiny)
     assert ("epoch 1/2" in capsys.readouterr().err) == watched
 

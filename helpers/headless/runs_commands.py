@@ -1,0 +1,174 @@
+"""The commands `runs`, `runs show`, `runs compare` and `runs rm`."""
+
+import json
+import re
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from helpers import runs
+from helpers.headless.terminal import print_table, report_errors
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+app = typer.Typer(pretty_exceptions_enable=False, help="List, show, compare and delete runs.")
+
+
+def _no_address(root: Path) -> Path:
+    with report_errors(ValueError):
+        if re.match(r"[a-z][a-z0-9+.-]+:/", str(root)):
+            raise ValueError(f"--root wants a folder of this machine, got the address {root}.")
+    return root
+
+
+RootOption = Annotated[
+    Path, typer.Option("--root", help="The folder for runs.", callback=_no_address)
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as JSON, nothing else.")]
+RunArgument = Annotated[str, typer.Argument(help="A folder as `runs` lists it, or part of it.")]
+
+
+@app.callback(invoke_without_command=True)
+def list_runs(
+    context: typer.Context,
+    sort: Annotated[
+        str, typer.Option(help="A column: when, test, seconds, parameters.epochs, …")
+    ] = "when",
+    last: Annotated[int, typer.Option(min=0, help="Only so many, the newest; 0: all.")] = 0,
+    best: Annotated[bool, typer.Option("--best", help="Only the best of each data set.")] = False,
+    as_json: JsonOption = False,
+    root: RootOption = runs.ROOT,
+) -> None:
+    """List all runs: when, what, how far, how good."""
+    if context.invoked_subcommand is not None:
+        return
+    root = root.resolve()
+    with report_errors(ValueError, OSError):
+        frame = runs.collect(root)
+        frame = _sorted(frame.tail(last) if last else frame, sort)
+        if best and "measured.test_accuracy" in frame:
+            order = frame.sort_values("measured.test_accuracy", ascending=False)
+            frame = order[order["measured.test_accuracy"].notna()].groupby("dataset").head(1)
+    if as_json:
+        typer.echo(json.dumps([_record(row) for row in frame.to_dict("records")], indent=2))
+    elif frame.empty:
+        typer.echo(f"There are no runs in {root}.")
+    else:
+        print_table(runs.overview(frame, root))
+
+
+def _sorted(frame: "pd.DataFrame", column: str) -> "pd.DataFrame":
+    """Sort by a column of `collect`, or by what `overview` calls it."""
+    short = {
+        "run": "folder", "when": "finished", "what": "notebook", "data set": "dataset",
+        "seed": "parameters.seed", "test": "measured.test_accuracy",
+    }  # fmt: skip
+    column = short.get(column, column)
+    if column not in frame and not frame.empty:
+        known = ", ".join([*short, *sorted(frame.columns)])
+        raise ValueError(f"There is no column {column!r} to sort by. Choose one of: {known}.")
+    return frame.sort_values(column, kind="stable") if column in frame else frame
+
+
+def _record(row: dict) -> dict:
+    """A row without what it does not have: nan, which differs from itself, and empty text."""
+    return {name: value for name, value in row.items() if value == value and value != ""}
+
+
+def _text(value: object) -> str:
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
+
+
+@app.command()
+def show(run: RunArgument, as_json: JsonOption = False, root: RootOption = runs.ROOT) -> None:
+    """Show all that is known of one run: settings, figures, files."""
+    root = root.resolve()
+    with report_errors(ValueError, OSError):
+        folder = runs.find(root, run)
+        records = [_record(row) for row in runs.collect(folder).to_dict("records")]
+    if as_json:
+        typer.echo(json.dumps(records, indent=2))
+        return
+    for record in records:
+        files = sorted(path.name for path in Path(record["folder"]).iterdir())
+        lines = record | {"files": ", ".join(files)}
+        width = max(map(len, lines))
+        typer.echo("\n".join(f"{name:<{width}} {_text(value)}" for name, value in lines.items()))
+
+
+@app.command()
+def compare(first: RunArgument, second: RunArgument, root: RootOption = runs.ROOT) -> None:
+    """Show what differs between two runs, and whether their accuracies do (McNemar's test)."""
+    import pandas as pd
+
+    root = root.resolve()
+    with report_errors(ValueError, OSError):
+        pair = [_only(runs.find(root, name)) for name in (first, second)]
+    names = [name for name in {**pair[0], **pair[1]} if name not in ("folder", "run", "finished")]
+    rows = [
+        {"": name, "first": _text(pair[0].get(name, "-")), "second": _text(pair[1].get(name, "-"))}
+        for name in names if pair[0].get(name) != pair[1].get(name)
+    ]  # fmt: skip
+    if rows:
+        print_table(pd.DataFrame(rows))
+    else:
+        typer.echo("They do not differ.")
+    typer.echo(_test(*(Path(record["folder"]) for record in pair)))
+
+
+def _only(folder: Path) -> dict:
+    rows = runs.collect(folder).to_dict("records")
+    if len(rows) != 1:
+        raise ValueError(
+            f"{folder.name} has {len(rows)} notebooks. Name one, such as {folder.name}/02."
+        )
+    return _record(rows[0])
+
+
+def _test(first: Path, second: Path) -> str:
+    """McNemar's test on the test images, where both runs kept their predictions of the same."""
+    import pandas as pd
+
+    paths = [folder / runs.PREDICTIONS for folder in (first, second)]
+    if not all(path.is_file() for path in paths):
+        return "No test: not both have kept their predictions."
+    one, other = (pd.read_csv(path) for path in paths)
+    if not one["target"].equals(other["target"]):
+        return "No test: they were tested on different images."
+    import torch
+
+    from helpers import evaluation
+
+    right = [torch.tensor((f["predicted"] == f["target"]).tolist()) for f in (one, other)]
+    found = evaluation.mcnemar(*right)
+    verdict = "differ" if found.p_value < 0.05 else "do not differ significantly"
+    return (
+        f"Only the first is right on {found.only_first} test images, only the second on "
+        f"{found.only_second}: they {verdict} (McNemar's test, p = {found.p_value:.2g})."
+    )
+
+
+@app.command()
+def rm(
+    run: Annotated[list[str], typer.Argument(help="Folders as `runs` lists them, or parts.")],
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    root: RootOption = runs.ROOT,
+) -> None:
+    """Delete runs, after asking."""
+    root = root.resolve()
+    with report_errors(ValueError, OSError):
+        folders = sorted({runs.find(root, name) for name in run})
+        for folder in folders:
+            files = [path for path in folder.rglob("*") if path.is_file()]
+            size = sum(path.stat().st_size for path in files) / 1e6
+            typer.echo(f"{folder}: {len(files)} files, {size:.1f} MB")
+        if not yes and not typer.confirm("Delete?"):
+            typer.echo("Nothing was deleted.")
+            raise typer.Exit(1)
+        for folder in folders:
+            shutil.rmtree(folder, ignore_errors=False) if folder.exists() else None
+            if folder.parent != root and not any(folder.parent.iterdir()):
+                folder.parent.rmdir()

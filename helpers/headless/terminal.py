@@ -1,0 +1,118 @@
+"""What the commands need of a terminal: names to choose from, one line for an error, encodings."""
+
+import errno
+import os
+import signal
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Literal
+
+import typer
+
+from helpers.messages import unknown_name
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def prepare_streams() -> None:
+    """Let characters that the console cannot show be printed as "?" instead of ending the work."""
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(errors="replace")  # type: ignore[union-attr]
+
+
+@contextmanager
+def report_errors(*errors: type[Exception]) -> Iterator[None]:
+    """Print errors that a user can correct in one line, and end with exit status 2."""
+    try:
+        yield
+    except BrokenPipeError:
+        raise  # whoever reads the output, such as `head`, has seen enough
+    except errors as error:
+        full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+        advice = ". Free some space; what was finished is kept." if full else ""
+        typer.echo(f"Error: {error}{advice}", err=True)
+        raise typer.Exit(2) from error
+
+
+@contextmanager
+def sigterm_as_interrupt() -> Iterator[None]:
+    """Let SIGTERM end the work as Ctrl-C does, so that it is cleaned up and reported."""
+
+    def stop(number: int, _: object) -> None:
+        raise KeyboardInterrupt(signal.Signals(number).name)
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+@contextmanager
+def report_interrupt(message: str) -> Iterator[None]:
+    """Print a message after Ctrl-C or SIGTERM, and end with the status that a shell expects."""
+    try:
+        with sigterm_as_interrupt():
+            yield
+    except KeyboardInterrupt as stop:
+        if message:
+            typer.echo(f"Interrupted. {message}", err=True)
+        sent = stop.__cause__ if isinstance(stop.__cause__, KeyboardInterrupt) else stop
+        number = signal.SIGTERM if sent.args else signal.SIGINT
+        raise typer.Exit(128 + number) from None
+
+
+def one_of(kind: str, names: Iterable[str]) -> dict:
+    """Settings of an argument that has one of these names: its help, completion and refusal."""
+    names = list(names)
+
+    def check(value: str) -> str:
+        with report_errors(ValueError):
+            if value not in names:
+                raise ValueError(unknown_name(kind, value, names))
+        return value
+
+    def complete(incomplete: str) -> list[str]:
+        return [name for name in names if name.startswith(incomplete)]
+
+    return {"metavar": "|".join(names), "autocompletion": complete, "callback": check}
+
+
+def write(line: str, *, err: bool = False) -> None:
+    """Print a line above the progress bars, if there are any."""
+    from tqdm.auto import tqdm
+
+    tqdm.write(line, file=sys.stderr if err else None)
+
+
+def echo(line: str, wanted: bool, *, err: bool = False) -> None:
+    """Print a line if that is wanted."""
+    if wanted:
+        typer.echo(line, err=err)
+
+
+def show_progress() -> Literal[True, "log"]:
+    """How to show progress: a bar in a terminal, lines elsewhere."""
+    return True if sys.stderr.isatty() else "log"
+
+
+def print_table(frame: "pd.DataFrame") -> None:
+    """Print a frame without its index. In a narrow terminal, long cells go on in the next line."""
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False)
+    for name, column in frame.items():
+        number = column.map(lambda cell: str(cell)[:1].isdigit() or cell == "").all()
+        table.add_column(str(name), justify="right" if number else "left", overflow="fold")
+    for row in frame.itertuples(index=False):
+        table.add_row(*map(str, row))
+    width = None if sys.stdout.isatty() else 500
+    Console(width=width, markup=False, highlight=False, emoji=False).print(table)
+
+
+def color(name: str) -> str | None:
+    """The name of a color for `typer.secho`, or None where NO_COLOR asks for none."""
+    return None if os.environ.get("NO_COLOR") else name

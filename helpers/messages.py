@@ -1,0 +1,65 @@
+"""What people are told: progress bars, lines in a log, and messages for unknown names."""
+
+import io
+import os
+import sys
+import threading
+from collections.abc import Iterable
+from difflib import get_close_matches
+from typing import Any, Literal
+
+from tqdm import tqdm as std_tqdm
+from tqdm.auto import tqdm
+
+Show = bool | None | Literal["log"]
+
+
+def progress_bar(show: Show = None, **options: Any) -> std_tqdm:
+    """A bar from tqdm with these options; with "log", a line every ten seconds instead.
+
+    With None it is shown if somebody watches.
+    """
+    options = {"leave": False, **options}
+    if show == "log":
+        return ProgressLog(**options)
+    return tqdm(disable=not (is_interactive() if show is None else show), **options)
+
+
+class ProgressLog(std_tqdm):
+    """Prints a line on stderr every ten seconds, also while nothing advances."""
+
+    INTERVAL = 10.0  # seconds
+    LINE = (
+        "{desc}: {percentage:.0f} %, {n:.0f} of {total}{unit}, {elapsed}, {remaining} left{postfix}"
+    )
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        self._ended = threading.Event()
+        super().__init__(*arguments, file=io.StringIO(), bar_format=self.LINE, **options)
+        threading.Thread(target=self._report, daemon=True).start()
+
+    def _report(self) -> None:
+        while not self._ended.wait(self.INTERVAL):
+            tqdm.write(str(self), file=sys.stderr)
+
+    def close(self) -> None:
+        self._ended.set()
+        super().close()
+
+
+def is_interactive() -> bool:
+    """Whether a person watches the output of this process: in a terminal, or in a notebook.
+
+    Jupyter's server sets JPY_SESSION_NAME for the kernels that it starts for people. papermill,
+    nbval and nbconvert start kernels without it.
+    """
+    return "JPY_SESSION_NAME" in os.environ or (os.isatty(2) and "JPY_PARENT_PID" not in os.environ)
+
+
+def unknown_name(kind: str, name: str, known: Iterable[str]) -> str:
+    """The message for a name that is not known: what was perhaps meant, and what there is."""
+    known = list(known)
+    close = get_close_matches(name, known, n=1)
+    meant = f" Did you mean {close[0]!r}?" if close else ""
+    listed = f" Choose one of: {', '.join(known)}." if known else ""
+    return f"There is no {kind} {name!r}.{meant}{listed}"

@@ -1,0 +1,140 @@
+"""`runs`, `runs show`, `runs compare` and `runs rm`, on runs whose figures are known."""
+
+import json
+
+import pytest
+import torch
+
+from helpers import data, runs
+from helpers.evaluation import Predictions
+from helpers.headless import cli
+from helpers.training import EpochRecord, History
+
+EPOCH = EpochRecord(1, 0.5, 0.8, 0.4, 0.9, 0.1, 30.0)
+
+
+def save(root, name, accuracy, *, seed=0, wrong=0, dataset=data.MNIST, epochs=1, planned=1):
+    targets = torch.arange(100) % 10
+    predicted = targets.clone()
+    predicted[:wrong] = (targets[:wrong] + 1) % 10
+    logits = torch.nn.functional.one_hot(predicted, 10).float()
+    return runs.save(
+        root / name / f"train_{dataset.name}", notebook=f"train_{dataset.name}", dataset=dataset,
+        parameters={"seed": seed, "epochs": planned}, measured={"test_accuracy": accuracy},
+        history=History([EPOCH] * epochs, planned_epochs=planned, interrupted=epochs < planned),
+        predictions=Predictions(logits, targets),
+    )  # fmt: skip
+
+
+@pytest.fixture
+def root(tmp_path):
+    save(tmp_path, "a-fast", 0.98, wrong=2)
+    save(tmp_path, "b-fast", 0.80, seed=1, wrong=20)
+    save(tmp_path, "c-fast", 0.90, dataset=data.FASHION_MNIST, epochs=1, planned=30)
+    return tmp_path
+
+
+@pytest.fixture
+def invoke(monkeypatch, capsys, root):
+    """Give the command; returns its exit status, standard output and standard error."""
+
+    def give(*arguments: str) -> tuple[int, str, str]:
+        monkeypatch.setattr("sys.argv", ["helpers", "runs", *arguments, "--root", str(root)])
+        with pytest.raises(SystemExit) as caught:
+            cli.app()
+        return caught.value.code or 0, *capsys.readouterr()
+
+    return give
+
+
+def test_the_list_tells_runs_apart(invoke):
+    status, out, _ = invoke()
+    heading, *rows = (line.split() for line in out.splitlines())
+    assert status == 0
+    assert heading == [
+        *("run", "when", "what", "data", "set", "epochs", "seed", "test", "state", "seconds")
+    ]
+    assert {row[0] for row in rows} == {
+        "a-fast/train_mnist", "b-fast/train_mnist", "c-fast/train_fashion_mnist",
+    }  # fmt: skip
+    (stopped,) = (row for row in rows if row[0].startswith("c-"))
+    assert stopped[5:] == ["1", "of", "30", "0", "90.00%", "stopped", "30"]
+
+
+def test_the_list_is_sorted_cut_and_reduced_to_the_best(invoke):
+    def names(*arguments: str) -> list[str]:
+        return [record["folder"][-len("x-fast/train_mnist") :][0] for record in json.loads(
+            invoke(*arguments, "--json")[1]
+        ) if record["dataset"] == "mnist"]  # fmt: skip
+
+    assert names("--sort", "test") == ["b", "a"]
+    assert names("--sort", "parameters.seed") == ["a", "b"]
+    assert names("--best") == ["a"]
+    assert len(json.loads(invoke("--last", "2", "--json")[1])) == 2
+    status, _, told = invoke("--sort", "colour")
+    assert (status, "no column 'colour'" in told) == (2, True)
+
+
+def test_json_has_whole_numbers_and_no_empty_fields(invoke):
+    records = json.loads(invoke("--json")[1])
+    (fashion,) = (record for record in records if record["dataset"] == "fashion_mnist")
+    assert fashion["measured.test_accuracy"] == 0.9
+    assert (fashion["epochs"], fashion["planned_epochs"], fashion["state"]) == (1, 30, "stopped")
+    assert all(value is not None for record in records for value in record.values())
+
+
+def test_one_run_is_shown_with_its_settings_and_files(invoke):
+    status, out, _ = invoke("show", "b-")
+    assert status == 0
+    shown = dict(line.split(maxsplit=1) for line in out.splitlines())
+    assert (shown["parameters.seed"], shown["measured.test_accuracy"]) == ("1", "0.8")
+    assert shown["files"] == "history.csv, predictions.csv, result.json"
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [("fast", "3 runs fit 'fast': a-fast, b-fast, c-fast."), ("zzz", "There is no run 'zzz'")],
+)
+def test_a_name_that_fits_none_or_several_is_refused(invoke, name, message):
+    status, _, told = invoke("show", name)
+    assert status == 2
+    assert message in told
+
+
+def test_two_runs_are_compared_by_settings_and_by_mcnemar(invoke):
+    status, out, _ = invoke("compare", "a-fast/train_mnist", "b-fast")
+    assert status == 0
+    rows = {line.split()[0]: line.split()[1:] for line in out.splitlines()[1:-1]}
+    assert rows["parameters.seed"] == ["0", "1"]
+    assert rows["measured.test_accuracy"] == ["0.98", "0.8"]
+    assert "parameters.epochs" not in rows
+    # 18 images of which only the first is right, none the other way round: p = 2 / 2 ** 18
+    assert "Only the first is right on 18 test images, only the second on 0: they differ" in out
+    assert "p = 7.6e-06" in out
+
+
+def test_runs_without_predictions_are_compared_by_their_settings_only(invoke, root):
+    (root / "a-fast" / "train_mnist" / "predictions.csv").unlink()
+    assert "No test: not both" in invoke("compare", "a-fast/train", "b-fast/train")[1]
+    save(root, "d-fast", 0.7, dataset=data.FASHION_MNIST)
+    other = root / "d-fast" / "train_fashion_mnist" / "predictions.csv"
+    other.write_text("target,predicted\n1,1")
+    out = invoke("compare", "c-fast/train", "d-fast/train")[1]
+    assert "No test: they were tested on different images." in out
+
+
+def test_nothing_is_deleted_without_a_yes(invoke, root, monkeypatch):
+    monkeypatch.setattr("typer.confirm", lambda _: False)
+    status, out, _ = invoke("rm", "a-fast/train_mnist")
+    assert status == 1
+    assert "3 files" in out
+    assert "Nothing was deleted." in out
+    assert (root / "a-fast" / "train_mnist" / "result.json").is_file()
+
+
+def test_a_run_is_deleted_with_its_empty_folder(invoke, root):
+    assert invoke("rm", "a-fast/train_mnist", "b-fast", "--yes")[0] == 0
+    assert sorted(path.name for path in root.iterdir()) == ["c-fast"]
+    status, _, told = invoke("rm", "../c-fast", "--yes")
+    assert (status, "no run" in told) == (2, True)
+    assert (root / "c-fast").is_dir()

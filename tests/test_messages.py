@@ -1,0 +1,65 @@
+"""Progress: a bar where somebody watches, lines in a log. Names that are not known."""
+
+import os
+import time
+
+import pytest
+
+from helpers import messages
+from helpers.messages import ProgressLog, progress_bar, unknown_name
+
+
+@pytest.mark.parametrize(
+    ("environment", "terminal", "watched"),
+    [
+        (
+            {"JPY_SESSION_NAME": "a.ipynb", "JPY_PARENT_PID": "1"},
+            False,
+            True,
+        ),  # a person's notebook
+        ({"JPY_PARENT_PID": "1"}, True, False),  # papermill, started from a terminal
+        ({}, True, True),
+        ({}, False, False),  # a log file
+    ],
+)
+def test_whether_somebody_watches(monkeypatch, environment, terminal, watched):
+    for name in ("JPY_SESSION_NAME", "JPY_PARENT_PID"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(os, "isatty", lambda handle: terminal and handle == 2)
+    assert messages.is_interactive() is watched
+
+
+def test_a_log_has_a_line_now_and_then_also_while_nothing_advances(monkeypatch, capsys):
+    monkeypatch.setattr(ProgressLog, "INTERVAL", 0.02)
+    lines = []
+    with progress_bar("log", total=200, unit=" images", desc="epoch 1/2") as bar:
+        bar.update(50)
+        while len(lines) < 3:
+            time.sleep(0.02)
+            lines += capsys.readouterr().err.splitlines()
+    assert all(line.startswith("epoch 1/2: 25 %, 50 of 200 images, 00:0") for line in lines)
+    assert all(line.endswith(" left") for line in lines)
+    time.sleep(0.1)
+    capsys.readouterr()
+    time.sleep(0.1)
+    assert capsys.readouterr().err == ""  # it ends with the work
+
+
+@pytest.mark.parametrize(("show", "watched", "drawn"), [
+    (None, True, True), (None, False, False), (True, False, True), (False, True, False),
+])  # fmt: skip
+def test_a_bar_shows_where_asked_for_or_somebody_watches(monkeypatch, capsys, show, watched, drawn):
+    monkeypatch.setattr(messages, "is_interactive", lambda: watched)
+    with progress_bar(show, total=2) as bar:
+        bar.update()
+    assert ("/2 [" in capsys.readouterr().err) == drawn
+
+
+def test_what_was_meant_is_named():
+    assert unknown_name("data set", "mnst", ("mnist", "fashion_mnist")) == (
+        "There is no data set 'mnst'. Did you mean 'mnist'? Choose one of: mnist, fashion_mnist."
+    )
+    assert unknown_name("recipe", "z", ["fast"]) == "There is no recipe 'z'. Choose one of: fast."
+    assert unknown_name("parameter", "x", []) == "There is no parameter 'x'."
