@@ -1,15 +1,5 @@
-# Each verb sets up what it needs: .venv is made, and made anew when pyproject.toml has changed.
-#
-#   make run       run the series headlessly on the real data; ends with a table and a page to read
-#   make test      check style and types, run the tests and the notebooks: about ten minutes
-#   make test-long the tests that take too long for every day: about twenty minutes
-#   make lab       open the notebooks in JupyterLab
-#   make check     format, lint and types only
-#   make refresh   run the committed notebooks anew, in place, and show which facts and claims changed
-#   make matrix    is the suite green under other conditions as well? about 40 minutes
-#   make faults    break data, kernels and trainings in every way there is; about half an hour
-#   make bench     race against what people use today, in an environment of its own; about two hours
-#   make mutants   break the helpers in one place after another, and count what the tests notice; an hour
+# `make` alone lists the verbs. Each sets up what it needs: .venv is made, and made anew when
+# pyproject.toml has changed.
 #
 # PYTHON=python3.12 chooses an interpreter; ARGS="--profile quick" is handed on by `run`.
 # PIP_ARGS is handed to pip: see "A smaller torch" in docs/installing.md.
@@ -22,14 +12,25 @@ READY := .venv/.ready
 WORKERS := -n logical --maxprocesses 8 --dist loadfile
 BENCH_READY := .venv-bench/.ready
 MUTANTS_READY := .venv/.ready-mutants
+MADE := .venv .venv-bench .pytest_cache .mypy_cache .ruff_cache .coverage* mutants tests/screenshots
 
-.PHONY: run test test-long lab check refresh matrix faults bench mutants
+# pip's torch for Linux contains CUDA, unless an index with another build is named
+INDEX := $(PIP_ARGS) $(PIP_INDEX_URL) $(PIP_EXTRA_INDEX_URL)
+CUDA := $(if $(findstring cpu,$(INDEX)),,$(filter Linux,$(shell uname -s)))
+MEGABYTES := $(if $(CUDA),7500,2500)
+SIZE := $(if $(CUDA),about 7 GB with a torch for GPUs (how to take one of 1 GB: see A smaller torch in docs/installing.md),about 2 GB)
 
-run: $(READY)
+.DEFAULT_GOAL := help
+.PHONY: help run test test-long lab check refresh matrix faults bench mutants clean
+
+help: # show this list
+	@sed -n 's/^\([a-z-]*\):[^#]*# \(.*\)/  make \1\t\2/p' Makefile | expand -t 18
+
+run: $(READY) # run the seven notebooks on the real data; ends with a table and a page to read
 	@$(BIN)/python -m helpers run $(ARGS)
 
 # one thread for each worker: two workers with two threads each on two cores are ten times slower
-test: check
+test: check # check style and types, run the tests and all notebooks
 	@$(BIN)/python -m coverage erase
 	@OMP_NUM_THREADS=1 $(BIN)/python -m coverage run -m pytest -m "not long" -rs $(WORKERS) \
 		--no-loadscope-reorder tests
@@ -38,53 +39,62 @@ test: check
 	@$(BIN)/python -m coverage combine --quiet
 	@$(BIN)/python -m coverage report
 
-test-long: $(READY)
+test-long: $(READY) # the tests that take too long for every day: about half an hour
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m long -rs $(WORKERS) --no-loadscope-reorder tests
 
-lab: $(READY)
+lab: $(READY) # open the notebooks in JupyterLab
 	@$(BIN)/jupyter lab --notebook-dir=. notebooks/01_explore.ipynb
 
-check: $(READY)
+check: $(READY) # check format, style and types only
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy helpers
 
-refresh: $(READY)
+refresh: $(READY) # run the committed notebooks anew, in place, and show what changed
 	@$(BIN)/python -m tests.refresh
 
-matrix: $(READY)
+matrix: $(READY) # run the tests under other conditions as well: about 40 minutes
 	@$(BIN)/python -m tests.matrix $(ARGS)
 
-faults: $(READY)
+faults: $(READY) # break data, kernels and trainings in every way there is: half an hour
 	@OMP_NUM_THREADS=1 $(BIN)/python -m tests.faults $(ARGS)
 
-bench: $(BENCH_READY)
+bench: $(BENCH_READY) # race against what people use today: about two hours
 	@.venv-bench/bin/python -m benchmarks.limits
 	@.venv-bench/bin/python -m benchmarks.reliability
 	@.venv-bench/bin/python -m benchmarks.race $(ARGS)
 
 # one thread: a process that has started several cannot be forked, and mutmut forks for each mutant
-mutants: $(MUTANTS_READY)
+mutants: $(MUTANTS_READY) # break the helpers in one place after another: do the tests notice?
 	@rm -rf mutants
 	@OMP_NUM_THREADS=1 $(BIN)/mutmut run $(ARGS)
 	@$(BIN)/python -m tests.mutants
 
+clean: # show what can be deleted; YES=1 deletes it, RUNS=1 includes runs/
+	@du -sh $(wildcard $(MADE) $(if $(RUNS),runs)) 2>/dev/null || echo "There is nothing to delete."
+	@$(if $(YES),rm -rf $(MADE) $(if $(RUNS),runs),echo "Nothing was deleted: make clean YES=1 does it.")
+
 $(MUTANTS_READY): $(READY)
-	@$(BIN)/python -m pip install --quiet $(PIP_ARGS) --editable '.[test,mutation]'
+	@$(BIN)/python -m pip install $(PIP_ARGS) --editable '.[test,mutation]'
 	@touch $(MUTANTS_READY)
 
 $(BENCH_READY): benchmarks/requirements.txt pyproject.toml
-	@echo "Setting up .venv-bench (once; this takes a few minutes)"
+	@echo "Setting up .venv-bench, once: $(SIZE)."
 	@$(PYTHON) -m venv .venv-bench
-	@.venv-bench/bin/python -m pip install --quiet $(PIP_ARGS) --requirement benchmarks/requirements.txt
+	@.venv-bench/bin/python -m pip install $(PIP_ARGS) --requirement benchmarks/requirements.txt
 	@touch $(BENCH_READY)
 
 $(READY): pyproject.toml
+	@command -v $(PYTHON) >/dev/null || \
+		{ echo "There is no $(PYTHON). Install Python 3.11 or newer, or name it: make $(MAKECMDGOALS) PYTHON=python3.12" >&2; exit 1; }
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "Python 3.11 or newer is needed, $$($(PYTHON) --version 2>&1) was found: make $(MAKECMDGOALS) PYTHON=python3.12" >&2; exit 1; }
 	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || \
 		{ echo "This Python lacks venv. On Debian and Ubuntu: apt install python3-venv" >&2; exit 1; }
-	@echo "Setting up .venv (once; this takes a few minutes)"
+	@free=$$(df -Pm . | awk 'NR == 2 { print $$4 }'); test -d .venv || test "$$free" -ge $(MEGABYTES) || \
+		{ echo "The packages need $(MEGABYTES) MB, and $$free MB are free on this disk." >&2; exit 1; }
+	@echo "Setting up .venv, once, in 2 to 10 minutes: $(SIZE)."
 	@$(PYTHON) -m venv .venv
-	@$(BIN)/python -m pip install --quiet $(PIP_ARGS) --editable '.[test]'
+	@$(BIN)/python -m pip install $(PIP_ARGS) --editable '.[test]' || \
+		{ echo "The packages could not be installed; pip says why above. Without a network, see docs/installing.md. The same command tries again." >&2; exit 1; }
 	@touch $(READY)

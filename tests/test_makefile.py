@@ -1,0 +1,107 @@
+"""What `make` says while it sets up, with a Python that only pretends to install."""
+
+import os
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from helpers.files import PROJECT
+
+pytestmark = pytest.mark.skipif(shutil.which("make") is None, reason="there is no make")
+
+# makes .venv/bin/python, a copy of itself; fails where the environment says so
+PYTHON = """#!/bin/sh
+case "$*" in
+  *version_info*) exit ${TOO_OLD:-0} ;;
+  --version) echo "Python 3.9.2" ;;
+  *"import venv"*) exit ${NO_VENV:-0} ;;
+  "-m venv"*) mkdir -p .venv/bin; cp "$0" .venv/bin/python ;;
+  *"pip install"*) echo "pip shows its progress: $*"; exit ${NO_NETWORK:-0} ;;
+  *helpers*) echo "the series runs" ;;
+esac
+"""
+
+
+@pytest.fixture
+def clone(tmp_path) -> Path:
+    for name in ("Makefile", "pyproject.toml"):
+        shutil.copy(PROJECT / name, tmp_path)
+    (tmp_path / "python").write_text(PYTHON)
+    (tmp_path / "python").chmod(0o755)
+    return tmp_path
+
+
+def make(clone: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess:
+    without = {k: v for k, v in os.environ.items() if not k.startswith(("PIP_", "MAKE"))}
+    return subprocess.run(
+        ["make", *arguments, f"PYTHON={clone / 'python'}"],
+        cwd=clone, env=without | environment, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+
+
+def test_make_alone_lists_every_verb(clone):
+    listed = [line.split()[1] for line in make(clone).stdout.splitlines()]
+    (phony,) = re.findall(r"^\.PHONY: (.*)$", (clone / "Makefile").read_text(), re.MULTILINE)
+    assert listed == phony.split()
+    assert not (clone / ".venv").exists()
+
+
+def test_the_first_call_says_how_large_it_is_and_the_second_does_nothing_again(clone):
+    first = make(clone, "run")
+    assert "Setting up .venv, once, in 2 to 10 minutes: about " in first.stdout
+    assert "pip shows its progress" in first.stdout
+    assert make(clone, "run").stdout == "the series runs\n"
+
+
+def test_a_smaller_torch_is_said_to_be_smaller(clone):
+    done = make(clone, "run", "PIP_ARGS=--extra-index-url https://an.index/cpu")
+    assert "about 2 GB." in done.stdout
+    assert "--extra-index-url https://an.index/cpu" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("environment", "told"),
+    [
+        ({"TOO_OLD": "1"}, "Python 3.11 or newer is needed, Python 3.9.2 was found: make run"),
+        ({"NO_VENV": "1"}, "This Python lacks venv."),
+        ({"NO_NETWORK": "1"}, "The packages could not be installed; pip says why above."),
+    ],
+)
+def test_what_is_missing_is_told_in_a_line(clone, environment, told):
+    done = make(clone, "run", **environment)
+    assert done.returncode != 0
+    assert told in done.stderr.splitlines()[0]
+    assert "the series runs" not in done.stdout
+    assert make(clone, "run").stdout.endswith("the series runs\n")  # as soon as it is mended
+
+
+def test_a_missing_python_is_told_with_the_way_out(clone):
+    (clone / "python").unlink()
+    done = make(clone, "run")
+    assert "Install Python 3.11 or newer, or name it: make run PYTHON=" in done.stderr
+
+
+def test_a_disk_without_room_is_told_before_anything_is_made(clone):
+    (clone / "df").write_text("#!/bin/sh\necho Filesystem\necho disk 9000 8700 300 97% /\n")
+    (clone / "df").chmod(0o755)
+    done = make(clone, "run", PATH=f"{clone}:{os.environ['PATH']}")
+    assert "MB, and 300 MB are free on this disk." in done.stderr
+    assert not (clone / ".venv").exists()
+
+
+def test_clean_deletes_only_when_asked_and_runs_only_when_asked_for(clone):
+    for name in (".venv", "runs", "mutants"):
+        (clone / name).mkdir()
+    shown = make(clone, "clean")
+    assert ".venv" in shown.stdout
+    assert "runs" not in shown.stdout
+    assert "make clean YES=1" in shown.stdout
+    assert (clone / ".venv").is_dir()
+    make(clone, "clean", "YES=1")
+    assert not (clone / ".venv").exists()
+    assert (clone / "runs").is_dir()
+    make(clone, "clean", "YES=1", "RUNS=1")
+    assert not (clone / "runs").exists()
