@@ -20,6 +20,10 @@ CUDA := $(if $(findstring cpu,$(INDEX)),,$(filter Linux,$(shell uname -s)))
 MEGABYTES := $(if $(CUDA),7500,2500)
 SIZE := $(if $(CUDA),about 7 GB with a torch for GPUs (how to take one of 1 GB: see A smaller torch in docs/installing.md),about 2 GB)
 
+# settings of the user must not change what the tests see
+test test-long refresh: export MATPLOTLIBRC := /dev/null
+test test-long refresh: export IPYTHONDIR := $(CURDIR)/.venv/ipython
+
 .DEFAULT_GOAL := help
 .PHONY: help run test test-long lab check refresh matrix faults bench mutants clean
 

@@ -186,7 +186,7 @@ def test_conda_and_pip_users_get_the_same():
     named = [*by_pip, *(entry for entry in environment if isinstance(entry, str))]
     others = {"pytorch": "torch"}  # its name at conda-forge
     conda = {re.sub(r"^\w+(?=[<>=])", lambda m: others.get(m[0], m[0]), line) for line in named}
-    assert conda - {"pip", "setuptools>=68"} == wanted
+    assert conda - {"pip", "setuptools>=68", "--editable ."} == wanted
 
 
 def test_what_is_imported_is_declared():

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from helpers import __version__, headless, runs
+from helpers.files import PROJECT
 from helpers.headless import runs_commands, terminal
 from helpers.headless.terminal import one_of, report_errors, report_interrupt, write
 
@@ -74,6 +75,12 @@ def common(
     ] = False,
 ) -> None:
     """Train and test classifiers of digits and clothes, audit labels, run the notebooks."""
+    with report_errors(ValueError):
+        if not headless.NOTEBOOKS.is_dir():
+            raise ValueError(
+                f"There are no notebooks and data at {PROJECT}. Install the project from its clone "
+                f"with `pip install --editable .`"
+            )
 
 
 @app.command()
@@ -101,8 +108,7 @@ def run(
 
     def report(result: "NotebookResult") -> None:
         results.append(result)
-        line = f"{result.notebook:<24} {result.state:<11} {result.seconds:5.0f} s"
-        write(f"{line}  {result.message}".rstrip())
+        write(_result_line(result, folder))
 
     try:
         with (
@@ -122,7 +128,16 @@ def run(
                 terminal.print_table(table)
             title = f"Image classification: {profile} run, {folder.name}"
             typer.echo(f"Read it at {headless.write_pages(folder, results, title=title)}")
-    raise typer.Exit(int(any(result.state != "finished" for result in results)))
+    if any(result.state != "finished" for result in results):
+        typer.echo("The same command with --resume runs again what did not finish.", err=True)
+        raise typer.Exit(1)
+
+
+def _result_line(result: "NotebookResult", folder: Path) -> str:
+    line = f"{result.notebook:<24} {result.state:<11} {result.seconds:5.0f} s  {result.message}"
+    if result.state == "failed":
+        line += f"; see {folder / result.notebook / result.notebook}.ipynb"
+    return line.rstrip()
 
 
 @app.command()
@@ -376,7 +391,6 @@ def doctor(as_json: JsonOption = False, root: RootOption = runs.ROOT) -> None:
     """Check whether this machine is ready, and say what to do where it is not."""
     from dataclasses import asdict
 
-    from helpers.files import PROJECT
     from helpers.headless.doctor import examine
 
     findings = []

@@ -6,9 +6,10 @@ as done only if papermill raised nothing *and* the notebook's last cell left its
 
 import json
 import logging
+import tempfile
 import time
-from collections.abc import Callable, Iterable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -143,13 +144,18 @@ def execute_notebook(
     record.unlink(missing_ok=True)  # one of an earlier run must not count for this one
     start, cause, message = time.perf_counter(), "", ""
     options = _papermill_options(name, cell_timeout, progress)
-    source = notebooks.NOTEBOOKS / f"{name}.ipynb"
+    # papermill fills parameters into the braces of a path
+    source, target = (
+        str(path).replace("{", "{{").replace("}", "}}")
+        for path in (notebooks.NOTEBOOKS / f"{name}.ipynb", executed)
+    )
     try:
-        papermill.execute_notebook(
-            str(source), str(executed), {**params, "output": str(output)}, **options
-        )
+        with _neutral_settings() as arguments:
+            options["extra_arguments"] += arguments
+            papermill.execute_notebook(source, target, {**params, "output": str(output)}, **options)
     except papermill.PapermillExecutionError as error:
-        cause, message = "error", f"cell [{error.exec_count}] raised {error.ename}: {error.evalue}"
+        where = _last_cell(executed)
+        cause, message = "error", f"{where}, raised {error.ename}: {error.evalue}"
     except CellTimeoutError:
         cause, message = "time-out", f"{_last_cell(executed)} took longer than {cell_timeout} s"
     except DeadKernelError:
@@ -176,6 +182,16 @@ def _papermill_options(name: str, cell_timeout: int, progress: Show) -> dict[str
         # other users may share the machine
         config=Config({"KernelManager": {"transport_encryption": "auto"}}),
     )  # fmt: skip
+
+
+@contextmanager
+def _neutral_settings() -> Iterator[list[str]]:
+    """Arguments of a kernel that keep the user's IPython and matplotlib settings out of it."""
+    with tempfile.TemporaryDirectory(prefix="kernel-") as folder:
+        settings = Path(folder, "matplotlibrc")
+        settings.touch()
+        line = f"import os; os.environ['MATPLOTLIBRC'] = {str(settings)!r}"
+        yield [f"--ipython-dir={folder}", f"--IPKernelApp.exec_lines={line}"]
 
 
 def _last_cell(executed: Path) -> str:

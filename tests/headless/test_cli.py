@@ -4,6 +4,7 @@ import json
 import os
 import platform
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -69,6 +70,10 @@ def test_a_failure_is_named_and_the_exit_status_is_not_0(monkeypatch, tmp_path, 
     captured = capsys.readouterr()
     line = "03_train_fashion_mnist   failed          1 s  cell [3] raised ValueError: no"
     assert line in captured.out
+    (folder,) = tmp_path.iterdir()
+    executed = folder / "03_train_fashion_mnist" / "03_train_fashion_mnist.ipynb"
+    assert f"{line}; see {executed}" in captured.out
+    assert "The same command with --resume" in captured.err
     assert "04_error_analysis        skipped" in captured.out
     assert "02_train_mnist           finished" in captured.out
 
@@ -441,3 +446,16 @@ def test_json_is_all_that_is_printed(tmp_path):
         if (row["recipe"], row["dataset"]) == ("fast", "mnist")
     )  # fmt: skip
     assert (fast["parameters"], fast["epochs"]) == (20_498, 1)
+
+
+@pytest.mark.slow
+def test_away_from_a_clone_one_line_says_how_to_install(tmp_path):
+    shutil.copytree(PROJECT / "helpers", tmp_path / "helpers")
+    done = subprocess.run(
+        [sys.executable, "-m", "helpers", "runs"],
+        cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(tmp_path)},
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 2
+    assert "Install the project from its clone with `pip install --editable .`" in done.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["helpers"]

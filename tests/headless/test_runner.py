@@ -376,7 +376,7 @@ TIMEOUT = CellTimeoutError.error_from_timeout_and_cell("", 8, nbformat.v4.new_co
     [
         ({"record": True}, "", ""),
         ({}, "no record", r"it ended in cell \[3\], 'd\(\)' without its record, result\.json"),
-        ({"error": RAISED, "record": True}, "error", r"cell \[3\] raised ValueError: no"),
+        ({"error": RAISED, "record": True}, "error", r"cell \[3\], 'd\(\)', raised ValueError: no"),
         ({"error": TIMEOUT}, "time-out", r"cell \[3\], 'd\(\)' took longer than 8 s"),
         ({"error": DeadKernelError()}, "kernel died", r"its kernel died in cell \[3\], 'd\(\)'.*"),
         (
@@ -442,15 +442,41 @@ def test_what_cannot_be_run_at_all_is_reported(small, tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
-def test_text_parameters_arrive_as_they_are(small, tmp_path):
+def test_text_parameters_and_paths_arrive_as_they_are(small, tmp_path):
     nasty = """it's "quoted" \\ {braces}
 and a new line; import os"""
     write_notebook(
         small, "01_a", "import pathlib; pathlib.Path(output, 'name.txt').write_text(name)", RECORD
     )
-    result = headless.execute_notebook("01_a", tmp_path / "run", {"name": nasty})
-    assert result.state == "finished"
-    assert (tmp_path / "run" / "01_a" / "name.txt").read_text() == nasty
+    folder = tmp_path / "runs {x} 100 % ü"
+    result = headless.execute_notebook("01_a", folder, {"name": nasty})
+    assert (result.state, result.message) == ("finished", "")
+    assert (folder / "01_a" / "name.txt").read_text() == nasty
+    assert (folder / "01_a" / "01_a.ipynb").is_file()
+
+
+@pytest.mark.slow
+def test_settings_of_the_user_do_not_reach_the_kernels(small, tmp_path, monkeypatch):
+    home = tmp_path / "home"
+    startup = home / "ipython" / "profile_default" / "startup"
+    startup.mkdir(parents=True)
+    (startup / "own.py").write_text("raise OSError('the startup file of the user was run')")
+    (home / "ipython" / "profile_default" / "ipython_kernel_config.py").write_text("1 / 0")
+    (home / "matplotlibrc").write_text("text.usetex: True\nimage.cmap: jet\n")
+    monkeypatch.setenv("IPYTHONDIR", str(home / "ipython"))
+    monkeypatch.setenv("MPLCONFIGDIR", str(home))
+    look = (
+        "import json, pathlib, matplotlib.pyplot as plt\n"
+        "seen = [plt.rcParams['text.usetex'], plt.rcParams['image.cmap']]\n"
+        "pathlib.Path(output, 'seen.json').write_text(json.dumps(seen))"
+    )
+    write_notebook(small, "01_a", look, RECORD)
+    result = headless.execute_notebook("01_a", tmp_path / "run", {})
+    assert (result.state, result.message) == ("finished", "")
+    seen = json.loads((tmp_path / "run" / "01_a" / "seen.json").read_text())
+    assert seen == [False, "viridis"]
+    executed = (tmp_path / "run" / "01_a" / "01_a.ipynb").read_text()
+    assert "the startup file of the user was run" not in executed
 
 
 def test_the_pages_of_a_run(small, tmp_path):
