@@ -10,11 +10,14 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import seaborn as sns
+from matplotlib import patheffects
 from matplotlib.axes import Axes
 from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 from torch import Tensor
+
+MARKERS = "osD^v<>PX*"  # one for each of ten classes
 
 
 def class_balance(
@@ -137,14 +140,20 @@ def durations(seconds: Mapping[str, float], *, title: str, ax: Axes | None = Non
 def embedding(
     points: np.ndarray, targets: Tensor, wrong: Tensor, class_names: Sequence[str]
 ) -> Axes:
-    """Scatter plot of points (N, 2), such as a t-SNE embedding, with a color for each class.
+    """Scatter plot of points (N, 2), such as a t-SNE embedding.
 
+    Each class has a color, a marker, and its name at its median, so it can be told without colors.
     `targets` int64 (N,); `wrong` bool (N,) marks mistakes with a ring. The axes have no unit.
     """
     _, ax = plt.subplots(figsize=(6.6, 4.5), layout="constrained")
-    for k, (name, color) in enumerate(zip(class_names, sns.color_palette("tab10"), strict=False)):
-        x, y = points[(targets == k).numpy()].T
-        ax.scatter(x, y, s=7, color=color, label=name, linewidths=0)
+    halo = [patheffects.withStroke(linewidth=2.5, foreground="white")]
+    for k, name in enumerate(class_names):
+        own, marker = points[(targets == k).numpy()], MARKERS[k % len(MARKERS)]
+        x, y = own.T
+        ax.scatter(x, y, s=11, color=f"C{k}", marker=marker, label=name, linewidths=0)
+        if len(own):
+            x, y = np.median(own, axis=0)
+            ax.text(x, y, name, fontsize=8, ha="center", path_effects=halo)
     x, y = points[wrong.numpy()].T
     ax.scatter(x, y, s=38, facecolors="none", edgecolors="black", linewidths=0.8, label="mistake")
     ax.set(xticks=[], yticks=[], title="Features of the images in two dimensions")

@@ -183,6 +183,15 @@ def test_an_embedding_has_a_color_for_each_class_and_a_ring_around_each_mistake(
     assert [text.get_text() for text in ax.get_legend().get_texts()] == [*NAMES, "mistake"]
 
 
+def test_the_classes_of_an_embedding_can_be_told_apart_without_colors():
+    points = np.array([[0.0, 0.0], [1.0, 2.0], [3.0, 1.0], [5.0, 6.0]])
+    ax = plotting.embedding(points, torch.tensor([0, 1, 1, 1]), torch.zeros(4).bool(), NAMES)
+    shapes = [tuple(map(tuple, kind.get_paths()[0].vertices)) for kind in ax.collections[:3]]
+    assert len(set(shapes)) == 3
+    named = {text.get_text(): text.get_position() for text in ax.texts}
+    assert named == {NAMES[0]: (0, 0), NAMES[1]: (3, 2)}  # at the median of each that is there
+
+
 def test_each_row_of_intervals_has_dots_mean_and_range():
     ax = plotting.intervals(
         {"first": [1.0, 3.0], "second": [4.0, 5.0, 6.0]},
