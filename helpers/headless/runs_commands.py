@@ -10,6 +10,7 @@ import typer
 
 from helpers import runs
 from helpers.headless.terminal import print_table, report_errors
+from helpers.messages import unknown_name
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -68,8 +69,7 @@ def _sorted(frame: "pd.DataFrame", column: str) -> "pd.DataFrame":
     }  # fmt: skip
     column = short.get(column, column)
     if column not in frame and not frame.empty:
-        known = ", ".join([*short, *sorted(frame.columns)])
-        raise ValueError(f"There is no column {column!r} to sort by. Choose one of: {known}.")
+        raise ValueError(unknown_name("column", column, [*short, *sorted(frame.columns)]))
     return frame.sort_values(column, kind="stable") if column in frame else frame
 
 
@@ -160,7 +160,8 @@ def rm(
     """Delete runs, after asking."""
     root = root.resolve()
     with report_errors(ValueError, OSError):
-        folders = sorted({runs.find(root, name) for name in run})
+        named = {runs.find(root, name) for name in run}
+        folders = sorted(folder for folder in named if folder.parent not in named)
         for folder in folders:
             files = [path for path in folder.rglob("*") if path.is_file()]
             size = sum(path.stat().st_size for path in files) / 1e6
@@ -169,6 +170,6 @@ def rm(
             typer.echo("Nothing was deleted.")
             raise typer.Exit(1)
         for folder in folders:
-            shutil.rmtree(folder, ignore_errors=False) if folder.exists() else None
+            shutil.rmtree(folder)
             if folder.parent != root and not any(folder.parent.iterdir()):
                 folder.parent.rmdir()

@@ -132,6 +132,13 @@ def test_nothing_is_deleted_without_a_yes(invoke, root, monkeypatch):
     assert (root / "a-fast" / "train_mnist" / "result.json").is_file()
 
 
+def test_a_run_and_a_notebook_in_it_are_deleted_together(invoke, root):
+    status, out, told = invoke("rm", "a-fast", "a-fast/train_mnist", "--yes")
+    assert (status, told) == (0, "")
+    assert len(out.splitlines()) == 1
+    assert not (root / "a-fast").exists()
+
+
 def test_a_run_is_deleted_with_its_empty_folder(invoke, root):
     assert invoke("rm", "a-fast/train_mnist", "b-fast", "--yes")[0] == 0
     assert sorted(path.name for path in root.iterdir()) == ["c-fast"]
