@@ -1,8 +1,9 @@
 """Each notebook in the real JupyterLab, driven through a real browser, as a reader would run it.
 
 It needs a Chromium on the PATH. The cells run at the quick profile, since the front end is what is
-tested here. Every day: the first notebook, one with progress bars, one with a widget; the others
-are long tests. Long pictures of what the reader sees are kept in tests/screenshots/.
+tested here. Every day: the first notebook, a training with its bar and the stop button, the review
+of labels; the other notebooks are long tests. Long pictures of what the reader sees are kept in
+tests/screenshots/.
 """
 
 import json
@@ -28,7 +29,7 @@ SCREENSHOTS = PROJECT / "tests" / "screenshots"
 CHROMIUM = doctor.chromium()
 NOTEBOOKS = [notebook.name for notebook in headless.SERIES]
 TRAINS = ("02_train_mnist", "03_train_fashion_mnist")  # and so must show its progress
-DAILY = ("01_explore", "03_train_fashion_mnist", "06_doubtful_labels")
+DAILY = ("01_explore",)
 PATIENCE = 600_000  # milliseconds until a hung front end is given up; nothing is timed by it
 
 pytestmark = [
@@ -142,6 +143,19 @@ def run_all(page, lab, name: str) -> None:
     )
 
 
+def run_cell_and_save(page) -> None:
+    """Run the selected cell."""
+    page.evaluate(
+        """() => {
+            window.finished = false;
+            window.jupyterapp.commands.execute('notebook:run-cell')
+                .then(() => window.jupyterapp.commands.execute('docmanager:save'))
+                .then(() => { window.finished = true; });
+        }"""
+    )
+    page.wait_for_function("window.finished")
+
+
 TRAINING = """\
 from pathlib import Path
 import torch
@@ -172,6 +186,7 @@ def test_the_stop_button_ends_run_all_and_one_line_goes_on(page, lab, folder):
     run_all(page, lab, "stop")
     while not (folder / "begun").exists():
         page.wait_for_timeout(100)  # milliseconds
+    page.wait_for_selector(".widget-hprogress .progress-bar", state="attached")
     page.click('[data-command="notebook:interrupt-kernel"]')
     page.wait_for_function("window.finished")
     page.get_by_text("The training was stopped in epoch").first.wait_for()
@@ -180,15 +195,7 @@ def test_the_stop_button_ends_run_all_and_one_line_goes_on(page, lab, folder):
     assert not to_go_on.outputs
 
     page.locator(".jp-Notebook .jp-CodeCell").nth(2).click()
-    page.evaluate(
-        """() => {
-            window.finished = false;
-            window.jupyterapp.commands.execute('notebook:run-cell')
-                .then(() => window.jupyterapp.commands.execute('docmanager:save'))
-                .then(() => { window.finished = true; });
-        }"""
-    )
-    page.wait_for_function("window.finished")
+    run_cell_and_save(page)
     *_, to_go_on = nbformat.read(folder / "stop.ipynb", as_version=4).cells
     assert to_go_on.outputs[0]["text"].strip() == "True True False"
 
@@ -221,21 +228,66 @@ def test_a_notebook_runs_in_jupyterlab(page, lab, folder, name):
     assert (folder / name / "result.json").is_file()
 
     if name == "06_doubtful_labels":
-        decide_by_hand(page, folder / name / "decisions.csv")
+        page.locator(".label-review button", has_text="wrong").click()
+        wait_for_decisions(folder / name / "decisions.csv", ["wrong"])
     photograph(page, name)
 
 
-def decide_by_hand(page, decisions: Path) -> None:
-    """Click twice, as a person would who looks at doubtful labels; each click is kept at once."""
-    shown = page.locator(".widget-html img")
-    for number, decision in enumerate(("wrong", "ambiguous"), start=1):
-        before = shown.get_attribute("src")
-        page.locator(".widget-button", has_text=decision).click()
-        page.wait_for_function(
-            "before => document.querySelector('.widget-html img').src !== before", arg=before
-        )
-        kept = pd.read_csv(decisions)
-        assert (len(kept), kept["decision"].iloc[-1]) == (number, decision)
+def wait_for_decisions(path: Path, wanted: list[str]) -> None:
+    """Until the file holds these decisions; raises what it holds instead after ten seconds."""
+    for _ in range(100):
+        found = pd.read_csv(path)["decision"].tolist() if path.is_file() else []
+        if found == wanted:
+            return
+        time.sleep(0.1)
+    raise AssertionError(found)
+
+
+REVIEW = """\
+import pandas as pd
+import torch
+from helpers import labels
+
+evidence = pd.DataFrame(
+    {"label": [0, 1, 0], "suggested": [1, 0, 1], "models_suggested": 1.0, "votes_suggested": 0.7},
+    index=[7, 2, 5],
+)
+images = torch.randint(0, 256, (8, 1, 28, 28), dtype=torch.uint8)
+labels.review_widget(evidence, images, ("cat", "dog"), "reviewed.csv")"""
+REVIEWED = "labels.load_decisions('reviewed.csv')['decision'].tolist()"
+
+
+@pytest.mark.slow
+def test_labels_are_reviewed_with_mouse_and_keys_and_the_next_cell_has_the_decisions(
+    page, lab, folder
+):
+    cells = [nbformat.v4.new_code_cell(source) for source in (REVIEW, REVIEWED)]
+    kernel = {"name": "python3", "display_name": "Python 3"}
+    notebook = nbformat.v4.new_notebook(cells=cells, metadata={"kernelspec": kernel})
+    nbformat.write(notebook, folder / "review.ipynb")
+    run_all(page, lab, "review")
+    page.wait_for_function("window.finished")
+    decisions, title = folder / "reviewed.csv", page.locator(".label-review strong")
+    page.locator(".label-review button", has_text="wrong").click()
+    wait_for_decisions(decisions, ["wrong"])
+    page.screenshot(path=SCREENSHOTS / "review.png")
+    page.keyboard.press("a")  # in JupyterLab's command mode this would insert a cell
+    wait_for_decisions(decisions, ["wrong", "ambiguous"])
+    page.keyboard.press("ArrowLeft")
+    wait_for_decisions(decisions, ["wrong"])
+    page.keyboard.press("ArrowRight")
+    title.get_by_text("Image 5").wait_for()
+    page.keyboard.press("1")
+    wait_for_decisions(decisions, ["wrong", "keep"])
+    page.keyboard.press("2")
+    wait_for_decisions(decisions, ["wrong", "keep", "wrong"])
+    title.get_by_text("All 3 are decided").wait_for()
+
+    assert page.locator(".jp-Notebook .jp-CodeCell").count() == 2
+    page.locator(".jp-Notebook .jp-CodeCell .jp-InputArea").nth(1).click()
+    run_cell_and_save(page)
+    *_, last = nbformat.read(folder / "review.ipynb", as_version=4).cells
+    assert last.outputs[0]["data"]["text/plain"] == "['wrong', 'keep', 'wrong']"
 
 
 def photograph(page, name: str) -> None:

@@ -9,11 +9,12 @@ import io
 from collections.abc import Sequence
 from pathlib import Path
 
-import ipywidgets
+import anywidget
 import jinja2
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+import traitlets
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 from PIL import Image
@@ -24,6 +25,7 @@ from helpers.files import write_atomic
 from helpers.labels import verdicts
 from helpers.labels.audit import Audit, rank_labels
 
+TEMPLATES = Path(__file__).parent / "templates"
 DECISIONS = ("keep", "wrong", "ambiguous")
 COLUMNS = ["image", "label", "suggested", "decision"]
 
@@ -131,49 +133,89 @@ def save_decision(path: Path | str, image: int, label: str, suggested: str, deci
     write_atomic(Path(path), decisions.reset_index()[COLUMNS].to_csv(index=False))
 
 
+def remove_decision(path: Path | str, image: int) -> None:
+    """Take the decision on one image out of the CSV. Raises KeyError if there is none."""
+    decisions = load_decisions(path).set_index("image").drop(index=image)
+    write_atomic(Path(path), decisions.reset_index()[COLUMNS].to_csv(index=False))
+
+
+class ReviewWidget(anywidget.AnyWidget):
+    """Asks for a decision on one label after another; see `review_widget`."""
+
+    _esm = (TEMPLATES / "review.js").read_text(encoding="utf-8")
+    _css = (TEMPLATES / "review.css").read_text(encoding="utf-8")
+    decisions = traitlets.List(list(DECISIONS)).tag(sync=True)
+    total = traitlets.Int().tag(sync=True)
+    decided = traitlets.Int().tag(sync=True)
+    can_undo = traitlets.Bool().tag(sync=True)
+    picture = traitlets.Unicode().tag(sync=True)  # a data URL; empty when all are decided
+    title = traitlets.Unicode().tag(sync=True)
+    text = traitlets.Unicode().tag(sync=True)
+
+    def __init__(
+        self, evidence: pd.DataFrame, images: Tensor, class_names: Sequence[str], path: Path | str
+    ) -> None:
+        super().__init__(total=len(evidence))
+        self._evidence, self._images, self._path = evidence, images, Path(path)
+        pairs = zip(evidence["label"], evidence["suggested"], strict=True)
+        words = [(class_names[label], class_names[suggested]) for label, suggested in pairs]
+        self._words: dict[int, tuple[str, str]] = dict(zip(evidence.index, words, strict=True))
+        before = load_decisions(path)["image"]
+        self._done = [image for image in before if image in evidence.index]
+        self._waiting = [image for image in evidence.index if image not in set(self._done)]
+        self.on_msg(lambda _, content, __: self.act(content["action"]))
+        self._show()
+
+    def __repr__(self) -> str:  # where no widget can be shown
+        return (
+            f"{self.decided} of {self.total} labels are decided. "
+            "To decide, open this in JupyterLab, VS Code or Colab."
+        )
+
+    def act(self, action: str) -> None:
+        """Do what a button says: save a decision, "skip" to the next image, or "undo" the last.
+
+        Raises ValueError for another action, OSError if the decision cannot be saved.
+        """
+        try:
+            if action == "undo" and self._done:
+                remove_decision(self._path, self._done[-1])
+                self._waiting.insert(0, self._done.pop())
+            elif action == "skip" and self._waiting:
+                self._waiting.append(self._waiting.pop(0))
+            elif action not in ("undo", "skip") and self._waiting:
+                image = self._waiting[0]
+                save_decision(self._path, image, *self._words[image], action)
+                self._done.append(self._waiting.pop(0))
+        except OSError as error:
+            self.text = f"This was not saved: {error}"
+            raise
+        self._show()
+
+    def _show(self) -> None:
+        """Show the first image that waits, or that none does."""
+        self.decided, self.can_undo = len(self._done), bool(self._done)
+        if not self._waiting:
+            self.picture, self.text = "", f"The decisions are in {self._path}."
+            self.title = f"All {self.total} are decided."
+            return
+        image = self._waiting[0]
+        row, (label, suggested) = self._evidence.loc[image], self._words[image]
+        self.title = f"Image {image}, labelled {label}. {self.decided} of {self.total} are decided."
+        self.text = (
+            f"{row['models_suggested']:.0%} of the models predict {suggested}, and "
+            f"{row['votes_suggested']:.0%} of the neighbours have that label."
+        )
+        self.picture = png_data_url(self._images[image])
+
+
 def review_widget(
     evidence: pd.DataFrame, images: Tensor, class_names: Sequence[str], path: Path | str
-) -> ipywidgets.VBox:
+) -> ReviewWidget:
     """A widget for JupyterLab that asks for a decision on each row of `evidence`, in its order.
 
     `evidence` is a frame from `collect_evidence`, indexed by image; `images` uint8 (N, 1, 28, 28)
-    are those of the whole split. Decisions are saved in the CSV at `path`. Images that have one
-    there are skipped.
+    are those of the whole split. Each decision is saved in the CSV at `path` at once. Images that
+    have one there are not shown again, unless it is undone. Raises as `load_decisions`.
     """
-    decided = set(load_decisions(path)["image"])
-    waiting = [image for image in evidence.index if image not in decided]
-    picture, text = ipywidgets.HTML(), ipywidgets.HTML()
-    bar = ipywidgets.IntProgress(max=len(evidence), bar_style="info")
-    buttons = [ipywidgets.Button(description=decision) for decision in DECISIONS]
-
-    def names() -> list[str]:
-        return [class_names[evidence[name].loc[waiting[0]]] for name in ("label", "suggested")]
-
-    def show_next() -> None:
-        bar.value = len(evidence) - len(waiting)
-        if not waiting:
-            picture.value, text.value = "", f"All {len(evidence)} are decided, in {path}."
-            for button in buttons:
-                button.disabled = True
-            return
-        image, row, (label, suggested) = waiting[0], evidence.loc[waiting[0]], names()
-        picture.value = (
-            f'<img src="{png_data_url(images[image])}" width="224" alt="image {image}" '
-            f'style="image-rendering: pixelated">'
-        )
-        text.value = (
-            f"Image {image}, {bar.value + 1} of {len(evidence)}. The label is <b>{label}</b>; "
-            f"{row['models_suggested']:.0%} of the models predict <b>{suggested}</b>, and "
-            f"{row['votes_suggested']:.0%} of the neighbours have it."
-        )
-
-    def decide(button: ipywidgets.Button) -> None:
-        label, suggested = names()
-        save_decision(path, waiting[0], label, suggested, button.description)
-        waiting.pop(0)
-        show_next()
-
-    for button in buttons:
-        button.on_click(decide)
-    show_next()
-    return ipywidgets.VBox([bar, text, picture, ipywidgets.HBox(buttons)])
+    return ReviewWidget(evidence, images, class_names, path)

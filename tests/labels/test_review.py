@@ -85,44 +85,79 @@ def test_page_and_figure_do_without_nearest_images(played, tmp_path):
     assert not right.get_visible()
 
 
-def parts(widget):
-    bar, text, picture, row = widget.children
-    return bar, text, picture, {button.description: button for button in row.children}
+def pixels(url: str) -> np.ndarray:
+    """The image in a data URL."""
+    return np.asarray(Image.open(io.BytesIO(base64.b64decode(url.split("base64,")[1]))))
 
 
-def pixels(html: str) -> np.ndarray:
-    """The image in an HTML picture."""
-    encoded = re.search(r"base64,([^\"]+)", html)[1]
-    return np.asarray(Image.open(io.BytesIO(base64.b64decode(encoded))))
-
-
-def test_a_click_saves_the_decision_and_shows_the_next_image(tmp_path):
+def test_a_decision_is_saved_and_the_next_image_shown(tmp_path):
     path = tmp_path / "decisions.csv"
-    _, text, picture, buttons = parts(labels.review_widget(EVIDENCE, IMAGES, NAMES, path))
-    assert "Image 7, 1 of 3. The label is <b>cat</b>" in text.value
-    assert "100% of the models predict <b>dog</b>, and 70% of the neighbours" in text.value
-    assert (pixels(picture.value) == IMAGES[7, 0].numpy()).all()
-    assert 'alt="image 7"' in picture.value
-    buttons["wrong"].click()
+    widget = labels.review_widget(EVIDENCE, IMAGES, NAMES, path)
+    assert widget.title == "Image 7, labelled cat. 0 of 3 are decided."
+    assert "100% of the models predict dog, and 70% of the neighbours" in widget.text
+    assert (pixels(widget.picture) == IMAGES[7, 0].numpy()).all()
+    widget.act("wrong")
     assert path.read_text() == "image,label,suggested,decision\n7,cat,dog,wrong\n"
-    assert "Image 2, 2 of 3" in text.value
-    assert (pixels(picture.value) == IMAGES[2, 0].numpy()).all()
+    assert "Image 2, labelled dog. 1 of 3" in widget.title
+    assert (pixels(widget.picture) == IMAGES[2, 0].numpy()).all()
 
 
 def test_a_stopped_review_resumes(tmp_path):
     path = tmp_path / "decisions.csv"
-    *_, buttons = parts(labels.review_widget(EVIDENCE, IMAGES, NAMES, path))
-    buttons["keep"].click()
-    bar, text, picture, buttons = parts(labels.review_widget(EVIDENCE, IMAGES, NAMES, path))
-    assert (bar.value, bar.max) == (1, 3)
-    assert "Image 2" in text.value
-    buttons["ambiguous"].click()
-    buttons["wrong"].click()
-    assert bar.value == 3
-    assert "All 3 are decided" in text.value
-    assert picture.value == ""
-    assert all(button.disabled for button in buttons.values())
+    labels.review_widget(EVIDENCE, IMAGES, NAMES, path).act("keep")
+    widget = labels.review_widget(EVIDENCE, IMAGES, NAMES, path)
+    assert (widget.decided, widget.total, widget.title[:8]) == (1, 3, "Image 2,")
+    widget.act("ambiguous")
+    widget.act("wrong")
+    assert (widget.decided, widget.picture) == (3, "")
+    assert widget.title == "All 3 are decided."
+    widget.act("keep")  # there is nothing left to decide on
+    widget.act("skip")
     assert labels.load_decisions(path)["decision"].tolist() == ["keep", "ambiguous", "wrong"]
+
+
+def test_decisions_can_be_undone_one_after_another_also_the_next_day(tmp_path):
+    path = tmp_path / "decisions.csv"
+    first = labels.review_widget(EVIDENCE, IMAGES, NAMES, path)
+    assert not first.can_undo
+    first.act("undo")
+    for decision in ("keep", "wrong"):
+        first.act(decision)
+    widget = labels.review_widget(EVIDENCE, IMAGES, NAMES, path)
+    widget.act("undo")
+    assert (widget.decided, widget.title[:8]) == (1, "Image 2,")
+    assert labels.load_decisions(path)["image"].tolist() == [7]
+    widget.act("undo")
+    assert (widget.decided, widget.can_undo, widget.title[:8]) == (0, False, "Image 7,")
+    assert labels.load_decisions(path).empty
+
+
+def test_a_skipped_image_comes_again_at_the_end(tmp_path):
+    widget = labels.review_widget(EVIDENCE, IMAGES, NAMES, tmp_path / "decisions.csv")
+    widget.act("skip")
+    shown = []
+    while widget.picture:
+        shown.append(int(widget.title.split(",")[0].removeprefix("Image ")))
+        widget.act("keep")
+    assert shown == [2, 5, 7]
+
+
+def test_without_a_front_end_the_widget_says_where_to_open_it(tmp_path):
+    widget = labels.review_widget(EVIDENCE, IMAGES, NAMES, tmp_path / "decisions.csv")
+    text = widget._repr_mimebundle_()[0]["text/plain"]
+    assert text == (
+        "0 of 3 labels are decided. To decide, open this in JupyterLab, VS Code or Colab."
+    )
+
+
+def test_a_decision_that_cannot_be_saved_is_reported_and_asked_again(tmp_path):
+    (tmp_path / "file").touch()
+    path = tmp_path / "file" / "decisions.csv"
+    widget = labels.review_widget(EVIDENCE, IMAGES, NAMES, path)
+    with pytest.raises(OSError, match="file"):
+        widget.act("keep")
+    assert widget.text.startswith("This was not saved: ")
+    assert (widget.decided, widget.title[:8]) == (0, "Image 7,")
 
 
 def test_a_decision_can_be_changed(tmp_path):
