@@ -46,8 +46,12 @@ test: check # check style and types, run the tests and all notebooks
 test-long: $(READY) # the tests that take too long for every day: about half an hour
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m long -rs $(WORKERS) --no-loadscope-reorder tests
 
-lab: $(READY) # open the notebooks in JupyterLab
-	@$(BIN)/jupyter lab --notebook-dir=. notebooks/01_explore.ipynb
+lab: $(READY) # open copies of the notebooks in JupyterLab
+	@mkdir -p my-notebooks
+	@for name in $(notdir $(wildcard notebooks/*.ipynb)); do \
+		test -e my-notebooks/$$name || cp notebooks/$$name my-notebooks/; done
+	@echo "Your copies are in my-notebooks/ and stay as you leave them. Delete one to get the course's again."
+	@$(BIN)/jupyter lab --notebook-dir=. my-notebooks/01_explore.ipynb
 
 check: $(READY) # check format, style and types only
 	@$(BIN)/ruff format --check .
@@ -99,6 +103,6 @@ $(READY): pyproject.toml
 		{ echo "The packages need $(MEGABYTES) MB, and $$free MB are free on this disk." >&2; exit 1; }
 	@echo "Setting up .venv, once, in 2 to 10 minutes: $(SIZE)."
 	@$(PYTHON) -m venv .venv
-	@$(BIN)/python -m pip install $(PIP_ARGS) --editable '.[test]' || \
+	@$(BIN)/python -m pip install --no-compile $(PIP_ARGS) --editable '.[test]' || \
 		{ echo "The packages could not be installed; pip says why above. Without a network, see docs/installing.md. The same command tries again." >&2; exit 1; }
 	@touch $(READY)

@@ -92,6 +92,25 @@ def test_a_disk_without_room_is_told_before_anything_is_made(clone):
     assert not (clone / ".venv").exists()
 
 
+def test_lab_opens_copies_and_never_overwrites_one(clone):
+    (clone / "notebooks").mkdir()
+    for name in ("01_explore", "02_train_mnist"):
+        (clone / "notebooks" / f"{name}.ipynb").write_text("of the course")
+    (clone / "my-notebooks").mkdir()
+    mine = clone / "my-notebooks" / "02_train_mnist.ipynb"
+    mine.write_text("of the reader")
+    (clone / ".venv/bin").mkdir(parents=True)
+    (clone / ".venv/.ready").touch()
+    jupyter = clone / ".venv/bin/jupyter"
+    jupyter.write_text("#!/bin/sh\necho opened: $*\n")
+    jupyter.chmod(0o755)
+    done = make(clone, "lab")
+    assert "Your copies are in my-notebooks/" in done.stdout
+    assert "opened: lab --notebook-dir=. my-notebooks/01_explore.ipynb" in done.stdout
+    assert mine.read_text() == "of the reader"
+    assert (clone / "my-notebooks" / "01_explore.ipynb").read_text() == "of the course"
+
+
 def test_clean_deletes_only_when_asked_and_runs_only_when_asked_for(clone):
     for name in (".venv", "runs", "mutants"):
         (clone / name).mkdir()
