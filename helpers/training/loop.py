@@ -13,6 +13,7 @@ from tqdm.auto import tqdm
 
 from helpers import data, evaluation
 from helpers.data import Split
+from helpers.messages import LoadCheck
 from helpers.training.distributed import SingleProcess
 from helpers.training.execution import Execution, ScaledOptimizer, make_forward
 from helpers.training.history import EpochRecord, History, OutOfMemoryError, Progress, StepStats
@@ -88,6 +89,7 @@ class _Batches:
 
     def __init__(self, train: Split, batch_size: int, augment: Augment | None, bar: tqdm) -> None:
         self.train, self.batch_size, self.augment, self.bar = train, batch_size, augment, bar
+        self.load = LoadCheck(torch.get_num_threads())
         seed, device = torch.initial_seed(), train.images.device
         self.generators = {
             "order": torch.Generator().manual_seed(seed),
@@ -101,6 +103,7 @@ class _Batches:
         for images, targets in data.batches(self.train, self.batch_size, generator=order):
             yield (self.augment(images, augmentation) if self.augment else images), targets
             self.bar.update(len(targets))
+            self.load.report(self.bar)
 
 
 @contextmanager
