@@ -1,6 +1,5 @@
 """The training loop."""
 
-import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +13,7 @@ from tqdm.auto import tqdm
 from helpers import data, evaluation
 from helpers.data import Split
 from helpers.messages import LoadCheck
+from helpers.training.checks import check_arguments
 from helpers.training.distributed import SingleProcess
 from helpers.training.execution import Execution, ScaledOptimizer, make_forward
 from helpers.training.history import EpochRecord, History, OutOfMemoryError, Progress, StepStats
@@ -47,7 +47,7 @@ def fit(
     folder: the same call continues a stopped training there, exactly. Raises ValueError,
     NonFiniteLossError, OutOfMemoryError, TrainingStopped; for the folder ResumeError or OSError.
     """
-    _check_arguments(model, optimizer, train, validation, epochs, batch_size, scheduler, patience)
+    check_arguments(model, optimizer, train, validation, epochs, batch_size, scheduler, patience)
     group, device = execution.process_group, next(model.parameters()).device
     scaled = ScaledOptimizer(optimizer, execution.precision, device)
     forward = make_forward(model, execution, scaled.scaler)
@@ -148,42 +148,3 @@ def _is_out_of_memory(error: Exception) -> bool:
         return True
     messages = ("out of memory", "can't allocate memory", "not enough memory")
     return isinstance(error, RuntimeError) and any(text in str(error) for text in messages)
-
-
-def _check_arguments(
-    model: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    train: Split,
-    validation: Split | None,
-    epochs: int,
-    batch_size: int,
-    scheduler: LRScheduler | None,
-    patience: int | None,
-) -> None:
-    """Raise ValueError for arguments of `fit` that cannot work, before any weight has changed."""
-    if epochs < 1:
-        raise ValueError(f"epochs must be at least 1, got {epochs}.")
-    if not 1 <= batch_size <= len(train):
-        raise ValueError(
-            f"batch_size must be in [1, {len(train)}], the number of images, got {batch_size}."
-        )
-    if patience is not None and patience < 1:
-        raise ValueError(f"patience must be at least 1 epoch, or None, got {patience}.")
-    if patience is not None and validation is None:
-        raise ValueError("patience watches the validation loss; give a validation split as well.")
-    rates = [float(group["lr"]) for group in optimizer.param_groups]
-    if not all(math.isfinite(rate) and rate >= 0 for rate in rates):
-        raise ValueError(f"The learning rate must be a finite number >= 0, got {rates}.")
-    known = {id(weights) for group in optimizer.param_groups for weights in group["params"]}
-    if not all(id(weights) in known for weights in model.parameters() if weights.requires_grad):
-        raise ValueError(
-            "The optimizer does not hold all of this model's parameters, so it would not train it. "
-            "Build it from model.parameters(), after the model is built and moved to its device."
-        )
-    planned = getattr(scheduler, "total_steps", None)  # schedules of a fixed length have it
-    needed = epochs * math.ceil(len(train) / batch_size)
-    if planned is not None and planned < needed:
-        raise ValueError(
-            f"The schedule has {planned} steps, this training {needed} (epochs * batches). "
-            f"Build it with total_steps={needed}."
-        )

@@ -323,7 +323,7 @@ def test_options_for_hardware_do_what_they_say_and_change_the_result_little(
     seen = []
     model.block_1[2].register_forward_hook(lambda *call: seen.append(call[2].dtype))
     history = fit(model, tiny, epochs=1, **options)
-    assert set(seen) == {dtype}
+    assert set(seen[1:]) == {dtype}  # the first call tries the model before the training
     assert model.block_1[2].weight.is_contiguous(memory_format=layout)
     assert model.block_1[2].weight.dtype == torch.float32
     assert history.epochs[0].train_loss == pytest.approx(math.log(10), abs=0.03)

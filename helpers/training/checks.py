@@ -1,0 +1,139 @@
+"""What is checked before a training begins, so that no mistake shows first inside torch."""
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
+
+from helpers import evaluation
+from helpers.data import Split
+
+
+def check_arguments(
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    train: Split,
+    validation: Split | None,
+    epochs: int,
+    batch_size: int,
+    scheduler: LRScheduler | None,
+    patience: int | None,
+) -> None:
+    """Raise ValueError for arguments of `fit` that cannot work, before any weight has changed."""
+    check_settings(train, validation, epochs, batch_size, patience)
+    check_optimizer(model, optimizer, scheduler, steps=epochs * math.ceil(len(train) / batch_size))
+    check_model(model, train, validation)
+
+
+def check_settings(
+    train: Split, validation: Split | None, epochs: int, batch_size: int, patience: int | None
+) -> None:
+    """Raise ValueError for numbers that cannot work, and for a split without images."""
+    for name, split in (("training", train), ("validation", validation)):
+        if split is not None and not len(split):
+            raise ValueError(f"There are no {name} images.")
+    if epochs < 1:
+        raise ValueError(f"epochs must be at least 1, got {epochs}.")
+    if not 1 <= batch_size <= len(train):
+        raise ValueError(
+            f"batch_size must be in [1, {len(train)}], the number of images, got {batch_size}."
+        )
+    if patience is not None and patience < 1:
+        raise ValueError(f"patience must be at least 1 epoch, or None, got {patience}.")
+    if patience is not None and validation is None:
+        raise ValueError("patience watches the validation loss; give a validation split as well.")
+
+
+def check_optimizer(
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    scheduler: LRScheduler | None,
+    steps: int,
+) -> None:
+    """Raise ValueError for an optimizer or a schedule that would not train this model.
+
+    `steps` is the number of steps of the whole training.
+    """
+    if isinstance(optimizer, torch.optim.LBFGS):
+        raise ValueError(
+            "LBFGS computes the loss several times in a step, which fit does not do. "
+            "Choose another optimizer, such as SGD or AdamW."
+        )
+    rates = [float(group["lr"]) for group in optimizer.param_groups]
+    if not all(math.isfinite(rate) and rate >= 0 for rate in rates):
+        raise ValueError(f"The learning rate must be a finite number >= 0, got {rates}.")
+    known = {id(weights) for group in optimizer.param_groups for weights in group["params"]}
+    if not all(id(weights) in known for weights in model.parameters() if weights.requires_grad):
+        raise ValueError(
+            "The optimizer does not hold all of this model's parameters, so it would not train it. "
+            "Build it from model.parameters(), after the model is built and moved to its device."
+        )
+    if isinstance(scheduler, ReduceLROnPlateau):
+        raise ValueError(
+            "fit steps a scheduler after each batch, ReduceLROnPlateau needs the loss of an epoch. "
+            "Instead give on_epoch=lambda record: scheduler.step(record.validation_loss)."
+        )
+    planned = getattr(scheduler, "total_steps", None)  # schedules of a fixed length have it
+    if planned is not None and planned < steps:
+        raise ValueError(
+            f"The schedule has {planned} steps, this training {steps} (epochs * batches). "
+            f"Build it with total_steps={steps}."
+        )
+
+
+def check_model(model: nn.Module, train: Split, validation: Split | None) -> None:
+    """Raise ValueError for a model that cannot learn these images, after trying two of them.
+
+    It must take images uint8 (N, 1, 28, 28) and return logits (N, K), every target must lie in
+    [0, K), and its weights must be float32, some of them trainable.
+    """
+    trained = [weights for weights in model.parameters() if weights.requires_grad]
+    if not trained:
+        raise ValueError(
+            "All parameters of the model are frozen, so nothing would be trained. "
+            "Set requires_grad=True for those that should learn."
+        )
+    others = {weights.dtype for weights in trained} - {torch.float32}
+    if others:
+        raise ValueError(
+            f"The weights must be float32, got {others.pop()}: call model.float(). "
+            "To compute in another format, give execution=Execution(precision=...)."
+        )
+    logits = _try_on(model, train.images[:2])
+    if logits.ndim != 2 or len(logits) != len(train.images[:2]) or not logits.is_floating_point():
+        raise ValueError(
+            "The model must return logits, float (N, K): one row for each image and one column "
+            f"for each class. For 2 images it returned {logits.dtype} {tuple(logits.shape)}."
+        )
+    if not logits.requires_grad:
+        raise ValueError(
+            "The logits do not depend on any trainable parameter. Does the model's forward "
+            "use detach() or no_grad()?"
+        )
+    for name, split in (("training", train), ("validation", validation)):
+        if split is not None:
+            low, high = (int(of) for of in split.targets.aminmax())
+            if low < 0 or high >= logits.shape[1]:
+                raise ValueError(
+                    f"The {name} targets must lie in [0, {logits.shape[1]}), since the model has "
+                    f"{logits.shape[1]} outputs; they go from {low} to {high}."
+                )
+
+
+def _try_on(model: nn.Module, images: Tensor) -> Tensor:
+    """The logits of a few images, in evaluation mode, so that nothing in the model changes."""
+    device = next(model.parameters()).device
+    with evaluation.preserve_train_mode(model), torch.random.fork_rng(devices=[]):
+        model.eval()
+        try:
+            return model(images.to(device))
+        except torch.OutOfMemoryError:
+            raise
+        except (RuntimeError, TypeError, ValueError) as error:
+            kind = f"{images.dtype} {tuple(images.shape)}".removeprefix("torch.")
+            raise ValueError(
+                f"The model cannot take a batch of images, {kind}: {error} Its first layer must "
+                "turn pixels of 0 to 255 into numbers: "
+                "nn.Sequential(models.Normalize(mean, std), your_model)."
+            ) from error

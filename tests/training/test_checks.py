@@ -1,0 +1,111 @@
+"""What `fit` refuses before it begins: models, optimizers and targets that cannot work."""
+
+from functools import partial
+
+import pytest
+import torch
+from torch import nn
+
+from helpers import models, training
+from helpers.data import Split
+from helpers.training.checks import check_model
+
+
+def sgd(model):
+    return torch.optim.SGD(model.parameters(), 0.01)
+
+
+def linear(**changes):
+    return models.build("linear", mean=0.5, std=0.3, **changes)
+
+
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [
+        (
+            nn.Sequential(nn.Flatten(), nn.Linear(784, 10)),
+            r"cannot take .* uint8 \(2, 1, 28, 28\).*first layer.*models\.Normalize",
+        ),
+        (nn.Sequential(models.Normalize(0.5, 0.3), nn.Linear(784, 10)), "cannot take a batch"),
+        (nn.Sequential(models.Normalize(0.5, 0.3), nn.Conv2d(1, 10, 3)), r"\(2, 10, 26, 26\)"),
+        (linear().requires_grad_(False), "All parameters of the model are frozen"),
+        (linear().double(), r"must be float32, got torch\.float64: call model\.float"),
+        (linear().bfloat16(), r"must be float32, got torch\.bfloat16.*precision="),
+        (linear(num_classes=9), r"training targets must lie in \[0, 9\).*from 0 to 9"),
+    ],
+)  # fmt: skip
+def test_a_model_of_ones_own_that_cannot_learn_is_refused_in_words(model, message):
+    parameters = [weights for weights in model.parameters() if weights.requires_grad]
+    optimizer = torch.optim.SGD(parameters or model.parameters(), 0.01)
+    with pytest.raises(ValueError, match=message):
+        training.fit(model, optimizer, ten_classes(), epochs=1, batch_size=5)
+
+
+def ten_classes(first: int = 0) -> Split:
+    images = torch.zeros(10, 1, 28, 28, dtype=torch.uint8)
+    return Split(images, torch.arange(first, first + 10))
+
+
+def test_a_model_that_cuts_the_gradient_is_refused():
+    class Cut(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.inner = linear()
+
+        def forward(self, images):
+            return self.inner(images).detach()
+
+    model = Cut()
+    with pytest.raises(ValueError, match="do not depend on any trainable parameter"):
+        training.fit(model, sgd(model), ten_classes(), epochs=1, batch_size=5)
+
+
+def test_targets_outside_the_classes_and_splits_without_images_are_refused():
+    model = linear()
+    fit = partial(training.fit, model, sgd(model), epochs=1, batch_size=5)
+    with pytest.raises(ValueError, match=r"training targets must lie in \[0, 10\).*from 1 to 10"):
+        fit(ten_classes(first=1))
+    with pytest.raises(ValueError, match=r"validation targets.*from -1 to 8"):
+        fit(ten_classes(), validation=ten_classes(first=-1))
+    with pytest.raises(ValueError, match="There are no training images"):
+        fit(ten_classes()[:0])
+    with pytest.raises(ValueError, match="There are no validation images"):
+        fit(ten_classes(), validation=ten_classes()[:0])
+
+
+def test_optimizers_and_schedules_with_another_call_are_refused_by_name():
+    model = linear()
+    with pytest.raises(ValueError, match="LBFGS computes the loss several times"):
+        training.fit(
+            model, torch.optim.LBFGS(model.parameters()), ten_classes(), epochs=1, batch_size=5
+        )
+    optimizer = sgd(model)
+    plateau = torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer)
+    with pytest.raises(ValueError, match=r"on_epoch=lambda record: scheduler\.step"):
+        training.fit(model, optimizer, ten_classes(), epochs=1, batch_size=5, scheduler=plateau)
+
+
+def test_a_plateau_schedule_works_as_its_refusal_says():
+    model = linear()
+    optimizer = torch.optim.SGD(model.parameters(), 0.0)  # so the loss never improves
+    optimizer.param_groups[0]["lr"] = 1e-30
+    scheduler = torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer, factor=0.5, patience=0, eps=0)
+    history = training.fit(
+        model, optimizer, ten_classes(), validation=ten_classes(), epochs=3, batch_size=5,
+        on_epoch=lambda record: scheduler.step(record.validation_loss),
+    )  # fmt: skip
+    rates = [record.learning_rate for record in history.epochs]
+    assert rates == pytest.approx([1e-30, 1e-30, 0.5e-30])
+
+
+def test_trying_a_model_leaves_it_and_the_random_numbers_as_they_were():
+    model = nn.Sequential(linear(), nn.BatchNorm1d(10), nn.Dropout(0.5))
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    torch.manual_seed(7)
+    expected = torch.rand(1)
+    torch.manual_seed(7)
+    check_model(model, ten_classes(), None)
+    assert torch.rand(1) == expected
+    assert model.training
+    for name, tensor in model.state_dict().items():
+        assert torch.equal(tensor, before[name])
