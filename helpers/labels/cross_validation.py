@@ -6,7 +6,7 @@ Study of Cross-Validation and Bootstrap …", IJCAI 1995). The results of each m
 disk, so a stopped audit resumes.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -14,6 +14,7 @@ import safetensors.torch
 import torch
 from sklearn.model_selection import StratifiedKFold
 from torch import Tensor
+from tqdm.auto import tqdm
 
 from helpers import evaluation, training
 from helpers.data import DatasetSpec, Split
@@ -59,60 +60,77 @@ def predict_out_of_sample(
     model is trained by the recipe on all images of the other folds. The neighbours of an image are
     the `k` images nearest in the model's feature space among those that it was trained on. Results
     are cached in a folder of `cache_dir`, whose name depends on everything that decides them.
-    `progress` is that of `messages.progress_bar`; the bar counts the models.
+    `progress` is that of `messages.progress_bar`; the bar counts epochs and
+    searches of neighbours.
     Raises ValueError for fewer than two folds or no seed, and what `training.fit` raises. Ctrl-C
     raises KeyboardInterrupt; models that were finished stay in the cache.
     """
     if folds < 2 or not seeds:
         raise ValueError(f"Wanted at least 2 folds and a seed, got {folds} and {list(seeds)}.")
     folder = cache_dir / f"{spec.name}-{_digest(labelled, test, recipe, folds, k, device)}"
-    classes, total = labelled.targets.numpy(), len(seeds) * folds
+    classes = labelled.targets.numpy()
     for_labelled, for_test = [], []
-    with progress_bar(progress, total=total, unit=" models", desc="audit") as bar:
+    with _progress_bar(folder, seeds, folds, recipe.epochs, progress) as bar:
         for seed in seeds:
             combined = torch.zeros(2, len(labelled), len(spec.class_names))
             divider = StratifiedKFold(folds, shuffle=True, random_state=seed)
             for fold, rows in enumerate(divider.split(classes, classes)):
                 train, held_out = map(torch.from_numpy, rows)
-                path = folder / f"seed-{seed}-fold-{fold}.safetensors"
+                path = _cache_path(folder, seed, fold)
                 if not path.is_file():
                     unseen = {"held_out": labelled[held_out], "test": test}
                     found = _train_and_predict(
                         labelled[train], unseen, spec, recipe, k=k, device=device, seed=seed,
-                        on_step=bar.set_postfix_str,
+                        bar=bar,
                     )  # fmt: skip
                     write_atomic(path, safetensors.torch.save(found))
                 found = safetensors.torch.load(path.read_bytes())
                 combined[:, held_out] = found["held_out"]
                 for_test.append(found["test"])
-                bar.update()
             for_labelled.append(combined)
     of_labelled, of_test = (torch.stack(found, dim=1) for found in (for_labelled, for_test))
     return OutOfSamplePredictions(*of_labelled), OutOfSamplePredictions(*of_test)
 
 
+def _cache_path(folder: Path, seed: int, fold: int) -> Path:
+    return folder / f"seed-{seed}-fold-{fold}.safetensors"
+
+
+def _progress_bar(folder: Path, seeds: Sequence[int], folds: int, epochs: int, show: Show) -> tqdm:
+    """A bar over the epochs and the two searches of all models, those in the cache included."""
+    steps = epochs + 2
+    paths = [_cache_path(folder, seed, fold) for seed in seeds for fold in range(folds)]
+    known = sum(path.is_file() for path in paths)
+    return progress_bar(
+        show, desc="audit", unit=" steps", initial=known * steps, total=len(paths) * steps,
+        smoothing=0,
+    )  # fmt: skip
+
+
 def _train_and_predict(
     train: Split, unseen: Mapping[str, Split], spec: DatasetSpec, recipe: Recipe,
-    *, k: int, device: torch.device, seed: int, on_step: Callable[[str], object],
+    *, k: int, device: torch.device, seed: int, bar: tqdm,
 ) -> dict[str, Tensor]:  # fmt: skip
     """Train one model, and predict each of the unseen splits.
 
     Returns float32 (2, n, K) for each split: probabilities, and votes of the nearest neighbours.
+    The bar advances after each epoch and each search.
     """
-    on_step("training")
+    bar.set_postfix_str("training")
     model, _ = training.train_on(
         recipe, train, spec, device=device, seed=seed,
-        on_epoch=lambda record: on_step(f"training, epoch {record.epoch} of {recipe.epochs} done"),
+        on_epoch=lambda _: bar.update(),
         execution=Execution(progress=False),
     )  # fmt: skip
     pool = evaluation.extract_features(model, train.images)
     found = {}
     for name, split in unseen.items():
-        on_step("searching neighbours")
+        bar.set_postfix_str("searching neighbours")
         predictions, features = evaluation.predict_with_features(model, split.images)
         neighbours = evaluation.nearest_neighbours(features, pool, k)
         votes = neighbours.votes(train.targets, len(spec.class_names))
         found[name] = torch.stack([predictions.probabilities, votes])
+        bar.update()
     return found
 
 

@@ -1,3 +1,4 @@
+import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -9,6 +10,7 @@ import helpers
 from helpers import data, training
 from helpers.data import Split
 from helpers.labels import OutOfSamplePredictions, cross_validation, predict_out_of_sample
+from helpers.messages import progress_bar
 
 CPU = torch.device("cpu")
 RECIPE = replace(
@@ -136,16 +138,31 @@ def test_the_cache_depends_on_the_code_that_decides_predictions(
 @pytest.mark.parametrize(("progress", "watched", "shown"), [
     (None, True, True), (None, False, False), (True, False, True), (False, True, False),
 ])  # fmt: skip
-def test_one_bar_counts_the_models_and_names_each_step_if_somebody_watches(
+def test_one_bar_counts_epochs_and_searches_and_names_them_if_somebody_watches(
     tiny, tmp_path, monkeypatch, capsys, progress, watched, shown
 ):
     monkeypatch.setattr(helpers.messages, "is_interactive", lambda: watched)
     predict(tiny, tiny[:10], tmp_path, seeds=(0,), progress=progress)
     printed = capsys.readouterr().err
-    assert ("3/3" in printed or "/3 [" in printed) == shown
-    assert ("training, epoch 1 of 3 done" in printed) == shown
+    # three epochs and two searches for each of the models
+    assert bool(re.search(r"/15 \[", printed)) == shown
+    assert ("training" in printed) == shown
     assert ("searching neighbours" in printed) == shown
     assert "images" not in printed
+
+
+def test_the_time_that_is_left_does_not_count_what_was_known_before(tiny, tmp_path, monkeypatch):
+    predict(tiny, tiny[:10], tmp_path, seeds=(0,))
+    bars = []
+
+    def keep(*arguments, **options):
+        bars.append(progress_bar(*arguments, **options))
+        return bars[-1]
+
+    monkeypatch.setattr(cross_validation, "progress_bar", keep)
+    predict(tiny, tiny[:10], tmp_path, seeds=(0, 1), progress=False)
+    (bar,) = bars
+    assert bar.n == bar.total / 2 == 15  # a bar that is not drawn keeps what it began with
 
 
 def test_a_stopped_training_is_not_cached(tiny, tmp_path, monkeypatch):
