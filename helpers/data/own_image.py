@@ -47,7 +47,10 @@ def read_digit(path: Path | str) -> Tensor:
 def _to_grey(picture: Image.Image) -> Tensor:
     """Grey values from 0 to 255, float32 (H, W); transparent pixels become white."""
     if picture.mode.startswith("I"):  # 16 bits, which `convert` would clip instead of scaling
-        return torch.from_numpy(np.array(picture, dtype=np.float32)) / 257
+        values = np.array(picture, dtype=np.float32)
+        # cameras and scanners often fill only the lower 10, 12 or 14 of them
+        white = next(2**bits - 1 for bits in (8, 10, 12, 14, 16, 32) if values.max() < 2**bits)
+        return torch.from_numpy(values * 255 / white)
     picture = picture.convert("RGBA")
     paper = Image.new("RGBA", picture.size, "white")
     grey = Image.alpha_composite(paper, picture).convert("L")

@@ -26,6 +26,8 @@ def thresholds(probabilities: Tensor, labels: Tensor) -> Tensor:
         )
     if not torch.allclose(probabilities.sum(dim=1), torch.ones(n).to(probabilities), atol=1e-3):
         raise ValueError("Probabilities must sum to 1 for each image; got logits, perhaps?")
+    if probabilities.min() < 0:
+        raise ValueError(f"Probabilities must lie in [0, 1], got {float(probabilities.min()):g}.")
     given = F.one_hot(labels, classes).to(probabilities.dtype)
     counts = given.sum(dim=0)
     means = (probabilities * given).sum(dim=0) / counts.clamp(min=1)

@@ -69,6 +69,15 @@ def test_sixteen_bits_are_scaled_and_not_clipped(tmp_path, background, ink):
     assert torch.equal(data.read_digit(tmp_path / "deep.png"), expected)
 
 
+@pytest.mark.parametrize("bits", [8, 10, 12, 14])
+def test_the_lower_bits_of_sixteen_are_enough(tmp_path, bits):
+    expected = data.read_digit(save(tmp_path, stroke(250, 20)))
+    deep = (stroke(250, 20) * (2**bits - 1) / 255).round().astype("uint16")
+    Image.fromarray(deep).save(tmp_path / "deep.png")
+    gap = data.read_digit(tmp_path / "deep.png").int() - expected.int()
+    assert gap.abs().max() <= 1  # the rounding
+
+
 @pytest.mark.parametrize("transposed", [False, True])
 def test_a_dark_digit_that_touches_two_edges_is_still_dark_on_light(tmp_path, transposed):
     """The two other edges are paper: a little more than half of the border of 20 x 20 pixels."""
