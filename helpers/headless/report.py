@@ -30,9 +30,11 @@ def write_pages(folder: Path, results: Sequence[NotebookResult], *, title: str) 
         page, figures = _export(executed, folder) if executed.is_file() else (None, {})
         notebooks.append({"result": result, "page": page, "figures": figures})
     templates = jinja2.Environment(loader=jinja2.FileSystemLoader(TEMPLATES), autoescape=True)
-    html = templates.get_template("index.html").render(
-        title=title, notebooks=notebooks, summary=runs.summary(runs.load_run(folder))
-    )
+    frame = runs.load_run(folder)
+    tables = {"summary": runs.summary(frame)}
+    if not frame.empty:
+        tables["overview"] = runs.overview(frame, folder).drop(columns="run")
+    html = templates.get_template("index.html").render(title=title, notebooks=notebooks, **tables)
     write_atomic(folder / "index.html", html)
     return folder / "index.html"
 

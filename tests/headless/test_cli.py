@@ -59,6 +59,9 @@ def test_a_run_ends_with_the_table_and_the_page(monkeypatch, tmp_path, capsys, f
     assert re.search(r"99\.00% +98%", printed)
     (folder,) = tmp_path.iterdir()
     assert f"Read it at {folder / 'index.html'}" in printed
+    table = (folder / "index.html").read_text().split("All notebooks of this run")[1]
+    assert table.count("<td>finished</td>") == 7
+    assert table.count("<td>99.00%</td>") == 7
     assert (
         json.loads((folder / "02_train_mnist/result.json").read_text())["parameters"]["epochs"] == 3
     )
