@@ -9,7 +9,9 @@ ARGS ?=
 PIP_ARGS ?=
 BIN := .venv/bin
 READY := .venv/.ready
-WORKERS := -n logical --maxprocesses 8 --dist loadfile
+# tests wait for browsers and other processes, so that one worker more than there are cores helps
+WORKERS := --maxprocesses 8 --dist loadfile
+ONE_MORE := $(shell $(PYTHON) -c 'import os; print(1 + (os.cpu_count() or 1))' 2>/dev/null)
 BENCH_READY := .venv-bench/.ready
 MUTANTS_READY := .venv/.ready-mutants
 MADE := .venv .venv-bench .pytest_cache .mypy_cache .ruff_cache .coverage* mutants tests/screenshots
@@ -37,14 +39,14 @@ run: $(READY) # run the seven notebooks on the real data; ends with a table and 
 test: check # check style and types, run the tests and all notebooks
 	@$(BIN)/python -m coverage erase
 	@OMP_NUM_THREADS=1 $(BIN)/python -m coverage run -m pytest -m "not long" -rs $(WORKERS) \
-		--no-loadscope-reorder tests
+		-n $(ONE_MORE) --no-loadscope-reorder tests
 	@OMP_NUM_THREADS=1 $(BIN)/python -m coverage run -m pytest --nbval --nbval-current-env \
-		--nbval-cell-timeout=1200 $(WORKERS) notebooks
+		--nbval-cell-timeout=1200 $(WORKERS) -n logical notebooks
 	@$(BIN)/python -m coverage combine --quiet
 	@$(BIN)/python -m coverage report
 
 test-long: $(READY) # the tests that take too long for every day: about half an hour
-	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m long -rs $(WORKERS) --no-loadscope-reorder tests
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m long -rs $(WORKERS) -n logical --no-loadscope-reorder tests
 
 lab: $(READY) # open copies of the notebooks in JupyterLab
 	@mkdir -p my-notebooks
