@@ -9,9 +9,7 @@ ARGS ?=
 PIP_ARGS ?=
 BIN := .venv/bin
 READY := .venv/.ready
-# tests wait for browsers and other processes, so that one worker more than there are cores helps
-WORKERS := --maxprocesses 8 --dist loadfile
-ONE_MORE := $(shell $(PYTHON) -c 'import os; print(1 + (os.cpu_count() or 1))' 2>/dev/null)
+WORKERS := -n logical --maxprocesses 8 --dist loadfile
 BENCH_READY := .venv-bench/.ready
 MUTANTS_READY := .venv/.ready-mutants
 MADE := .venv .venv-bench .pytest_cache .mypy_cache .ruff_cache .coverage* mutants tests/screenshots
@@ -39,14 +37,14 @@ run: $(READY) # run the seven notebooks on the real data; ends with a table and 
 test: check # check style and types, run the tests and all notebooks
 	@$(BIN)/python -m coverage erase
 	@OMP_NUM_THREADS=1 $(BIN)/python -m coverage run -m pytest -m "not long" -rs $(WORKERS) \
-		-n $(ONE_MORE) --no-loadscope-reorder tests
+		--no-loadscope-reorder tests
 	@OMP_NUM_THREADS=1 $(BIN)/python -m coverage run -m pytest --nbval --nbval-current-env \
-		--nbval-cell-timeout=1200 $(WORKERS) -n logical notebooks
+		--nbval-cell-timeout=1200 $(WORKERS) notebooks
 	@$(BIN)/python -m coverage combine --quiet
 	@$(BIN)/python -m coverage report
 
 test-long: $(READY) # the tests that take too long for every day: about half an hour
-	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m long -rs $(WORKERS) -n logical --no-loadscope-reorder tests
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m long -rs $(WORKERS) --no-loadscope-reorder tests
 
 lab: $(READY) # open copies of the notebooks in JupyterLab
 	@mkdir -p my-notebooks
@@ -105,6 +103,6 @@ $(READY): pyproject.toml
 		{ echo "The packages need $(MEGABYTES) MB, and $$free MB are free on this disk." >&2; exit 1; }
 	@echo "Setting up .venv, once, in 2 to 10 minutes: $(SIZE)."
 	@$(PYTHON) -m venv .venv
-	@$(BIN)/python -m pip install --no-compile $(PIP_ARGS) --editable '.[test]' || \
+	@$(BIN)/python -m pip install $(PIP_ARGS) --editable '.[test]' || \
 		{ echo "The packages could not be installed; pip says why above. Without a network, see docs/installing.md. The same command tries again." >&2; exit 1; }
 	@touch $(READY)

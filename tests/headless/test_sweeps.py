@@ -337,7 +337,11 @@ def test_a_killed_worker_has_its_trial_run_elsewhere(tiny_notebook, tmp_path, tu
     Each has workers of its own: Dask does not always replace one that was killed, and the sweep
     does not need it.
     """
-    todo = [Trial(NAME, {"seed": seed, "seconds": 0.5 + turn / 100}) for seed in range(3)]
+    lengths = [0.5, 0.5, 3.0]  # seconds: the last is still at work when the first is done
+    todo = [
+        Trial(NAME, {"seed": seed, "seconds": seconds + turn / 100})
+        for seed, seconds in enumerate(lengths)
+    ]
     killed = []
     with headless.open_client(None, 2) as client:
         client.register_plugin(Stand(tiny_notebook))
