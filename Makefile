@@ -21,11 +21,11 @@ MEGABYTES := $(if $(CUDA),7500,2500)
 SIZE := $(if $(CUDA),about 7 GB with a torch for GPUs (how to take one of 1 GB: see A smaller torch in docs/installing.md),about 2 GB)
 
 # settings of the user must not change what the tests see
-test test-long refresh: export MATPLOTLIBRC := /dev/null
-test test-long refresh: export IPYTHONDIR := $(CURDIR)/.venv/ipython
+test coverage test-long refresh: export MATPLOTLIBRC := /dev/null
+test coverage test-long refresh: export IPYTHONDIR := $(CURDIR)/.venv/ipython
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-long lab check refresh matrix faults bench mutants clean
+.PHONY: help run test coverage test-long lab check refresh matrix faults bench mutants clean
 
 help: # show this list
 	@sed -n 's/^\([a-z-]*\):[^#]*# \(.*\)/  make \1\t\2/p' Makefile | expand -t 18
@@ -35,6 +35,12 @@ run: $(READY) # run the seven notebooks on the real data; ends with a table and 
 
 # one thread for each worker: two workers with two threads each on two cores are ten times slower
 test: check # check style and types, run the tests and all notebooks
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not long" -rs $(WORKERS) \
+		--no-loadscope-reorder tests
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest --nbval --nbval-current-env \
+		--nbval-cell-timeout=1200 $(WORKERS) notebooks
+
+coverage: check # as test, and list the lines of helpers/ that no test runs
 	@$(BIN)/python -m coverage erase
 	@OMP_NUM_THREADS=1 $(BIN)/python -m coverage run -m pytest -m "not long" -rs $(WORKERS) \
 		--no-loadscope-reorder tests
