@@ -4,12 +4,10 @@ import io
 import os
 import sys
 import threading
-import time
 from collections.abc import Iterable
 from difflib import get_close_matches
 from typing import Any, Literal
 
-import psutil
 from tqdm import tqdm as std_tqdm
 from tqdm.auto import tqdm
 
@@ -47,38 +45,6 @@ class ProgressLog(std_tqdm):
     def close(self) -> None:
         self._ended.set()
         super().close()
-
-
-class LoadCheck:
-    """Says on a progress bar, once after five seconds, that other programs use the processor.
-
-    Then a training can take ten times as long: each operation waits for its slowest thread.
-    """
-
-    AFTER = 5.0  # seconds
-    SHARE = 0.4  # of the cores; what other programs use below it is not worth a word
-
-    def __init__(self, threads: int) -> None:
-        self._threads = threads
-        self._start, self._before = time.perf_counter(), _busy_seconds()
-        self._done = False
-
-    def report(self, bar: std_tqdm) -> None:
-        seconds = time.perf_counter() - self._start
-        if self._done or seconds < self.AFTER:
-            return
-        self._done = True
-        cores = psutil.cpu_count() or 1
-        others = (_busy_seconds() - self._before) / seconds
-        if others >= self.SHARE * cores:
-            advice = "; OMP_NUM_THREADS=1 may help" if self._threads > 1 else ""
-            bar.set_postfix_str(f"slow: other programs use {others:.1f} of {cores} cores{advice}")
-
-
-def _busy_seconds() -> float:
-    """The processor time that all other processes have used since this machine was started."""
-    times = psutil.cpu_times()
-    return sum(times) - times.idle - getattr(times, "iowait", 0.0) - time.process_time()
 
 
 def is_interactive() -> bool:

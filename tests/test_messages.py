@@ -2,14 +2,11 @@
 
 import os
 import time
-from collections import namedtuple
-from types import SimpleNamespace
 
-import psutil
 import pytest
 
 from helpers import messages
-from helpers.messages import LoadCheck, ProgressLog, progress_bar, unknown_name
+from helpers.messages import ProgressLog, progress_bar, unknown_name
 
 
 @pytest.mark.parametrize(
@@ -58,33 +55,6 @@ def test_a_bar_shows_where_asked_for_or_somebody_watches(monkeypatch, capsys, sh
     with progress_bar(show, total=2) as bar:
         bar.update()
     assert ("/2 [" in capsys.readouterr().err) == drawn
-
-
-@pytest.mark.parametrize(("others", "threads", "told"), [
-    (1.6, 2, "slow: other programs use 1.6 of 2 cores; OMP_NUM_THREADS=1 may help"),
-    (1.6, 1, "slow: other programs use 1.6 of 2 cores"),
-    (0.5, 2, None),
-])  # fmt: skip
-def test_a_bar_says_once_that_other_programs_are_in_the_way(monkeypatch, others, threads, told):
-    times = namedtuple("times", ["user", "system", "idle", "iowait"])
-    clock = SimpleNamespace(now=100.0)
-
-    def used(now: float) -> times:  # by our own process: one core
-        return times(user=(others + 1) * now, system=7.0, idle=5 * now, iowait=now)
-
-    monkeypatch.setattr(psutil, "cpu_count", lambda: 2)
-    monkeypatch.setattr(psutil, "cpu_times", lambda: used(clock.now))
-    monkeypatch.setattr(messages.time, "perf_counter", lambda: clock.now)
-    monkeypatch.setattr(messages.time, "process_time", lambda: clock.now)
-    said = []
-    bar = SimpleNamespace(set_postfix_str=said.append)
-    check = LoadCheck(threads)
-    clock.now = 104.0
-    check.report(bar)
-    assert said == []  # it is too early to say
-    for clock.now in (106.0, 120.0):
-        check.report(bar)
-    assert said == ([told] if told else [])
 
 
 def test_what_was_meant_is_named():

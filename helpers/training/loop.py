@@ -12,10 +12,9 @@ from tqdm.auto import tqdm
 
 from helpers import data, evaluation
 from helpers.data import Split
-from helpers.messages import LoadCheck
 from helpers.training.checks import check_arguments
 from helpers.training.distributed import SingleProcess
-from helpers.training.execution import Execution, ScaledOptimizer, make_forward
+from helpers.training.execution import Execution, LoadCheck, ScaledOptimizer, make_forward
 from helpers.training.history import EpochRecord, History, OutOfMemoryError, Progress, StepStats
 from helpers.training.resume import CheckpointManager, training_settings
 

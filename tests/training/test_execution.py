@@ -1,11 +1,15 @@
 """Number formats, memory layout and scaling of gradients; accelerators are mocked."""
 
+from collections import namedtuple
+from types import SimpleNamespace
+
+import psutil
 import pytest
 import torch
 
 from helpers import training
-from helpers.training import Execution
-from helpers.training.execution import ScaledOptimizer
+from helpers.training import Execution, execution
+from helpers.training.execution import LoadCheck, ScaledOptimizer
 
 CPU = torch.device("cpu")
 
@@ -88,3 +92,30 @@ def test_the_forward_pass_also_runs_without_gradients():
     forward = training.make_forward(model, scaler=scaler)
     with torch.no_grad():
         assert forward(torch.rand(4, 1, 1, 3)).shape == (4, 2)
+
+
+@pytest.mark.parametrize(("others", "threads", "told"), [
+    (1.6, 2, "slow: other programs use 1.6 of 2 cores; OMP_NUM_THREADS=1 may help"),
+    (1.6, 1, "slow: other programs use 1.6 of 2 cores"),
+    (0.5, 2, None),
+])  # fmt: skip
+def test_a_bar_says_once_that_other_programs_are_in_the_way(monkeypatch, others, threads, told):
+    times = namedtuple("times", ["user", "system", "idle", "iowait"])
+    clock = SimpleNamespace(now=100.0)
+
+    def used(now: float) -> times:  # by our own process: one core
+        return times(user=(others + 1) * now, system=7.0, idle=5 * now, iowait=now)
+
+    monkeypatch.setattr(psutil, "cpu_count", lambda: 2)
+    monkeypatch.setattr(psutil, "cpu_times", lambda: used(clock.now))
+    monkeypatch.setattr(execution.time, "perf_counter", lambda: clock.now)
+    monkeypatch.setattr(execution.time, "process_time", lambda: clock.now)
+    said = []
+    bar = SimpleNamespace(set_postfix_str=said.append)
+    check = LoadCheck(threads)
+    clock.now = 104.0
+    check.report(bar)
+    assert said == []  # it is too early to say
+    for clock.now in (106.0, 120.0):
+        check.report(bar)
+    assert said == ([told] if told else [])
