@@ -34,18 +34,18 @@ run: $(READY) # run the seven notebooks on the real data; ends with a table and 
 	@$(BIN)/python -m helpers run $(ARGS)
 
 # one thread for each worker: two workers with two threads each on two cores are ten times slower
+define DAILY_TESTS
+@OMP_NUM_THREADS=1 $(BIN)/python $(1) -m pytest -m "not long" -rs $(WORKERS) --no-loadscope-reorder tests
+@OMP_NUM_THREADS=1 $(BIN)/python $(1) -m pytest --nbval --nbval-current-env \
+	--nbval-cell-timeout=1200 $(WORKERS) notebooks
+endef
+
 test: check # check style and types, run the tests and all notebooks
-	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not long" -rs $(WORKERS) \
-		--no-loadscope-reorder tests
-	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest --nbval --nbval-current-env \
-		--nbval-cell-timeout=1200 $(WORKERS) notebooks
+	$(call DAILY_TESTS,)
 
 coverage: check # as test, and list the lines of helpers/ that no test runs
 	@$(BIN)/python -m coverage erase
-	@OMP_NUM_THREADS=1 $(BIN)/python -m coverage run -m pytest -m "not long" -rs $(WORKERS) \
-		--no-loadscope-reorder tests
-	@OMP_NUM_THREADS=1 $(BIN)/python -m coverage run -m pytest --nbval --nbval-current-env \
-		--nbval-cell-timeout=1200 $(WORKERS) notebooks
+	$(call DAILY_TESTS,-m coverage run)
 	@$(BIN)/python -m coverage combine --quiet
 	@$(BIN)/python -m coverage report
 
