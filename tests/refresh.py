@@ -47,9 +47,8 @@ def main(
 def executed(notebook: NotebookNode, folder: Path) -> NotebookNode:
     """A copy of the notebook as a clean run from top to bottom leaves it."""
     run = ExecutePreprocessor(
-        timeout=None, kernel_name="python3", record_timing=False,
-        extra_arguments=["--IPKernelApp.log_level=50"],  # warnings on the connection are not news
-    )  # fmt: skip
+        timeout=None, kernel_name="python3", record_timing=False, config=ENCRYPTED
+    )
     copy, _ = run.preprocess(deepcopy(notebook), {"metadata": {"path": str(folder)}})
     return copy
 
