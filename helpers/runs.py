@@ -205,10 +205,13 @@ def overview(frame: "pd.DataFrame", root: Path) -> "pd.DataFrame":
     """A row for each run in a frame from `collect(root)`, with what tells it from the others.
 
     The columns are text: `run` (its folder below root), `when`, `what`, `data set`, `epochs`,
-    `seed`, `test`, `state` and `seconds` of training, or else of the whole notebook.
+    `seed`, `test`, `state` and `seconds` of training, or else of the whole notebook. Without runs
+    the frame is empty.
     """
     import pandas as pd
 
+    if frame.empty:
+        return frame
     frame = frame.reindex(
         columns=frame.columns.union(["parameters.seed", "measured.test_accuracy"])
     )

@@ -31,10 +31,10 @@ def write_pages(folder: Path, results: Sequence[NotebookResult], *, title: str) 
         notebooks.append({"result": result, "page": page, "figures": figures})
     templates = jinja2.Environment(loader=jinja2.FileSystemLoader(TEMPLATES), autoescape=True)
     frame = runs.load_run(folder)
-    tables = {"summary": runs.summary(frame)}
-    if not frame.empty:
-        tables["overview"] = runs.overview(frame, folder).drop(columns="run")
-    html = templates.get_template("index.html").render(title=title, notebooks=notebooks, **tables)
+    html = templates.get_template("index.html").render(
+        title=title, notebooks=notebooks, summary=runs.summary(frame),
+        overview=runs.overview(frame, folder).drop(columns="run", errors="ignore"),
+    )  # fmt: skip
     write_atomic(folder / "index.html", html)
     return folder / "index.html"
 
