@@ -124,6 +124,13 @@ def page(browser):
     page.close()
 
 
+def write_notebook(path: Path, *sources: str) -> None:
+    """A notebook with these code cells."""
+    cells = [nbformat.v4.new_code_cell(source) for source in sources]
+    kernel = {"name": "python3", "display_name": "Python 3"}
+    nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata={"kernelspec": kernel}), path)
+
+
 def run_all(page, lab, name: str) -> None:
     """Open a notebook and run and save it; `window.finished` tells when that is done."""
     page.goto(f"{lab['url']}lab/tree/{name}.ipynb?reset&token={lab['token']}")
@@ -179,10 +186,7 @@ print(history.interrupted, 0 < len(history.epochs) < 100_000, model.training)"""
 
 @pytest.mark.slow
 def test_the_stop_button_ends_run_all_and_one_line_goes_on(page, lab, folder):
-    cells = [nbformat.v4.new_code_cell(source) for source in (TRAINING, AFTER, TO_GO_ON)]
-    kernel = {"name": "python3", "display_name": "Python 3"}
-    notebook = nbformat.v4.new_notebook(cells=cells, metadata={"kernelspec": kernel})
-    nbformat.write(notebook, folder / "stop.ipynb")
+    write_notebook(folder / "stop.ipynb", TRAINING, AFTER, TO_GO_ON)
     run_all(page, lab, "stop")
     while not (folder / "begun").exists():
         page.wait_for_timeout(100)  # milliseconds
@@ -261,10 +265,7 @@ REVIEWED = "labels.load_decisions('reviewed.csv')['decision'].tolist()"
 def test_labels_are_reviewed_with_mouse_and_keys_and_the_next_cell_has_the_decisions(
     page, lab, folder
 ):
-    cells = [nbformat.v4.new_code_cell(source) for source in (REVIEW, REVIEWED)]
-    kernel = {"name": "python3", "display_name": "Python 3"}
-    notebook = nbformat.v4.new_notebook(cells=cells, metadata={"kernelspec": kernel})
-    nbformat.write(notebook, folder / "review.ipynb")
+    write_notebook(folder / "review.ipynb", REVIEW, REVIEWED)
     run_all(page, lab, "review")
     page.wait_for_function("window.finished")
     decisions, title = folder / "reviewed.csv", page.locator(".label-review strong")

@@ -2,12 +2,9 @@
 // The buttons and their keys only send an action; what it means is decided in Python.
 
 function render({ model, el }) {
-  const decisions = model.get("decisions");
-  const keys = { s: "skip", ArrowRight: "skip", u: "undo", ArrowLeft: "undo" };
-  decisions.forEach((decision, i) => {
-    keys[i + 1] = decision;
-    keys[decision[0]] = decision;
-  });
+  const decisions = model.get("decisions").map((name, i) => [name, [name[0], String(i + 1)]]);
+  const actions = [...decisions, ["skip", ["s", "→"]], ["undo", ["u", "←"]]];
+  const arrows = { ArrowRight: "→", ArrowLeft: "←" };
 
   const box = document.createElement("div");
   box.className = "label-review";
@@ -17,10 +14,10 @@ function render({ model, el }) {
   const [title, text, hint] = ["strong", "div", "small"].map((kind) => document.createElement(kind));
   const picture = document.createElement("img");
   const row = document.createElement("div");
-  const buttons = [...decisions, "skip", "undo"].map((action, i) => {
+  const buttons = actions.map(([action, keys]) => {
     const button = document.createElement("button");
     button.textContent = action;
-    button.title = `key: ${i < decisions.length ? `${action[0]} or ${i + 1}` : action === "skip" ? "s or →" : "u or ←"}`;
+    button.title = `key: ${keys.join(" or ")}`;
     button.onclick = () => act(action);
     row.append(button);
     return button;
@@ -35,11 +32,13 @@ function render({ model, el }) {
   }
 
   box.addEventListener("keydown", (event) => {
-    const action = event.ctrlKey || event.metaKey || event.altKey ? undefined : keys[event.key];
-    if (action === undefined) return;
+    if (event.ctrlKey || event.metaKey || event.altKey) return;
+    const pressed = arrows[event.key] ?? event.key;
+    const found = actions.find(([, keys]) => keys.includes(pressed));
+    if (!found) return;
     event.preventDefault();
     event.stopPropagation();
-    act(action);
+    act(found[0]);
   });
 
   function update() {
