@@ -1,5 +1,6 @@
 """How a training is executed: number format, memory layout, compilation, processes."""
 
+import os
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
@@ -70,9 +71,13 @@ class LoadCheck:
 
 
 def _busy_seconds() -> float:
-    """The processor time that all other processes have used since this machine was started."""
-    times = psutil.cpu_times()
-    return sum(times) - times.idle - getattr(times, "iowait", 0.0) - time.process_time()
+    """The processor time that other programs have used since this machine was started.
+
+    The processes that torchrun starts here are one program, and use about the same time each.
+    """
+    times, processes = psutil.cpu_times(), int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    all_programs = sum(times) - times.idle - getattr(times, "iowait", 0.0)
+    return all_programs - processes * time.process_time()
 
 
 def fastest_precision(device: torch.device) -> str:

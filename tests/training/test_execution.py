@@ -94,12 +94,17 @@ def test_the_forward_pass_also_runs_without_gradients():
         assert forward(torch.rand(4, 1, 1, 3)).shape == (4, 2)
 
 
-@pytest.mark.parametrize(("others", "threads", "told"), [
-    (1.6, 2, "slow: other programs use 1.6 of 2 cores; OMP_NUM_THREADS=1 may help"),
-    (1.6, 1, "slow: other programs use 1.6 of 2 cores"),
-    (0.5, 2, None),
+@pytest.mark.parametrize(("others", "threads", "processes", "told"), [
+    (1.6, 2, 1, "slow: other programs use 1.6 of 2 cores; OMP_NUM_THREADS=1 may help"),
+    (1.6, 1, 1, "slow: other programs use 1.6 of 2 cores"),
+    (0.5, 2, 1, None),
+    (1.6, 2, 2, None),  # the other process of a training by torchrun is no other program
+    (1.9, 1, 2, "slow: other programs use 0.9 of 2 cores"),
 ])  # fmt: skip
-def test_a_bar_says_once_that_other_programs_are_in_the_way(monkeypatch, others, threads, told):
+def test_a_bar_says_once_that_other_programs_are_in_the_way(
+    monkeypatch, others, threads, processes, told
+):
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", str(processes))
     times = namedtuple("times", ["user", "system", "idle", "iowait"])
     clock = SimpleNamespace(now=100.0)
 
