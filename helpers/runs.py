@@ -87,8 +87,9 @@ def save(
         "finished": datetime.datetime.now().astimezone().isoformat(timespec="seconds"),
     }  # fmt: skip
     if model is not None:
-        record["model"] = model.architecture
-        models.save(model, folder / WEIGHTS, notebook=notebook, dataset=dataset.name, **measured)
+        record["model"] = models.describe(model)
+        notes = {"class_names": dataset.class_names, "data_digest": dataset.digest, **measured}
+        models.save(model, folder / WEIGHTS, notebook=notebook, dataset=dataset.name, **notes)
     if history is not None:
         record["epochs"] = len(history.epochs)
         record["planned_epochs"] = history.planned_epochs

@@ -48,15 +48,17 @@ class DamagedDataError(ValueError):
 
 @dataclass(frozen=True)
 class DatasetSpec:
-    """What is known about a data set before it is loaded."""
+    """What is known about a data set; of MNIST and Fashion-MNIST, before it is loaded."""
 
     name: str  # as in load_splits(name)
     title: str  # as people write it
-    folder: str  # torchvision's class, and its folder under data/
+    folder: str  # torchvision's class, and its folder under data/; or the folder of your own data
     class_names: tuple[str, ...]  # by target, 0..K-1
     mean: float  # of the 60,000 training images, pixels scaled to [0, 1]; see pixel_statistics
     std: float
     digest: str  # identifies the content of all four files in records
+    channels: int = 1  # 1 for grey images, 3 for red, green and blue
+    size: int = 28  # height and width in pixels
 
 
 MNIST = DatasetSpec(

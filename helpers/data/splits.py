@@ -1,7 +1,7 @@
 """Training, validation and test images as tensors, and how batches are cut from them."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -11,20 +11,24 @@ from helpers.data.datasets import DatasetSpec, read_verified, spec
 from helpers.files import PROJECT, short_digest
 
 VALIDATION_SIZE = 5_000
+SIZES = range(16, 97)  # of images, in pixels
 
 
 @dataclass(frozen=True)
 class Split:
     """Images with their targets. Row i is image i, everywhere in this project."""
 
-    images: Tensor  # uint8 (N, 1, 28, 28), 0 is black, 255 is white
+    images: Tensor  # uint8 (N, C, S, S), 0 is black, 255 is white; the course's are (N, 1, 28, 28)
     targets: Tensor  # int64 (N,), each in [0, K)
 
     def __post_init__(self) -> None:
         images, targets = self.images, self.targets
-        if images.dtype != torch.uint8 or images.ndim != 4 or images.shape[1:] != (1, 28, 28):
+        is_valid = images.dtype == torch.uint8 and images.ndim == 4
+        if not is_valid or not _is_image_shape(*images.shape[1:]):
             raise ValueError(
-                f"Images must be uint8 (N, 1, 28, 28), got {images.dtype} {tuple(images.shape)}."
+                "Images must be uint8 (N, C, S, S) with one channel or three and sides of "
+                f"{SIZES[0]} to {SIZES[-1]} pixels, such as (N, 1, 28, 28), "
+                f"got {images.dtype} {tuple(images.shape)}."
             )
         if targets.dtype != torch.int64 or targets.shape != images.shape[:1]:
             raise ValueError(
@@ -55,14 +59,25 @@ class Split:
         return Split(self.images.to(device), self.targets.to(device))
 
 
+def _is_image_shape(channels: int, height: int, width: int) -> bool:
+    return channels in (1, 3) and height == width and height in SIZES
+
+
 @dataclass(frozen=True)
 class Splits:
     """The three splits of a data set, and its description."""
 
-    train: Split  # 55,000 images to learn from
-    validation: Split  # 5,000 images for choosing
-    test: Split  # 10,000 images, used once, at the end
+    train: Split  # images to learn from; of the course's data sets 55,000
+    validation: Split  # for choosing; 5,000
+    test: Split  # used once, at the end; 10,000
     spec: DatasetSpec
+    files: Mapping[str, Sequence[str]] = field(default_factory=dict)  # by split, of your own data
+    notes: tuple[str, ...] = ()  # what was found when your own data was read: one line each
+
+    @property
+    def labelled(self) -> Split:
+        """All images that may be learnt from: those of training, then those of validation."""
+        return self.train + self.validation
 
 
 def load_splits(name: str, root: Path | str | None = None) -> Splits:
@@ -97,7 +112,7 @@ def load_published(name: str, root: Path | str | None = None) -> tuple[Split, Sp
 def batches(
     split: Split, batch_size: int, *, generator: torch.Generator | None = None
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """Cut a split into batches (images uint8 (B, 1, 28, 28), targets int64 (B,)).
+    """Cut a split into batches (images uint8 (B, C, S, S), targets int64 (B,)).
 
     Batches are slices of tensors that are on the device already, so no Python runs for each image.
     With a `generator` the order is random. It is drawn on the CPU, so it is the same on every

@@ -66,7 +66,7 @@ def ranked_pairs(predictions: Predictions, class_names: Sequence[str]) -> "pd.Da
 
 
 def class_means(split: Split) -> Tensor:
-    """The mean image of each class, float32 (K, 1, 28, 28), in grey values from 0 to 255."""
+    """The mean image of each class, float32 (K, C, S, S), in grey values from 0 to 255."""
     classes = int(split.targets.max()) + 1
     return torch.stack(
         [split.images[split.targets == k].float().mean(dim=0) for k in range(classes)]
@@ -74,7 +74,7 @@ def class_means(split: Split) -> Tensor:
 
 
 def closest_pairs(means: Tensor, class_names: Sequence[str], n: int) -> list[str]:
-    """The `n` pairs of classes whose mean images (K, 1, 28, 28) are nearest, such as "4 / 9"."""
+    """The `n` pairs of classes whose mean images (K, C, S, S) are nearest, such as "4 / 9"."""
     gaps = torch.cdist(means.flatten(1), means.flatten(1))
     first, second = torch.triu_indices(len(means), len(means), offset=1)
     nearest = gaps[first, second].argsort(stable=True)[:n]

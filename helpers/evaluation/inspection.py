@@ -12,7 +12,7 @@ from helpers.models import count_parameters
 
 
 def layer_summary(model: nn.Module, images: Tensor) -> list[dict[str, object]]:
-    """Run `images` (N, 1, 28, 28), on the model's device, through the model, layer by layer.
+    """Run `images` (N, C, H, W), on the model's device, through the model, layer by layer.
 
     Returns a row for each layer that has no layers inside, in the order in which they ran: `layer`
     (its name in the model), `kind`, `output` (its shape), `parameters`.
@@ -65,15 +65,15 @@ def occlusion(model: nn.Module, image: Tensor, target: int, *, patch: int = 5) -
     return (log_probability[0] - log_probability[1:]).view(height, width)
 
 
-def count_flops(model: nn.Module) -> int:
-    """Floating-point operations of one forward pass for one image of 28 × 28 pixels.
+def count_flops(model: nn.Module, shape: tuple[int, int, int] = (1, 28, 28)) -> int:
+    """Floating-point operations of one forward pass for one image of that shape (C, H, W).
 
     Multiplications and additions of convolutions and matrix products are counted. Normalization,
     ReLU and pooling are not: their time goes into memory access. A training step takes about three
     times as many operations, since the backward pass computes two gradients for each layer: one of
     its weights and one of its input.
     """
-    image = torch.zeros(1, 1, 28, 28, dtype=torch.uint8, device=next(model.parameters()).device)
+    image = torch.zeros(1, *shape, dtype=torch.uint8, device=next(model.parameters()).device)
     with preserve_train_mode(model), torch.no_grad(), FlopCounterMode(display=False) as counter:
         model.eval()(image)
     return counter.get_total_flops()

@@ -29,7 +29,7 @@ def nearest_neighbours(
 ) -> Neighbours:
     """Find the `k` rows of `pool` (M, …) that are nearest to each of the `queries` (N, …).
 
-    Both are images uint8 (N, 1, 28, 28) or features float (N, F), on one device. `exclude` int64
+    Both are images uint8 (N, C, S, S) or features float (N, F), on one device. `exclude` int64
     (N,) is a row of the pool for each query that is not returned, such as the query itself. The
     search takes `chunk` queries at a time.
     Raises ValueError if the pool has fewer than `k` rows.
@@ -55,11 +55,11 @@ def nearest_neighbours(
 
 
 def extract_features(model: nn.Module, images: Tensor, *, batch_size: int = 250) -> Tensor:
-    """The input of the classifier of a model from `models.build`, float32 (N, F), on the CPU.
+    """The input of a model's last Linear layer, its classifier, float32 (N, F), on the CPU.
 
-    `images` is uint8 (N, 1, 28, 28). The features are computed in evaluation mode, in the order of
+    `images` is uint8 (N, C, S, S). The features are computed in evaluation mode, in the order of
     the images. Each vector is scaled to length 1, so that distances depend on the angle between two
-    vectors and not on how bright an image is.
+    vectors and not on how bright an image is. Raises ValueError if there is no such layer.
     """
     return predict_with_features(model, images, batch_size=batch_size)[1]
 
@@ -73,8 +73,10 @@ def predict_with_features(
     def record(_: nn.Module, inputs: tuple[Tensor]) -> None:
         features.append(F.normalize(inputs[0].flatten(1).float(), dim=1).cpu())
 
-    classifier: nn.Module = model.get_submodule("classifier")
-    hook = classifier.register_forward_pre_hook(record)
+    linear = [layer for layer in model.modules() if isinstance(layer, nn.Linear)]
+    if not linear:
+        raise ValueError("The model has no Linear layer, whose input could be taken as features.")
+    hook = linear[-1].register_forward_pre_hook(record)
     try:
         predictions = predict(model, images, batch_size=batch_size)
     finally:

@@ -38,7 +38,17 @@ RECIPES = ("report", "sprint", "fast", "compact", "accurate")
 Repeatable = list[str] | None
 RootOption = runs_commands.RootOption
 JsonOption = runs_commands.JsonOption
-DatasetArgument = Annotated[str, typer.Argument(**one_of("data set", DATASETS))]
+DatasetArgument = Annotated[str, typer.Argument(**one_of("data set", DATASETS, or_folder=True))]
+SizeOption = Annotated[int, typer.Option(min=16, max=96, help="Of your own pictures, in pixels.")]
+ChannelsOption = Annotated[
+    int | None, typer.Option(min=1, max=3, help="1 (grey) or 3; else as your pictures are.")
+]
+SkipOption = Annotated[
+    bool, typer.Option("--skip-broken", help="Leave out pictures that cannot be read.")
+]
+OwnModelOption = Annotated[
+    str | None, typer.Option("--model", help="A class of your own, such as my_file.py:MyNet.")
+]
 RecipeOption = Annotated[
     str, typer.Option(help="How to train; see `recipes`.", **one_of("recipe", RECIPES))
 ]
@@ -148,48 +158,72 @@ def train(
     device_name: DeviceOption = "auto",
     precision: PrecisionOption = None,
     compile: Annotated[bool, typer.Option("--compile", help="Compile the model first.")] = False,
+    model_name: OwnModelOption = None,
+    size: SizeOption = 28,
+    channels: ChannelsOption = None,
+    skip_broken: SkipOption = False,
     as_json: JsonOption = False,
     root: RootOption = runs.ROOT,
 ) -> None:
     """Train one model by a recipe, test it once, and save weights, history and record.
 
-    A stopped training resumes after its last full epoch when the same command is given again. On
-    several devices: torchrun --nproc-per-node=2 -m helpers train …
+    FOLDER holds a folder of pictures for each class; see docs/own-data.md. A stopped training
+    resumes after its last full epoch when the same command is given again. On several devices:
+    torchrun --nproc-per-node=2 -m helpers train …
     """
     from dataclasses import replace
 
-    from helpers import data, device, training
+    from helpers import device, training
 
     errors = (ValueError, OSError, training.TrainingError)
     with report_errors(*errors), training.join_process_group(device_name) as (group, chosen):
-        settings = training.find_recipe(recipe, dataset)
-        settings = replace(settings, precision=precision or settings.precision_on(chosen))
-        splits = data.load_splits(dataset)
         first = group.rank == 0  # only one of several processes prints, tests and writes
+        own = dict(size=size, channels=channels, skip_broken=skip_broken)
+        splits, settings = _load(dataset, recipe, model_name, own, root, first, err=as_json)
+        settings = replace(settings, precision=precision or settings.precision_on(chosen))
+        name = splits.spec.name
         hardware = f"{group.size} × {device.describe(chosen)}".removeprefix("1 × ")
         line = f"{recipe} on {splits.spec.title}, {hardware}, {settings.precision}"
         terminal.echo(line, first, err=as_json)
         show = partial(_show_epoch, recipe=settings, err=as_json) if first else None
-        progress = terminal.show_progress()
-        unfinished = root / f"unfinished-{dataset}-{recipe}-seed-{seed}"
+        unfinished = root / f"unfinished-{name}-{recipe}-seed-{seed}"
         with (
             report_interrupt("It is not tested. The same command resumes." if first else ""),
-            _note_stop(unfinished if first else None, f"train_{dataset}", settings),
+            _note_stop(unfinished if first else None, f"train_{name}", settings),
         ):
             model, history = training.train(
                 settings, splits, device=chosen, seed=seed, checkpoint=unfinished, on_epoch=show,
                 execution=training.Execution(
-                    compile=compile, process_group=group, progress=progress
+                    compile=compile, process_group=group, progress=terminal.show_progress()
                 ),
             )  # fmt: skip
             if first:
                 options = dict(recipe=recipe, seed=seed, compile=compile, processes=group.size)
-                record, line = _test_and_save(
-                    model, history, splits, settings, options, hardware, root
-                )
-                typer.echo(line, err=as_json)
-                terminal.echo(record.read_text(encoding="utf-8").rstrip(), as_json)
+                _test_and_save(model, history, splits, settings, options, hardware, root, as_json)
                 shutil.rmtree(unfinished, ignore_errors=True)
+
+
+def _load(
+    dataset: str, recipe: str, model: str | None, own: dict, root: Path, printed: bool, err: bool
+) -> "tuple[Splits, Recipe]":
+    """The data set and the recipe for it. What was found in a folder of one's own is printed."""
+    from dataclasses import replace
+
+    from helpers import data, models, training
+
+    if dataset in DATASETS:
+        splits = data.load_splits(dataset)
+    else:
+        progress = terminal.show_progress()
+        splits = data.from_folder(dataset, cache_dir=root / "data", progress=progress, **own)
+    for note in splits.notes:
+        terminal.echo(note, printed, err=err)
+    found = training.find_recipe(recipe, splits)
+    if model is None:
+        return splits, found
+    found = replace(found, model=model, model_kwargs={})
+    models.count_parameters(found.build(splits.spec))  # or a mistake shows before the training
+    return splits, found
 
 
 @contextmanager
@@ -213,9 +247,9 @@ def _note_stop(folder: Path | None, name: str, recipe: "Recipe") -> Iterator[Non
 
 def _test_and_save(
     model: "Module", history: "History", splits: "Splits", recipe: "Recipe",
-    options: dict[str, object], hardware: str, root: Path,
-) -> tuple[Path, str]:  # fmt: skip
-    """Test the model once, and save it; returns the path of the record, and a line to print."""
+    options: dict[str, object], hardware: str, root: Path, as_json: bool,
+) -> None:  # fmt: skip
+    """Test the model once, save it, and print its accuracy, or the record."""
     from dataclasses import asdict
 
     from helpers import evaluation
@@ -237,7 +271,8 @@ def _test_and_save(
     line = f"test accuracy {measured['test_accuracy']:.2%}"
     if use_tta:
         line += f", {measured['test_accuracy_tta']:.2%} with test-time augmentation"
-    return record, f"{line}, after {history.seconds:.1f} s, in {record.parent}"
+    typer.echo(f"{line}, after {history.seconds:.1f} s, in {record.parent}", err=as_json)
+    terminal.echo(record.read_text(encoding="utf-8").rstrip(), as_json)
 
 
 def _show_epoch(record: "EpochRecord", recipe: "Recipe", err: bool) -> None:
@@ -256,29 +291,36 @@ def audit(
     folds: Annotated[int, typer.Option(min=2, help="Number of folds of the cross-validation.")] = 5,
     seeds: Annotated[int, typer.Option(min=1, help="Repeat it with so many seeds.")] = 3,
     device_name: DeviceOption = "auto",
+    model_name: OwnModelOption = None,
+    size: SizeOption = 28,
+    channels: ChannelsOption = None,
+    skip_broken: SkipOption = False,
     as_json: JsonOption = False,
     root: RootOption = runs.ROOT,
 ) -> None:
     """Find the doubtful labels of a data set; write a ranked list, a gallery and a record.
 
-    A stopped audit resumes when the same command is given again.
+    Of your own FOLDER, the list names the file of each picture. A stopped audit resumes when the
+    same command is given again.
     """
-    from helpers import device, labels, training
+    from helpers import device, labels
 
     with report_errors(ValueError, OSError):
         chosen = device.choose(device_name)
-        settings = training.find_recipe(recipe, dataset)
+        own = dict(size=size, channels=channels, skip_broken=skip_broken)
+        splits, settings = _load(dataset, recipe, model_name, own, root, True, err=as_json)
+        name = splits.spec.name
         about = f"{seeds} × {folds} trainings of {recipe}, {device.describe(chosen)}"
         typer.echo(about, err=as_json)
         with report_interrupt("The same command resumes."):
             audited = labels.run_audit(
-                dataset, settings, cache_dir=root / "audit", folds=folds, seeds=range(seeds),
-                device=chosen, progress=terminal.show_progress(),
+                dataset if dataset in DATASETS else splits, settings, cache_dir=root / "audit",
+                folds=folds, seeds=range(seeds), device=chosen, progress=terminal.show_progress(),
             )  # fmt: skip
-        folder = runs.create_run(root, "audit") / f"audit_{dataset}"
+        folder = runs.create_run(root, "audit") / f"audit_{name}"
         page = labels.write_gallery(audited, folder)
         record = runs.save(
-            folder, notebook=f"audit_{dataset}", dataset=audited.spec,
+            folder, notebook=f"audit_{name}", dataset=audited.spec,
             parameters={"recipe": recipe, "folds": folds, "seeds": seeds},
             measured=labels.summarize(audited), device=device.describe(chosen),
         )  # fmt: skip

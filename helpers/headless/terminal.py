@@ -6,6 +6,7 @@ import signal
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import typer
@@ -64,20 +65,25 @@ def report_interrupt(message: str) -> Iterator[None]:
         raise typer.Exit(128 + number) from None
 
 
-def one_of(kind: str, names: Iterable[str]) -> dict:
-    """Settings of an argument that has one of these names: its help, completion and refusal."""
+def one_of(kind: str, names: Iterable[str], *, or_folder: bool = False) -> dict:
+    """Settings of an argument that has one of these names: its help, completion and refusal.
+
+    With `or_folder` it may be a path as well: what exists, or has a slash.
+    """
     names = list(names)
 
     def check(value: str) -> str:
+        is_path = or_folder and (Path(value).exists() or "/" in value or os.sep in value)
         with report_errors(ValueError):
-            if value not in names:
+            if value not in names and not is_path:
                 raise ValueError(unknown_name(kind, value, names))
         return value
 
     def complete(incomplete: str) -> list[str]:
         return [name for name in names if name.startswith(incomplete)]
 
-    return {"metavar": "|".join(names), "autocompletion": complete, "callback": check}
+    metavar = "|".join([*names, "FOLDER"] if or_folder else names)
+    return {"metavar": metavar, "autocompletion": complete, "callback": check}
 
 
 def write(line: str, *, err: bool = False) -> None:

@@ -6,7 +6,7 @@ neighbours and near-duplicates are other images. `verdicts` has the rule that is
 
 import math
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pandas as pd
@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from helpers import data, evaluation
-from helpers.data import DatasetSpec, Split
+from helpers.data import DatasetSpec, Split, Splits
 from helpers.labels import verdicts
 from helpers.labels.confident_learning import find_label_issues
 from helpers.labels.cross_validation import OutOfSamplePredictions, predict_out_of_sample
@@ -27,13 +27,14 @@ class Audit:
     """The evidence on all labels of a data set, and what it was computed from."""
 
     spec: DatasetSpec
-    train: Split  # the 60,000 training images in their published order
+    train: Split  # the 60,000 training images in their published order; of your own, `labelled`
     test: Split
     predictions: dict[str, OutOfSamplePredictions]  # by split, "train" or "test"
     evidence: dict[str, pd.DataFrame]  # by split, a frame from `collect_evidence`
+    files: Mapping[str, Sequence[str]] = field(default_factory=dict)  # by split, of your own data
 
     def image(self, name: str) -> Tensor:
-        """One image, uint8 (1, 28, 28), by its split and number, such as "train 123"."""
+        """One image, uint8 (C, S, S), by its split and number, such as "train 123"."""
         split, number = name.split()
         return {"train": self.train, "test": self.test}[split].images[int(number)]
 
@@ -44,7 +45,7 @@ class Audit:
 
 
 def run_audit(
-    dataset: str,
+    dataset: str | Splits,
     recipe: Recipe,
     *,
     cache_dir: Path,
@@ -55,7 +56,7 @@ def run_audit(
     targets: Mapping[str, Tensor] | None = None,
     compared: Collection[str] = ("train", "test"),
 ) -> Audit:
-    """Collect the evidence on the labels of "mnist" or "fashion_mnist".
+    """Collect the evidence on the labels of "mnist", "fashion_mnist", or splits of your own.
 
     A stopped audit resumes from the predictions in `cache_dir`. `targets` replaces the published
     labels, for instance by wrong ones: int64 (60,000,) for "train", (10,000,) for "test". Nearest
@@ -63,10 +64,17 @@ def run_audit(
     trainings. The other arguments are those of `predict_out_of_sample`.
     Raises as `data.load_published` and `predict_out_of_sample`.
     """
-    splits = dict(zip(("train", "test"), data.load_published(dataset), strict=True))
+    files: dict[str, Sequence[str]] = {}
+    if isinstance(dataset, str):
+        spec, pair = data.spec(dataset), data.load_published(dataset)
+    else:
+        spec, pair = dataset.spec, (dataset.labelled, dataset.test)
+        if dataset.files:
+            labelled = [*dataset.files["train"], *dataset.files["validation"]]
+            files = {"train": labelled, "test": dataset.files["test"]}
+    splits = dict(zip(("train", "test"), pair, strict=True))
     for name, replaced in (targets or {}).items():
         splits[name] = Split(splits[name].images, replaced)
-    spec = data.spec(dataset)
     found = predict_out_of_sample(
         splits["train"], splits["test"], spec, recipe,
         cache_dir=cache_dir, folds=folds, seeds=seeds, device=device, progress=progress,
@@ -77,7 +85,7 @@ def run_audit(
         name: collect_evidence(split, predictions[name], nearest[name])
         for name, split in splits.items()
     }
-    return Audit(spec, splits["train"], splits["test"], predictions, evidence)
+    return Audit(spec, splits["train"], splits["test"], predictions, evidence, files)
 
 
 def nearest_duplicates(
@@ -176,8 +184,14 @@ def label_issue_score(predictions: OutOfSamplePredictions, labels: Tensor) -> Te
 
 
 def rank_labels(audit: Audit) -> pd.DataFrame:
-    """The evidence on all labels of both splits, most doubtful first, with names of classes."""
+    """The evidence on all labels of both splits, most doubtful first, with names of classes.
+
+    Of your own data, a column `file` names the picture.
+    """
     ranked = pd.concat(audit.evidence, names=["split", "image"]).reset_index()
+    if audit.files:
+        places = zip(ranked["split"], ranked["image"], strict=True)
+        ranked.insert(2, "file", [audit.files[split][image] for split, image in places])
     for column in ("label", "suggested", "nearest_label"):
         ranked[column] = ranked[column].map(dict(enumerate(audit.spec.class_names)))
     return ranked.sort_values("issue_score", ascending=False, kind="stable", ignore_index=True)

@@ -6,6 +6,7 @@ Study of Cross-Validation and Bootstrap …", IJCAI 1995). The results of each m
 disk, so a stopped audit resumes.
 """
 
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,7 +17,7 @@ from sklearn.model_selection import StratifiedKFold
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from helpers import evaluation, training
+from helpers import evaluation, models, training
 from helpers.data import DatasetSpec, Split
 from helpers.files import short_digest, write_atomic
 from helpers.messages import Show, progress_bar
@@ -68,14 +69,11 @@ def predict_out_of_sample(
     if folds < 2 or not seeds:
         raise ValueError(f"Wanted at least 2 folds and a seed, got {folds} and {list(seeds)}.")
     folder = cache_dir / f"{spec.name}-{_digest(labelled, test, recipe, folds, k, device)}"
-    classes = labelled.targets.numpy()
     for_labelled, for_test = [], []
     with _progress_bar(folder, seeds, folds, recipe.epochs, progress) as bar:
         for seed in seeds:
             combined = torch.zeros(2, len(labelled), len(spec.class_names))
-            divider = StratifiedKFold(folds, shuffle=True, random_state=seed)
-            for fold, rows in enumerate(divider.split(classes, classes)):
-                train, held_out = map(torch.from_numpy, rows)
+            for fold, (train, held_out) in enumerate(_divide(labelled.targets, folds, seed)):
                 path = _cache_path(folder, seed, fold)
                 if not path.is_file():
                     unseen = {"held_out": labelled[held_out], "test": test}
@@ -90,6 +88,16 @@ def predict_out_of_sample(
             for_labelled.append(combined)
     of_labelled, of_test = (torch.stack(found, dim=1) for found in (for_labelled, for_test))
     return OutOfSamplePredictions(*of_labelled), OutOfSamplePredictions(*of_test)
+
+
+def _divide(targets: Tensor, folds: int, seed: int) -> list[tuple[Tensor, Tensor]]:
+    """The rows of the other folds, and those of the fold, for each of the stratified folds."""
+    classes = targets.numpy()
+    divider = StratifiedKFold(folds, shuffle=True, random_state=seed)
+    with warnings.catch_warnings():  # a class with fewer images than folds is missing in some
+        warnings.filterwarnings("ignore", "The least populated class")
+        rows = list(divider.split(classes, classes))
+    return [(torch.from_numpy(train), torch.from_numpy(held_out)) for train, held_out in rows]
 
 
 def _cache_path(folder: Path, seed: int, fold: int) -> Path:
@@ -140,7 +148,14 @@ def _digest(
     """Identify everything that decides the predictions, the source code included."""
     # these fields do not change what `train_on` does
     recipe = replace(recipe, source="", measured="", duration="", train_on_validation=False)
-    settings = (recipe, folds, k, device.type, torch.__version__)
+    settings = (
+        recipe,
+        models.source_digest(recipe.model),
+        folds,
+        k,
+        device.type,
+        torch.__version__,
+    )
     package = Path(__file__).parents[1]
     wings = ("data", "models", "evaluation", "training")
     code = [package / "device.py", Path(__file__)]

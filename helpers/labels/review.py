@@ -34,12 +34,16 @@ def write_gallery(audit: Audit, folder: Path, *, shown: int = 200) -> Path:
     """Write `labels.csv`, `labels.json` and `index.html` to a folder; returns the path of the page.
 
     The lists have a row for every label of both splits, most doubtful first, with the columns
-    `split`, `image` (its number in the published file) and those of `collect_evidence`. The page
-    shows the first labels of each split, at most `shown`, and needs no network. Raises OSError if
-    the folder cannot be written to.
+    `split`, `image` (its number in the published file) and those of `collect_evidence`. Of your own
+    data they name the `file`, and `kept.csv` lists the files whose label stands. The page shows the
+    first labels of each split, at most `shown`, and needs no network. Raises OSError if the folder
+    cannot be written to.
     """
     ranked = rank_labels(audit).round(4)
     write_atomic(folder / "labels.csv", ranked.to_csv(index=False))
+    if audit.files:
+        kept = ranked[ranked["verdict"] == "label stands"].sort_values("file")
+        write_atomic(folder / "kept.csv", kept[["file", "label"]].to_csv(index=False))
     write_atomic(folder / "labels.json", ranked.to_json(orient="records") + "\n")
     sections = []
     for split in ("test", "train"):
@@ -60,9 +64,9 @@ def write_gallery(audit: Audit, folder: Path, *, shown: int = 200) -> Path:
 
 
 def png_data_url(image: Tensor) -> str:
-    """An image uint8 (1, H, W) as a URL that holds the picture itself."""
+    """An image uint8 (C, H, W) as a URL that holds the picture itself."""
     buffer = io.BytesIO()
-    Image.fromarray(image[0].numpy()).save(buffer, "PNG")
+    Image.fromarray(image.movedim(0, 2).squeeze(2).numpy()).save(buffer, "PNG")
     return f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}"
 
 
@@ -214,7 +218,7 @@ def review_widget(
 ) -> ReviewWidget:
     """A widget for JupyterLab that asks for a decision on each row of `evidence`, in its order.
 
-    `evidence` is a frame from `collect_evidence`, indexed by image; `images` uint8 (N, 1, 28, 28)
+    `evidence` is a frame from `collect_evidence`, indexed by image; `images` uint8 (N, C, S, S)
     are those of the whole split. Each decision is saved in the CSV at `path` at once. Images that
     have one there are not shown again, unless it is undone. Raises as `load_decisions`.
     """

@@ -2,15 +2,17 @@
 # fmt: off
 
 from helpers.models.checkpoints import (
-    PRETRAINED, CheckpointError, list_pretrained, load, load_pretrained, read_metadata, save,
+    PRETRAINED, CheckpointError, describe, list_pretrained, load, load_pretrained, read_metadata,
+    save,
 )
 from helpers.models.networks import (
-    MLP, MODELS, FastCNN, Linear, Normalize, ResNet, TinyVGG, build, count_parameters,
+    MLP, MODELS, FastCNN, Linear, Normalize, ResNet, TinyVGG, build, build_own, count_parameters,
+    source_digest,
 )
 
 __all__ = [
     "MLP", "MODELS", "PRETRAINED",
     "CheckpointError", "FastCNN", "Linear", "Normalize", "ResNet", "TinyVGG",
-    "build", "count_parameters", "list_pretrained", "load", "load_pretrained", "read_metadata",
-    "save",
+    "build", "build_own", "count_parameters", "describe", "list_pretrained", "load",
+    "load_pretrained", "read_metadata", "save", "source_digest",
 ]

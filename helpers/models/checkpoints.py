@@ -24,30 +24,34 @@ class CheckpointError(ValueError):
 
 
 def save(model: nn.Module, path: Path | str, **notes: object) -> Path:
-    """Write the weights of a model from `models.build` to `path`, with `notes` as JSON.
+    """Write the weights of a model to `path`, with `notes` as JSON; whole, or not at all.
 
-    The file is written whole or not at all. Raises ValueError if the model has no `architecture`.
+    `load` builds a model from `models.build` again. For one of another class it must be given.
     """
     model = getattr(model, "_orig_mod", model)  # the model inside the wrapper of torch.compile
-    if not isinstance(getattr(model, "architecture", None), dict):
-        raise ValueError(
-            "Only models from models.build can be saved; others could not be built again."
-        )
     weights = {
         name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()
     }
-    about = {"architecture": model.architecture, "sha256": _digest(weights), "notes": notes}
+    about = {"architecture": describe(model), "sha256": _digest(weights), "notes": notes}
     content = safetensors.torch.save(weights, metadata={"about": json.dumps(about)})
     write_atomic(Path(path), content)
     return Path(path)
 
 
-def load(path: Path | str, *, dataset: str | None = None) -> nn.Module:
+def describe(model: nn.Module) -> dict[str, object]:
+    """How `build` makes the model; of one that it did not make, only the `class`."""
+    return getattr(model, "architecture", None) or {"class": type(model).__qualname__}
+
+
+def load(
+    path: Path | str, *, dataset: str | None = None, into: nn.Module | None = None
+) -> nn.Module:
     """Load the model at `path`, on the CPU and in evaluation mode.
 
-    Set `dataset`, such as "mnist", to accept only a model that was trained on that data set. Raises
-    FileNotFoundError if there is no such file, and CheckpointError if it is damaged, does not fit
-    the models of this version, or was trained on another data set.
+    Set `dataset`, such as "mnist", to accept only a model that was trained on that data set. Give a
+    model of your own class as `into`: it gets the weights, and no code is run because a file names
+    it. Raises FileNotFoundError if there is no such file, and CheckpointError if it is damaged,
+    does not fit the model, or was trained on another data set.
     """
     metadata = read_metadata(path)
     trained_on = metadata["notes"].get("dataset")
@@ -59,8 +63,15 @@ def load(path: Path | str, *, dataset: str | None = None) -> nn.Module:
             f"{path} is damaged: its weights have SHA-256 {_digest(weights)}, "
             f"wanted {metadata['sha256']}. Train again, or restore the file."
         )
+    architecture = metadata["architecture"]
+    name = str(architecture.get("class") or architecture.get("name"))
+    if into is None and ("class" in architecture or ".py:" in name):
+        raise CheckpointError(
+            f"{path} holds the weights of a class that is not in this package, {name}. Build the "
+            "model and give it: models.load(path, into=model), or --code on the command line."
+        )
     try:
-        model = build(**metadata["architecture"])
+        model = build(**architecture) if into is None else into.cpu()
         model.load_state_dict(_upgrade_names(weights))
     except (TypeError, ValueError, RuntimeError) as error:
         raise CheckpointError(f"{path} does not fit the models of this version: {error}") from error

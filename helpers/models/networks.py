@@ -2,17 +2,22 @@
 
 Each takes images as they are stored, uint8 from 0 to 255, and normalizes them in its first layer.
 The constants are saved with the weights, so a checkpoint cannot be given wrongly scaled images.
+Shapes in comments are those of the course's images, (N, 1, 28, 28); `channels` and `size` change
+them.
 """
 
 import inspect
+import runpy
 from collections.abc import Callable, Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from helpers.files import short_digest
 from helpers.messages import unknown_name
 
 
@@ -38,13 +43,20 @@ class Normalize(nn.Module):
 class Linear(nn.Module):
     """Softmax regression: one weight for each pixel and class. 7,850 parameters.
 
-    images (N, 1, 28, 28) → flatten (N, 784) → linear (N, K).
+    images (N, C, S, S) → flatten (N, C·S²) → linear (N, K).
     """
 
-    def __init__(self, num_classes: int = 10, mean: float = 0.0, std: float = 1.0) -> None:
+    def __init__(
+        self,
+        num_classes: int = 10,
+        mean: float = 0.0,
+        std: float = 1.0,
+        channels: int = 1,
+        size: int = 28,
+    ) -> None:
         super().__init__()
         self.normalize = Normalize(mean, std)
-        self.classifier = nn.Sequential(nn.Flatten(), nn.Linear(28 * 28, num_classes))
+        self.classifier = nn.Sequential(nn.Flatten(), nn.Linear(channels * size**2, num_classes))
 
     def forward(self, images: Tensor) -> Tensor:  # (N, 1, 28, 28)
         return self.classifier(self.normalize(images))  # (N, K)
@@ -53,15 +65,22 @@ class Linear(nn.Module):
 class MLP(nn.Module):
     """A multilayer perceptron: each hidden unit is connected to every pixel.
 
-    images (N, 1, 28, 28) → flatten (N, 784) → hidden (N, H) → ReLU → linear (N, K).
+    images (N, C, S, S) → flatten (N, C·S²) → hidden (N, H) → ReLU → linear (N, K).
     """
 
     def __init__(
-        self, hidden_units: int = 128, num_classes: int = 10, mean: float = 0.0, std: float = 1.0
+        self,
+        hidden_units: int = 128,
+        num_classes: int = 10,
+        mean: float = 0.0,
+        std: float = 1.0,
+        channels: int = 1,
+        size: int = 28,
     ) -> None:
         super().__init__()
         self.normalize = Normalize(mean, std)
-        self.hidden = nn.Sequential(nn.Flatten(), nn.Linear(28 * 28, hidden_units), nn.ReLU())
+        inputs = channels * size**2
+        self.hidden = nn.Sequential(nn.Flatten(), nn.Linear(inputs, hidden_units), nn.ReLU())
         self.classifier = nn.Linear(hidden_units, num_classes)
 
     def forward(self, images: Tensor) -> Tensor:  # (N, 1, 28, 28)
@@ -84,12 +103,15 @@ class TinyVGG(nn.Module):
         num_classes: int = 10,
         mean: float = 0.0,
         std: float = 1.0,
+        channels: int = 1,
+        size: int = 28,
     ) -> None:
         super().__init__()
         self.normalize = Normalize(mean, std)
-        self.block_1 = _vgg_block(1, hidden_units, batch_norm)
+        self.block_1 = _vgg_block(channels, hidden_units, batch_norm)
         self.block_2 = _vgg_block(hidden_units, hidden_units, batch_norm)
-        self.classifier = nn.Sequential(nn.Flatten(), nn.Linear(hidden_units * 7 * 7, num_classes))
+        features = hidden_units * (size // 4) ** 2
+        self.classifier = nn.Sequential(nn.Flatten(), nn.Linear(features, num_classes))
 
     def forward(self, images: Tensor) -> Tensor:  # (N, 1, 28, 28)
         features = self.block_1(self.normalize(images))  # (N, H, 14, 14)
@@ -118,16 +140,23 @@ class FastCNN(nn.Module):
     """
 
     def __init__(
-        self, width: int = 16, num_classes: int = 10, mean: float = 0.0, std: float = 1.0
+        self,
+        width: int = 16,
+        num_classes: int = 10,
+        mean: float = 0.0,
+        std: float = 1.0,
+        channels: int = 1,
+        size: int = 28,
     ) -> None:
         super().__init__()
         self.normalize = Normalize(mean, std)
         self.stem = nn.Sequential(
-            nn.Conv2d(1, width, kernel_size=4, stride=2, padding=1), nn.ReLU()
+            nn.Conv2d(channels, width, kernel_size=4, stride=2, padding=1), nn.ReLU()
         )
         self.group_1 = _fast_group(width, 2 * width)
         self.group_2 = _fast_group(2 * width, 4 * width)
-        self.classifier = nn.Sequential(nn.Flatten(), nn.Linear(4 * width * 3 * 3, num_classes))
+        features = 4 * width * (size // 8) ** 2
+        self.classifier = nn.Sequential(nn.Flatten(), nn.Linear(features, num_classes))
 
     def forward(self, images: Tensor) -> Tensor:  # (N, 1, 28, 28)
         features = self.stem(self.normalize(images))  # (N, W, 14, 14)
@@ -193,16 +222,18 @@ class ResNet(nn.Module):
         num_classes: int = 10,
         mean: float = 0.0,
         std: float = 1.0,
+        channels: int = 1,
+        size: int = 28,
     ) -> None:
         super().__init__()
         if len(blocks) != 3 or min(blocks) < 1:
             raise ValueError(f"Wanted at least one block in each of three stages, got {blocks}.")
         self.normalize = Normalize(mean, std)
-        self.stem = nn.Conv2d(1, width, 2 + stride, stride, padding=1, bias=False)
-        channels = [width, width, 2 * width, 4 * width]
+        self.stem = nn.Conv2d(channels, width, 2 + stride, stride, padding=1, bias=False)
+        widths = [width, width, 2 * width, 4 * width]
         stages = []
-        for i, c in enumerate(channels[1:]):
-            first = Block(channels[i], c, 1 if i == 0 else 2, residual)
+        for i, c in enumerate(widths[1:]):
+            first = Block(widths[i], c, 1 if i == 0 else 2, residual)
             others = [Block(c, c, residual=residual) for _ in range(blocks[i] - 1)]
             stages.append(nn.Sequential(first, *others))
         self.stage_1, self.stage_2, self.stage_3 = stages
@@ -232,11 +263,14 @@ MODELS: dict[str, Callable[..., nn.Module]] = {
 def build(name: str, **model_kwargs: Any) -> nn.Module:
     """Build a model by its name in MODELS, such as "tiny_vgg", with random weights.
 
-    `model_kwargs` are the arguments of its class, such as `hidden_units`, and the `mean` and `std`
-    of the data set's pixels. `model.architecture` records the name and all arguments, so that a
-    checkpoint can build the model again.
+    `model_kwargs` are the arguments of its class, such as `hidden_units`, the `mean` and `std` of
+    the data set's pixels, and the `channels` and `size` of its images. `model.architecture` records
+    the name and all arguments, so that a checkpoint can build the model again.
+    A name such as "my_file.py:MyNet" builds a class of your own; see `build_own`.
     Raises ValueError for an unknown name or argument.
     """
+    if ".py:" in name:
+        return build_own(name, **model_kwargs)
     if name not in MODELS:
         raise ValueError(unknown_name("model", name, MODELS))
     try:
@@ -247,6 +281,46 @@ def build(name: str, **model_kwargs: Any) -> nn.Module:
     model = MODELS[name](**complete.arguments)
     model.architecture = {"name": name, **complete.arguments}  # type: ignore[assignment]
     return model
+
+
+def build_own(name: str, *, mean: float = 0.0, std: float = 1.0, **model_kwargs: Any) -> nn.Module:
+    """Run the file of "my_file.py:MyNet", and build that class of it, with random weights.
+
+    The class may take any of `num_classes`, `channels`, `size`, `mean` and `std`, by these names.
+    If it has no Normalize inside, one with `mean` and `std` is put first. Raises ValueError if
+    there is no such file or class, or if it is no nn.Module; errors in the file come as they are.
+    """
+    path, _, class_name = name.rpartition(":")
+    file = Path(path).expanduser()
+    if not file.is_file():
+        raise ValueError(f"There is no file {path}. Wanted a model such as my_file.py:MyNet.")
+    namespace = runpy.run_path(str(file), run_name=file.stem)
+    classes = [n for n, kind in namespace.items() if getattr(kind, "__module__", "") == file.stem]
+    if class_name not in classes:
+        raise ValueError(unknown_name(f"class in {path}", class_name, classes))
+    make = namespace[class_name]
+    known = {**model_kwargs, "mean": mean, "std": std}
+    wanted = {k: v for k, v in known.items() if k in inspect.signature(make).parameters}
+    try:
+        model = make(**wanted)
+    except TypeError as error:
+        raise ValueError(f"{name} cannot be built with {wanted}: {error}.") from error
+    if not isinstance(model, nn.Module):
+        raise ValueError(f"{name} made a {type(model).__name__}, wanted an nn.Module.")
+    if not any(isinstance(layer, Normalize) for layer in model.modules()):
+        model = nn.Sequential(Normalize(mean, std), model)
+    if any(isinstance(p, nn.parameter.UninitializedParameter) for p in model.parameters()):
+        shape = 1, known["channels"], known["size"], known["size"]
+        model.eval()(torch.zeros(shape, dtype=torch.uint8))  # lazy layers learn their shapes
+        model.train()
+    model.architecture = {"name": name, **known, "source": source_digest(name)}
+    return model
+
+
+def source_digest(name: str) -> str:
+    """Identify the file of "my_file.py:MyNet", so that no result of another version is taken."""
+    file = Path(name.rpartition(":")[0]).expanduser()
+    return short_digest(file.read_bytes()) if ".py:" in name else ""
 
 
 def count_parameters(model: nn.Module) -> int:

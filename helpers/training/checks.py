@@ -85,7 +85,7 @@ def check_optimizer(
 def check_model(model: nn.Module, train: Split, validation: Split | None) -> None:
     """Raise ValueError for a model that cannot learn these images, after trying two of them.
 
-    It must take images uint8 (N, 1, 28, 28) and return logits (N, K), every target must lie in
+    It must take images uint8 (N, C, S, S) and return logits (N, K), every target must lie in
     [0, K), and its weights must be float32, some of them trainable.
     """
     trained = [weights for weights in model.parameters() if weights.requires_grad]

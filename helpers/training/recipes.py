@@ -66,7 +66,10 @@ class Recipe:
 
     def build(self, spec: DatasetSpec) -> nn.Module:
         """The model, on the CPU, with random weights from torch's generator."""
-        return models.build(self.model, mean=spec.mean, std=spec.std, **self.model_kwargs)
+        return models.build(
+            self.model, mean=spec.mean, std=spec.std, num_classes=len(spec.class_names),
+            channels=spec.channels, size=spec.size, **self.model_kwargs,
+        )  # fmt: skip
 
     def optimizer(self, model: nn.Module, images: int) -> tuple[torch.optim.SGD, OneCycleLR | None]:
         """Optimizer and schedule for `model`, which is on its device, and so many images."""
@@ -151,10 +154,47 @@ RECIPES: dict[tuple[str, str], Recipe] = {
 # fmt: on
 
 
-def find_recipe(name: str, dataset: str) -> Recipe:
+# For data of one's own: those of MNIST, with more steps where there are few images, without what
+# was tuned to its size, and without augmentation that may change a class.
+_OWN_STEPS = 600
+_OWN = {
+    name: replace(
+        RECIPES[name, "mnist"],
+        model_kwargs=kwargs,
+        epochs=epochs,
+        batch_size=32,
+        learning_rate=rate,
+        train_images=None,
+        train_on_validation=False,
+        augmentation=Augmentation(shift=1),
+        measured="",
+        duration="",
+        source="as on MNIST, for data of your own",
+    )
+    for name, kwargs, epochs, rate in (
+        ("report", {}, 5, 0.04),
+        ("fast", {"width": 16}, 2, 0.05),
+        ("compact", {}, 8, 0.1),
+        ("accurate", {}, 24, 0.1),
+    )
+}
+
+
+def find_recipe(name: str, dataset: str | Splits) -> Recipe:
     """The recipe of that name for a data set, such as ("fast", "mnist").
-    Raises ValueError if there is no such data set or recipe.
+
+    Of splits of your own data, it trains for as many epochs as make 600 steps, or as it has on
+    MNIST. Raises ValueError if there is no such data set or recipe.
     """
+    if isinstance(dataset, Splits) and dataset.spec.name not in data.SPECS:
+        if name not in _OWN:
+            raise ValueError(unknown_name("recipe for your own data", name, _OWN))
+        recipe, images = _OWN[name], len(dataset.train)
+        batch_size = min(recipe.batch_size, images)
+        steps = math.ceil(images / batch_size)
+        epochs = max(recipe.epochs, math.ceil(_OWN_STEPS / steps))
+        return replace(recipe, epochs=epochs, batch_size=batch_size)
+    dataset = dataset.spec.name if isinstance(dataset, Splits) else dataset
     data.spec(dataset)
     if (name, dataset) not in RECIPES:
         known = [recipe for recipe, for_dataset in RECIPES if for_dataset == dataset]

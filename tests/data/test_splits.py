@@ -108,12 +108,13 @@ def test_unknown_names_are_refused_with_those_that_exist():
     [
         torch.zeros(3, 1, 28, 28),
         torch.zeros(3, 28, 28, dtype=torch.uint8),
-        torch.zeros(3, 3, 28, 28, dtype=torch.uint8),
-        torch.zeros(3, 1, 32, 32, dtype=torch.uint8),
+        torch.zeros(3, 2, 28, 28, dtype=torch.uint8),
+        torch.zeros(3, 1, 28, 32, dtype=torch.uint8),
+        torch.zeros(3, 1, 97, 97, dtype=torch.uint8),
     ],
 )
 def test_a_split_refuses_images_of_another_kind(images):
-    with pytest.raises(ValueError, match=r"must be uint8 \(N, 1, 28, 28\), got"):
+    with pytest.raises(ValueError, match=r"must be uint8 \(N, C, S, S\) .*, got"):
         Split(images, torch.zeros(3, dtype=torch.int64))
 
 

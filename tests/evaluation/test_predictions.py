@@ -71,12 +71,21 @@ def test_images_without_targets_are_predicted_but_cannot_be_measured(split):
     [
         torch.rand(2, 1, 28, 28),
         torch.zeros(2, 28, 28, dtype=torch.uint8),
-        torch.zeros(2, 1, 32, 32).byte(),
+        torch.zeros(2, 2, 28, 28).byte(),
+        torch.zeros(2, 1, 28, 32).byte(),
+        torch.zeros(2, 1, 15, 15).byte(),
     ],
 )
 def test_images_of_another_shape_or_dtype_are_refused(images):
-    with pytest.raises(ValueError, match=r"must be uint8 \(N, 1, 28, 28\), got"):
+    with pytest.raises(ValueError, match=r"must be uint8 \(N, C, S, S\) .*, got"):
         evaluation.predict(models.build("linear"), images)
+
+
+def test_images_of_another_size_than_the_model_was_built_for_are_refused():
+    with pytest.raises(ValueError, match=r"built for images \(3, 32, 32\), got \(1, 28, 28\)"):
+        evaluation.predict(
+            models.build("linear", channels=3, size=32), torch.zeros(2, 1, 28, 28).byte()
+        )
 
 
 def test_an_array_is_refused():

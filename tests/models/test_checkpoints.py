@@ -78,7 +78,7 @@ def test_a_compiled_model_is_saved_like_the_model_inside(model, path, tmp_path):
 def test_a_checkpoint_still_loads_when_a_default_has_changed(tmp_path, monkeypatch):
     path = models.save(models.build("mlp"), tmp_path / "w.safetensors")
 
-    def wider(hidden_units=500, num_classes=10, mean=0.0, std=1.0):
+    def wider(hidden_units=500, num_classes=10, mean=0.0, std=1.0, channels=1, size=28):
         return models.MLP(hidden_units, num_classes, mean, std)
 
     monkeypatch.setitem(models.MODELS, "mlp", wider)
@@ -134,7 +134,8 @@ def test_missing_metadata_is_named(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "architecture", [{}, {"name": "resnet", "blocks": [1, 2]}, {"name": "linear", "mean": "grey"}]
+    "architecture",
+    [{"name": ""}, {"name": "resnet", "blocks": [1, 2]}, {"name": "linear", "mean": "grey"}],
 )
 def test_a_checkpoint_of_an_unknown_architecture_is_refused(tmp_path, architecture):
     path = tmp_path / "x.safetensors"
@@ -159,10 +160,18 @@ def test_a_missing_file_is_named_with_the_shipped_weights(tmp_path):
         models.load(tmp_path / "w.safetensors")
 
 
-def test_models_that_cannot_be_built_again_are_not_saved(tmp_path):
-    with pytest.raises(ValueError, match=r"Only models from models\.build"):
-        models.save(torch.nn.Linear(2, 2), tmp_path / "w.safetensors")
-    assert not list(tmp_path.iterdir())
+def test_weights_of_a_class_of_ones_own_are_loaded_into_a_model_of_it(tmp_path):
+    def net():
+        layers = torch.nn.Flatten(), torch.nn.Linear(784, 10)
+        return torch.nn.Sequential(models.Normalize(0.1, 0.3), *layers)
+
+    model, images = net(), torch.randint(256, (4, 1, 28, 28), dtype=torch.uint8)
+    path = models.save(model, tmp_path / "w.safetensors")
+    with pytest.raises(CheckpointError, match=r"not in this package, Sequential.*into=model"):
+        models.load(path)
+    assert torch.equal(models.load(path, into=net())(images), model(images))
+    with pytest.raises(CheckpointError, match="does not fit"):
+        models.load(path, into=models.build("linear"))
 
 
 def test_weights_that_are_not_shipped_are_refused():

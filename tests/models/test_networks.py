@@ -166,3 +166,65 @@ def test_a_plain_network_has_the_same_layers_without_shortcuts():
         plain_block = (model.stage_1, model.stage_2)[stage][block]
         plain_block.conv_2.weight.data.zero_()
         assert not plain_block(torch.randn(2, 4, 6, 6)).any()
+
+
+OWN_NET = """
+import torch
+from torch import nn
+
+class MyNet(nn.Module):
+    def __init__(self, num_classes, channels, size):
+        super().__init__()
+        self.head = nn.LazyLinear(num_classes)
+
+    def forward(self, images):
+        return self.head(images.flatten(1))
+
+class NotANet:
+    pass
+"""
+
+
+@pytest.fixture
+def own_net(tmp_path):
+    path = tmp_path / "my_file.py"
+    path.write_text(OWN_NET)
+    return path
+
+
+@pytest.mark.parametrize("name", models.MODELS)
+@pytest.mark.parametrize(("channels", "size"), [(1, 16), (3, 16), (3, 45), (1, 96)])
+def test_every_model_takes_other_images(name, channels, size):
+    model = models.build(name, num_classes=7, channels=channels, size=size).eval()
+    images = torch.zeros(2, channels, size, size, dtype=torch.uint8)
+    assert model(images).shape == (2, 7)
+
+
+def test_a_class_of_ones_own_is_built_and_normalized_first(own_net):
+    options = dict(num_classes=3, channels=3, size=16, mean=0.5, std=0.25)
+    model = models.build(f"{own_net}:MyNet", **options)
+    grey = torch.full((1, 3, 16, 16), 255, dtype=torch.uint8)
+    assert torch.allclose(model[0](grey), torch.tensor(2.0))  # (1 - 0.5) / 0.25
+    assert model(grey).shape == (1, 3)
+    assert model.architecture["num_classes"] == 3
+
+
+def test_another_version_of_the_file_is_another_model(own_net):
+    name = f"{own_net}:MyNet"
+    before = models.source_digest(name)
+    own_net.write_text(OWN_NET + "# changed")
+    assert models.source_digest(name) != before
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("{}:MyNte", "no class in .*'MyNte'. Did you mean 'MyNet'"),
+        ("{}:nn", "no class in .*'nn'"),
+        ("{}:NotANet", "made a NotANet, wanted an nn.Module"),
+        ("nowhere.py:MyNet", "There is no file nowhere.py"),
+    ],
+)
+def test_a_class_of_ones_own_that_cannot_be_built_is_refused(own_net, name, message):
+    with pytest.raises(ValueError, match=message):
+        models.build(name.format(own_net), num_classes=3, channels=1, size=28)

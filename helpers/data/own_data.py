@@ -1,0 +1,316 @@
+"""Images of your own as a data set: from folders, from arrays, or from torchvision.
+
+Whatever they were, they become what the course works with: uint8 (N, C, S, S) in three splits.
+"""
+
+import hashlib
+import re
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import safetensors.torch
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from torch import Tensor
+
+from helpers.data.datasets import SPECS, DatasetSpec
+from helpers.data.pictures import prepare, read_pictures, stack
+from helpers.data.splits import SIZES, Split, Splits, load_splits, pixel_statistics
+from helpers.files import PROJECT, short_digest, write_atomic
+from helpers.messages import Show
+
+SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".webp", ".gif", ".tif", ".tiff", ".pgm", ".ppm"}
+ARCHIVES = {".zip", ".tar", ".gz", ".tgz", ".7z", ".rar", ".bz2", ".xz"}
+# folders that divide the pictures → the split
+PARTS = {"train": "train", "validation": "validation", "val": "validation", "valid": "validation",
+         "test": "test"}  # fmt: skip
+HELD_OUT = 0.1  # the share of each class for validation, and the same for the test
+CACHED_FROM = 2_000  # pictures, which take a second or more to read
+
+
+def load(dataset: str, **options: Any) -> Splits:
+    """The splits of "mnist", "fashion_mnist", or of a folder of your own, with its `options`."""
+    return load_splits(dataset) if dataset in SPECS else from_folder(dataset, **options)
+
+
+def from_folder(
+    path: Path | str,
+    *,
+    size: int = 28,
+    channels: int | None = None,
+    skip_broken: bool = False,
+    cache_dir: Path | str = PROJECT / "runs" / "data",
+    progress: Show = None,
+) -> Splits:
+    """Read pictures from one folder for each class, as torchvision's ImageFolder does.
+
+    `path` holds the folders of the classes; or `train` and, as far as there are, `validation` and
+    `test`, with the folders of the classes in each. What is missing is taken from the training
+    pictures, as `from_arrays` does. Pictures are turned upright and scaled to `size` pixels without
+    distortion; the rest of the square gets the color of their border. `channels` is 1 (grey) or 3;
+    by default 3 if any picture has colors. Large sets are kept in `cache_dir`, under a digest of
+    all files. `splits.files` names the file of each image, below `path`, and `splits.notes` says
+    what was found. Raises ValueError for a folder that does not hold classes of pictures, and for
+    pictures that cannot be read, unless `skip_broken` leaves these out.
+    """
+    path = Path(path)
+    _check_format(size, channels)
+    files, others = _find_files(path)
+    images, broken = _read(path, files, size, channels, Path(cache_dir), progress)
+    if broken and not skip_broken:
+        raise ValueError(
+            f"{_list(broken)} cannot be read, in {path}. Replace what is broken, or leave it out "
+            "with --skip-broken, in Python skip_broken=True."
+        )
+    kept = [file for file in files if file not in set(broken)]
+    if not kept:
+        raise ValueError(f"No picture in {path} can be read.")
+    classes = [Path(file).parent.name for file in kept]
+    names = sorted(set(classes))
+    targets = torch.tensor([names.index(name) for name in classes])
+    given = [PARTS[file.split("/")[0].lower()] for file in kept if file.count("/") == 2]
+    notes = [f"left out, since it cannot be read: {file}" for file in broken]
+    notes += [f"left out, since these are no pictures: {_list(others)}"] if others else []
+    return _split(images, targets, names, path.resolve().name, given, kept, notes, str(path))
+
+
+def from_arrays(
+    images: np.ndarray | Tensor,
+    targets: np.ndarray | Tensor | Sequence[int],
+    class_names: Sequence[str] | None = None,
+    *,
+    size: int | None = None,
+    name: str = "arrays",
+) -> Splits:
+    """Make three splits of images (N, H, W), (N, C, H, W) or (N, H, W, C) with C = 1 or 3.
+
+    Pixels are uint8, or floating-point numbers in [0, 1]. `targets` are whole numbers in [0, K).
+    With `size` the images are scaled to so many pixels; otherwise they are square, of 16 to 96.
+
+    A tenth of each class, at least one image, becomes the validation split, and as much the test
+    split. A class of two images has none for validation, a class of one is only trained on. The
+    draw is the same in each call. Raises ValueError for any other input.
+    """
+    images, targets = torch.as_tensor(images), torch.as_tensor(targets)
+    if images.ndim == 3:
+        images = images[:, None]
+    elif images.ndim == 4 and images.shape[1] not in (1, 3) and images.shape[3] in (1, 3):
+        images = images.movedim(3, 1)
+    if images.is_floating_point():
+        if not 0 <= images.min() <= images.max() <= 1:
+            raise ValueError(
+                "Pixels that are floating-point numbers must lie in [0, 1]; they go from "
+                f"{images.min():g} to {images.max():g}. Divide them by the largest possible one."
+            )
+        images = (255 * images).round().to(torch.uint8)
+    if size is not None:
+        _check_format(size, None)
+        options: dict[str, Any] = {"mode": "bilinear", "antialias": True}
+        images = F.interpolate(images.float(), (size, size), **options).round().to(torch.uint8)
+    if targets.is_floating_point() or targets.ndim != 1:
+        raise ValueError(
+            f"Targets must be whole numbers (N,), got {targets.dtype} {tuple(targets.shape)}; "
+            "one-hot targets become such with .argmax(1)."
+        )
+    low, high = (int(of) for of in targets.aminmax()) if len(targets) else (0, 0)
+    names = list(class_names or map(str, range(high + 1)))
+    if low < 0 or high >= len(names):
+        raise ValueError(f"Targets must lie in [0, {len(names)}); they go from {low} to {high}.")
+    return _split(images.contiguous(), targets.long(), names, name)
+
+
+def from_torchvision(
+    dataset: Any, test: Any = (), *, size: int = 28, channels: int | None = None, name: str = ""
+) -> Splits:
+    """Make three splits of a data set of pairs (picture, target), as torchvision's data sets are.
+
+    Pictures are PIL images, or tensors (C, H, W) of uint8 or of numbers in [0, 1]. They are scaled
+    as `from_folder` does. `test` is a data set of the same kind; without it, a part of `dataset` is
+    the test split, as in `from_arrays`. Raises ValueError as that does.
+    """
+    _check_format(size, channels)
+    pairs = [of[i] for of in (dataset, test) for i in range(len(of))]
+    images = stack([prepare(_picture(picture), size) for picture, _ in pairs], channels)
+    targets = torch.tensor([int(target) for _, target in pairs])
+    names = [str(name) for name in getattr(dataset, "classes", range(int(targets.max()) + 1))]
+    given = ["train"] * len(dataset) + ["test"] * len(test) if len(test) else []
+    return _split(images, targets, names, name or type(dataset).__name__.lower(), given)
+
+
+def _picture(image: Image.Image | Tensor) -> Image.Image:
+    if isinstance(image, Image.Image):
+        return image
+    if image.is_floating_point():
+        image = (255 * image).round().to(torch.uint8)
+    return Image.fromarray(image.movedim(0, 2).squeeze(2).numpy())
+
+
+def _check_format(size: int, channels: int | None) -> None:
+    if size not in SIZES:
+        raise ValueError(f"The size must be {SIZES[0]} to {SIZES[-1]} pixels, got {size}.")
+    if channels not in (None, 1, 3):
+        raise ValueError(f"There can be 1 channel or 3, got {channels}.")
+
+
+def _find_files(path: Path) -> tuple[list[str], list[str]]:
+    """All pictures in the folders of the classes, and the files there that are none.
+
+    Both are named by their path below `path`. Raises ValueError for another layout.
+    """
+    wanted = "Wanted a folder that holds a folder of pictures for each class."
+    if not path.is_dir():
+        if not path.exists():
+            raise ValueError(f"There is no folder {path}. {wanted}")
+        archive = " It is an archive: unpack it first." if path.suffix in ARCHIVES else ""
+        raise ValueError(f"{path} is a file.{archive} {wanted}")
+    top = _folders(path)
+    parts = [folder for folder in top if folder.name.lower() in PARTS]
+    if not any(folder.name.lower() == "train" for folder in parts):
+        parts = []
+    elif len(parts) < len(top):
+        beside = _list([folder.name for folder in top if folder not in parts])
+        raise ValueError(f"{path} has the folder train and, beside it, {beside}. {wanted}")
+    by_part = {part: _folders(part) for part in parts} or {path: top}
+    folders = [folder for classes in by_part.values() for folder in classes]
+    if not folders:
+        raise ValueError(f"{path} holds no folders. {wanted}")
+    first = {folder.name for folder in next(iter(by_part.values()))}
+    if parts:
+        first = {f.name for part in parts if part.name.lower() == "train" for f in by_part[part]}
+    _check_classes(path, sorted(first))
+    unknown = sorted({folder.name for folder in folders} - first)
+    if unknown:
+        raise ValueError(f"{path / 'train'} has no pictures of {_list(unknown)}, the others do.")
+    files, others = [], []
+    for folder in folders:
+        found = sorted(f for f in folder.iterdir() if not f.is_dir() and not f.name.startswith("."))
+        pictures = [file for file in found if file.suffix.lower() in SUFFIXES]
+        if not pictures:
+            deeper = " but folders" if any(f.is_dir() for f in folder.iterdir()) else ""
+            raise ValueError(f"{folder} holds no pictures{deeper}. {wanted}")
+        files += [file.relative_to(path).as_posix() for file in pictures]
+        others += [f.relative_to(path).as_posix() for f in found if f not in set(pictures)]
+    return files, others
+
+
+def _folders(path: Path) -> list[Path]:
+    return sorted(f for f in path.iterdir() if f.is_dir() and not f.name.startswith("."))
+
+
+def _check_classes(path: Path, names: Sequence[str]) -> None:
+    if not 2 <= len(names) <= 1_000:
+        raise ValueError(f"{path} has {len(names)} classes, wanted 2 to 1,000: {_list(names)}.")
+    lower = [name.lower() for name in names]
+    alike = [name for name in names if lower.count(name.lower()) > 1]
+    if alike:
+        raise ValueError(f"{path}: the classes {_list(alike)} differ only by case. Rename one.")
+
+
+def _list(names: Sequence[str]) -> str:
+    """The first names, and how many there are beside them."""
+    more = f" and {len(names) - 5} more" if len(names) > 5 else ""
+    return ", ".join(names[:5]) + more
+
+
+def _read(
+    path: Path, files: list[str], size: int, channels: int | None, cache_dir: Path, show: Show
+) -> tuple[Tensor, list[str]]:
+    """The images uint8 (N, C, S, S) of the files that can be read, and the other files."""
+    cached = None
+    if len(files) >= CACHED_FROM:
+        with ThreadPoolExecutor() as pool:
+            digests = pool.map(lambda file: _digest(path / file), files)
+            key = short_digest(f"{size} {channels}", *files, *digests)
+        cached = cache_dir / f"{key}.safetensors"
+        if cached.is_file():
+            found = safetensors.torch.load(cached.read_bytes())
+            readable = found["readable"].tolist()
+            broken = [file for file, ok in zip(files, readable, strict=True) if not ok]
+            return found["images"], broken
+    pictures = read_pictures([path / file for file in files], size=size, progress=show)
+    readable = [not isinstance(picture, str) for picture in pictures]
+    broken = [file for file, ok in zip(files, readable, strict=True) if not ok]
+    images = stack([p for p in pictures if not isinstance(p, str)], channels)
+    if cached is not None:
+        tensors = {"images": images, "readable": torch.tensor(readable)}
+        write_atomic(cached, safetensors.torch.save(tensors))
+    return images, broken
+
+
+def _digest(path: Path) -> str:
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError:  # such a file counts as broken
+        return ""
+
+
+def _split(
+    images: Tensor, targets: Tensor, class_names: Sequence[str], name: str,
+    given: Sequence[str] = (), files: Sequence[str] = (), notes: Sequence[str] = (),
+    folder: str = "",
+) -> Splits:  # fmt: skip
+    """Divide the images, measure them, and describe them. `given` are their parts, if known."""
+    _check_classes(Path(folder or name), class_names)
+    everything, part = Split(images, targets), _divide(targets, given)
+    rows = {
+        of: torch.from_numpy(np.flatnonzero(part == of)) for of in dict.fromkeys(PARTS.values())
+    }
+    splits = {of: everything[of_rows] for of, of_rows in rows.items()}
+    for of, split in splits.items():
+        if not len(split):
+            raise ValueError(f"There are too few images for a {of} split: {len(targets)} in all.")
+    name = re.sub(r"[^\w.-]+", "-", name) or "own"
+    mean, std = pixel_statistics(splits["train"].images)
+    spec = DatasetSpec(
+        name=f"own-{name}" if name in SPECS else name, title=name, folder=folder,
+        class_names=tuple(class_names), mean=mean, std=max(std, 1 / 255),
+        digest=short_digest(*class_names, *(split.digest for split in splits.values())),
+        channels=images.shape[1], size=images.shape[2],
+    )  # fmt: skip
+    sizes = ", ".join(f"{len(split):,} {of}" for of, split in splits.items())
+    how = "as given" if {"validation", "test"} <= set(given) else "a tenth of each class, seed 0"
+    counts = targets.bincount(minlength=len(class_names))
+    about = (
+        f"{len(targets):,} images of {len(class_names)} classes, {int(counts.min()):,} to "
+        f"{int(counts.max()):,} of each: {sizes} ({how})"
+    )
+    of_split = {of: [files[i] for i in of_rows.tolist()] for of, of_rows in rows.items() if files}
+    return Splits(**splits, spec=spec, files=of_split, notes=(about, *_repeated(splits), *notes))
+
+
+def _divide(targets: Tensor, given: Sequence[str]) -> np.ndarray:
+    """The split of each image, by name; missing ones are drawn from each class of the training."""
+    part = np.array(given or ["train"] * len(targets), dtype=object)
+    generator = torch.Generator().manual_seed(0)
+    for k in targets.unique().tolist():
+        rows = np.flatnonzero((targets == k).numpy() & (part == "train"))
+        rows = rows[torch.randperm(len(rows), generator=generator).numpy()]
+        count = max(1, round(HELD_OUT * len(rows)))
+        for name in ("test", "validation"):
+            if name not in given and len(rows) > count:
+                part[rows[:count]], rows = name, rows[count:]
+    return part
+
+
+def _repeated(splits: dict[str, Split]) -> list[str]:
+    """A line about images that occur several times, if any do."""
+    labels: dict[bytes, set[int]] = {}
+    trained = {image.tobytes() for image in splits["train"].images.numpy()}
+    repeated, leaked = 0, 0
+    for name, split in splits.items():
+        for image, target in zip(split.images.numpy(), split.targets.tolist(), strict=True):
+            content = image.tobytes()
+            repeated += content in labels
+            leaked += name != "train" and content in trained
+            labels.setdefault(content, set()).add(target)
+    if not repeated:
+        return []
+    contradicting = sum(len(found) > 1 for found in labels.values())
+    return [
+        f"{repeated} images repeat another one; {leaked} of validation and test are in training as "
+        f"well; {contradicting} have several labels"
+    ]

@@ -1,0 +1,97 @@
+"""Read pictures of all kinds as arrays of one size."""
+
+import io
+import warnings
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image, ImageOps
+from torch import Tensor
+
+from helpers.messages import Show, progress_bar
+
+LUMINANCE = np.array([0.299, 0.587, 0.114], dtype=np.float32)  # ITU-R BT.601, as Pillow has it
+
+
+def read_pictures(
+    paths: Sequence[Path | bytes], *, size: int, progress: Show = None
+) -> list[np.ndarray | str]:
+    """Read picture files, or their contents, as `prepare` returns them, in several threads.
+
+    A file that cannot be read gives a text that says why, instead of an array. A picture of more
+    than 89 million pixels is not decoded.
+    """
+
+    def read(path: Path | bytes) -> np.ndarray | str:
+        try:
+            with Image.open(io.BytesIO(path) if isinstance(path, bytes) else path) as picture:
+                return prepare(picture, size)
+        except (Image.DecompressionBombError, Image.DecompressionBombWarning):
+            return "it is too large"
+        except FileNotFoundError:
+            return "there is no such file"
+        except Exception as error:  # Pillow's readers raise all kinds for damaged files
+            return str(error) or type(error).__name__
+
+    with warnings.catch_warnings(), ThreadPoolExecutor() as pool:
+        warnings.simplefilter("error", Image.DecompressionBombWarning)
+        warnings.filterwarnings("ignore", module="PIL", category=UserWarning)  # odd EXIF or palette
+        bar = progress_bar(progress, total=len(paths), unit=" pictures", desc="reading")
+        found = []
+        with bar:
+            for picture in pool.map(read, paths):
+                found.append(picture)
+                bar.update()
+    return found
+
+
+def prepare(picture: Image.Image, size: int) -> np.ndarray:
+    """Turn a picture upright, and scale it to `size` pixels without distortion.
+
+    The rest of the square gets the median color of the border. What is transparent becomes white.
+    Returns uint8 (3, S, S); of a picture with 16 bits or more its values, float32 (1, S, S).
+    """
+    picture = ImageOps.exif_transpose(picture)  # phones record how they were held
+    if picture.mode.startswith("I") or picture.mode == "F":
+        picture = Image.fromarray(np.asarray(picture, dtype=np.float32))
+    else:
+        layers = picture.convert("RGBA")
+        picture = Image.alpha_composite(Image.new("RGBA", layers.size, "white"), layers)
+        picture = picture.convert("RGB")
+    pixels = np.atleast_3d(np.asarray(picture))
+    border = np.concatenate([pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]])
+    color = np.median(border, axis=0)
+    fill = float(color[0]) if picture.mode == "F" else tuple(int(c) for c in color)
+    square = ImageOps.pad(picture, (size, size), color=fill)  # type: ignore[arg-type]
+    return np.atleast_3d(np.asarray(square)).transpose(2, 0, 1)
+
+
+def stack(pictures: Sequence[np.ndarray], channels: int | None) -> Tensor:
+    """Put arrays from `prepare` together: uint8 (N, C, S, S).
+
+    Without `channels`, C is 1 if all pictures are grey, otherwise 3. Cameras and scanners often
+    fill only the lower of 16 bits, so white is the largest number of as many as any picture uses.
+    """
+    peak = max((p.max() for p in pictures if p.dtype == np.float32), default=0)
+    white = next(2**bits - 1 for bits in (8, 10, 12, 14, 16, 32) if peak < 2**bits)
+    eight = [
+        p if p.dtype == np.uint8 else np.rint(p * (255 / white)).clip(0, 255).astype(np.uint8)
+        for p in pictures
+    ]
+    if channels is None:
+        channels = 3 if any(len(p) == 3 and (p != p[:1]).any() for p in eight) else 1
+    convert = _to_grey if channels == 1 else _to_color
+    return torch.from_numpy(np.stack([convert(p) for p in eight]))
+
+
+def _to_grey(picture: np.ndarray) -> np.ndarray:
+    if len(picture) == 1 or (picture == picture[:1]).all():
+        return picture[:1]
+    return np.rint(np.tensordot(LUMINANCE, picture, 1)).astype(np.uint8)[None]
+
+
+def _to_color(picture: np.ndarray) -> np.ndarray:
+    return np.broadcast_to(picture, (3, *picture.shape[1:]))

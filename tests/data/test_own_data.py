@@ -1,0 +1,391 @@
+"""Data of one's own: all layouts and kinds of pictures that are read, and all that are refused."""
+
+import io
+import os
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from helpers import data
+from helpers.data import own_data
+
+RNG = np.random.default_rng(0)
+
+
+def write(path: Path, picture: Image.Image | np.ndarray | int = 0, **options) -> Path:
+    """Write a picture: one that is given, or 20 × 20 pixels of one grey value."""
+    if isinstance(picture, int):
+        picture = np.full((20, 20), picture, dtype=np.uint8)
+    if isinstance(picture, np.ndarray):
+        picture = Image.fromarray(picture)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    picture.save(path, **options)
+    return path
+
+
+@pytest.fixture
+def folder(tmp_path) -> Path:
+    """Three classes of 20, 10 and 1 pictures, all different."""
+    for k, (name, count) in enumerate([("cat", 20), ("dog", 10), ("été", 1)]):
+        for i in range(count):
+            write(tmp_path / "pets" / name / f"{i:02d}.png", 70 * k + i)
+    return tmp_path / "pets"
+
+
+def parts(splits: data.Splits) -> dict[str, data.Split]:
+    return {name: getattr(splits, name) for name in ("train", "validation", "test")}
+
+
+def test_a_folder_is_divided_by_class(folder):
+    splits = data.from_folder(folder)
+    assert splits.spec.name == "pets"
+    assert splits.spec.class_names == ("cat", "dog", "été")
+    counts = {
+        name: split.targets.bincount(minlength=3).tolist() for name, split in parts(splits).items()
+    }
+    assert counts == {"train": [16, 8, 1], "validation": [2, 1, 0], "test": [2, 1, 0]}
+    assert "31 images of 3 classes, 1 to 20 of each: 25 train" in splits.notes[0]
+    assert len(splits.notes) == 1
+
+
+def test_each_image_is_that_of_its_file(folder):
+    splits = data.from_folder(folder)
+    for name, split in parts(splits).items():
+        for image, target, file in zip(
+            split.images, split.targets, splits.files[name], strict=True
+        ):
+            assert file.startswith(splits.spec.class_names[target] + "/")
+            pixel = np.asarray(Image.open(folder / file))[0, 0]
+            assert (image == int(pixel)).all()
+    assert sum(map(len, splits.files.values())) == 31
+
+
+def test_the_same_folder_gives_the_same_splits_and_another_picture_another_digest(folder):
+    first, again = data.from_folder(folder), data.from_folder(str(folder))
+    assert first.spec == again.spec
+    assert first.train.digest == again.train.digest
+    write(folder / "cat" / "03.png", 200)
+    assert data.from_folder(folder).spec.digest != first.spec.digest
+
+
+def test_mean_and_std_are_those_of_the_training_images(folder):
+    splits = data.from_folder(folder)
+    expected = splits.train.images.double() / 255
+    assert splits.spec.mean == pytest.approx(expected.mean().item())
+    assert splits.spec.std == pytest.approx(expected.std(correction=0).item())
+
+
+@pytest.mark.parametrize("validation", ["validation", "val", "valid", "Val", None])
+def test_given_parts_are_kept(tmp_path, validation):
+    given = {"train": 10, "test": 4} | ({validation: 3} if validation else {})
+    for part, count in given.items():
+        for name in ("a", "b"):
+            for i in range(count):
+                write(
+                    tmp_path / part / name / f"{i}.png",
+                    RNG.integers(256, size=(16, 16), dtype=np.uint8),
+                )
+    splits = data.from_folder(tmp_path)
+    sizes = {name: len(split) for name, split in parts(splits).items()}
+    expected = {"train": 20, "validation": 6} if validation else {"train": 18, "validation": 2}
+    assert sizes == expected | {"test": 8}
+    assert all(file.startswith("test/") for file in splits.files["test"])
+
+
+def test_repeated_images_are_counted(tmp_path):
+    for i in range(10):
+        write(tmp_path / "a" / f"{i}.png", 10)  # all the same
+        write(tmp_path / "b" / f"{i}.png", 100 + i)
+    write(tmp_path / "b" / "as-a.png", 10)
+    splits = data.from_folder(tmp_path)
+    found = sum(
+        int((split.images == 10).all(dim=(1, 2, 3)).sum()) for split in parts(splits).values()
+    )
+    assert found == 11
+    assert splits.notes[1].startswith("10 images repeat another one; ")
+    assert splits.notes[1].endswith("; 1 have several labels")
+
+
+KINDS = {
+    "grey": (Image.new("L", (28, 28), 80), [80]),
+    "color": (Image.new("RGB", (28, 28), (250, 0, 10)), [250, 0, 10]),
+    "palette": (Image.new("RGB", (28, 28), (250, 0, 10)).quantize(4), [250, 0, 10]),
+    "1 bit": (Image.new("1", (28, 28), 1), [255]),
+    "transparent": (Image.new("RGBA", (28, 28), (9, 9, 9, 0)), [255]),
+    "grey and alpha": (Image.new("LA", (28, 28), (9, 255)), [9]),
+    "16 bits": (Image.fromarray(np.full((28, 28), 0xFFFF, dtype=np.uint16)), [255]),
+    "12 of 16 bits": (Image.fromarray(np.full((28, 28), 0xFFF, dtype=np.uint16)), [255]),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_kinds_of_png(tmp_path, kind):
+    picture, expected = KINDS[kind]
+    (found,) = data.read_pictures([write(tmp_path / "x.png", picture)], size=28)
+    image = data.stack([found], None)
+    assert image.shape == (1, len(expected), 28, 28)
+    assert image[0, :, 5, 5].tolist() == expected
+
+
+def test_the_bits_are_those_that_any_picture_of_the_set_uses():
+    bright, dark = (np.full((1, 16, 16), value, dtype=np.float32) for value in (4095, 100))
+    assert data.stack([bright, dark], None)[:, 0, 0, 0].tolist() == [255, 6]  # 255 * 100 / 4095
+
+
+@pytest.mark.parametrize("suffix", ["jpg", "bmp", "webp", "gif", "tif", "ppm"])
+def test_formats(tmp_path, suffix):
+    path = write(tmp_path / f"x.{suffix}", Image.new("RGB", (28, 28), (200, 30, 30)))
+    image = data.stack(data.read_pictures([path], size=28), None)
+    assert (image[0, :, 14, 14].int() - torch.tensor([200, 30, 30])).abs().max() <= 6
+
+
+def test_colors_become_grey_if_that_is_wanted():
+    (found,) = data.read_pictures([png(Image.new("RGB", (28, 28), (250, 0, 10)))], size=28)
+    assert data.stack([found], 1)[0, 0, 0, 0] == round(0.299 * 250 + 0.114 * 10)
+    assert data.stack([found[:, :16, :16], np.zeros((3, 16, 16), np.uint8)], None).shape[1] == 3
+
+
+def png(picture: Image.Image, **options) -> bytes:
+    buffer = io.BytesIO()
+    picture.save(buffer, "PNG", **options)
+    return buffer.getvalue()
+
+
+def test_a_picture_keeps_its_proportions_and_gets_the_color_of_its_border():
+    picture = Image.new("L", (40, 20), 30)
+    picture.paste(220, (18, 8, 22, 12))  # a square in the middle, a fifth of the height
+    image = data.stack(data.read_pictures([png(picture)], size=40), None)[0, 0]
+    assert image[0, 0] == 30  # above the picture
+    bright = (image > 125).nonzero()
+    extent = (bright.max(dim=0).values - bright.min(dim=0).values + 1).tolist()
+    assert extent == [4, 4]
+    assert bright.double().mean(dim=0).tolist() == [19.5, 19.5]
+
+
+def test_a_picture_is_turned_upright():
+    upright = np.zeros((30, 30), dtype=np.uint8)
+    upright[:10] = 200  # bright above
+    exif = Image.Exif()
+    exif[274] = 6  # the camera was turned by 90°
+    turned = png(Image.fromarray(np.rot90(upright)), exif=exif)
+    image = data.stack(data.read_pictures([turned], size=30), None)[0, 0]
+    assert torch.equal(image, torch.from_numpy(upright))
+
+
+def huge() -> bytes:
+    """A PNG whose header says 50,000 × 50,000 pixels."""
+    content = bytearray(png(Image.new("1", (8, 8))))
+    content[16:24] = (50_000).to_bytes(4, "big") * 2
+    content[29:33] = zlib.crc32(content[12:29]).to_bytes(4, "big")
+    return bytes(content)
+
+
+BROKEN = {
+    "empty": b"", "text": b"no picture", "cut": png(Image.effect_noise((64, 64), 90))[:400],
+    "huge": huge(),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", BROKEN)
+def test_broken_pictures_are_named_or_left_out(folder, kind):
+    (folder / "cat" / "bad.png").write_bytes(BROKEN[kind])
+    with pytest.raises(ValueError, match=r"cat/bad\.png cannot be read.*--skip-broken"):
+        data.from_folder(folder)
+    splits = data.from_folder(folder, skip_broken=True)
+    assert splits.notes[1] == "left out, since it cannot be read: cat/bad.png"
+    assert sum(map(len, parts(splits).values())) == 31
+
+
+def test_a_link_that_points_to_itself_is_broken(folder):
+    os.symlink(folder / "cat" / "loop.png", folder / "cat" / "loop.png")
+    os.symlink(folder, folder / "cat" / "circle")
+    with pytest.raises(ValueError, match=r"cat/loop\.png cannot be read"):
+        data.from_folder(folder)
+
+
+def test_other_files_are_left_out(folder):
+    (folder / "cat" / "notes.txt").write_text("x")
+    (folder / "cat" / ".DS_Store").write_text("x")
+    assert data.from_folder(folder).notes[1] == (
+        "left out, since these are no pictures: cat/notes.txt"
+    )
+
+
+def test_large_sets_are_read_once(folder, monkeypatch, tmp_path):
+    monkeypatch.setattr(own_data, "CACHED_FROM", 5)
+    (folder / "dog" / "bad.png").write_bytes(b"")
+    options = dict(cache_dir=tmp_path / "cache", skip_broken=True)
+    first = data.from_folder(folder, **options)
+    monkeypatch.setattr(own_data, "read_pictures", None)  # would fail when called
+    again = data.from_folder(folder, **options)
+    assert (again.spec, again.notes, again.files) == (first.spec, first.notes, first.files)
+    assert again.test.digest == first.test.digest
+    write(folder / "cat" / "00.png", 201)
+    with pytest.raises(TypeError):
+        data.from_folder(folder, **options)
+
+
+def nothing(path: Path) -> None:
+    path.mkdir()
+
+
+def one_class(path: Path) -> None:
+    write(path / "only" / "x.png")
+
+
+def nested(path: Path) -> None:
+    write(path / "a" / "b" / "c" / "x.png")
+    write(path / "d" / "x.png")
+
+
+def empty_class(path: Path) -> None:
+    write(path / "a" / "x.png")
+    (path / "b").mkdir()
+
+
+def by_case(path: Path) -> None:
+    for name in ("cat", "Cat", "dog"):
+        write(path / name / "x.png")
+
+
+def beside_train(path: Path) -> None:
+    write(path / "train" / "a" / "x.png")
+    write(path / "more" / "a" / "x.png")
+
+
+def unknown_class(path: Path) -> None:
+    for place in ("train/a", "train/b", "test/c"):
+        write(path / place / "x.png")
+
+
+def too_few(path: Path) -> None:
+    write(path / "a" / "x.png")
+    write(path / "b" / "x.png", 9)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda path: None, "There is no folder"),
+        (nothing, "holds no folders"),
+        (one_class, "has 1 classes, wanted 2 to 1,000: only"),
+        (nested, "holds no pictures but folders"),
+        (empty_class, "b holds no pictures"),
+        (by_case, "classes Cat, cat differ only by case"),
+        (beside_train, "beside it, more"),
+        (unknown_class, "train has no pictures of c"),
+        (too_few, "too few images for a validation split: 2 in all"),
+        (lambda path: path.write_text("x"), "is a file"),
+    ],
+)
+def test_other_folders_are_refused(tmp_path, make, message):
+    make(tmp_path / "data")
+    with pytest.raises(ValueError, match=message):
+        data.from_folder(tmp_path / "data")
+
+
+def test_an_archive_is_refused(tmp_path):
+    (tmp_path / "pets.zip").write_bytes(b"PK")
+    with pytest.raises(ValueError, match="It is an archive: unpack it first"):
+        data.load(str(tmp_path / "pets.zip"))
+
+
+@pytest.mark.parametrize("options", [{"size": 8}, {"size": 97}, {"channels": 2}])
+def test_other_formats_are_refused(folder, options):
+    with pytest.raises(ValueError, match=r"must be 16 to 96 pixels|1 channel or 3"):
+        data.from_folder(folder, **options)
+
+
+@pytest.mark.parametrize("axes", ["NHW", "NCHW", "NHWC"])
+@pytest.mark.parametrize("kind", ["uint8", "float"])
+def test_arrays(axes, kind):
+    images = RNG.integers(256, size=(60, 20, 20), dtype=np.uint8)
+    given = {"NHW": images, "NCHW": images[:, None], "NHWC": images[..., None].repeat(3, 3)}[axes]
+    if kind == "float":
+        given = given / 255
+    targets = np.arange(60) % 3
+    splits = data.from_arrays(given, targets, ["x", "y", "z"])
+    assert splits.spec.channels == (3 if axes == "NHWC" else 1)
+    together = torch.cat([split.images[:, 0] for split in parts(splits).values()])
+    assert sorted(i.numpy().tobytes() for i in together) == sorted(i.tobytes() for i in images)
+    assert len(splits.test) == len(splits.validation) == 6
+    image, target = splits.test.images[0, 0].numpy(), splits.test.targets[0]
+    (row,) = np.flatnonzero((images == image).all(axis=(1, 2)))
+    assert targets[row] == target
+
+
+def test_arrays_of_another_size_are_scaled():
+    images = np.zeros((20, 8, 8))
+    images[:, :4] = 1
+    splits = data.from_arrays(images, np.arange(20) % 2, size=32)
+    assert splits.train.images.shape[1:] == (1, 32, 32)
+    assert (splits.train.images[:, 0, :12] == 255).all()
+    assert (splits.train.images[:, 0, 20:] == 0).all()
+
+
+ARRAY = np.zeros((20, 16, 16), dtype=np.uint8)
+TWO = np.arange(20) % 2
+
+
+@pytest.mark.parametrize(
+    ("images", "targets", "names", "message"),
+    [
+        (ARRAY + 0.5 * 16, TWO, None, r"must lie in \[0, 1\]; they go from 8 to 8"),
+        (ARRAY, TWO.astype(float), None, "whole numbers"),
+        (ARRAY, np.eye(2)[TWO].astype(int), None, r"\.argmax\(1\)"),
+        (ARRAY, TWO + 1, ["a", "b"], r"must lie in \[0, 2\); they go from 1 to 2"),
+        (ARRAY, TWO - 1, None, r"they go from -1 to 0"),
+        (ARRAY, TWO[:-1], None, "one for each image"),
+        (ARRAY[:, :8], TWO, None, r"must be uint8 \(N, C, S, S\)"),
+        (ARRAY, TWO * 0, None, "1 classes, wanted 2"),
+        (ARRAY[:0], TWO[:0], ["a", "b"], "too few images"),
+    ],
+)
+def test_other_arrays_are_refused(images, targets, names, message):
+    with pytest.raises(ValueError, match=message):
+        data.from_arrays(images, targets, names)
+
+
+class Pairs:
+    """A data set as torchvision has them: EMNIST's, SVHN's or CIFAR-10's shape, of noise."""
+
+    def __init__(self, mode: str, side: int, count: int, classes: int, *, tensors=False) -> None:
+        self.classes = [f"class {k}" for k in range(classes)]
+        shape = (count, side, side, 3) if mode == "RGB" else (count, side, side)
+        self.pixels = np.random.default_rng(count).integers(256, size=shape, dtype=np.uint8)
+        self.tensors = tensors
+
+    def __len__(self) -> int:
+        return len(self.pixels)
+
+    def __getitem__(self, i: int) -> tuple:
+        if self.tensors:
+            image = torch.from_numpy(np.atleast_3d(self.pixels[i])).movedim(2, 0) / 255
+            return image, i % len(self.classes)
+        return Image.fromarray(self.pixels[i]), torch.tensor(i % len(self.classes))
+
+
+@pytest.mark.parametrize("tensors", [False, True])
+@pytest.mark.parametrize(
+    ("mode", "side", "classes"), [("L", 28, 10), ("L", 28, 26), ("RGB", 32, 10)]
+)
+def test_data_sets_of_torchvision(mode, side, classes, tensors):
+    train, test = (Pairs(mode, side, n, classes, tensors=tensors) for n in (130, 26))
+    splits = data.from_torchvision(train, test, size=side, name="emnist")
+    assert splits.spec.class_names == tuple(train.classes)
+    assert splits.spec.channels == (3 if mode == "RGB" else 1)
+    pixels = torch.from_numpy(test.pixels)
+    expected = pixels.movedim(3, 1) if mode == "RGB" else pixels[:, None]
+    assert torch.equal(splits.test.images, expected)
+    assert splits.test.targets.tolist() == [i % classes for i in range(26)]
+    assert len(splits.train) + len(splits.validation) == 130
+    assert len(data.from_torchvision(train, size=side).test) >= classes
+
+
+def test_a_folder_that_is_called_like_a_known_data_set_is_not_taken_for_it(folder):
+    moved = folder.rename(folder.with_name("mnist"))
+    assert data.from_folder(moved).spec.name == "own-mnist"
