@@ -181,15 +181,14 @@ def train(
         own = dict(size=size, channels=channels, skip_broken=skip_broken)
         splits, settings = _load(dataset, recipe, model_name, own, root, first, err=as_json)
         settings = replace(settings, precision=precision or settings.precision_on(chosen))
-        name = splits.spec.name
         hardware = f"{group.size} × {device.describe(chosen)}".removeprefix("1 × ")
         line = f"{recipe} on {splits.spec.title}, {hardware}, {settings.precision}"
         terminal.echo(line, first, err=as_json)
         show = partial(_show_epoch, recipe=settings, err=as_json) if first else None
-        unfinished = root / f"unfinished-{name}-{recipe}-seed-{seed}"
+        unfinished = root / f"unfinished-{splits.spec.name}-{recipe}-seed-{seed}"
         with (
             report_interrupt("It is not tested. The same command resumes." if first else ""),
-            _note_stop(unfinished if first else None, f"train_{name}", settings),
+            _note_stop(unfinished if first else None, f"train_{splits.spec.name}", settings),
         ):
             model, history = training.train(
                 settings, splits, device=chosen, seed=seed, checkpoint=unfinished, on_epoch=show,

@@ -24,7 +24,7 @@ _TRAINED = {"fashion_mnist": "03_train_fashion_mnist", "mnist": "02_train_mnist"
 SERIES = (
     Notebook("01_explore"), Notebook("02_train_mnist"), Notebook("03_train_fashion_mnist"),
     Notebook("04_error_analysis", weights_from=_TRAINED), Notebook("05_better_architecture"),
-    Notebook("06_doubtful_labels"), Notebook("07_many_runs"),
+    Notebook("06_doubtful_labels"), Notebook("07_many_runs"), Notebook("08_your_own_data"),
 )  # fmt: skip
 
 # parameters that differ from those in the notebooks
@@ -33,7 +33,7 @@ PROFILES: dict[str, dict[str, dict[str, object]]] = {
         "02_train_mnist": {"epochs": 1, "train_images": 15_000, "timed_images": 1_600},
         "03_train_fashion_mnist": {"epochs": 1, "train_images": 15_000, "overfit_epochs": 20},
         "06_doubtful_labels": {"folds": 2, "recipe": "sprint"},
-        "07_many_runs": {"seeds": 1, "models": 8},
+        "07_many_runs": {"seeds": 1, "models": 8}, "08_your_own_data": {"folds": 2},
     },
     "standard": {},
     "full": {

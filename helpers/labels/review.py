@@ -66,7 +66,7 @@ def write_gallery(audit: Audit, folder: Path, *, shown: int = 200) -> Path:
 def png_data_url(image: Tensor) -> str:
     """An image uint8 (C, H, W) as a URL that holds the picture itself."""
     buffer = io.BytesIO()
-    Image.fromarray(image.movedim(0, 2).squeeze(2).numpy()).save(buffer, "PNG")
+    Image.fromarray(plotting.pixels(image)).save(buffer, "PNG")
     return f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}"
 
 
@@ -77,10 +77,10 @@ def plot_evidence(audit: Audit, split: str, image: int) -> Figure:
     figure, (left, middle, right) = plt.subplots(
         1, 3, figsize=(10, 3.4), width_ratios=[1, 1.7, 1], layout="constrained"
     )
-    left.imshow(audit.image(f"{split} {image}")[0].numpy(), **plotting.GREY)
+    left.imshow(plotting.pixels(audit.image(f"{split} {image}")), **plotting.GREY)
     left.set_title(f"{split} {image}, labelled {names[row['label']]}", fontsize=10)
     if row["nearest"]:
-        right.imshow(audit.image(row["nearest"])[0].numpy(), **plotting.GREY)
+        right.imshow(plotting.pixels(audit.image(row["nearest"])), **plotting.GREY)
         label = names[row["nearest_label"]]
         right.set_title(f"nearest: {row['nearest']},\nlabelled {label}", fontsize=10)
         right.set_xlabel(f"differs by {row['nearest_distance']:.0f} grey values")

@@ -59,14 +59,14 @@ def heatmap(
     ax: Axes | None = None,
     **labels: str,
 ) -> Axes:
-    """A K × K matrix of numbers >= 0 with the number in each cell.
+    """A K × K matrix of numbers >= 0; up to K = 20 with the number in each cell.
 
     `names` label rows and columns; `fmt` is the format of a number, such as ".1f"; `labels` are
     `xlabel` and `ylabel`.
     """
     ax = ax or plt.subplots(figsize=(6.5, 5.6), layout="constrained")[1]
     sns.heatmap(
-        values, annot=True, fmt=fmt, annot_kws={"size": 7.5}, ax=ax,
+        values, annot=len(names) <= 20, fmt=fmt, annot_kws={"size": 7.5}, ax=ax,
         cmap=cmap, norm=PowerNorm(0.5),  # shades by the square root, so that small values show
         square=True, cbar=False, linewidths=0.5, xticklabels=names, yticklabels=names,
     )  # fmt: skip

@@ -9,6 +9,7 @@ from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
+import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
@@ -31,7 +32,7 @@ def image_grid(
     heading: str | None = None,
     cell: float = 0.9,
 ) -> Figure:
-    """Images (N, 1, H, W) in rows of `columns`, each `cell` inches wide and under its title."""
+    """Images (N, C, H, W) in rows of `columns`, each `cell` inches wide and under its title."""
     columns = max(1, min(columns, len(images)))
     rows = max(1, -(-len(images) // columns))
     height = rows * (cell + (0.32 if titles else 0.05)) + (0.4 if heading else 0)
@@ -41,7 +42,7 @@ def image_grid(
     for i, ax in enumerate(axes.flat):
         ax.axis("off")
         if i < len(images):
-            ax.imshow(images[i, 0].numpy(), **GREY)
+            ax.imshow(pixels(images[i]), **GREY)
             if titles:
                 ax.set_title(titles[i], fontsize=9, color=colors[i] if colors else "black")
     if heading:
@@ -50,28 +51,35 @@ def image_grid(
 
 
 def class_samples(split: Split, class_names: Sequence[str], *, per_class: int = 10) -> Axes:
-    """The first images of each class, one row for each class."""
-    strips = [
-        np.hstack([*split.images[split.targets == k][:per_class, 0].numpy()])
-        for k in range(len(class_names))
-    ]
-    _, ax = plt.subplots(
-        figsize=(per_class * 0.6 + 1, len(class_names) * 0.6), layout="constrained"
-    )
+    """The first images of each of the first 30 classes, one row for each class."""
+    names, size = class_names[:30], split.images.shape[-1]
+    strips = [_strip(split.images[split.targets == k], per_class) for k in range(len(names))]
+    _, ax = plt.subplots(figsize=(per_class * 0.6 + 1, len(names) * 0.6), layout="constrained")
     ax.imshow(np.vstack(strips), **GREY)
-    ax.set_yticks(14 + 28 * np.arange(len(class_names)), class_names, fontsize=11)
+    ax.set_yticks(size * (0.5 + np.arange(len(names))), names, fontsize=11)
     ax.set_xticks([])
     ax.tick_params(length=0)
     ax.spines[:].set_visible(False)
     return ax
 
 
+def pixels(image: Tensor) -> np.ndarray:
+    """An image (C, H, W) as matplotlib wants it: (H, W), or (H, W, 3) with colors."""
+    return image.movedim(0, 2).squeeze(2).numpy()
+
+
+def _strip(images: Tensor, places: int) -> np.ndarray:
+    """The first of images (N, C, H, W) beside each other; places that are left over are white."""
+    blank = images.new_full((places, *images.shape[1:]), 255)
+    return pixels(torch.cat([images, blank])[:places].movedim(0, 2).flatten(2))
+
+
 def augmentation_preview(
     originals: Tensor, varied: Mapping[str, Tensor], *, variants: int
 ) -> Figure:
-    """Originals (R, 1, H, W) in the first column, with their variants beside them.
+    """Originals (R, C, H, W) in the first column, with their variants beside them.
 
-    `varied` maps the name of an augmentation to images (R * variants, 1, H, W), sorted by original.
+    `varied` maps the name of an augmentation to images (R * variants, C, H, W), sorted by original.
     """
     figure, axes = plt.subplots(
         len(originals), 1 + len(varied), squeeze=False, layout="constrained",
@@ -79,9 +87,9 @@ def augmentation_preview(
         width_ratios=[1] + [variants] * len(varied),
     )  # fmt: skip
     for row, original in enumerate(originals):
-        strips = [original[0].numpy()]
+        strips = [pixels(original)]
         for images in varied.values():
-            strips.append(np.hstack([*images[row * variants : (row + 1) * variants, 0].numpy()]))
+            strips.append(_strip(images[row * variants : (row + 1) * variants], variants))
         for ax, strip in zip(axes[row], strips, strict=True):
             ax.imshow(strip, **GREY)
             ax.axis("off")
@@ -114,11 +122,11 @@ def predicted_images(
 
 
 def probability_bars(image: Tensor, probabilities: Tensor, class_names: Sequence[str]) -> Figure:
-    """One image (1, H, W), and beside it the predicted probability (K,) of each class."""
+    """One image (C, H, W), and beside it the predicted probability (K,) of each class."""
     figure, (left, right) = plt.subplots(
         1, 2, figsize=(7, 2.8), width_ratios=[1, 1.6], layout="constrained"
     )
-    left.imshow(image[0].numpy(), **GREY)
+    left.imshow(pixels(image), **GREY)
     left.axis("off")
     right.barh(class_names, probabilities.numpy(), color="#4c72b0")
     right.invert_yaxis()
@@ -149,7 +157,7 @@ def activations(maps: Mapping[str, Tensor]) -> Figure:
 
 
 def occlusion_maps(images: Tensor, falls: Sequence[Tensor], titles: Sequence[str]) -> Figure:
-    """Images (N, 1, H, W), and below each its map from `evaluation.occlusion`.
+    """Images (N, C, H, W), and below each its map from `evaluation.occlusion`.
 
     All maps share one scale. Red: the log-probability falls when these pixels are covered. Blue: it
     rises.
@@ -159,10 +167,10 @@ def occlusion_maps(images: Tensor, falls: Sequence[Tensor], titles: Sequence[str
         2, len(images), figsize=(2.6 * len(images) + 0.8, 5.2), squeeze=False, layout="constrained"
     )
     for image, fall, title, (above, below) in zip(images, falls, titles, axes.T, strict=True):
-        above.imshow(image[0].numpy(), **GREY)
+        above.imshow(pixels(image), **GREY)
         above.set_title(title, fontsize=10)
         drawn = below.imshow(fall.numpy(), cmap="RdBu_r", vmin=-largest, vmax=largest)
-        below.contour(image[0].numpy(), levels=[100], colors="black", linewidths=0.5)
+        below.contour(image.float().mean(dim=0).numpy(), levels=[100], colors="black", linewidths=0.5)
         for ax in (above, below):
             ax.axis("off")
     figure.colorbar(drawn, ax=axes[1].tolist(), label="fall of the log-probability (nats)")
