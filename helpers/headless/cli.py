@@ -102,6 +102,9 @@ def run(
     only: Annotated[
         Repeatable, typer.Option(help="Run this notebook only, such as 03. Repeatable.")
     ] = None,
+    dataset: Annotated[
+        Path | None, typer.Option(help="Run notebook 8 with this folder of pictures of yours.")
+    ] = None,
     cell_timeout: TimeoutOption = 3_600,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with the last run that had these settings.")
@@ -110,6 +113,8 @@ def run(
 ) -> None:
     """Run the notebooks headlessly; write notebooks, pages, weights, figures and records."""
     with report_errors(ValueError, OSError):
+        if dataset is not None:
+            parameter, only = [_own_dataset(dataset), *(parameter or ())], ["08"]
         settings = headless.settings_for(profile, parameter or (), only or ())
         find = headless.find_unfinished
         folder = find(root, settings) if resume else runs.create_run(root, profile)
@@ -133,14 +138,24 @@ def run(
             )  # fmt: skip
     finally:
         if results:
-            table = runs.summary(runs.load_run(folder))
-            if not table.empty:
-                terminal.print_table(table)
-            title = f"Image classification: {profile} run, {folder.name}"
-            typer.echo(f"Read it at {headless.write_pages(folder, results, title=title)}")
+            _write_pages(folder, results, profile)
     if any(result.state != "finished" for result in results):
         typer.echo("The same command with --resume runs again what did not finish.", err=True)
         raise typer.Exit(1)
+
+
+def _write_pages(folder: Path, results: "list[NotebookResult]", profile: str) -> None:
+    table = runs.summary(runs.load_run(folder))
+    if not table.empty:
+        terminal.print_table(table)
+    title = f"Image classification: {profile} run, {folder.name}"
+    typer.echo(f"Read it at {headless.write_pages(folder, results, title=title)}")
+
+
+def _own_dataset(folder: Path) -> str:
+    if not folder.is_dir():
+        raise ValueError(f"--dataset wants a folder of pictures; there is none at {folder}.")
+    return f"08.dataset={folder.resolve()}"
 
 
 def _result_line(result: "NotebookResult", folder: Path) -> str:

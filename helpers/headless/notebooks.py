@@ -17,14 +17,17 @@ class Notebook:
     """A notebook of the series, and, by data set, the notebooks whose weights it reads."""
 
     name: str  # of its file, without .ipynb
+    seconds: int = 30  # that it takes at its defaults on two cores
     weights_from: Mapping[str, str] = field(default_factory=dict)  # its default data set first
 
 
 _TRAINED = {"fashion_mnist": "03_train_fashion_mnist", "mnist": "02_train_mnist"}
 SERIES = (
-    Notebook("01_explore"), Notebook("02_train_mnist"), Notebook("03_train_fashion_mnist"),
-    Notebook("04_error_analysis", weights_from=_TRAINED), Notebook("05_better_architecture"),
-    Notebook("06_doubtful_labels"), Notebook("07_many_runs"), Notebook("08_your_own_data"),
+    Notebook("01_explore", 9), Notebook("02_train_mnist", 66),
+    Notebook("03_train_fashion_mnist", 75),
+    Notebook("04_error_analysis", 20, weights_from=_TRAINED),
+    Notebook("05_better_architecture", 40), Notebook("06_doubtful_labels", 180),
+    Notebook("07_many_runs", 90), Notebook("08_your_own_data", 30),
 )  # fmt: skip
 
 # parameters that differ from those in the notebooks

@@ -7,8 +7,9 @@ as done only if papermill raised nothing *and* the notebook's last cell left its
 import json
 import logging
 import tempfile
+import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -55,10 +56,11 @@ def run_notebooks(
         if final:
             on_done(result)
 
-    bar = progress_bar(progress, iterable=settings, desc="notebooks", unit=" notebook", leave=True)
-    with lock_folder(folder), bar:
+    with lock_folder(folder):
         finished = finished_notebooks(folder)
-        for name in bar:
+        expected = {name: notebooks.find_notebook(name).seconds for name in settings}
+        bar = _SeriesBar(progress, expected)
+        for name in bar.each(settings):
             params = dict(settings[name])
             source = _weights_from(name, params)
             if name in finished and source not in settings.keys() - finished.keys():
@@ -78,6 +80,53 @@ def run_notebooks(
                 record(NotebookResult(name, "stopped", message=message))
                 raise
     return list(results.values())
+
+
+class _SeriesBar:
+    """A bar over the seconds that the notebooks are expected to take, which goes on meanwhile.
+
+    The expectation is scaled by how long the notebooks before took, so the time left becomes right
+    on slower machines, and with other parameters.
+    """
+
+    def __init__(self, show: Show, expected: Mapping[str, float]) -> None:
+        self.expected, self.done = expected, 0.0
+        self.bar = progress_bar(
+            show, total=round(sum(expected.values())), unit=" s", leave=True, smoothing=0
+        )
+        self.start = self.begun = time.monotonic()
+        self.ended = threading.Event()
+
+    def each(self, names: Collection[str]) -> Iterator[str]:
+        """The names, one after another, while the bar advances."""
+        with self.bar:
+            threading.Thread(target=self._advance, daemon=True).start()
+            try:
+                for i, name in enumerate(names, start=1):
+                    self.bar.set_description_str(f"notebook {i} of {len(names)}")
+                    self.current, self.begun = self.expected[name], time.monotonic()
+                    yield name
+                    self.done += self.current
+                    self.bar.n = round(self.done)
+            finally:
+                self.ended.set()
+
+    def _advance(self) -> None:
+        while not self.ended.wait(1):
+            before, passed = self.begun - self.start, time.monotonic() - self.begun
+            self.bar.n = round(expected_position(self.done, self.current, before, passed))
+            self.bar.refresh()
+
+
+def expected_position(done: float, current: float, before: float, passed: float) -> float:
+    """Where a run is, in the seconds that its notebooks are expected to take.
+
+    `done` were expected for the finished notebooks, which took `before`; `current` are expected for
+    the one that has run for `passed` seconds. The first 30 seconds count as if they were as
+    expected. A notebook that is not finished never counts for more than 95 %.
+    """
+    slowness = (before + 30) / (done + 30)
+    return done + min(passed / slowness, 0.95 * current)
 
 
 def write_status(

@@ -170,7 +170,9 @@ def occlusion_maps(images: Tensor, falls: Sequence[Tensor], titles: Sequence[str
         above.imshow(pixels(image), **GREY)
         above.set_title(title, fontsize=10)
         drawn = below.imshow(fall.numpy(), cmap="RdBu_r", vmin=-largest, vmax=largest)
-        below.contour(image.float().mean(dim=0).numpy(), levels=[100], colors="black", linewidths=0.5)
+        below.contour(
+            image.float().mean(dim=0).numpy(), levels=[100], colors="black", linewidths=0.5
+        )
         for ax in (above, below):
             ax.axis("off")
     figure.colorbar(drawn, ax=axes[1].tolist(), label="fall of the log-probability (nats)")

@@ -98,7 +98,7 @@ class _Batches:
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
         order, augmentation = self.generators.values()
         epoch, epochs = (1 + n // len(self.train) for n in (self.bar.n, self.bar.total - 1))
-        self.bar.set_description(f"epoch {epoch}/{epochs}")
+        self.bar.set_description_str(f"epoch {epoch}/{epochs}")
         for images, targets in data.batches(self.train, self.batch_size, generator=order):
             yield (self.augment(images, augmentation) if self.augment else images), targets
             self.bar.update(len(targets))

@@ -200,11 +200,20 @@ def test_a_bar_over_the_notebooks_shows_where_asked_for(
     headless.run_notebooks({"01_a": {}}, tmp_path, cell_timeout=7, progress=progress)
     assert handed_on == [{"cell_timeout": 7, "progress": progress}]
     shown = capsys.readouterr().err
-    assert ("notebooks: 100%" in shown, "notebook/s" in shown) == (progress, progress)
+    assert ("notebook 1 of 1: 100%" in shown) == progress
     headless.run_notebooks({"01_a": {}}, tmp_path)
     assert capsys.readouterr().err == ""
     assert handed_on[1]["progress"] is False
     assert handed_on[1]["cell_timeout"] >= 3_600
+
+
+@pytest.mark.parametrize(
+    ("passed", "position"),
+    [(0, 100), (115, 165), (230, 230), (10_000, 385)],  # the last: 95 % of the 300 that are left
+)
+def test_the_time_left_follows_how_long_the_notebooks_before_took(passed, position):
+    # 100 s were expected and 200 s passed: from then on 230 s of the clock count as 130
+    assert runner.expected_position(100, 300, 200, passed) == pytest.approx(position)
 
 
 def test_what_was_given_is_not_changed(small, tmp_path, monkeypatch):
