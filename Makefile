@@ -35,9 +35,8 @@ run: $(READY) # run the seven notebooks on the real data; ends with a table and 
 
 # one thread for each worker: two workers with two threads each on two cores are ten times slower
 define DAILY_TESTS
-@OMP_NUM_THREADS=1 $(BIN)/python $(1) -m pytest -m "not long" -rs $(WORKERS) --no-loadscope-reorder tests
-@OMP_NUM_THREADS=1 $(BIN)/python $(1) -m pytest --nbval --nbval-current-env \
-	--nbval-cell-timeout=1200 $(WORKERS) notebooks
+@OMP_NUM_THREADS=1 $(BIN)/python $(1) -m pytest -m "not long" -rs $(WORKERS) --no-loadscope-reorder \
+	--nbval --nbval-current-env --nbval-cell-timeout=1200 tests notebooks
 endef
 
 test: check # check style and types, run the tests and all notebooks
@@ -105,10 +104,13 @@ $(READY): pyproject.toml
 		{ echo "Python 3.11 or newer is needed, $$($(PYTHON) --version 2>&1) was found: make $(MAKECMDGOALS) PYTHON=python3.12" >&2; exit 1; }
 	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || \
 		{ echo "This Python lacks venv. On Debian and Ubuntu: apt install python3-venv" >&2; exit 1; }
+	@test -w . || \
+		{ echo "Nothing can be written into this folder. Clone the project into another one." >&2; exit 1; }
 	@free=$$(df -Pm . | awk 'NR == 2 { print $$4 }'); test -d .venv || test "$$free" -ge $(MEGABYTES) || \
 		{ echo "The packages need $(MEGABYTES) MB, and $$free MB are free on this disk." >&2; exit 1; }
 	@echo "Setting up .venv, once, in 2 to 10 minutes: $(SIZE)."
 	@$(PYTHON) -m venv .venv
-	@$(BIN)/python -m pip install $(PIP_ARGS) --editable '.[test]' || \
+	@$(BIN)/python -m pip install --no-compile $(PIP_ARGS) --editable '.[test]' || \
 		{ echo "The packages could not be installed; pip says why above. Without a network, see docs/installing.md. The same command tries again." >&2; exit 1; }
+	@$(BIN)/python -m compileall -qq -j 0 .venv/lib || true # on all cores; some packages hold templates
 	@touch $(READY)

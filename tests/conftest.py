@@ -26,7 +26,11 @@ matplotlib.use("agg")  # not by the environment: kernels that tests start shall 
 tqdm.set_lock(threading.RLock())
 tqdm.monitor_interval = 0
 
-LONGEST = ("test_browser.py", "test_defects.py", "test_faults.py", "test_pretrained.py")
+LONGEST = (
+    "06_doubtful_labels.ipynb", "03_train_fashion_mnist.ipynb", "test_browser.py",
+    "02_train_mnist.ipynb", "07_many_runs.ipynb", "test_defects.py", "test_faults.py",
+    "05_better_architecture.ipynb", "test_pretrained.py",
+)  # fmt: skip
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

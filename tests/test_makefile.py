@@ -92,6 +92,14 @@ def test_a_disk_without_room_is_told_before_anything_is_made(clone):
     assert not (clone / ".venv").exists()
 
 
+@pytest.mark.skipif(os.name == "nt" or os.geteuid() == 0, reason="root may write everywhere")
+def test_a_folder_that_cannot_be_written_to_is_told(clone):
+    clone.chmod(0o555)
+    done = make(clone, "run")
+    clone.chmod(0o755)
+    assert "Nothing can be written into this folder." in done.stderr
+
+
 def test_lab_opens_copies_and_never_overwrites_one(clone):
     (clone / "notebooks").mkdir()
     for name in ("01_explore", "02_train_mnist"):

@@ -17,6 +17,13 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
+_FULL = ". Free some space; what was finished is kept."
+_READ_ONLY = ". Name a folder that can be written to, with --root."
+ADVICE = {  # by the number of an OSError
+    errno.ENOSPC: _FULL, errno.EDQUOT: _FULL, errno.EROFS: _READ_ONLY, errno.EACCES: _READ_ONLY,
+}  # fmt: skip
+
+
 def prepare_streams() -> None:
     """Let characters that the console cannot show be printed as "?" instead of ending the work."""
     for stream in (sys.stdout, sys.stderr):
@@ -31,9 +38,8 @@ def report_errors(*errors: type[Exception]) -> Iterator[None]:
     except BrokenPipeError:
         raise  # whoever reads the output, such as `head`, has seen enough
     except errors as error:
-        full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
-        advice = ". Free some space; what was finished is kept." if full else ""
-        typer.echo(f"Error: {error}{advice}", err=True)
+        number = error.errno if isinstance(error, OSError) else None
+        typer.echo(f"Error: {error}{ADVICE.get(number, '')}", err=True)
         raise typer.Exit(2) from error
 
 

@@ -150,8 +150,16 @@ def test_a_run_that_was_stopped_goes_on_with_what_is_left(monkeypatch, tmp_path,
     assert "Start one without --resume" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
-def test_a_full_disk_is_reported_with_a_remedy(monkeypatch, tmp_path, capsys, number):
+@pytest.mark.parametrize(
+    ("number", "remedy"),
+    [
+        (errno.ENOSPC, "Free some space"), (errno.EDQUOT, "Free some space"),
+        (errno.EROFS, "with --root"), (errno.EACCES, "with --root"),
+    ],
+)  # fmt: skip
+def test_a_full_or_read_only_disk_is_reported_with_a_remedy(
+    monkeypatch, tmp_path, capsys, number, remedy
+):
     def full(*_, **__):
         raise OSError(number, os.strerror(number), "status.json")
 
@@ -160,7 +168,7 @@ def test_a_full_disk_is_reported_with_a_remedy(monkeypatch, tmp_path, capsys, nu
     told = capsys.readouterr().err
     assert os.strerror(number) in told
     assert "status.json" in told
-    assert "Free some space" in told
+    assert remedy in told
 
 
 def test_runs_are_listed(monkeypatch, tmp_path, capsys, faked):
