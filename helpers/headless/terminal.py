@@ -39,7 +39,7 @@ def report_errors(*errors: type[Exception]) -> Iterator[None]:
         raise  # whoever reads the output, such as `head`, has seen enough
     except errors as error:
         number = error.errno if isinstance(error, OSError) else None
-        typer.echo(f"Error: {error}{ADVICE.get(number, '')}", err=True)
+        typer.echo(f"Error: {error}{ADVICE.get(number or 0, '')}", err=True)
         raise typer.Exit(2) from error
 
 
