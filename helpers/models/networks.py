@@ -286,7 +286,7 @@ def build(name: str, **model_kwargs: Any) -> nn.Module:
 def build_own(name: str, *, mean: float = 0.0, std: float = 1.0, **model_kwargs: Any) -> nn.Module:
     """Run the file of "my_file.py:MyNet", and build that class of it, with random weights.
 
-    The class may take any of `num_classes`, `channels`, `size`, `mean` and `std`, by these names.
+    The class, or function, may take any of `num_classes`, `channels`, `size`, `mean` and `std`.
     If it has no Normalize inside, one with `mean` and `std` is put first. Raises ValueError if
     there is no such file or class, or if it is no nn.Module; errors in the file come as they are.
     """
@@ -295,12 +295,14 @@ def build_own(name: str, *, mean: float = 0.0, std: float = 1.0, **model_kwargs:
     if not file.is_file():
         raise ValueError(f"There is no file {path}. Wanted a model such as my_file.py:MyNet.")
     namespace = runpy.run_path(str(file), run_name=file.stem)
-    classes = [n for n, kind in namespace.items() if getattr(kind, "__module__", "") == file.stem]
-    if class_name not in classes:
+    if not callable(make := namespace.get(class_name)):
+        classes = [n for n, kind in namespace.items() if isinstance(kind, type)]
         raise ValueError(unknown_name(f"class in {path}", class_name, classes))
-    make = namespace[class_name]
     known = {**model_kwargs, "mean": mean, "std": std}
-    wanted = {k: v for k, v in known.items() if k in inspect.signature(make).parameters}
+    parameters = inspect.signature(make).parameters
+    wanted = {k: v for k, v in known.items() if k in parameters}
+    if any(p.kind is p.VAR_KEYWORD for p in parameters.values()):  # as torchvision's models
+        wanted["num_classes"] = known["num_classes"]
     try:
         model = make(**wanted)
     except TypeError as error:

@@ -182,6 +182,9 @@ class MyNet(nn.Module):
 
 class NotANet:
     pass
+
+def any_options(**options):
+    return MyNet(channels=1, size=28, **options)
 """
 
 
@@ -207,6 +210,11 @@ def test_a_class_of_ones_own_is_built_and_normalized_first(own_net):
     assert torch.allclose(model[0](grey), torch.tensor(2.0))  # (1 - 0.5) / 0.25
     assert model(grey).shape == (1, 3)
     assert model.architecture["num_classes"] == 3
+
+
+def test_a_function_with_any_options_gets_the_number_of_classes(own_net):
+    model = models.build(f"{own_net}:any_options", num_classes=4, channels=1, size=28)
+    assert model(torch.zeros(2, 1, 28, 28, dtype=torch.uint8)).shape == (2, 4)
 
 
 def test_another_version_of_the_file_is_another_model(own_net):
