@@ -191,7 +191,8 @@ def test_conda_and_pip_users_get_the_same():
 
 def test_what_is_imported_is_declared():
     project = tomllib.loads((PROJECT / "pyproject.toml").read_text())["project"]
-    declared = {re.split(r"[<>=!]", line)[0] for line in project["dependencies"]}
+    lines = [*project["dependencies"], *project["optional-dependencies"]["export"]]
+    declared = {re.split(r"[<>=!]", line)[0] for line in lines}
     names = {
         "PIL": "pillow",
         "yaml": "pyyaml",
