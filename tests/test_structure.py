@@ -163,7 +163,15 @@ def test_training_imports_nothing_heavy_but_torch_and_seeds_nothing():
         "from helpers import data, device, evaluation, models, training\n"
         "assert torch.initial_seed() == before"
     )
-    heavy = ("pandas", "matplotlib", "seaborn", "torchvision", "torchmetrics", "sklearn")
+    heavy = (
+        "pandas",
+        "matplotlib",
+        "seaborn",
+        "torchvision",
+        "torchmetrics",
+        "sklearn",
+        "anywidget",
+    )
     assert loaded_by(code, *heavy, "papermill", "distributed") == set()
 
 
