@@ -68,7 +68,9 @@ def test_another_drawing_gives_another_answer_and_empty_paper_none(pad):
     assert (pad.picture, pad.probabilities) == ("", [])
 
 
-@pytest.mark.parametrize("drawing", [data_url(), data_url((0, 140, 280, 140), width=300)])
+@pytest.mark.parametrize(
+    "drawing", [data_url(), data_url((0, 140, 280, 140), width=300)], ids=["white", "black"]
+)
 def test_paper_without_a_drawing_and_paper_full_of_ink_show_nothing(pad, drawing):
     pad.drawing = ONE
     pad.drawing = drawing
