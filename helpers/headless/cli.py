@@ -459,6 +459,9 @@ def export(
     out: Annotated[
         Path | None, typer.Option("--out", help="The file; else it is named after the model.")
     ] = None,
+    code: Annotated[
+        str | None, typer.Option(help="my_file.py:MyNet, if the model is a class of your own.")
+    ] = None,
     root: RootOption = runs.ROOT,
 ) -> None:
     """Export a trained model to a file for other programs, and check that it computes the same."""
@@ -466,11 +469,14 @@ def export(
 
     with report_errors(ValueError, OSError, ImportError):
         weights = _find_weights(run, root.resolve())
-        about = models.read_metadata(weights)
-        notes, kind = about["notes"], about["architecture"]["name"]
+        metadata = models.read_metadata(weights)
+        notes, architecture = metadata["notes"], metadata["architecture"]
+        kind = str(architecture.get("name") or architecture.get("class")).rpartition(":")[2]
         name = f"{notes.get('dataset', 'model')}-{kind}{models.FORMATS[to]}"
         path = out / name if out and out.is_dir() else out or Path(name)
-        difference = models.export(models.load(weights), path, to, notes=notes)
+        kwargs = {k: v for k, v in architecture.items() if k not in ("name", "class", "source")}
+        model = models.load(weights, into=models.build(code, **kwargs) if code else None)
+        difference = models.export(model, path, to, notes=notes)
     typer.echo(
         f"Wrote {path} ({path.stat().st_size / 1e3:,.0f} kB). On 1,000 images its logits differ "
         f"from those of the model by at most {difference:.1e}."

@@ -21,6 +21,7 @@ from helpers import data
 from helpers.files import write_atomic
 from helpers.messages import unknown_name
 from helpers.models import checkpoints
+from helpers.models.networks import MODELS
 
 FORMATS = {"onnx": ".onnx", "torchscript": ".pt", "safetensors": ".safetensors"}
 MAX_DIFFERENCE = 1e-4  # of logits, relative to the largest if that is above 1: float32 rounding
@@ -107,4 +108,6 @@ def _torchscript(model: nn.Module, images: Tensor, file: Path, notes: dict[str, 
 
 
 def _safetensors(model: nn.Module, images: Tensor, file: Path, notes: dict[str, object]) -> Tensor:
-    return checkpoints.load(checkpoints.save(model, file, **notes))(images).detach()
+    name = getattr(model, "architecture", {}).get("name")
+    into = None if name in MODELS else copy.deepcopy(model)  # a class that `load` must be given
+    return checkpoints.load(checkpoints.save(model, file, **notes), into=into)(images).detach()

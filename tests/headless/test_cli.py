@@ -512,5 +512,32 @@ def test_what_cannot_be_exported_is_refused_in_a_line(
     assert list(Path().iterdir()) == []
 
 
+OWN = """\
+from torch import nn
+
+class Net(nn.Module):
+    def __init__(self, channels, size, num_classes):
+        super().__init__()
+        self.layers = nn.Sequential(nn.Flatten(), nn.Linear(channels * size**2, num_classes))
+
+    def forward(self, images):
+        return self.layers(images)
+"""
+
+
+def test_a_model_of_a_class_of_ones_own_is_exported_with_its_code(monkeypatch, capsys, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    Path("net.py").write_text(OWN)
+    model = models.build("net.py:Net", channels=3, size=16, num_classes=2, mean=0.5, std=0.2)
+    models.save(model, "own.safetensors", dataset="birds", class_names=["tit", "jay"])
+    told = ("export", "own.safetensors", "--to", "onnx")
+    assert invoke(monkeypatch, *told) == 2
+    assert "--code on the command line" in capsys.readouterr().err
+    assert invoke(monkeypatch, *told, "--code", "net.py:Net") == 0
+    assert Path("birds-Net.onnx").is_file()
+    assert invoke(monkeypatch, *told[:-1], "safetensors", "--code", "net.py:Net") == 0
+    assert models.read_metadata("birds-Net.safetensors")["notes"]["class_names"] == ["tit", "jay"]
+
+
 def test_the_formats_in_the_help_are_those_of_the_models():
     assert tuple(models.FORMATS) == cli.FORMATS
