@@ -2,8 +2,8 @@
 
 It needs a Chromium on the PATH. The cells run at the quick profile, since the front end is what is
 tested here. Every day: the first notebook, a training with its bar and the stop button, the review
-of labels; the other notebooks are long tests. Long pictures of what the reader sees are kept in
-tests/screenshots/.
+of labels, the drawing pad; the other notebooks are long tests. Long pictures of what the reader
+sees are kept in tests/screenshots/.
 """
 
 import json
@@ -289,6 +289,66 @@ def test_labels_are_reviewed_with_mouse_and_keys_and_the_next_cell_has_the_decis
     run_cell_and_save(page)
     *_, last = nbformat.read(folder / "review.ipynb", as_version=4).cells
     assert last.outputs[0]["data"]["text/plain"] == "['wrong', 'keep', 'wrong']"
+
+
+PAD = """\
+from helpers import evaluation, models
+
+pad = evaluation.drawing_pad(models.load_pretrained("mnist/compact"), "0123456789")
+pad"""
+SAID = "[round(share, 2) for share in pad.probabilities]"
+
+
+def draw_line(page, *points: tuple[float, float]) -> None:
+    """Draw on the pad from the first point, in shares of the paper; the mouse stays pressed."""
+    paper = page.locator(".drawing-pad .paper").bounding_box()
+    places = [
+        (paper["x"] + x * paper["width"], paper["y"] + y * paper["height"]) for x, y in points
+    ]
+    page.mouse.move(*places[0])
+    page.mouse.down()
+    for place in places[1:]:
+        page.mouse.move(*place, steps=10)
+
+
+@pytest.mark.slow
+def test_the_pad_shows_what_the_model_says_to_a_drawing(page, lab, folder):
+    write_notebook(folder / "pad.ipynb", PAD, SAID)
+    run_all(page, lab, "pad")
+    page.wait_for_function("window.finished")
+    verdict, seen = page.locator(".drawing-pad strong"), page.locator(".drawing-pad img")
+    undo, clear = (page.locator(".drawing-pad button", has_text=t) for t in ("undo", "clear"))
+    verdict.get_by_text("Draw something").wait_for()
+    assert not seen.is_visible()
+    assert undo.is_disabled()
+    assert clear.is_disabled()
+
+    draw_line(page, (0.5, 0.15), (0.5, 0.85))
+    verdict.get_by_text("1, ").wait_for()  # before the pen is lifted
+    page.mouse.up()
+    assert seen.evaluate("image => [image.naturalWidth, image.naturalHeight]") == [28, 28]
+    assert page.locator(".drawing-pad .best .name").inner_text() == "1"
+    page.screenshot(path=SCREENSHOTS / "pad.png")
+    for y in (0.15, 0.5):
+        draw_line(page, (0.15, y), (0.85, y))
+        page.mouse.up()
+    verdict.get_by_text("1, ").wait_for(state="detached")
+    undo.press("Enter")  # the keyboard does as well
+    undo.click()
+    verdict.get_by_text("1, ").wait_for()
+
+    page.locator(".jp-Notebook .jp-CodeCell .jp-InputArea").nth(1).click()
+    run_cell_and_save(page)
+    *_, said = nbformat.read(folder / "pad.ipynb", as_version=4).cells
+    shares = json.loads(said.outputs[0]["data"]["text/plain"])
+    assert len(shares) == 10
+    assert shares[1] == max(shares) > 0.5
+    clear.click()
+    verdict.get_by_text("Draw something").wait_for()
+    assert not seen.is_visible()
+    assert page.locator(".drawing-pad .bar").evaluate_all(
+        "bars => bars.every(bar => bar.style.width === '0%')"
+    )
 
 
 def photograph(page, name: str) -> None:

@@ -1,6 +1,7 @@
-"""Evaluation: predictions, metrics, error analysis, statistics, and inspection of a model."""
+"""Evaluation: predictions, metrics, error analysis, statistics, inspection, a pad to draw on."""
 # fmt: off
 
+from helpers.evaluation.drawing_pad import drawing_pad
 from helpers.evaluation.error_analysis import (
     SIDES, class_means, closest_calls, closest_pairs, mistakes, most_confident_mistakes,
     neighbour_votes, random_mistakes, ranked_pairs,
@@ -20,9 +21,9 @@ from helpers.evaluation.significance import (
 __all__ = [
     "SIDES", "UNKNOWN", "Neighbours", "Predictions",
     "accuracy", "accuracy_interval", "average_predictions", "class_means", "closest_calls",
-    "closest_pairs", "confusion_matrix", "count_flops", "extract_features", "layer_summary", "loss",
-    "mcnemar", "mean_interval", "mistakes", "most_confident_mistakes", "nearest_neighbours",
-    "neighbour_votes", "num_views", "occlusion", "pack_bits", "pareto_front", "per_class",
-    "predict", "predict_tta", "predict_with_features", "preserve_train_mode", "profile_ops",
-    "random_mistakes", "ranked_pairs", "seeds_needed", "tta_views", "unpack_bits",
+    "closest_pairs", "confusion_matrix", "count_flops", "drawing_pad", "extract_features",
+    "layer_summary", "loss", "mcnemar", "mean_interval", "mistakes", "most_confident_mistakes",
+    "nearest_neighbours", "neighbour_votes", "num_views", "occlusion", "pack_bits", "pareto_front",
+    "per_class", "predict", "predict_tta", "predict_with_features", "preserve_train_mode",
+    "profile_ops", "random_mistakes", "ranked_pairs", "seeds_needed", "tta_views", "unpack_bits",
 ]

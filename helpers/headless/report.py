@@ -51,6 +51,9 @@ def _export(executed: Path, root: Path) -> tuple[str, dict[str, str]]:
     for cell in notebook.cells:  # in a run every notebook has a folder of its own
         if cell.cell_type == "markdown":
             cell.source = re.sub(r"\]\((\w+)\.ipynb\)", r"](../\1/\1.html)", cell.source)
+        for output in cell.get("outputs", []):  # its text is shown instead of a widget
+            output.get("data", {}).pop("application/vnd.jupyter.widget-view+json", None)
+    notebook.metadata.pop("widgets", None)
     exporter = HTMLExporter(require_js_url=NO_SCRIPT, mathjax_url=NO_SCRIPT)
     exporter.raw_template = (TEMPLATES / "page.html.j2").read_text(encoding="utf-8")
     html, _ = exporter.from_notebook_node(notebook, {"metadata": {"name": executed.stem}})

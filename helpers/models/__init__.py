@@ -1,18 +1,19 @@
-"""Models: the networks, built by name, and checkpoints of their weights."""
+"""Models: the networks, built by name, checkpoints of their weights, and export."""
 # fmt: off
 
 from helpers.models.checkpoints import (
     PRETRAINED, CheckpointError, describe, list_pretrained, load, load_pretrained, read_metadata,
     save,
 )
+from helpers.models.export import FORMATS, export
 from helpers.models.networks import (
     MLP, MODELS, FastCNN, Linear, Normalize, ResNet, TinyVGG, build, build_own, count_parameters,
     source_digest,
 )
 
 __all__ = [
-    "MLP", "MODELS", "PRETRAINED",
+    "FORMATS", "MLP", "MODELS", "PRETRAINED",
     "CheckpointError", "FastCNN", "Linear", "Normalize", "ResNet", "TinyVGG",
-    "build", "build_own", "count_parameters", "describe", "list_pretrained", "load",
+    "build", "build_own", "count_parameters", "describe", "export", "list_pretrained", "load",
     "load_pretrained", "read_metadata", "save", "source_digest",
 ]

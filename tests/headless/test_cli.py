@@ -470,3 +470,82 @@ def test_away_from_a_clone_one_line_says_how_to_install(tmp_path):
     assert done.returncode == 2
     assert "Install the project from its clone with `pip install --editable .`" in done.stderr
     assert [path.name for path in tmp_path.iterdir()] == ["helpers"]
+
+
+@pytest.fixture
+def trained(monkeypatch, tmp_path, capsys, tiny_data):
+    """The folder of runs with one training; the working directory is empty."""
+    invoke(monkeypatch, "train", "mnist", "--device", "cpu", "--root", str(tmp_path / "runs"))
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    capsys.readouterr()
+    return tmp_path / "runs"
+
+
+def test_a_run_is_exported_with_the_notes_of_its_checkpoint(monkeypatch, capsys, trained):
+    assert invoke(monkeypatch, "export", "fast", "--to", "onnx", "--root", str(trained)) == 0
+    line = r"Wrote mnist-linear.onnx \(\d\d kB\). .* by at most \d.\de-\d\d\.\n"
+    printed = capsys.readouterr()
+    assert re.fullmatch(line, printed.out)
+    assert printed.err == ""
+    (weights,) = trained.rglob("weights.safetensors")
+    told = ("export", str(weights), "--to", "safetensors", "--out", str(trained))
+    assert invoke(monkeypatch, *told) == 0
+    notes = models.read_metadata(trained / "mnist-linear.safetensors")["notes"]
+    assert notes == models.read_metadata(weights)["notes"] | {"class_names": list("0123456789")}
+
+
+def test_a_shipped_model_is_exported(monkeypatch, trained):
+    assert invoke(monkeypatch, "export", "mnist/tiny_vgg", "--to", "torchscript") == 0
+    assert Path("mnist-tiny_vgg.pt").is_file()
+
+
+@pytest.mark.parametrize(
+    ("run", "to", "message"),
+    [
+        ("mnist/tiny_vg", "onnx", "Shipped are: fashion_mnist/accurate"),
+        ("none.safetensors", "onnx", "There is no checkpoint at none.safetensors"),
+        ("fast", "coreml", "There is no format 'coreml'"),
+        ("audit", "onnx", "Wanted one file of weights in 'audit', found: none."),
+    ],
+)
+def test_what_cannot_be_exported_is_refused_in_a_line(
+    monkeypatch, capsys, trained, run, to, message
+):
+    runs.save(trained / "audit" / "n", notebook="n", dataset=data.MNIST, parameters={}, measured={})
+    assert invoke(monkeypatch, "export", run, "--to", to, "--root", str(trained)) == 2
+    told = capsys.readouterr().err
+    assert message in told
+    assert told.count("\n") == 1
+    assert list(Path().iterdir()) == []
+
+
+OWN = """\
+from torch import nn
+
+class Net(nn.Module):
+    def __init__(self, channels, size, num_classes):
+        super().__init__()
+        self.layers = nn.Sequential(nn.Flatten(), nn.Linear(channels * size**2, num_classes))
+
+    def forward(self, images):
+        return self.layers(images)
+"""
+
+
+def test_a_model_of_a_class_of_ones_own_is_exported_with_its_code(monkeypatch, capsys, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    Path("net.py").write_text(OWN)
+    model = models.build("net.py:Net", channels=3, size=16, num_classes=2, mean=0.5, std=0.2)
+    models.save(model, "own.safetensors", dataset="birds", class_names=["tit", "jay"])
+    told = ("export", "own.safetensors", "--to", "onnx")
+    assert invoke(monkeypatch, *told) == 2
+    assert "--code on the command line" in capsys.readouterr().err
+    assert invoke(monkeypatch, *told, "--code", "net.py:Net") == 0
+    assert Path("birds-Net.onnx").is_file()
+    assert invoke(monkeypatch, *told[:-1], "safetensors", "--code", "net.py:Net") == 0
+    assert models.read_metadata("birds-Net.safetensors")["notes"]["class_names"] == ["tit", "jay"]
+
+
+def test_the_formats_in_the_help_are_those_of_the_models():
+    assert tuple(models.FORMATS) == cli.FORMATS

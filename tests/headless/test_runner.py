@@ -526,6 +526,24 @@ def test_the_pages_of_a_run(small, tmp_path):
     assert not re.search(r'(src|href)="https?://', page)  # it can be read without a network
 
 
+def test_a_page_shows_the_text_of_a_widget_since_a_script_from_the_network_would_draw_it(
+    small, tmp_path
+):
+    view = {"application/vnd.jupyter.widget-view+json": {"model_id": "7", "version_major": 2}}
+    cell = nbformat.v4.new_code_cell("pad", execution_count=1)
+    cell.outputs = [nbformat.v4.new_output("display_data", view | {"text/plain": "Open it there."})]
+    notebook = nbformat.v4.new_notebook(cells=[cell])
+    notebook.metadata.widgets = {
+        "application/vnd.jupyter.widget-state+json": {"state": {"7": {}}, "version_major": 2}
+    }
+    (tmp_path / "01_a").mkdir()
+    nbformat.write(notebook, tmp_path / "01_a" / "01_a.ipynb")
+    headless.write_pages(tmp_path, [NotebookResult("01_a", "finished", 3.0)], title="A run")
+    page = (tmp_path / "01_a" / "01_a.html").read_text()
+    assert "Open it there." in page
+    assert "unpkg.com" not in page
+
+
 def test_each_figure_is_named_by_its_number_and_the_section_it_stands_in(small, tmp_path):
     def picture(pixel: int) -> str:
         buffer = io.BytesIO()

@@ -1,0 +1,77 @@
+"""A pad to draw on in a notebook: what the model sees of the drawing, and what it says, live."""
+
+import base64
+import io
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from torch import Tensor, nn
+
+from helpers import data
+from helpers.evaluation.predictions import predict
+
+if TYPE_CHECKING:  # importing this module imports no widgets
+    from anywidget import AnyWidget
+
+TEMPLATES = Path(__file__).parent / "templates"
+
+
+def drawing_pad(model: nn.Module, class_names: Sequence[str]) -> "AnyWidget":
+    """A widget for JupyterLab: draw with mouse, pen or finger, and see the predictions meanwhile.
+
+    The drawing is prepared by `data.read_digit`, as the images of MNIST were. `model` takes uint8
+    (1, 1, 28, 28) and has one class for each of `class_names`. The trait `probabilities` holds what
+    it says, K floats in [0, 1], or nothing if nothing is drawn. Where no widget can be shown, it is
+    one line of text. Raises ValueError if the model takes other images.
+    """
+    import anywidget
+    import traitlets
+
+    architecture = getattr(model, "architecture", {})
+    wants = architecture.get("channels", 1), architecture.get("size", 28)
+    if wants != (1, 28):
+        raise ValueError(
+            f"The pad draws images of 1 channel and 28 × 28 pixels; this model takes {wants[0]} of "
+            f"{wants[1]} × {wants[1]}. Draw for a model of MNIST, such as mnist/compact."
+        )
+
+    class DrawingPad(anywidget.AnyWidget):
+        _esm = (TEMPLATES / "pad.js").read_text(encoding="utf-8")
+        _css = (TEMPLATES / "pad.css").read_text(encoding="utf-8")
+        class_names = traitlets.List(traitlets.Unicode()).tag(sync=True)
+        drawing = traitlets.Unicode().tag(sync=True)  # a PNG as a data URL; empty if there is none
+        picture = traitlets.Unicode().tag(sync=True)  # the same for what the model sees
+        probabilities = traitlets.List(traitlets.Float()).tag(sync=True)
+
+        def __repr__(self) -> str:  # where no widget can be shown
+            return "A drawing pad. To draw, open this in JupyterLab, VS Code or Colab."
+
+        @traitlets.observe("drawing")
+        def _predict(self, _: object) -> None:
+            image = _read(self.drawing)
+            with self.hold_sync():  # picture and bars change together
+                self.picture = "" if image is None else _png_url(image)
+                self.probabilities = (
+                    [] if image is None else predict(model, image).probabilities[0].tolist()
+                )
+
+    return DrawingPad(class_names=list(class_names))
+
+
+def _read(drawing: str) -> Tensor | None:
+    """The drawing in a data URL as uint8 (1, 1, 28, 28); None if it shows nothing."""
+    png = base64.b64decode(drawing.partition(",")[2])
+    try:
+        return data.read_digit(io.BytesIO(png)) if png else None  # type: ignore[arg-type]
+    except ValueError:  # covered with ink from edge to edge
+        return None
+
+
+def _png_url(image: Tensor) -> str:
+    """An image uint8 (1, 1, H, W) as a URL that holds the picture itself."""
+    from PIL import Image
+
+    buffer = io.BytesIO()
+    Image.fromarray(image[0, 0].numpy()).save(buffer, "PNG")
+    return f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}"
