@@ -30,7 +30,7 @@ test coverage test-long refresh: export IPYTHONDIR := $(CURDIR)/.venv/ipython
 help: # show this list
 	@sed -n 's/^\([a-z-]*\):[^#]*# \(.*\)/  make \1\t\2/p' Makefile | expand -t 18
 
-run: $(READY) # run the seven notebooks on the real data; ends with a table and a page to read
+run: $(READY) # run the eight notebooks on the real data; ends with a table and a page to read
 	@$(BIN)/python -m helpers run $(ARGS)
 
 # one thread for each worker: two workers with two threads each on two cores are ten times slower

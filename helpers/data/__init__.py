@@ -7,7 +7,7 @@ from helpers.data.augmentation import (
 from helpers.data.datasets import (
     DIGESTS, FASHION_MNIST, MNIST, SPECS, DamagedDataError, DatasetSpec, read_archive, spec,
 )
-from helpers.data.own_data import from_arrays, from_folder, from_torchvision, load
+from helpers.data.own_data import SUFFIXES, from_arrays, from_folder, from_torchvision, load
 from helpers.data.own_image import SAMPLE_DIGIT, read_digit
 from helpers.data.pictures import read_pictures, stack
 from helpers.data.splits import (
@@ -15,7 +15,7 @@ from helpers.data.splits import (
 )
 
 __all__ = [
-    "DIGESTS", "FASHION_MNIST", "MNIST", "SAMPLE_DIGIT", "SPECS",
+    "DIGESTS", "FASHION_MNIST", "MNIST", "SAMPLE_DIGIT", "SPECS", "SUFFIXES",
     "Augmentation", "DamagedDataError", "DatasetSpec", "Split", "Splits",
     "batches", "from_arrays", "from_folder", "from_torchvision", "load", "load_published",
     "load_splits", "loader", "pixel_statistics", "random_affine", "random_erasing", "random_flip",

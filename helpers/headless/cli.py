@@ -16,7 +16,7 @@ import typer
 
 from helpers import __version__, headless, runs
 from helpers.files import PROJECT
-from helpers.headless import runs_commands, terminal
+from helpers.headless import model_commands, runs_commands, terminal
 from helpers.headless.terminal import one_of, report_errors, report_interrupt, write
 
 if TYPE_CHECKING:
@@ -31,10 +31,11 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )  # fmt: skip
 app.add_typer(runs_commands.app, name="runs")
+app.command()(model_commands.predict)
+app.command()(model_commands.export)
 DATASETS = ("mnist", "fashion_mnist")  # written out, since the help must not import torch
 NOTES = ("source", "measured", "duration")  # of a recipe: not settings
 RECIPES = ("report", "sprint", "fast", "compact", "accurate")
-FORMATS = ("onnx", "torchscript", "safetensors")
 
 Repeatable = list[str] | None
 RootOption = runs_commands.RootOption
@@ -441,64 +442,6 @@ def _expectation(trials: "list[Trial]", root: Path, workers: int) -> str:
     if seconds is not None:
         time = f"about {tqdm.format_interval(seconds)} with {workers} at once"
     return f"{len(trials)} trials of {name}, {finished} finished before; {time}"
-
-
-@app.command()
-def export(
-    run: Annotated[
-        str,
-        typer.Argument(help="A run, a file of weights, or a shipped model such as mnist/accurate."),
-    ],
-    to: Annotated[
-        str,
-        typer.Option(
-            help="onnx, torchscript or safetensors.",
-            **one_of("format", FORMATS) | {"metavar": "FORMAT"},
-        ),
-    ],
-    out: Annotated[
-        Path | None, typer.Option("--out", help="The file; else it is named after the model.")
-    ] = None,
-    code: Annotated[
-        str | None, typer.Option(help="my_file.py:MyNet, if the model is a class of your own.")
-    ] = None,
-    root: RootOption = runs.ROOT,
-) -> None:
-    """Export a trained model to a file for other programs, and check that it computes the same."""
-    from helpers import models
-
-    with report_errors(ValueError, OSError, ImportError):
-        weights = _find_weights(run, root.resolve())
-        metadata = models.read_metadata(weights)
-        notes, architecture = metadata["notes"], metadata["architecture"]
-        kind = str(architecture.get("name") or architecture.get("class")).rpartition(":")[2]
-        name = f"{notes.get('dataset', 'model')}-{kind}{models.FORMATS[to]}"
-        path = out / name if out and out.is_dir() else out or Path(name)
-        kwargs = {k: v for k, v in architecture.items() if k not in ("name", "class", "source")}
-        model = models.load(weights, into=models.build(code, **kwargs) if code else None)
-        difference = models.export(model, path, to, notes=notes)
-    typer.echo(
-        f"Wrote {path} ({path.stat().st_size / 1e3:,.0f} kB). On 1,000 images its logits differ "
-        f"from those of the model by at most {difference:.1e}."
-    )
-
-
-def _find_weights(name: str, root: Path) -> Path:
-    """The weights of a run, of a shipped model, or in a file of that name."""
-    from helpers import models
-
-    if name in models.list_pretrained():
-        return models.PRETRAINED / f"{name}.safetensors"
-    if Path(name).is_file() or name.endswith(".safetensors"):
-        return Path(name)
-    try:
-        found = sorted(runs.find(root, name).rglob(runs.WEIGHTS))
-    except (ValueError, FileNotFoundError) as error:
-        raise ValueError(f"{error} Shipped are: {', '.join(models.list_pretrained())}.") from error
-    if len(found) != 1:
-        listed = ", ".join(path.parent.relative_to(root).as_posix() for path in found) or "none"
-        raise ValueError(f"Wanted one file of weights in {name!r}, found: {listed}. Name one run.")
-    return found[0]
 
 
 @app.command()

@@ -19,7 +19,7 @@ import helpers
 from helpers import data, evaluation, headless, labels, models, runs, training
 from helpers.data import Augmentation
 from helpers.files import PROJECT
-from helpers.headless import NotebookResult, cli, report, runner
+from helpers.headless import NotebookResult, cli, model_commands, report, runner
 from helpers.training import EpochRecord
 
 
@@ -548,4 +548,4 @@ def test_a_model_of_a_class_of_ones_own_is_exported_with_its_code(monkeypatch, c
 
 
 def test_the_formats_in_the_help_are_those_of_the_models():
-    assert tuple(models.FORMATS) == cli.FORMATS
+    assert tuple(models.FORMATS) == model_commands.FORMATS

@@ -1,0 +1,108 @@
+"""`predict`: pictures in, classes out. The tests of `export` are beside the other commands."""
+
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+from typer.testing import CliRunner
+
+from helpers import data, models, runs
+from helpers.headless.cli import app
+
+
+@pytest.fixture(scope="module")
+def digits(tmp_path_factory, mnist):
+    """Five test digits as PNG files, and their targets."""
+    folder = tmp_path_factory.mktemp("digits")
+    for i, image in enumerate(mnist.test.images[:5]):
+        Image.fromarray(image[0].numpy()).save(folder / f"{i}.png")
+    return folder, mnist.test.targets[:5].tolist()
+
+
+def predict(*arguments, **options):
+    return CliRunner().invoke(app, ["predict", *map(str, arguments)], **options)
+
+
+def test_a_folder_of_pictures_is_predicted(digits):
+    folder, targets = digits
+    done = predict(folder, "--json")
+    assert done.exit_code == 0
+    found = json.loads(done.stdout)
+    assert [row["file"] for row in found] == [str(folder / f"{i}.png") for i in range(5)]
+    assert [int(row["predicted"]) for row in found] == targets
+    for row in found:
+        assert sum(row["probabilities"].values()) == pytest.approx(1, abs=1e-4)
+        assert row["probability"] == max(row["probabilities"].values())
+
+
+def test_the_table_has_a_row_for_each_picture(digits):
+    folder, targets = digits
+    done = predict(folder / "0.png", "--model", "mnist/tiny_vgg")
+    heading, row = done.stdout.strip().splitlines()
+    assert heading.split() == ["file", "predicted", "probability"]
+    assert row.split()[-2] == str(targets[0])
+    assert row.endswith("%")
+
+
+def test_a_picture_from_standard_input(digits):
+    folder, targets = digits
+    done = predict("-", "--json", input=(folder / "1.png").read_bytes())
+    (row,) = json.loads(done.stdout)
+    assert (row["file"], int(row["predicted"])) == ("-", targets[1])
+
+
+def test_what_cannot_be_read_is_named_and_the_rest_predicted(digits, tmp_path):
+    folder, targets = digits
+    (tmp_path / "bad.png").write_bytes(b"no picture")
+    done = predict(tmp_path / "bad.png", folder / "2.png", tmp_path / "none.png", "--json")
+    assert done.exit_code == 1
+    bad, good, none = json.loads(done.stdout)
+    assert bad["problem"].startswith("cannot be read: ")
+    assert none["problem"] == "cannot be read: there is no such file"
+    assert int(good["predicted"]) == targets[2]
+    assert "cannot be read" in predict(tmp_path / "bad.png").stdout
+
+
+def test_a_folder_without_pictures_and_an_unknown_model_are_refused(tmp_path):
+    done = predict(tmp_path)
+    assert (done.exit_code, done.stderr) == (2, f"Error: There are no pictures in {tmp_path}.\n")
+    done = predict(tmp_path, "--model", "mnist/best", "--root", tmp_path)
+    assert done.exit_code == 2
+    assert "mnist/accurate" in done.stderr
+
+
+def test_a_run_on_data_of_ones_own_answers_with_its_classes(tmp_path):
+    rng = np.random.default_rng(0)
+    images = rng.integers(256, size=(30, 20, 20, 3), dtype=np.uint8)
+    splits = data.from_arrays(images, np.arange(30) % 3, ["Löwe", "été", "<b>"])
+    options = dict(num_classes=3, channels=3, size=20)
+    runs.save(
+        tmp_path / "runs" / "1" / "train", notebook="train", dataset=splits.spec, parameters={},
+        measured={}, model=models.build("fast_cnn", width=8, **options),
+    )  # fmt: skip
+    picture = tmp_path / "x.jpg"
+    Image.fromarray(rng.integers(256, size=(60, 90, 3), dtype=np.uint8)).save(picture)
+    done = predict(picture, "--model", "1", "--root", tmp_path / "runs", "--json")
+    (row,) = json.loads(done.stdout)
+    assert set(row["probabilities"]) == {"Löwe", "été", "<b>"}
+
+
+def test_weights_of_a_class_of_ones_own_need_its_file(tmp_path, digits):
+    folder, _ = digits
+    (tmp_path / "net.py").write_text(
+        "from torch import nn\n"
+        "class Net(nn.Module):\n"
+        "    def __init__(self, num_classes):\n"
+        "        super().__init__()\n"
+        "        self.layers = nn.Sequential(nn.Flatten(), nn.Linear(784, num_classes))\n"
+        "    def forward(self, images):\n"
+        "        return self.layers(images)\n"
+    )
+    name = f"{tmp_path / 'net.py'}:Net"
+    model = models.build(name, num_classes=10, channels=1, size=28)
+    path = models.save(model, tmp_path / "w.safetensors", dataset="mnist")
+    refused = predict(folder, "--model", path)
+    assert refused.exit_code == 2
+    assert "--code" in refused.stderr
+    assert predict(folder, "--model", path, "--code", name).exit_code == 0
