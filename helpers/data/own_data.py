@@ -66,7 +66,8 @@ def from_folder(
             f"{_list(broken)} cannot be read, in {path}. Replace what is broken, or leave it out "
             "with --skip-broken, in Python skip_broken=True."
         )
-    kept = [file for file in files if file not in set(broken)]
+    left_out = set(broken)
+    kept = [file for file in files if file not in left_out]
     if not kept:
         raise ValueError(f"No picture in {path} can be read.")
     classes = [Path(file).parent.name for file in kept]
@@ -189,11 +190,12 @@ def _find_files(path: Path) -> tuple[list[str], list[str]]:
     for folder in folders:
         found = sorted(f for f in folder.iterdir() if not f.is_dir() and not f.name.startswith("."))
         pictures = [file for file in found if file.suffix.lower() in SUFFIXES]
+        rest = [file for file in found if file.suffix.lower() not in SUFFIXES]
         if not pictures:
             deeper = " but folders" if any(f.is_dir() for f in folder.iterdir()) else ""
             raise ValueError(f"{folder} holds no pictures{deeper}. {wanted}")
         files += [file.relative_to(path).as_posix() for file in pictures]
-        others += [f.relative_to(path).as_posix() for f in found if f not in set(pictures)]
+        others += [file.relative_to(path).as_posix() for file in rest]
     return files, others
 
 

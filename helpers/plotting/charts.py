@@ -65,10 +65,12 @@ def heatmap(
     `xlabel` and `ylabel`.
     """
     ax = ax or plt.subplots(figsize=(6.5, 5.6), layout="constrained")[1]
+    few = len(names) <= 50
     sns.heatmap(
         values, annot=len(names) <= 20, fmt=fmt, annot_kws={"size": 7.5}, ax=ax,
         cmap=cmap, norm=PowerNorm(0.5),  # shades by the square root, so that small values show
-        square=True, cbar=False, linewidths=0.5, xticklabels=names, yticklabels=names,
+        square=True, cbar=False, linewidths=0.5 if few else 0,
+        xticklabels=names if few else False, yticklabels=names if few else False,
     )  # fmt: skip
     ax.set(title=title, **labels)
     long_names = max(map(len, names)) > 3

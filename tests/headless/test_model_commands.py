@@ -3,8 +3,10 @@
 import json
 
 import numpy as np
+import pandas as pd
 import pytest
 from PIL import Image
+from sklearn.datasets import load_digits
 from typer.testing import CliRunner
 
 from helpers import data, models, runs
@@ -106,3 +108,34 @@ def test_weights_of_a_class_of_ones_own_need_its_file(tmp_path, digits):
     assert refused.exit_code == 2
     assert "--code" in refused.stderr
     assert predict(folder, "--model", path, "--code", name).exit_code == 0
+
+
+@pytest.mark.slow
+def test_the_whole_way_with_a_folder_of_ones_own(tmp_path):
+    """As docs/own-data.md has it: train, audit and predict, with one picture in a wrong folder."""
+    digits = load_digits()
+    for i, (pixels, digit) in enumerate(zip(digits.images, digits.target, strict=True)):
+        folder = tmp_path / "pictures" / str((digit + 1) % 10 if i == 700 else digit)
+        folder.mkdir(parents=True, exist_ok=True)
+        Image.fromarray((pixels * 255 / 16).astype(np.uint8)).save(folder / f"{i}.png")
+    root = ["--root", str(tmp_path / "runs")]
+
+    def run(*arguments):
+        done = CliRunner().invoke(app, [*map(str, arguments), *root])
+        assert done.exit_code == 0, done.output
+        return done
+
+    trained = json.loads(run("train", tmp_path / "pictures", "--json").stdout)
+    assert trained["dataset"] == "pictures"
+    assert trained["measured"]["test_accuracy"] >= 0.98
+    audited = run("audit", tmp_path / "pictures", "--folds", 2, "--seeds", 1)
+    (listed,) = (tmp_path / "runs").glob("*/audit_pictures/labels.csv")
+    worst = pd.read_csv(listed).head(5)
+    wrong = f"{(digits.target[700] + 1) % 10}/700.png"
+    assert wrong in set(worst["file"])
+    kept = pd.read_csv(listed.with_name("kept.csv"))
+    assert wrong not in set(kept["file"])
+    assert len(kept) > 1_700
+    assert str(listed) in audited.output
+    found = json.loads(run("predict", folder / f"{i}.png", "--model", "fast", "--json").stdout)
+    assert found[0]["predicted"] == str(digits.target[-1])
