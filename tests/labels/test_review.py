@@ -49,6 +49,21 @@ def test_the_gallery_has_lists_and_a_page(played, tmp_path):
     assert "at most 3 grey values" in html
 
 
+def test_the_lists_and_the_page_name_the_files_of_ones_own_data(played, tmp_path):
+    files = {
+        "train": [f"a/{i}.png" for i in range(40)],
+        "test": [f"<b>/{i}.png" for i in range(20)],
+    }
+    page = labels.write_gallery(replace(played, files=files), tmp_path, shown=4)
+    rows = pd.read_csv(tmp_path / "labels.csv")
+    for row in rows.itertuples():
+        assert row.file == files[row.split][row.image]
+    kept = pd.read_csv(tmp_path / "kept.csv", dtype=str)
+    standing = rows[rows["verdict"] == "label stands"]
+    assert set(kept["file"]) == set(standing["file"])
+    assert f"&lt;b&gt;/{rows[rows['split'] == 'test']['image'].iloc[0]}.png · " in page.read_text()
+
+
 def test_the_page_escapes_names_and_title(played, tmp_path):
     names = (*played.spec.class_names[:2], "<script>alert(1)</script>")
     spec = replace(played.spec, title="A <b> title", class_names=names)
