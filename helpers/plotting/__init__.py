@@ -2,8 +2,8 @@
 # fmt: off
 
 from helpers.plotting.charts import (
-    class_balance, confusion_matrix, durations, embedding, heatmap, intervals, learning_curves,
-    pareto_front, pixel_histogram,
+    PALETTE, class_balance, confusion_matrix, durations, embedding, heatmap, intervals,
+    learning_curves, pareto_front, pixel_histogram,
 )
 from helpers.plotting.images import (
     GREY, activations, augmentation_preview, class_samples, image_grid, occlusion_maps, pixels,
@@ -11,7 +11,8 @@ from helpers.plotting.images import (
 )
 
 __all__ = [
-    "GREY", "activations", "augmentation_preview", "class_balance", "class_samples",
+    "GREY", "PALETTE",
+    "activations", "augmentation_preview", "class_balance", "class_samples",
     "confusion_matrix", "durations", "embedding", "heatmap", "image_grid", "intervals",
     "learning_curves", "occlusion_maps", "pareto_front", "pixel_histogram", "pixels",
     "predicted_images", "probability_bars",

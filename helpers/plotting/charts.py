@@ -17,7 +17,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 from torch import Tensor
 
-MARKERS = "osD^v<>PX*"  # one for each of ten classes
+MARKERS = "osD^v<>PX*"  # one for each of ten classes or lines
+PALETTE = sns.color_palette("colorblind")  # Okabe and Ito's kind: told apart by nearly everybody
 
 
 def class_balance(
@@ -26,7 +27,7 @@ def class_balance(
     """A bar for each class and split. `counts` maps the name of a split to K counts."""
     ax = ax or plt.subplots(figsize=(9, 3.2), layout="constrained")[1]
     pd.DataFrame(dict(counts), index=list(class_names)).plot.bar(
-        ax=ax, width=0.8, rot=20 if len("".join(class_names)) > 20 else 0
+        ax=ax, width=0.8, color=PALETTE, rot=20 if len("".join(class_names)) > 20 else 0
     )
     ax.set(ylabel="images", title="Images of each class")
     ax.margins(y=0.2)  # room for the legend above the bars
@@ -38,9 +39,9 @@ def class_balance(
 def pixel_histogram(images: Mapping[str, Tensor], ax: Axes | None = None) -> Axes:
     """The share of each grey value in each set of uint8 images, on a logarithmic scale."""
     ax = ax or plt.subplots(figsize=(9, 3), layout="constrained")[1]
-    for name, pixels in images.items():
+    for (name, pixels), color, line in zip(images.items(), PALETTE, ("-", "--"), strict=False):
         shares = pixels.flatten().bincount(minlength=256).numpy() / pixels.numel()
-        ax.plot(np.arange(256), shares, label=name)
+        ax.plot(np.arange(256), shares, line, color=color, label=name)
     ax.set(yscale="log", xlabel="grey value (0 is black)", ylabel="share of pixels")
     ax.set_title("Grey values")
     ax.yaxis.set_major_formatter(lambda share, _: f"{100 * share:g} %")
@@ -100,17 +101,17 @@ def learning_curves(histories: Mapping[str, pd.DataFrame] | pd.DataFrame) -> Fig
     named = {"validation": histories} if isinstance(histories, pd.DataFrame) else dict(histories)
     figure, axes = plt.subplots(1, 2, figsize=(9, 3.3), layout="constrained")
     longest = max(1, *(len(frame) for frame in named.values()))
-    marker = "" if longest > 15 else "o"
-    for (name, frame), color in zip(named.items(), sns.color_palette("deep"), strict=False):
+    every = max(1, longest // 10)
+    for (name, frame), color, marker in zip(named.items(), PALETTE, MARKERS, strict=False):
         for ax, measure in zip(axes, ("loss", "accuracy"), strict=True):
             ax.plot(
                 frame["epoch"], frame[f"train_{measure}"], "--",
                 color="tab:gray" if one else color, label="training" if one else None,
-                marker=marker, markersize=4,
+                marker=marker, markersize=4, markevery=every,
             )  # fmt: skip
             ax.plot(
                 frame["epoch"], frame[f"validation_{measure}"], color=color, label=name,
-                marker=marker, markersize=4,
+                marker=marker, markersize=4, markevery=every,
             )  # fmt: skip
     axes[0].set(title="Loss", xlabel="epoch", ylabel="cross-entropy (nats)")
     axes[1].set(title="Accuracy", xlabel="epoch", ylabel="images right")
@@ -129,7 +130,7 @@ def learning_curves(histories: Mapping[str, pd.DataFrame] | pd.DataFrame) -> Fig
 def durations(seconds: Mapping[str, float], *, title: str, ax: Axes | None = None) -> Axes:
     """A bar for each name with its seconds, in the order given from the top."""
     ax = ax or plt.subplots(figsize=(9, 0.5 + 0.45 * len(seconds)), layout="constrained")[1]
-    bars = ax.barh(list(seconds), list(seconds.values()), color="tab:blue")
+    bars = ax.barh(list(seconds), list(seconds.values()), color=PALETTE[0])
     texts = [f"{value:.2g} s" if value < 10 else f"{value:.0f} s" for value in seconds.values()]
     ax.bar_label(bars, texts, padding=4)
     ax.set(xlabel="seconds", title=title)
@@ -152,7 +153,9 @@ def embedding(
     for k, name in enumerate(class_names):
         own, marker = points[(targets == k).numpy()], MARKERS[k % len(MARKERS)]
         x, y = own.T
-        ax.scatter(x, y, s=11, color=f"C{k}", marker=marker, label=name, linewidths=0)
+        ax.scatter(
+            x, y, s=11, color=PALETTE[k % len(PALETTE)], marker=marker, label=name, linewidths=0
+        )
         if len(own):
             x, y = np.median(own, axis=0)
             ax.text(x, y, name, fontsize=8, ha="center", path_effects=halo)
@@ -175,8 +178,8 @@ def intervals(
     _, ax = plt.subplots(figsize=(9, 0.6 + 0.36 * len(values)), layout="constrained")
     for row, (name, several) in enumerate(values.items()):
         low, high = ranges[name]
-        ax.plot([low, high], [row, row], color="tab:blue", alpha=0.3, linewidth=7)
-        ax.plot(np.mean(several), row, "|", color="tab:blue", markersize=11, markeredgewidth=2)
+        ax.plot([low, high], [row, row], color=PALETTE[0], alpha=0.3, linewidth=7)
+        ax.plot(np.mean(several), row, "|", color=PALETTE[0], markersize=11, markeredgewidth=2)
         ax.plot(several, row + np.linspace(-0.2, 0.2, len(several)), ".", color="black")
     ax.set(xlabel=xlabel, yticks=range(len(values)), yticklabels=list(values))
     ax.set_ylim(len(values) - 0.4, -0.6)
@@ -199,7 +202,7 @@ def pareto_front(
         ax.vlines(models[cost], models["low"], models["high"], color="lightgray", linewidth=1)
     ax.plot(models[cost], models["accuracy"], "o", color="lightgray")
     chosen = models.loc[list(front)]
-    ax.plot(chosen[cost], chosen["accuracy"], "o-", color="tab:blue")
+    ax.plot(chosen[cost], chosen["accuracy"], "o-", color=PALETTE[0])
     step = chosen["accuracy"].diff() / (models["accuracy"].max() - models["accuracy"].min())
     for name, row in chosen.iterrows():
         # the label is at the upper left of its dot, or at the lower right if that would overlap

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from helpers.data import Split
 from helpers.evaluation import Predictions
+from helpers.plotting.charts import PALETTE
 
 RIGHT, WRONG = "#1a7a4c", "#c0392b"
 # 0 is always black and 255 white, whatever an image contains; pixels are drawn as sharp squares
@@ -128,7 +129,7 @@ def probability_bars(image: Tensor, probabilities: Tensor, class_names: Sequence
     )
     left.imshow(pixels(image), **GREY)
     left.axis("off")
-    right.barh(class_names, probabilities.numpy(), color="#4c72b0")
+    right.barh(class_names, probabilities.numpy(), color=PALETTE[0])
     right.invert_yaxis()
     right.set(xlim=(0, 1), xlabel="probability")
     right.xaxis.set_major_formatter(PercentFormatter(1))

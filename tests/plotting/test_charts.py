@@ -140,12 +140,19 @@ def test_curves_of_a_single_training_have_different_colors():
     assert training.get_color() != validation.get_color()
 
 
-@pytest.mark.parametrize(("epochs", "marked"), [(1, True), (15, True), (16, False)])
-def test_epochs_are_whole_numbers_and_marked_if_there_are_few(epochs, marked):
+@pytest.mark.parametrize(("epochs", "every"), [(1, 1), (15, 1), (30, 3)])
+def test_epochs_are_whole_numbers_and_ten_or_so_are_marked(epochs, every):
     for ax in plotting.learning_curves(history(*range(epochs))).axes:
         assert ax.get_xlim() == (0.5, epochs + 0.5)
         assert all(tick == int(tick) for tick in ax.get_xticks())
-        assert {line.get_marker() for line in ax.lines} == ({"o"} if marked else {""})
+        assert {(line.get_marker(), line.get_markevery()) for line in ax.lines} == {("o", every)}
+
+
+def test_several_trainings_are_told_apart_without_colors():
+    histories = {name: history(2, 1) for name in "abcd"}
+    loss = plotting.learning_curves(histories).axes[0]
+    solid = [line for line in loss.lines if line.get_linestyle() == "-"]
+    assert len({line.get_marker() for line in solid}) == 4
 
 
 def test_panels_have_no_frame_at_the_top_and_right():
