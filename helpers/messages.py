@@ -38,6 +38,19 @@ class ProgressLog(std_tqdm):
         super().__init__(*arguments, file=io.StringIO(), bar_format=self.LINE, **options)
         threading.Thread(target=self._report, daemon=True).start()
 
+    @property
+    def format_dict(self) -> dict[str, Any]:
+        """As in tqdm, but the time left goes down while a long step is under way."""
+        values = super().format_dict
+        n, total, elapsed = values["n"], values["total"], values["elapsed"]
+        if n > values["initial"] and total:
+            until_step = self.last_print_t - self.start_t
+            since_step = elapsed - until_step
+            rate = values["rate"] or (n - values["initial"]) / max(until_step, 0.1)
+            left = max((total - n) / rate - since_step, 1.0)
+            values["rate"] = (total - n) / left or None
+        return values
+
     def _report(self) -> None:
         while not self._ended.wait(self.INTERVAL):
             tqdm.write(str(self), file=sys.stderr)

@@ -47,6 +47,22 @@ def test_a_log_has_a_line_now_and_then_also_while_nothing_advances(monkeypatch, 
     assert capsys.readouterr().err == ""  # it ends with the work
 
 
+def test_the_time_left_goes_down_during_a_long_step(monkeypatch):
+    with progress_bar("log", total=4, unit=" trials", smoothing=0) as bar:
+        now = bar.start_t
+        monkeypatch.setattr(bar, "_time", lambda: now)
+
+        def left() -> str:
+            return str(bar).split(", ")[3]
+
+        assert left() == "? left"
+        now += 100
+        bar.update()
+        assert left() == "05:00 left"  # three of 100 s each
+        now += 60
+        assert left() == "04:00 left"
+
+
 @pytest.mark.parametrize(("show", "watched", "drawn"), [
     (None, True, True), (None, False, False), (True, False, True), (False, True, False),
 ])  # fmt: skip

@@ -230,7 +230,7 @@ def _load(
     if dataset in DATASETS:
         splits = data.load_splits(dataset)
     else:
-        progress = terminal.show_progress()
+        progress = printed and terminal.show_progress()
         splits = data.from_folder(dataset, cache_dir=root / "data", progress=progress, **own)
     for note in splits.notes:
         terminal.echo(note, printed, err=err)

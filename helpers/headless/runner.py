@@ -107,15 +107,15 @@ class _SeriesBar:
                     self.current, self.begun = self.expected[name], time.monotonic()
                     yield name
                     self.done += self.current
-                    self.bar.n = round(self.done)
+                    self.bar.update(round(self.done) - self.bar.n)
             finally:
                 self.ended.set()
 
     def _advance(self) -> None:
         while not self.ended.wait(1):
             before, passed = self.begun - self.start, time.monotonic() - self.begun
-            self.bar.n = round(expected_position(self.done, self.current, before, passed))
-            self.bar.refresh()
+            position = round(expected_position(self.done, self.current, before, passed))
+            self.bar.update(position - self.bar.n)
 
 
 def expected_position(done: float, current: float, before: float, passed: float) -> float:
