@@ -7,15 +7,15 @@ from helpers.data.augmentation import (
 from helpers.data.datasets import (
     DIGESTS, FASHION_MNIST, MNIST, SPECS, DamagedDataError, DatasetSpec, read_archive, spec,
 )
-from helpers.data.own_image import SAMPLE_DIGIT, read_digit
+from helpers.data.own_image import SAMPLE_DIGIT, Handwriting, read_digit, read_digits
 from helpers.data.splits import (
     Split, Splits, batches, load_published, load_splits, loader, pixel_statistics,
 )
 
 __all__ = [
     "DIGESTS", "FASHION_MNIST", "MNIST", "SAMPLE_DIGIT", "SPECS",
-    "Augmentation", "DamagedDataError", "DatasetSpec", "Split", "Splits",
+    "Augmentation", "DamagedDataError", "DatasetSpec", "Handwriting", "Split", "Splits",
     "batches", "load_published", "load_splits", "loader", "pixel_statistics",
     "random_affine", "random_erasing", "random_flip", "random_shift",
-    "read_archive", "read_digit", "spec",
+    "read_archive", "read_digit", "read_digits", "spec",
 ]
