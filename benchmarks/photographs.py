@@ -325,3 +325,102 @@ def _draw(kind: str, generator: np.random.Generator, size: tuple[int, int]) -> I
         fine = ndimage.zoom(points, (12, 1), order=3, mode="nearest")
         draw.line([tuple(point) for point in fine], 255, pen, joint="curve")
     return canvas
+
+
+def measure_digits(split: data.Split, model: torch.nn.Module, each: int, seed: int) -> dict:
+    """Of `each` photographs of one digit for each kind: read right, wrong, called nothing."""
+    figures = {}
+    with tempfile.TemporaryDirectory() as folder:
+        for number, kind in enumerate(tqdm(KINDS, desc="kinds")):
+            generator = np.random.default_rng([seed, number])
+            answers, seconds = Counter[str](), []
+            for row in generator.permutation(len(split))[:each].tolist():
+                photograph = make(kind, split.images[row, 0].numpy(), generator)
+                path = save(photograph, Path(folder), "digit")
+                start = time.perf_counter()
+                read = evaluation.read_handwriting(model, path).digits.tolist()
+                seconds.append(time.perf_counter() - start)
+                if all(digit == evaluation.UNKNOWN for digit in read):
+                    answers["nothing"] += 1
+                else:
+                    answers["right" if read == [split.targets[row].item()] else "wrong"] += 1
+            figures[kind] = {name: answers[name] for name in ("right", "wrong", "nothing")}
+            figures[kind]["median_seconds"] = round(statistics.median(seconds), 3)
+    return figures
+
+
+def measure_non_digits(
+    garments: torch.Tensor, model: torch.nn.Module, total: int, seed: int
+) -> dict:
+    """Of photographs without a digit, by kind: how many there were, and in how many one was read."""
+    figures = {kind: {"photographs": 0, "called_a_digit": 0} for kind in NON_DIGITS}
+    with tempfile.TemporaryDirectory() as folder:
+        for number in tqdm(range(total), desc="non-digits"):
+            kind = NON_DIGITS[number % len(NON_DIGITS)]
+            generator = np.random.default_rng([seed, 1000, number])
+            photograph = make_non_digit(kind, generator, garments[:, 0].numpy())
+            reading = evaluation.read_handwriting(model, save(photograph, Path(folder), "other"))
+            figures[kind]["photographs"] += 1
+            called = bool((reading.digits != evaluation.UNKNOWN).any())
+            figures[kind]["called_a_digit"] += called
+    return figures
+
+
+def measure_pages(split: data.Split, model: torch.nn.Module, each: int, seed: int) -> dict:
+    """Of pages with 1 to 4 lines of 3 to 7 digits: all found in order, and digits read right.
+
+    A page is in order if as many things were cut out as there are digits, each nearest to its own.
+    """
+    figures = dict.fromkeys(("pages", "count_right", "digits", "digits_right"), 0)
+    with tempfile.TemporaryDirectory() as folder:
+        for number, kind in enumerate(tqdm([*KINDS] * each, desc="pages")):
+            if kind in ("near the edge", "twelve megapixels"):
+                continue
+            generator = np.random.default_rng([seed, 2000, number])
+            rows, columns = generator.integers(1, 5), generator.integers(3, 8)
+            drawn = generator.permutation(len(split))[: rows * columns].reshape(rows, columns)
+            page = make_page(kind, [[split.images[i, 0].numpy() for i in line] for line in drawn],
+                             generator, (1600, 1200))  # fmt: skip
+            read = evaluation.read_handwriting(model, save(page, Path(folder), "page")).digits
+            targets = split.targets[drawn.ravel()]
+            figures["pages"] += 1
+            figures["digits"] += len(targets)
+            if len(read) == len(targets):  # a page out of order has most of its digits wrong
+                figures["count_right"] += 1
+                figures["digits_right"] += int((read == targets).sum())
+    return figures
+
+
+def main(
+    each: Annotated[int, typer.Option(help="Photographs of each kind.")] = 50,
+    others: Annotated[int, typer.Option(help="Photographs without a digit.")] = 500,
+    pages: Annotated[int, typer.Option(help="Pages of each kind.")] = 4,
+    seed: Annotated[int, typer.Option(help="Of everything that is random.")] = 0,
+    tune: Annotated[bool, typer.Option(help="Validation digits; nothing is written.")] = False,
+    out: Annotated[Path, typer.Option(help="Where results are kept.")] = RESULTS,
+) -> None:
+    """Photograph, read, count."""
+    torch.set_num_threads(1)
+    model = models.load_pretrained("mnist/accurate")
+    digits, garments = data.load_splits("mnist"), data.load_splits("fashion_mnist")
+    chosen = digits.validation if tune else digits.test
+    clothes = (garments.validation if tune else garments.test).images
+    results = describe(1) | {
+        "weights": "mnist/accurate",
+        "split": "validation" if tune else "test",
+        "seed": seed,
+        "kinds": measure_digits(chosen, model, each, seed),
+        "non_digits": measure_non_digits(clothes, model, others, seed),
+        "pages": measure_pages(chosen, model, pages, seed),
+    }
+    right = sum(figures["right"] for figures in results["kinds"].values())
+    called = sum(figures["called_a_digit"] for figures in results["non_digits"].values())
+    results["share_right"] = right / (each * len(KINDS))
+    results["share_of_non_digits_called_a_digit"] = called / max(1, others)
+    typer.echo(json.dumps(results, indent=1))
+    if not tune:
+        write_atomic(out, json.dumps(results, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -6,13 +6,13 @@ from helpers.plotting.charts import (
     pareto_front, pixel_histogram,
 )
 from helpers.plotting.images import (
-    GREY, activations, augmentation_preview, class_samples, image_grid, occlusion_maps,
-    predicted_images, probability_bars,
+    GREY, activations, augmentation_preview, class_samples, handwriting, image_grid,
+    occlusion_maps, predicted_images, probability_bars,
 )
 
 __all__ = [
     "GREY", "activations", "augmentation_preview", "class_balance", "class_samples",
-    "confusion_matrix", "durations", "embedding", "heatmap", "image_grid", "intervals",
-    "learning_curves", "occlusion_maps", "pareto_front", "pixel_histogram", "predicted_images",
-    "probability_bars",
+    "confusion_matrix", "durations", "embedding", "handwriting", "heatmap", "image_grid",
+    "intervals", "learning_curves", "occlusion_maps", "pareto_front", "pixel_histogram",
+    "predicted_images", "probability_bars",
 ]
