@@ -352,7 +352,7 @@ def measure_digits(split: data.Split, model: torch.nn.Module, each: int, seed: i
 def measure_non_digits(
     garments: torch.Tensor, model: torch.nn.Module, total: int, seed: int
 ) -> dict:
-    """Of photographs without a digit, by kind: how many there were, and in how many one was read."""
+    """Of photographs without a digit, by kind: how many, and in how many of them one was read."""
     figures = {kind: {"photographs": 0, "called_a_digit": 0} for kind in NON_DIGITS}
     with tempfile.TemporaryDirectory() as folder:
         for number in tqdm(range(total), desc="non-digits"):
@@ -367,9 +367,8 @@ def measure_non_digits(
 
 
 def measure_pages(split: data.Split, model: torch.nn.Module, each: int, seed: int) -> dict:
-    """Of pages with 1 to 4 lines of 3 to 7 digits: all found in order, and digits read right.
-
-    A page is in order if as many things were cut out as there are digits, each nearest to its own.
+    """Of pages with 1 to 4 lines of 3 to 7 digits: how many have the right number of digits, and
+    how many digits are right, in order. All digits of a page with another number count as wrong.
     """
     figures = dict.fromkeys(("pages", "count_right", "digits", "digits_right"), 0)
     with tempfile.TemporaryDirectory() as folder:

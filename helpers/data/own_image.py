@@ -230,16 +230,12 @@ def _reading_order(boxes: np.ndarray) -> list[int]:
 
 def _center(digit: Tensor) -> Tensor:
     """Scale a digit (h, w), in [0, 1], to fit into 20 × 20 and center its mass in 28 × 28."""
-    height, width = digit.shape
-    scale = 20 / max(height, width)
-    size = (max(1, round(height * scale)), max(1, round(width * scale)))
+    size = [max(1, round(side * 20 / max(digit.shape))) for side in digit.shape]
     small = torch.nn.functional.interpolate(
         digit[None, None], size, mode="bilinear", antialias=True
     )[0, 0]
-    mass = small.sum()
-    row = int(14 - (small.sum(dim=1) * torch.arange(size[0])).sum() / mass)
-    column = int(14 - (small.sum(dim=0) * torch.arange(size[1])).sum() / mass)
-    row, column = min(max(row, 0), 28 - size[0]), min(max(column, 0), 28 - size[1])
+    mass = ndimage.center_of_mass(small.numpy())
+    row, column = (min(max(int(14 - m), 0), 28 - s) for m, s in zip(mass, size, strict=True))
     image = torch.zeros(1, 1, 28, 28)
     image[0, 0, row : row + size[0], column : column + size[1]] = small
     return (255 * image / image.max()).round().to(torch.uint8)
