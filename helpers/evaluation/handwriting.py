@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from helpers.data import Augmentation, Handwriting, Split, read_digits
 from helpers.evaluation.predictions import UNKNOWN, predict_tta
 
-LEAST_PROBABILITY = 0.85  # of 98 % of photographed validation digits, with `mnist/accurate`
+LEAST_PROBABILITY = 0.85  # of 97 % of photographed validation digits, with `mnist/accurate`
 
 
 @dataclass(frozen=True)

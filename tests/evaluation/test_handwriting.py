@@ -98,18 +98,16 @@ def test_a_stroke_among_more_other_things_is_no_digit(tmp_path):
     assert reading.seen[0] == "among things that are no digits"
 
 
-def test_pieces_and_holes_are_counted(tmp_path):
-    dots = [np.s_[20:100, x : x + 4] for x in (30, 46, 62)]  # three bars, one thing
+def test_a_ladder_has_too_many_holes(tmp_path):
     bars = [np.s_[y : y + 4, 30:66] for y in (20, 40, 60, 80, 96)]
     sides = np.s_[20:100, 30:34], np.s_[20:100, 62:66]
     reading = evaluation.read_handwriting(Certain(0.99), picture_of(tmp_path, *bars, *sides))
     assert reading.seen == ["a drawing of 1 pieces with 4 holes"]
-    assert len(evaluation.read_handwriting(Certain(0.99), picture_of(tmp_path, *dots)).seen) == 3
 
 
 @pytest.mark.slow
 def test_the_promise_of_the_benchmark_holds_in_small(mnist, fashion):
-    """98 % of the digits are right and 5 % of other things are called a digit, in the benchmark."""
+    """On validation 97 % of digits are read right and 11 % of other things are called digits."""
     accurate = models.load_pretrained("mnist/accurate")
     kinds = photographs.measure_digits(mnist.validation, accurate, 5, seed=1)
     right = sum(figures["right"] for figures in kinds.values())
