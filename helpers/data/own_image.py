@@ -1,74 +1,242 @@
-"""Prepare a picture of a handwritten digit as the images of MNIST were prepared."""
+"""Cut handwritten digits out of a photograph, and prepare each as the images of MNIST were."""
 
+import warnings
+from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import torch
 from PIL import Image, ImageOps
+from scipy import ndimage
 from torch import Tensor
 
 from helpers.files import PROJECT
 
 SAMPLE_DIGIT = PROJECT / "data" / "own" / "four.png"
+LONGER_SIDE = 1000  # pixels; larger pictures are reduced to this
+LEAST_CONTRAST = 32  # of 255 grey values, between ink and paper
+TOUCHING = np.ones((3, 3))  # pixels that touch at a corner belong together
 
 
-def read_digit(path: Path | str) -> Tensor:
-    """Read a picture of one digit, dark on light or light on dark, in the format of MNIST.
+@dataclass(frozen=True)
+class Handwriting:
+    """The digits on a picture in reading order: line by line, each from left to right."""
 
-    The steps are those of MNIST (LeCun et al., "Gradient-based learning applied to document
-    recognition", 1998, section III.A): the digit becomes white on black, is scaled to fit into
-    20 × 20 pixels without distortion, and its centre of mass is put in the middle of 28 × 28. Grey
-    values are stretched to the full range; those below a third of it (paper, shadow) become black.
+    images: Tensor  # uint8 (D, 1, 28, 28), white on black, in the format of MNIST
+    boxes: Tensor  # int64 (D, 4): left, top, right, bottom in pixels of `picture`
+    picture: Tensor  # uint8 (H, W), grey and upright, at most LONGER_SIDE high and wide
 
-    Returns uint8 (1, 1, 28, 28). Raises FileNotFoundError if there is no such file, and ValueError
-    if it is not a picture or shows nothing.
+
+def read_digit(path: Path | str | BinaryIO) -> Tensor:
+    """Read a picture of one digit as `read_digits` does: uint8 (1, 1, 28, 28).
+
+    Raises as `read_digits`, and ValueError if the picture shows no digit or several.
     """
+    images = read_digits(path).images
+    if len(images) != 1:
+        raise ValueError(
+            f"{path} shows {f'{len(images)} things' if len(images) else 'nothing'}, wanted one "
+            f"digit that differs from the paper by {LEAST_CONTRAST} of 255 grey values. Cut the "
+            "picture to one digit, or use read_digits; if it is faint, take a darker pen."
+        )
+    return images
+
+
+def read_digits(path: Path | str | BinaryIO) -> Handwriting:
+    """Read a photograph, scan or drawing of one digit, of a line or of a page of digits.
+
+    They may be dark on light or light on dark, in uneven light, on ruled paper, on a slant of up to
+    15°. Digits that touch are read as one. Each is prepared as in MNIST (LeCun et al.,
+    "Gradient-based learning applied to document recognition", 1998, section III.A): it becomes
+    white on black and is scaled to fit into 20 × 20 pixels without distortion; its centre of mass
+    is put in the middle of 28 × 28. Grey values are stretched to the full range; those below a
+    third of it become black. An empty page gives D = 0. Things that are no digits are cut out, too;
+    `evaluation.read_handwriting` tells them apart. Raises FileNotFoundError if there is no such
+    file, and ValueError if it is not a picture or is too large.
+    """
+    grey = _read_grey(path)
+    digits = _cut_out(_remove_rulings(_find_ink(grey)))
+    boxes = np.array([[x.start, y.start, x.stop, y.stop] for (y, x), _ in digits]).reshape(-1, 4)
+    order = _reading_order(boxes)
+    none = torch.zeros(0, 1, 28, 28, dtype=torch.uint8)
+    images = torch.cat([none, *(_center(torch.from_numpy(digits[i][1])) for i in order)])
+    picture = torch.from_numpy(grey.round().astype(np.uint8))
+    return Handwriting(images, torch.from_numpy(boxes[order].astype(np.int64)), picture)
+
+
+def _read_grey(path: Path | str | BinaryIO) -> np.ndarray:
+    """Grey values from 0 to 255, float32 (H, W), upright; the size is checked before decoding."""
     try:
-        with Image.open(path) as picture:
-            upright = ImageOps.exif_transpose(picture)  # phones record how they were held
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            picture = Image.open(path)
+        with picture:
+            picture.draft("RGB", (LONGER_SIDE, LONGER_SIDE))  # JPEG is decoded at a smaller size
+            return np.asarray(_to_grey(ImageOps.exif_transpose(picture)), dtype=np.float32)
     except FileNotFoundError:
         raise FileNotFoundError(f"There is no picture at {path}.") from None
+    except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
+        raise ValueError(f"{path} is too large; save it with fewer pixels. {error}") from error
     except OSError as error:
         raise ValueError(f"{path} is not a picture that can be read; PNG and JPEG can.") from error
-    grey = _to_grey(upright)
-    border = torch.cat([grey[0], grey[-1], grey[:, 0], grey[:, -1]])
-    if border.median() > 127:
-        grey = 255 - grey  # dark on light becomes light on dark
-    if grey.max() - grey.min() < 32:
-        raise ValueError(f"{path} shows nothing: all its pixels have nearly the same brightness.")
-    grey = (grey - grey.min()) / (grey.max() - grey.min())
-    grey[grey < 1 / 3] = 0
-
-    ink = grey.nonzero()
-    (top, left), (bottom, right) = ink.min(dim=0).values.tolist(), ink.max(dim=0).values.tolist()
-    return _center(grey[top : bottom + 1, left : right + 1])
 
 
-def _to_grey(picture: Image.Image) -> Tensor:
-    """Grey values from 0 to 255, float32 (H, W); transparent pixels become white."""
+def _to_grey(picture: Image.Image) -> Image.Image:
+    """Grey values from 0 to 255, reduced to LONGER_SIDE; transparency becomes black or white."""
     if picture.mode.startswith("I"):  # 16 bits, which `convert` would clip instead of scaling
         values = np.array(picture, dtype=np.float32)
         # cameras and scanners often fill only the lower 10, 12 or 14 of them
         white = next(2**bits - 1 for bits in (8, 10, 12, 14, 16, 32) if values.max() < 2**bits)
-        return torch.from_numpy(values * 255 / white)
-    picture = picture.convert("RGBA")
-    paper = Image.new("RGBA", picture.size, "white")
-    grey = Image.alpha_composite(paper, picture).convert("L")
-    return torch.from_numpy(np.array(grey, dtype=np.float32))
+        picture = Image.fromarray(values * 255 / white)
+    else:
+        picture = picture.convert("LA" if picture.has_transparency_data else "L")
+    picture.thumbnail((LONGER_SIDE, LONGER_SIDE), Image.Resampling.BOX, reducing_gap=2)
+    if picture.mode != "LA":
+        return picture
+    grey, opaque = picture.split()
+    white_ink = np.average(np.asarray(grey), weights=np.asarray(opaque) + 1e-9) > 127
+    return Image.composite(grey, Image.new("L", grey.size, 0 if white_ink else 255), opaque)
+
+
+def _find_ink(grey: np.ndarray) -> np.ndarray:
+    """How far each pixel is from the ground, towards the ink: float32 (H, W), at least 0.
+
+    In even light the ground is the median of the border. In uneven light it is a morphological
+    closing: dark things narrower than a third of the picture vanish, and shadows stay.
+    """
+    border = np.concatenate([grey[0], grey[-1], grey[:, 0], grey[:, -1]])
+    middle, low, high = np.median(border), grey.min(), grey.max()
+    spread = np.quantile(np.abs(border - middle), 0.8)
+    if max(grey.shape) < 100 or spread <= 0.05 * (high - low):
+        return np.maximum(middle - grey if middle > (low + high) / 2 else grey - middle, 0)
+    factor = max(1, max(grey.shape) // 120)
+    size = (max(1, grey.shape[1] // factor), max(1, grey.shape[0] // factor))
+    small = np.asarray(Image.fromarray(grey).resize(size, Image.Resampling.BOX))
+    detail = small - ndimage.gaussian_filter(small, max(size) / 8)
+    is_light_ink = (detail**3).sum() > 0  # ink is rarer than paper
+    if is_light_ink:
+        small, grey = 255 - small, 255 - grey
+    closed = ndimage.gaussian_filter(ndimage.grey_closing(small, max(3, min(size) // 3)), 1.5)
+    ground = Image.fromarray(closed).resize(grey.shape[::-1], Image.Resampling.BICUBIC)
+    paper = np.maximum(np.asarray(ground), 1)
+    # in half the light, dark ink differs from paper by half as much
+    ink = (paper - grey) * (1 if is_light_ink else paper.max() / paper)
+    return np.maximum(ink - np.median(ink), 0)
+
+
+def _remove_rulings(ink: np.ndarray) -> np.ndarray:
+    """Ink without the straight lines that run through the whole picture, float32 (H, W).
+
+    On a line only that ink stays which is thicker than the line, or much darker: crossing strokes.
+    """
+    if min(ink.shape) < 100:
+        return ink
+    mask = ink > max(LEAST_CONTRAST / 3, np.quantile(ink, 0.999) / 5)
+    width = max(5, max(ink.shape) // 90)
+    for line, size in ((_long_lines(mask), (width, 1)), (_long_lines(mask.T).T, (1, width))):
+        if line.any():
+            faint = line & (ink < 1.6 * np.median(ink[line & mask]))
+            ink = np.where(faint, ndimage.grey_opening(ink, size), ink)
+    return ink
+
+
+def _long_lines(mask: np.ndarray) -> np.ndarray:
+    """Which pixels, bool (H, W), are on lines that slope by up to 18° and are inked for 3/4 of
+    their length. A Hough transform, at half the size, counts for each slope and offset.
+    """
+    half = ndimage.maximum_filter(mask, (5, 2))[::2, ::2]  # a line need not be quite straight
+    height, width = half.shape
+    rows, columns = half.nonzero()
+    on_line = np.zeros(len(rows), dtype=bool)
+    for slope in np.linspace(-0.32, 0.32, 2 * (width // 3) + 1):
+        start = np.round(slope * (width - np.arange(width))).astype(int)
+        start -= start.min()  # the offset of the pixel in row 0, for each column
+        inked = np.bincount(start[columns] + rows, minlength=height + start.max())
+        length = np.cumsum(np.bincount(start, minlength=len(inked)))  # inside the picture
+        length[height:] -= length[:-height].copy()
+        on_line |= ((inked > 0.75 * length) & (length > width / 20))[start[columns] + rows]
+    half[rows, columns] = on_line
+    return half.repeat(2, axis=0).repeat(2, axis=1)[: mask.shape[0], : mask.shape[1]]
+
+
+def _cut_out(ink: np.ndarray) -> list[tuple[tuple[slice, ...], np.ndarray]]:
+    """The box of each digit, and its ink (h, w) stretched to [0, 1] with black below a third."""
+    strokes, tallest = _find_strokes(ink)
+    reach = round(0.04 * tallest)  # pens skip: what is nearer belongs to one digit
+    labels, _ = ndimage.label(ndimage.maximum_filter(strokes, 2 * reach + 1), TOUCHING)
+    labels[~strokes] = 0
+    for i, box in enumerate(ndimage.find_objects(labels), 1):
+        if box is not None and _length(box[0]) < 0.35 * tallest:  # such as the bar of a 5
+            around = labels[_grow(box, round(0.2 * tallest))]
+            away = ndimage.distance_transform_edt(around != i)
+            away[(around == i) | (around == 0)] = np.inf
+            near = away.min() <= 0.2 * tallest
+            labels[labels == i] = around.flat[away.argmin()] if near else 0
+    boxes = [(i, box) for i, box in enumerate(ndimage.find_objects(labels), 1) if box is not None]
+    digits = [(box, ink[box] * (labels[box] == i)) for i, box in boxes]
+    return [(box, np.where(d < d.max() / 3, 0, d / d.max())) for box, d in digits]
+
+
+def _find_strokes(ink: np.ndarray) -> tuple[np.ndarray, int]:
+    """Where strokes are, bool (H, W), and the height of the tallest, or 0 without any.
+
+    Shadows have soft edges, strokes sharp ones. Specks are left out.
+    """
+    side, level = max(ink.shape), np.quantile(ink, 0.999)
+    noise = 1.4826 * np.median(np.abs(ink - np.median(ink)))
+    if level < max(LEAST_CONTRAST, 6 * noise):
+        return np.zeros(ink.shape, dtype=bool), 0
+    labels, _ = ndimage.label(ink >= level / 3, TOUCHING)
+    boxes = ndimage.find_objects(labels)
+    size = np.array([0] + [max(map(_length, box)) for box in boxes])
+    near = 2 * (side // 120) + 3
+    edge = ndimage.maximum_filter(ink, near) - ndimage.minimum_filter(ink, near)
+    for i in np.flatnonzero(size > side / 100):
+        box = _grow(boxes[i - 1], 1)
+        inside = labels[box] == i
+        rim = inside & ~ndimage.binary_erosion(inside, border_value=1)
+        if not rim.any() or edge[box][rim].mean() < 0.6 * np.quantile(ink[box][inside], 0.9):
+            size[i] = 0
+    kept = (size > max(side / 100, 0.1 * size.max())) & (size.max() >= side / 50)
+    return kept[labels], max((_length(boxes[i - 1][0]) for i in np.flatnonzero(kept)), default=0)
+
+
+def _length(side: slice) -> int:
+    return side.stop - side.start
+
+
+def _grow(box: tuple[slice, ...], by: int) -> tuple[slice, ...]:
+    return tuple(slice(max(0, side.start - by), side.stop + by) for side in box)
+
+
+def _reading_order(boxes: np.ndarray) -> list[int]:
+    """The numbers of the boxes (D, 4) line by line. Lines may slope: from left to right, each digit
+    joins the line whose last digit is at about its height.
+    """
+    lines: list[list[int]] = []
+    middles, heights = (boxes[:, :2] + boxes[:, 2:]) / 2, boxes[:, 3] - boxes[:, 1]
+    for i in boxes[:, 0].argsort(kind="stable").tolist():
+        gaps = {abs(middles[line[-1], 1] - middles[i, 1]): line for line in lines}
+        if gaps and min(gaps) < 0.6 * np.median(heights):
+            gaps[min(gaps)].append(i)
+        else:
+            lines.append([i])
+    steps = np.array([middles[b] - middles[a] for line in lines for a, b in pairwise(line)])
+    slope = np.median(steps[:, 1] / np.maximum(steps[:, 0], 1)) if len(steps) else 0
+    lines.sort(key=lambda line: float((middles[line] @ (-slope, 1)).mean()))
+    return [i for line in lines for i in line]
 
 
 def _center(digit: Tensor) -> Tensor:
     """Scale a digit (h, w), in [0, 1], to fit into 20 × 20 and center its mass in 28 × 28."""
-    height, width = digit.shape
-    scale = 20 / max(height, width)
-    size = (max(1, round(height * scale)), max(1, round(width * scale)))
+    size = [max(1, round(side * 20 / max(digit.shape))) for side in digit.shape]
     small = torch.nn.functional.interpolate(
         digit[None, None], size, mode="bilinear", antialias=True
     )[0, 0]
-    mass = small.sum()
-    row = int(14 - (small.sum(dim=1) * torch.arange(size[0])).sum() / mass)
-    column = int(14 - (small.sum(dim=0) * torch.arange(size[1])).sum() / mass)
-    row, column = min(max(row, 0), 28 - size[0]), min(max(column, 0), 28 - size[1])
+    mass = ndimage.center_of_mass(small.numpy())
+    row, column = (min(max(int(14 - m), 0), 28 - s) for m, s in zip(mass, size, strict=True))
     image = torch.zeros(1, 1, 28, 28)
     image[0, 0, row : row + size[0], column : column + size[1]] = small
     return (255 * image / image.max()).round().to(torch.uint8)

@@ -6,6 +6,7 @@ from helpers.evaluation.error_analysis import (
     SIDES, class_means, closest_calls, closest_pairs, mistakes, most_confident_mistakes,
     neighbour_votes, random_mistakes, ranked_pairs,
 )
+from helpers.evaluation.handwriting import Reading, read_handwriting
 from helpers.evaluation.inspection import count_flops, layer_summary, occlusion, profile_ops
 from helpers.evaluation.neighbours import (
     Neighbours, extract_features, nearest_neighbours, predict_with_features,
@@ -19,11 +20,12 @@ from helpers.evaluation.significance import (
 )
 
 __all__ = [
-    "SIDES", "UNKNOWN", "Neighbours", "Predictions",
+    "SIDES", "UNKNOWN", "Neighbours", "Predictions", "Reading",
     "accuracy", "accuracy_interval", "average_predictions", "class_means", "closest_calls",
     "closest_pairs", "confusion_matrix", "count_flops", "drawing_pad", "extract_features",
     "layer_summary", "loss", "mcnemar", "mean_interval", "mistakes", "most_confident_mistakes",
     "nearest_neighbours", "neighbour_votes", "num_views", "occlusion", "pack_bits", "pareto_front",
     "per_class", "predict", "predict_tta", "predict_with_features", "preserve_train_mode",
-    "profile_ops", "random_mistakes", "ranked_pairs", "seeds_needed", "tta_views", "unpack_bits",
+    "profile_ops", "random_mistakes", "ranked_pairs", "read_handwriting", "seeds_needed",
+    "tta_views", "unpack_bits",
 ]

@@ -1,8 +1,11 @@
 """The commands `predict` and `export`, which use a trained model."""
 
+import io
 import json
 import sys
+import warnings
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -69,31 +72,76 @@ def _pictures(names: Sequence[str]) -> dict[str, Path | bytes]:
 def _predict(
     model: "Module", notes: dict[str, Any], pictures: dict[str, Path | bytes]
 ) -> list[dict[str, Any]]:
-    """For each picture its `predicted` class, with its `probability` and all; or a `problem`."""
+    """A record for each picture: what was `predicted`, with its `probability`; or a `problem`."""
+    photographs = {}
+    if notes.get("dataset") == "mnist":  # pictures in another format than MNIST's
+        photographs = {name: p for name, p in pictures.items() if _size(p) not in (None, (28, 28))}
+    others = {name: p for name, p in pictures.items() if name not in photographs}
+    found = _classify(model, notes, others)
+    found |= {name: _read(model, picture) for name, picture in photographs.items()}
+    return [{"file": name} | found[name] for name in pictures]
+
+
+def _size(picture: Path | bytes) -> tuple[int, int] | None:
+    """Width and height of a picture, or None if its header cannot be read."""
+    from PIL import Image
+
+    source = io.BytesIO(picture) if isinstance(picture, bytes) else picture
+    with suppress(OSError), warnings.catch_warnings(action="ignore"), Image.open(source) as opened:
+        return opened.size
+    return None
+
+
+def _read(model: "Module", picture: Path | bytes) -> dict[str, Any]:
+    """Read the digits on a photograph."""
+    from helpers import evaluation
+
+    try:
+        read = evaluation.read_handwriting(
+            model, io.BytesIO(picture) if isinstance(picture, bytes) else picture
+        )
+    except (ValueError, OSError) as error:
+        return {"problem": str(error)}
+    parts = zip(read.digits.tolist(), read.probabilities.tolist(), strict=True)
+    boxes, reasons = read.found.boxes.tolist(), read.seen
+    things = [
+        {"digit": digit if not reason else None, "probability": round(p, 6), "box": box}
+        | ({"seen": reason} if reason else {})
+        for (digit, p), box, reason in zip(parts, boxes, reasons, strict=True)
+    ]
+    sure = [thing["probability"] for thing in things if thing["digit"] is not None]
+    return {"predicted": str(read), "probability": min(sure, default=None), "things": things}
+
+
+def _classify(
+    model: "Module", notes: dict[str, Any], pictures: dict[str, Path | bytes]
+) -> dict[str, dict[str, Any]]:
+    """Classify pictures that each show one thing, in the format of the model's training images."""
     from helpers import data, evaluation
 
-    spec, about = data.SPECS.get(notes.get("dataset", "")), getattr(model, "architecture", {})
+    about = getattr(model, "architecture", {})
     size, channels = about.get("size", 28), about.get("channels", 1)
-    arrays = data.read_pictures(
-        list(pictures.values()), size=size, progress=terminal.show_progress()
-    )
-    records: list[dict[str, Any]] = [{"file": name} for name in pictures]
-    readable = []
-    for record, array in zip(records, arrays, strict=True):
-        if isinstance(array, str):
-            record["problem"] = f"cannot be read: {array}"
-        else:
-            readable.append((record, array))
-    if readable:
-        images = data.stack([array for _, array in readable], channels)
-        probabilities = evaluation.predict(model, images).probabilities
-        names = notes.get("class_names") or (spec.class_names if spec else ())
-        names = names or [str(k) for k in range(probabilities.shape[1])]
-        for (record, _), row in zip(readable, probabilities.tolist(), strict=True):
-            best = max(range(len(row)), key=row.__getitem__)
-            record |= {"predicted": names[best], "probability": round(row[best], 6)}
-            record["probabilities"] = {n: round(p, 6) for n, p in zip(names, row, strict=True)}
-    return records
+    show = terminal.show_progress()
+    arrays = data.read_pictures(list(pictures.values()), size=size, progress=show)
+    named = dict(zip(pictures, arrays, strict=True))
+    found: dict[str, dict[str, Any]] = {
+        name: {"problem": f"cannot be read: {why}"}
+        for name, why in named.items()
+        if isinstance(why, str)
+    }
+    readable = {name: array for name, array in named.items() if not isinstance(array, str)}
+    if not readable:
+        return found
+    images = data.stack(list(readable.values()), channels)
+    probabilities = evaluation.predict(model, images).probabilities
+    spec = data.SPECS.get(notes.get("dataset", ""))
+    classes = notes.get("class_names") or (spec.class_names if spec else ())
+    classes = classes or [str(k) for k in range(probabilities.shape[1])]
+    for name, row in zip(readable, probabilities.tolist(), strict=True):
+        of_class = {c: round(p, 6) for c, p in zip(classes, row, strict=True)}
+        best = max(of_class, key=of_class.__getitem__)
+        found[name] = {"predicted": best, "probability": of_class[best], "probabilities": of_class}
+    return found
 
 
 def export(

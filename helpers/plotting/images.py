@@ -16,7 +16,7 @@ from matplotlib.ticker import PercentFormatter
 from torch import Tensor
 
 from helpers.data import Split
-from helpers.evaluation import Predictions
+from helpers.evaluation import UNKNOWN, Predictions
 from helpers.plotting.charts import PALETTE
 
 RIGHT, WRONG = "#1a7a4c", "#c0392b"
@@ -135,6 +135,30 @@ def probability_bars(image: Tensor, probabilities: Tensor, class_names: Sequence
     right.xaxis.set_major_formatter(PercentFormatter(1))
     right.spines[["top", "right"]].set_visible(False)
     return figure
+
+
+def handwriting(
+    picture: Tensor,
+    boxes: Tensor,
+    digits: Tensor,
+    probabilities: Tensor,
+    *,
+    ax: Axes | None = None,
+) -> Axes:
+    """A picture (H, W) with a box (D, 4) around each digit (D,), and above it what was read and its
+    probability (D,). Things that are no digits, UNKNOWN, have a red box and a question mark.
+    """
+    ax = ax or plt.figure(figsize=(7, 5.5), layout="constrained").add_subplot()
+    ax.imshow(picture.numpy(), **GREY)
+    ax.axis("off")
+    rows = zip(boxes.tolist(), digits.tolist(), probabilities.tolist(), strict=True)
+    for (left, top, right, bottom), digit, probability in rows:
+        text, color = (f"{digit} {probability:.0%}", RIGHT) if digit != UNKNOWN else ("?", WRONG)
+        frame = (left - 0.5, top - 0.5), right - left, bottom - top
+        ax.add_patch(plt.Rectangle(*frame, fill=False, color=color))
+        ax.text(left, top - 2, text, color="white", fontsize=8, va="bottom",
+                bbox={"facecolor": color, "edgecolor": "none", "pad": 1})  # fmt: skip
+    return ax
 
 
 def activations(maps: Mapping[str, Tensor]) -> Figure:

@@ -175,3 +175,104 @@ def test_files_that_are_not_pictures_of_digits_are_refused(tmp_path):
             data.read_digit(tmp_path / name)
     with pytest.raises(ValueError, match="shows nothing"):
         data.read_digit(save(tmp_path, np.full((50, 50), 200)))
+
+
+def page(*places: tuple[int, int], size=(300, 400)) -> np.ndarray:
+    """Bars of 40 x 8 pixels on paper, with their upper left corners at (top, left)."""
+    pixels = np.full(size, 230)
+    for top, left in places:
+        pixels[top : top + 40, left : left + 8] = 20
+    return pixels
+
+
+def test_boxes_are_in_reading_order_and_tight(tmp_path):
+    places = [(150, 60), (22, 200), (20, 50), (156, 200), (18, 320)]
+    found = data.read_digits(save(tmp_path, page(*places)))
+    order = [(20, 50), (22, 200), (18, 320), (150, 60), (156, 200)]
+    assert found.boxes.tolist() == [[x, y, x + 8, y + 40] for y, x in order]
+    assert found.boxes.dtype == torch.int64
+    assert found.images.shape == (5, 1, 28, 28)
+    assert found.picture.shape == (300, 400)
+    assert found.picture.dtype == torch.uint8
+
+
+def test_lines_on_a_slant_are_still_lines(tmp_path):
+    """The second line ends higher than the first begins."""
+    lines = [[(top - 15 * i, 20 + 60 * i) for i in range(6)] for top in (110, 200)]
+    found = data.read_digits(save(tmp_path, page(*lines[1], *lines[0])))
+    assert [(y, x) for x, y, _, _ in found.boxes.tolist()] == [*lines[0], *lines[1]]
+
+
+def test_several_digits_or_none_are_told_where_one_is_wanted(tmp_path):
+    with pytest.raises(ValueError, match="shows 2 things, wanted one digit"):
+        data.read_digit(save(tmp_path, page((20, 50), (20, 200))))
+    with pytest.raises(ValueError, match="shows nothing, wanted one digit"):
+        data.read_digit(save(tmp_path, page()))
+    assert len(data.read_digits(save(tmp_path, page())).images) == 0
+
+
+def test_the_bar_of_a_five_belongs_to_it(tmp_path):
+    pixels = page((60, 50))
+    pixels[52:56, 62:80] = 20
+    assert data.read_digits(save(tmp_path, pixels)).boxes.tolist() == [[50, 52, 80, 100]]
+    pixels[52:56, 62:80], pixels[52:56, 120:138] = 230, 20  # too far away: a speck
+    assert data.read_digits(save(tmp_path, pixels)).boxes.tolist() == [[50, 60, 58, 100]]
+
+
+def test_light_from_one_side_changes_nothing_but_grey_values(tmp_path):
+    even = page((60, 150), (60, 250))
+    light = np.linspace(1, 0.35, 400)
+    uneven = data.read_digits(save(tmp_path, even * light))
+    expected = data.read_digits(save(tmp_path, even))
+    assert torch.equal(uneven.boxes, expected.boxes)
+    assert (uneven.images.int() - expected.images.int()).abs().max() < 40
+
+
+def test_a_soft_shadow_is_no_ink(tmp_path):
+    across = 1 - 0.55 / (1 + np.exp(-(np.arange(400) - 200) / 12))
+    found = data.read_digits(save(tmp_path, page((60, 196)) * across))
+    assert found.boxes.tolist() == [[196, 60, 204, 100]]
+    assert len(data.read_digits(save(tmp_path, page() * across)).boxes) == 0
+
+
+@pytest.mark.parametrize("squared", [False, True])
+def test_ruled_lines_are_removed_also_where_they_cross_a_stroke(tmp_path, squared):
+    pixels = np.full((300, 400), 230)
+    for start in range(15, 300, 30):
+        pixels[start : start + 2] = 150
+    if squared:
+        pixels[:, 12::30] = pixels[:, 13::30] = 150
+    pixels[100:190, 200:210] = 20
+    found = data.read_digits(save(tmp_path, pixels))
+    assert found.boxes.tolist() == [[200, 100, 210, 190]]
+    assert len(found.images[0, 0].nonzero()[:, 0].unique()) == 20
+
+
+def test_one_bit_and_white_ink_on_transparency_are_read(tmp_path):
+    expected = data.read_digit(save(tmp_path, stroke(255, 0)))
+    bit = Image.fromarray(stroke(255, 0).astype("uint8")).convert("1")
+    bit.save(tmp_path / "bit.png")
+    white = np.full((120, 160, 4), 255, dtype="uint8")
+    white[..., 3] = 255 - stroke(255, 0)
+    Image.fromarray(white).save(tmp_path / "white.png")
+    for name in ("bit.png", "white.png"):
+        assert torch.equal(data.read_digit(tmp_path / name), expected)
+
+
+def test_a_digit_that_touches_the_edge_is_read(tmp_path):
+    found = data.read_digits(save(tmp_path, page((0, 50), (130, 392))))
+    assert found.boxes.tolist() == [[50, 0, 58, 40], [392, 130, 400, 170]]
+
+
+def test_large_pictures_are_reduced(tmp_path):
+    large = np.kron(page((60, 150)), np.ones((8, 8)))
+    found = data.read_digits(save(tmp_path, large))
+    assert found.picture.shape == (750, 1000)
+    assert found.boxes.tolist() == [[375, 150, 395, 250]]
+
+
+def test_huge_pictures_are_refused_before_they_are_decoded(tmp_path, monkeypatch):
+    Image.new("1", (10_000, 10_000)).save(tmp_path / "huge.png")
+    monkeypatch.setattr(Image.Image, "load", lambda self: pytest.fail("was decoded"))
+    with pytest.raises(ValueError, match=r"huge.png is too large; save it with fewer pixels"):
+        data.read_digits(tmp_path / "huge.png")

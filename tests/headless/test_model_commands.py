@@ -54,6 +54,26 @@ def test_a_picture_from_standard_input(digits):
     assert (row["file"], int(row["predicted"])) == ("-", targets[1])
 
 
+def test_the_digits_on_a_larger_picture_are_read_and_what_is_none_is_told(digits, tmp_path):
+    folder, targets = digits
+    page = Image.new("L", (320, 120), 255)
+    for i in range(2):
+        digit = Image.open(folder / f"{i}.png").resize((84, 84))
+        page.paste(0, (40 + 130 * i, 20), digit)  # ink on paper
+    page.save(tmp_path / "page.png")
+    Image.new("L", (320, 120), 230).save(tmp_path / "empty.png")
+    done = predict(tmp_path / "page.png", tmp_path / "empty.png", "--json")
+    assert done.exit_code == 0
+    read, empty = json.loads(done.stdout)
+    assert read["predicted"] == f"{targets[0]} {targets[1]}"
+    assert [thing["digit"] for thing in read["things"]] == targets[:2]
+    assert read["probability"] == min(thing["probability"] for thing in read["things"])
+    left, top, right, bottom = read["things"][1]["box"]
+    assert (170 <= left < right <= 260, 20 <= top < bottom <= 104) == (True, True)
+    assert empty["predicted"].startswith("nothing that looks like a digit")
+    assert empty["things"] == []
+
+
 def test_what_cannot_be_read_is_named_and_the_rest_predicted(digits, tmp_path):
     folder, targets = digits
     (tmp_path / "bad.png").write_bytes(b"no picture")

@@ -180,3 +180,25 @@ def test_occlusion_maps_share_a_scale_around_zero():
 
 def test_an_occlusion_map_of_zeros_can_be_drawn():
     plotting.occlusion_maps(IMAGES[:1], [torch.zeros(28, 28)], ["nothing"])
+
+
+def test_handwriting_has_a_box_and_a_text_for_each_digit():
+    picture = torch.full((60, 80), 200, dtype=torch.uint8)
+    boxes = torch.tensor([[10, 5, 20, 35], [40, 8, 70, 38]])
+    ax = plotting.handwriting(picture, boxes, torch.tensor([7, -1]), torch.tensor([0.876, 0.3]))
+    assert [text.get_text() for text in ax.texts] == ["7 88%", "?"]
+    frames = [(*patch.get_xy(), patch.get_width(), patch.get_height()) for patch in ax.patches]
+    assert frames == [(9.5, 4.5, 10, 30), (39.5, 7.5, 30, 30)]
+    assert [to_hex(patch.get_edgecolor()) for patch in ax.patches] == ["#1a7a4c", "#c0392b"]
+    assert torch.equal(torch.tensor(ax.images[0].get_array().data), picture)
+    assert not ax.axison
+
+
+def test_handwriting_is_drawn_where_it_is_told_to():
+    import matplotlib.pyplot as plt
+
+    _, ax = plt.subplots()
+    none = torch.zeros(0, dtype=torch.int64)
+    picture = torch.zeros(9, 9, dtype=torch.uint8)
+    assert plotting.handwriting(picture, none.view(0, 4), none, none.float(), ax=ax) is ax
+    assert not ax.patches

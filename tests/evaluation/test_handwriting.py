@@ -1,0 +1,116 @@
+"""Tests that digits on photographs are read, and that other things are not."""
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from benchmarks import photographs
+from helpers import evaluation, models
+from helpers.evaluation import UNKNOWN
+
+SMALL = (400, 300)
+
+
+@pytest.fixture(scope="module")
+def model() -> torch.nn.Module:
+    return models.load_pretrained("mnist/accurate")
+
+
+def photograph(tmp_path, mnist, kind: str, row: int, size=SMALL):
+    generator = np.random.default_rng(row)
+    picture = photographs.make(kind, mnist.validation.images[row, 0].numpy(), generator, size)
+    return photographs.save(picture, tmp_path, "digit")
+
+
+@pytest.mark.parametrize("kind", [kind for kind in photographs.KINDS if "mega" not in kind])
+def test_two_digits_of_each_kind_of_photograph_are_read(tmp_path, mnist, model, kind):
+    for row in (700, 3000):
+        reading = evaluation.read_handwriting(model, photograph(tmp_path, mnist, kind, row))
+        assert reading.digits.tolist() == [mnist.validation.targets[row]], str(reading)
+        assert reading.seen == [""]
+        assert str(reading) == str(mnist.validation.targets[row].item())
+
+
+@pytest.mark.parametrize("kind", ["noise", "shapes", "face"])
+def test_other_things_are_no_digits_and_it_is_said_why(tmp_path, model, kind):
+    picture = photographs.make_non_digit(kind, np.random.default_rng(1), size=SMALL)
+    reading = evaluation.read_handwriting(model, photographs.save(picture, tmp_path, "other"))
+    assert (reading.digits == UNKNOWN).all()
+    assert all(reading.seen)
+    assert str(reading).startswith("nothing that looks like a digit: ")
+
+
+def test_an_empty_page_has_no_strokes(tmp_path, model):
+    Image.new("L", (90, 60), 220).save(tmp_path / "empty.png")
+    reading = evaluation.read_handwriting(model, tmp_path / "empty.png")
+    assert str(reading) == "nothing that looks like a digit: no strokes"
+    assert reading.found.images.shape == (0, 1, 28, 28)
+    assert reading.found.boxes.shape == (0, 4)
+    assert reading.digits.dtype == torch.int64
+    assert len(reading.digits) == len(reading.probabilities) == 0
+
+
+class Certain(torch.nn.Module):
+    """Takes everything for a 3, with a given probability."""
+
+    def __init__(self, probability: float) -> None:
+        super().__init__()
+        rest = torch.full((10,), (1 - probability) / 9)
+        rest[3] = probability
+        self.logits = torch.nn.Parameter(rest.log())
+
+    def forward(self, images):
+        return self.logits.expand(len(images), 10)
+
+
+def picture_of(tmp_path, *boxes):
+    pixels = np.full((120, 400), 230, dtype="uint8")
+    for box in boxes:
+        pixels[box] = 20
+    Image.fromarray(pixels).save(tmp_path / "strokes.png")
+    return tmp_path / "strokes.png"
+
+
+STROKE, BLOCK = np.s_[20:100, 30:40], np.s_[20:100, 150:230]
+
+
+@pytest.mark.parametrize(("probability", "digit"), [(0.84, UNKNOWN), (0.86, 3)])
+def test_what_is_improbable_is_no_digit(tmp_path, probability, digit):
+    reading = evaluation.read_handwriting(Certain(probability), picture_of(tmp_path, STROKE))
+    assert reading.digits.tolist() == [digit]
+    assert reading.probabilities.tolist() == pytest.approx([probability])
+    assert reading.seen == ["" if digit == 3 else "probability 84%"]
+
+
+def test_a_block_is_no_stroke_however_probable(tmp_path):
+    path = picture_of(tmp_path, STROKE, BLOCK)
+    reading = evaluation.read_handwriting(Certain(0.99), path)
+    assert reading.digits.tolist() == [3, UNKNOWN]
+    assert str(reading) == "3 ?"
+    assert reading.seen == ["", "an area 20 of 28 pixels wide"]
+
+
+def test_a_stroke_among_more_other_things_is_no_digit(tmp_path):
+    path = picture_of(tmp_path, STROKE, BLOCK, np.s_[20:100, 280:360])
+    reading = evaluation.read_handwriting(Certain(0.99), path)
+    assert reading.digits.tolist() == [UNKNOWN] * 3
+    assert reading.seen[0] == "among things that are no digits"
+
+
+def test_a_ladder_has_too_many_holes(tmp_path):
+    bars = [np.s_[y : y + 4, 30:66] for y in (20, 40, 60, 80, 96)]
+    sides = np.s_[20:100, 30:34], np.s_[20:100, 62:66]
+    reading = evaluation.read_handwriting(Certain(0.99), picture_of(tmp_path, *bars, *sides))
+    assert reading.seen == ["a drawing of 1 pieces with 4 holes"]
+
+
+@pytest.mark.slow
+def test_the_promise_of_the_benchmark_holds_in_small(mnist, fashion):
+    """On validation 97 % of digits are read right and 11 % of other things are called digits."""
+    accurate = models.load_pretrained("mnist/accurate")
+    kinds = photographs.measure_digits(mnist.validation, accurate, 5, seed=1)
+    right = sum(figures["right"] for figures in kinds.values())
+    assert right >= 0.9 * 5 * len(photographs.KINDS)
+    others = photographs.measure_non_digits(fashion.validation.images, accurate, 32, seed=1)
+    assert sum(figures["called_a_digit"] for figures in others.values()) <= 6
