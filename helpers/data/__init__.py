@@ -8,7 +8,7 @@ from helpers.data.datasets import (
     DIGESTS, FASHION_MNIST, MNIST, SPECS, DamagedDataError, DatasetSpec, read_archive, spec,
 )
 from helpers.data.own_data import SUFFIXES, from_arrays, from_folder, from_torchvision, load
-from helpers.data.own_image import SAMPLE_DIGIT, Handwriting, read_digit, read_digits
+from helpers.data.own_image import SAMPLE_DIGIT, Handwriting, read_digit, read_digits, read_garment
 from helpers.data.pictures import read_pictures, stack
 from helpers.data.splits import (
     Split, Splits, batches, load_published, load_splits, loader, pixel_statistics,
@@ -19,5 +19,6 @@ __all__ = [
     "Augmentation", "DamagedDataError", "DatasetSpec", "Handwriting", "Split", "Splits",
     "batches", "from_arrays", "from_folder", "from_torchvision", "load", "load_published",
     "load_splits", "loader", "pixel_statistics", "random_affine", "random_erasing", "random_flip",
-    "random_shift", "read_archive", "read_digit", "read_digits", "read_pictures", "spec", "stack",
+    "random_shift", "read_archive", "read_digit", "read_digits", "read_garment",
+    "read_pictures", "spec", "stack",
 ]

@@ -17,6 +17,7 @@ from helpers.headless.runs_commands import JsonOption, RootOption
 from helpers.headless.terminal import one_of, report_errors
 
 if TYPE_CHECKING:
+    from torch import Tensor
     from torch.nn import Module
 
 FORMATS = ("onnx", "torchscript", "safetensors")
@@ -73,12 +74,17 @@ def _predict(
     model: "Module", notes: dict[str, Any], pictures: dict[str, Path | bytes]
 ) -> list[dict[str, Any]]:
     """A record for each picture: what was `predicted`, with its `probability`; or a `problem`."""
-    photographs = {}
-    if notes.get("dataset") == "mnist":  # pictures in another format than MNIST's
+    photographs, read = {}, {"mnist": _read_digits, "fashion_mnist": _read_garment}
+    if notes.get("dataset") in read:  # pictures in another format than that of the data set
         photographs = {name: p for name, p in pictures.items() if _size(p) not in (None, (28, 28))}
     others = {name: p for name, p in pictures.items() if name not in photographs}
     found = _classify(model, notes, others)
-    found |= {name: _read(model, picture) for name, picture in photographs.items()}
+    for name, picture in photographs.items():
+        source = io.BytesIO(picture) if isinstance(picture, bytes) else picture
+        try:
+            found[name] = read[notes["dataset"]](model, notes, source)
+        except (ValueError, OSError) as error:
+            found[name] = {"problem": str(error)}
     return [{"file": name} | found[name] for name in pictures]
 
 
@@ -92,16 +98,12 @@ def _size(picture: Path | bytes) -> tuple[int, int] | None:
     return None
 
 
-def _read(model: "Module", picture: Path | bytes) -> dict[str, Any]:
-    """Read the digits on a photograph."""
+def _read_digits(
+    model: "Module", notes: dict[str, Any], picture: Path | io.BytesIO
+) -> dict[str, Any]:
     from helpers import evaluation
 
-    try:
-        read = evaluation.read_handwriting(
-            model, io.BytesIO(picture) if isinstance(picture, bytes) else picture
-        )
-    except (ValueError, OSError) as error:
-        return {"problem": str(error)}
+    read = evaluation.read_handwriting(model, picture)
     parts = zip(read.digits.tolist(), read.probabilities.tolist(), strict=True)
     boxes, reasons = read.found.boxes.tolist(), read.seen
     things = [
@@ -113,11 +115,19 @@ def _read(model: "Module", picture: Path | bytes) -> dict[str, Any]:
     return {"predicted": str(read), "probability": min(sure, default=None), "things": things}
 
 
+def _read_garment(
+    model: "Module", notes: dict[str, Any], picture: Path | io.BytesIO
+) -> dict[str, Any]:
+    from helpers import data
+
+    return _answers(model, notes, data.read_garment(picture))[0]
+
+
 def _classify(
     model: "Module", notes: dict[str, Any], pictures: dict[str, Path | bytes]
 ) -> dict[str, dict[str, Any]]:
     """Classify pictures that each show one thing, in the format of the model's training images."""
-    from helpers import data, evaluation
+    from helpers import data
 
     about = getattr(model, "architecture", {})
     size, channels = about.get("size", 28), about.get("channels", 1)
@@ -132,16 +142,26 @@ def _classify(
     readable = {name: array for name, array in named.items() if not isinstance(array, str)}
     if not readable:
         return found
-    images = data.stack(list(readable.values()), channels)
+    answers = _answers(model, notes, data.stack(list(readable.values()), channels))
+    return found | dict(zip(readable, answers, strict=True))
+
+
+def _answers(model: "Module", notes: dict[str, Any], images: "Tensor") -> list[dict[str, Any]]:
+    """The predicted class of each image uint8 (N, C, S, S), and the probabilities of all."""
+    from helpers import data, evaluation
+
     probabilities = evaluation.predict(model, images).probabilities
     spec = data.SPECS.get(notes.get("dataset", ""))
     classes = notes.get("class_names") or (spec.class_names if spec else ())
     classes = classes or [str(k) for k in range(probabilities.shape[1])]
-    for name, row in zip(readable, probabilities.tolist(), strict=True):
+    answers = []
+    for row in probabilities.tolist():
         of_class = {c: round(p, 6) for c, p in zip(classes, row, strict=True)}
         best = max(of_class, key=of_class.__getitem__)
-        found[name] = {"predicted": best, "probability": of_class[best], "probabilities": of_class}
-    return found
+        answers.append(
+            {"predicted": best, "probability": of_class[best], "probabilities": of_class}
+        )
+    return answers
 
 
 def export(

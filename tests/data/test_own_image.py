@@ -1,3 +1,5 @@
+import io
+
 import numpy as np
 import pytest
 import torch
@@ -276,3 +278,29 @@ def test_huge_pictures_are_refused_before_they_are_decoded(tmp_path, monkeypatch
     monkeypatch.setattr(Image.Image, "load", lambda self: pytest.fail("was decoded"))
     with pytest.raises(ValueError, match=r"huge.png is too large; save it with fewer pixels"):
         data.read_digits(tmp_path / "huge.png")
+
+
+@pytest.mark.parametrize("ground", [240, 20])
+def test_a_garment_on_a_plain_ground_becomes_an_image_of_fashion_mnist(fashion, ground):
+    trousers = fashion.test.images[2, 0]  # 28 pixels high
+    shares = np.kron(trousers.numpy() / 255, np.ones((6, 6)))
+    picture = np.full((220, 300), float(ground))
+    picture[30:198, 50:218] += shares * (-ground if ground > 127 else 255 - ground)
+    buffer = io.BytesIO()
+    Image.fromarray(picture.astype(np.uint8)).save(buffer, "PNG")
+    image = data.read_garment(buffer)
+    assert image.shape == (1, 1, 28, 28)
+    away = min(
+        (image[0, 0].roll((y, x), (0, 1)).float() - trousers.float()).abs().mean()
+        for y in (-1, 0, 1)
+        for x in (-2, -1, 0, 1, 2)
+    )
+    assert away < 8  # of 255 grey values
+    assert trousers.float().mean() > 40  # how far away a black image would be
+
+
+def test_a_garment_of_the_color_of_the_ground_is_refused():
+    buffer = io.BytesIO()
+    Image.new("L", (90, 90), 200).save(buffer, "PNG")
+    with pytest.raises(ValueError, match="differs from the ground"):
+        data.read_garment(buffer)
