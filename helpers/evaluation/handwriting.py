@@ -36,7 +36,8 @@ def read_handwriting(model: nn.Module, path: Path | str | BinaryIO) -> Reading:
 
     Probabilities are means over five views of a thing (`predict_tta`). It is no digit if the most
     probable digit has less than LEAST_PROBABILITY, if it has another shape than digits, or if most
-    things on the picture are no digits. Raises as `read_digits`.
+    things on the picture are no digits. With `mnist/accurate`, 94 % of photographed test digits are
+    read right, 0.4 % wrong, and 8 % of other things are called a digit. Raises as `read_digits`.
     """
     found = read_digits(path)
     if len(found.images) == 0:

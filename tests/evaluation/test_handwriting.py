@@ -109,8 +109,8 @@ def test_a_ladder_has_too_many_holes(tmp_path):
 def test_the_promise_of_the_benchmark_holds_in_small(mnist, fashion):
     """On validation 97 % of digits are read right and 11 % of other things are called digits."""
     accurate = models.load_pretrained("mnist/accurate")
-    kinds = photographs.measure_digits(mnist.validation, accurate, 5, seed=1)
+    kinds = photographs.measure_digits(mnist.validation, accurate, 2, seed=1)
     right = sum(figures["right"] for figures in kinds.values())
-    assert right >= 0.9 * 5 * len(photographs.KINDS)
-    others = photographs.measure_non_digits(fashion.validation.images, accurate, 32, seed=1)
-    assert sum(figures["called_a_digit"] for figures in others.values()) <= 6
+    assert right >= 0.9 * 2 * len(photographs.KINDS)
+    others = photographs.measure_non_digits(fashion.validation.images, accurate, 24, seed=1)
+    assert sum(figures["called_a_digit"] for figures in others.values()) <= 5
