@@ -113,6 +113,17 @@ def test_pages_are_short(page):
     assert len(read(page).splitlines()) <= 200
 
 
+def test_the_page_on_handwriting_states_what_the_record_holds():
+    found = record("photographs")
+    rows = table("docs/handwriting.md", "photograph", "right")
+    assert {row[0]: [int(cell) for cell in row[1:]] for row in rows} == {
+        kind: [of["right"], of["wrong"], of["nothing"]] for kind, of in found["kinds"].items()
+    }
+    page = read("docs/handwriting.md")
+    assert f"That is {found['share_right']:.1%} right".replace("%", " %") in page
+    assert f"{found['share_of_non_digits_called_a_digit']:.1%}".replace("%", " %") in page
+
+
 def test_recipes_state_what_the_records_hold():
     for row in record("reliability")["recipes"]:
         accuracy = mean_and_spread(row["test_accuracy"])
