@@ -49,7 +49,7 @@ SkipOption = Annotated[
     bool, typer.Option("--skip-broken", help="Leave out pictures that cannot be read.")
 ]
 OwnModelOption = Annotated[
-    str | None, typer.Option("--model", help="A class of your own, such as my_file.py:MyNet.")
+    str, typer.Option("--model", help="A class of your own, such as my_file.py:MyNet.")
 ]
 RecipeOption = Annotated[
     str, typer.Option(help="How to train; see `recipes`.", **one_of("recipe", RECIPES))
@@ -175,7 +175,7 @@ def train(
     device_name: DeviceOption = "auto",
     precision: PrecisionOption = None,
     compile: Annotated[bool, typer.Option("--compile", help="Compile the model first.")] = False,
-    model_name: OwnModelOption = None,
+    model_name: OwnModelOption = "",
     size: SizeOption = 28,
     channels: ChannelsOption = None,
     skip_broken: SkipOption = False,
@@ -220,10 +220,9 @@ def train(
 
 
 def _load(
-    dataset: str, recipe: str, model: str | None, own: dict, root: Path, printed: bool, err: bool
+    dataset: str, recipe: str, model: str, own: dict, root: Path, printed: bool, err: bool
 ) -> "tuple[Splits, Recipe]":
     """The data set and the recipe for it. What was found in a folder of one's own is printed."""
-    from dataclasses import replace
 
     from helpers import data, models, training
 
@@ -234,11 +233,8 @@ def _load(
         splits = data.from_folder(dataset, cache_dir=root / "data", progress=progress, **own)
     for note in splits.notes:
         terminal.echo(note, printed, err=err)
-    found = training.find_recipe(recipe, splits)
-    if model is None:
-        return splits, found
-    found = replace(found, model=model, model_kwargs={})
-    models.count_parameters(found.build(splits.spec))  # or a mistake shows before the training
+    found = training.find_recipe(recipe, splits, model)
+    models.count_parameters(found.build(splits.spec))  # a mistake in your model shows now
     return splits, found
 
 
@@ -307,7 +303,7 @@ def audit(
     folds: Annotated[int, typer.Option(min=2, help="Number of folds of the cross-validation.")] = 5,
     seeds: Annotated[int, typer.Option(min=1, help="Repeat it with so many seeds.")] = 3,
     device_name: DeviceOption = "auto",
-    model_name: OwnModelOption = None,
+    model_name: OwnModelOption = "",
     size: SizeOption = 28,
     channels: ChannelsOption = None,
     skip_broken: SkipOption = False,

@@ -180,12 +180,15 @@ _OWN = {
 }
 
 
-def find_recipe(name: str, dataset: str | Splits) -> Recipe:
+def find_recipe(name: str, dataset: str | Splits, model: str = "") -> Recipe:
     """The recipe of that name for a data set, such as ("fast", "mnist").
 
     Of splits of your own data, it trains for as many epochs as make 600 steps, or as it has on
-    MNIST. Raises ValueError if there is no such data set or recipe.
+    MNIST. `model` replaces its model by a class of your own, such as "my_file.py:MyNet". Raises
+    ValueError if there is no such data set or recipe.
     """
+    if model:
+        return replace(find_recipe(name, dataset), model=model, model_kwargs={})
     if isinstance(dataset, Splits) and dataset.spec.name not in data.SPECS:
         if name not in _OWN:
             raise ValueError(unknown_name("recipe for your own data", name, _OWN))

@@ -228,3 +228,23 @@ def test_splits_are_not_changed(splits):
     training.train(small(augmentation=Augmentation(shift=2, erase=1.0)), splits, device=CPU)
     assert torch.equal(splits.train.images, before.images)
     assert torch.equal(splits.train.targets, before.targets)
+
+
+def test_a_recipe_for_data_of_ones_own_has_steps_enough_and_their_model():
+    images = torch.randint(256, (100, 3, 20, 20), dtype=torch.uint8)
+    splits = data.from_arrays(images, torch.arange(100) % 4)
+    recipe = training.find_recipe("fast", splits)
+    steps = recipe.epochs * -(-len(splits.train) // recipe.batch_size)
+    assert 600 <= steps < 600 + steps // recipe.epochs
+    assert recipe.build(splits.spec)(images[:2]).shape == (2, 4)
+    assert not recipe.train_on_validation
+    assert not recipe.augmentation.flip
+    with pytest.raises(ValueError, match=r"recipe for your own data 'sprint'.*report, fast"):
+        training.find_recipe("sprint", splits)
+
+
+def test_a_class_of_ones_own_replaces_the_model_of_a_recipe(mnist, tmp_path):
+    (tmp_path / "net.py").write_text("from torch import nn\n\nclass Net(nn.Identity): pass\n")
+    recipe = training.find_recipe("compact", mnist, f"{tmp_path / 'net.py'}:Net")
+    assert isinstance(recipe.build(mnist.spec)[1], torch.nn.Identity)
+    assert recipe.epochs == training.find_recipe("compact", "mnist").epochs
