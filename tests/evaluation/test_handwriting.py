@@ -105,7 +105,7 @@ def test_a_ladder_has_too_many_holes(tmp_path):
     assert reading.seen == ["a drawing of 1 pieces with 4 holes"]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_promise_of_the_benchmark_holds_in_small(mnist, fashion):
     """On validation 97 % of digits are read right and 11 % of other things are called digits."""
     accurate = models.load_pretrained("mnist/accurate")

@@ -444,16 +444,18 @@ def test_narrow_terminals_and_no_color_are_heeded(tmp_path):
 
 
 @pytest.mark.slow
-def test_json_is_all_that_is_printed(tmp_path):
+def test_json_is_all_that_is_printed(tmp_path, monkeypatch, capsys):
     trained = command("train", "mnist", "--recipe", "sprint", "--json", "--root", str(tmp_path))
     record = json.loads(trained.stdout)
     assert record["measured"]["test_accuracy"] > 0.97
     assert (record["state"], record["epochs"], record["planned_epochs"]) == ("finished", 1, 1)
     assert "test accuracy" in trained.stderr.decode()
-    findings = json.loads(command("doctor", "--json", "--root", str(tmp_path)).stdout)
+    invoke(monkeypatch, "doctor", "--json", "--root", str(tmp_path))
+    findings = json.loads(capsys.readouterr().out)
     assert {"what", "found", "remedy", "optional", "state"} == set(findings[0])
+    invoke(monkeypatch, "recipes", "--json")
     (fast,) = (
-        row for row in json.loads(command("recipes", "--json").stdout)
+        row for row in json.loads(capsys.readouterr().out)
         if (row["recipe"], row["dataset"]) == ("fast", "mnist")
     )  # fmt: skip
     assert (fast["parameters"], fast["epochs"]) == (20_498, 1)
