@@ -1,6 +1,7 @@
 """Error analysis: the mistakes of a model, the classes that it confuses, and doubtful labels."""
 
 from collections.abc import Sequence
+from itertools import combinations
 from typing import TYPE_CHECKING
 
 import torch
@@ -48,17 +49,11 @@ def ranked_pairs(predictions: Predictions, class_names: Sequence[str]) -> "pd.Da
     """
     import pandas as pd
 
-    counts = confusion_matrix(predictions)
-    both = counts + counts.T
+    counts = confusion_matrix(predictions).tolist()
     rows = [
-        {
-            "pair": f"{class_names[i]} / {class_names[j]}",
-            "errors": int(both[i, j]),
-            "first as second": int(counts[i, j]),
-            "second as first": int(counts[j, i]),
-        }
-        for i, j in torch.triu_indices(len(counts), len(counts), offset=1).T.tolist()
-        if both[i, j]
+        (f"{a} / {b}", counts[i][j] + counts[j][i], counts[i][j], counts[j][i])
+        for (i, a), (j, b) in combinations(enumerate(class_names), 2)
+        if counts[i][j] + counts[j][i]
     ]
     frame = pd.DataFrame(rows, columns=["pair", "errors", "first as second", "second as first"])
     frame.insert(2, "share", frame["errors"] / max(int(frame["errors"].sum()), 1))
@@ -95,16 +90,12 @@ def neighbour_votes(
 
     rows = mistakes(predictions)
     votes = train.targets[nearest_neighbours(test.images[rows], train.images, k).rows]
-    target, prediction = predictions.targets[rows], predictions.predicted[rows]
-    frame = pd.DataFrame(
-        {
-            "target": target.numpy(),
-            "prediction": prediction.numpy(),
-            "for_target": (votes == target[:, None]).double().mean(dim=1).numpy(),
-            "for_prediction": (votes == prediction[:, None]).double().mean(dim=1).numpy(),
-        },
-        index=pd.Index(rows.numpy(), name="image"),
-    )
+    frame = pd.DataFrame(index=pd.Index(rows.numpy(), name="image"))
+    frame["target"] = predictions.targets[rows].numpy()
+    frame["prediction"] = predictions.predicted[rows].numpy()
+    for name in ("target", "prediction"):
+        same = votes.numpy() == frame[[name]].to_numpy()
+        frame[f"for_{name}"] = same.mean(axis=1)
     frame["side"] = SIDES[2]
     frame.loc[frame["for_target"] >= majority, "side"] = SIDES[0]
     frame.loc[frame["for_prediction"] >= majority, "side"] = SIDES[1]

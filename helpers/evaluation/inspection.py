@@ -1,6 +1,7 @@
 """Inspect a model: output shapes of its layers, arithmetic, time, and the pixels that matter."""
 
 import os
+from collections import Counter
 from collections.abc import Callable
 
 import torch
@@ -18,22 +19,13 @@ def layer_summary(model: nn.Module, images: Tensor) -> list[dict[str, object]]:
     (its name in the model), `kind`, `output` (its shape), `parameters`.
     """
     rows: list[dict[str, object]] = []
+    names = {layer: name for name, layer in model.named_modules() if not list(layer.children())}
 
-    def record(name: str) -> Callable[[nn.Module, object, Tensor], None]:
-        def hook(layer: nn.Module, _: object, output: Tensor) -> None:
-            rows.append(
-                {
-                    "layer": name,
-                    "kind": type(layer).__name__,
-                    "output": tuple(output.shape),
-                    "parameters": count_parameters(layer),
-                }
-            )
+    def record(layer: nn.Module, _: object, output: Tensor) -> None:
+        about = {"layer": names[layer], "kind": type(layer).__name__}
+        rows.append(about | {"output": tuple(output.shape), "parameters": count_parameters(layer)})
 
-        return hook
-
-    leaves = [(name, layer) for name, layer in model.named_modules() if not list(layer.children())]
-    handles = [layer.register_forward_hook(record(name)) for name, layer in leaves]
+    handles = [layer.register_forward_hook(record) for layer in names]
     try:
         with torch.inference_mode():
             model(images)
@@ -70,8 +62,7 @@ def count_flops(model: nn.Module, shape: tuple[int, int, int] = (1, 28, 28)) -> 
 
     Multiplications and additions of convolutions and matrix products are counted. Normalization,
     ReLU and pooling are not: their time goes into memory access. A training step takes about three
-    times as many operations, since the backward pass computes two gradients for each layer: one of
-    its weights and one of its input.
+    times as many, since the backward pass has two gradients for each layer, of weights and input.
     """
     image = torch.zeros(1, *shape, dtype=torch.uint8, device=next(model.parameters()).device)
     with preserve_train_mode(model), torch.no_grad(), FlopCounterMode(display=False) as counter:
@@ -87,8 +78,5 @@ def profile_ops(function: Callable[[], object]) -> dict[str, float]:
     os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # keeps the profiler's own log off stderr
     with torch.profiler.profile() as profile:
         function()
-    times = {event.key: event.self_cpu_time_total for event in profile.key_averages()}
-    total = sum(times.values())
-    return {
-        name: times[name] / total for name in sorted(times, key=times.__getitem__, reverse=True)
-    }
+    times = Counter({event.key: event.self_cpu_time_total for event in profile.key_averages()})
+    return {name: time / times.total() for name, time in times.most_common()}

@@ -29,10 +29,9 @@ def nearest_neighbours(
 ) -> Neighbours:
     """Find the `k` rows of `pool` (M, …) that are nearest to each of the `queries` (N, …).
 
-    Both are images uint8 (N, C, S, S) or features float (N, F), on one device. `exclude` int64
-    (N,) is a row of the pool for each query that is not returned, such as the query itself. The
-    search takes `chunk` queries at a time.
-    Raises ValueError if the pool has fewer than `k` rows.
+    Both are images uint8 (N, C, S, S) or features float (N, F), on one device; `chunk` queries are
+    taken at a time. `exclude` int64 (N,) is a row of the pool for each query that is not returned,
+    such as the query itself. Raises ValueError if the pool has fewer than `k` rows.
     """
     available = len(pool) - (exclude is not None)
     if k > available:

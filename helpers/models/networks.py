@@ -2,8 +2,7 @@
 
 Each takes images as they are stored, uint8 from 0 to 255, and normalizes them in its first layer.
 The constants are saved with the weights, so a checkpoint cannot be given wrongly scaled images.
-Shapes in comments are those of the course's images, (N, 1, 28, 28); `channels` and `size` change
-them.
+Shapes in comments are those of images (N, 1, 28, 28); `channels` and `size` change them.
 """
 
 import inspect
@@ -133,10 +132,9 @@ class FastCNN(nn.Module):
     """A network that trains in seconds on a CPU. 20,498 parameters at width 8, 75,546 at 16.
 
     The first convolution has a stride of 2, so all later layers work on a quarter of the pixels.
-    Two groups of two convolutions follow, with the design of the fast CIFAR-10 networks (Jordan,
-    "94% on CIFAR-10 in 3.29 Seconds on a Single GPU", 2024, section 3.1): pooling comes early, so
-    that the layers after it do a quarter of the work. Channels in multiples of 8 or 16 fill the
-    vector units of a processor.
+    Two groups of two convolutions follow, as in the fast CIFAR-10 networks (Jordan, "94% on
+    CIFAR-10 in 3.29 Seconds on a Single GPU", 2024, section 3.1): early pooling leaves later layers
+    a quarter of the work. Channels in multiples of 8 or 16 fill a processor's vector units.
     """
 
     def __init__(
@@ -207,10 +205,9 @@ class ResNet(nn.Module):
     """Three stages of residual blocks. 77,562 parameters at width 16 with one block in each stage.
 
     `blocks` is the number of blocks in each stage. Stages 2 and 3 halve height and width and double
-    the channels. A `stride` of 2 halves height and width already in the stem, for a quarter of the
-    work. Global average pooling (Lin et al., "Network in Network", 2014, section 3.2) comes before
-    the classifier, which then needs few weights. Raises ValueError unless `blocks` holds three
-    numbers of at least 1.
+    the channels. A `stride` of 2 halves them already in the stem, for a quarter of the work. Global
+    average pooling (Lin et al., "Network in Network", 2014, section 3.2) lets the classifier need
+    few weights. Raises ValueError unless `blocks` holds three numbers of at least 1.
     """
 
     def __init__(
