@@ -114,7 +114,7 @@ def average_predictions(several: Sequence[Predictions]) -> Predictions:
 
 
 def num_views(augmentation: Augmentation) -> int:
-    """The number of views in test-time augmentation, 1, 2, 5 or 10; it takes so many times longer."""
+    """The number of views in test-time augmentation, 1, 2, 5 or 10: it takes so much longer."""
     return (5 if augmentation.shift else 1) * (2 if augmentation.flip else 1)
 
 

@@ -46,10 +46,7 @@ def check_settings(
 
 
 def check_optimizer(
-    model: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    scheduler: LRScheduler | None,
-    steps: int,
+    model: nn.Module, optimizer: torch.optim.Optimizer, scheduler: LRScheduler | None, steps: int
 ) -> None:
     """Raise ValueError for an optimizer or a schedule that would not train this model.
 
@@ -111,13 +108,14 @@ def check_model(model: nn.Module, train: Split, validation: Split | None) -> Non
             "The logits do not depend on any trainable parameter. Does the model's forward "
             "use detach() or no_grad()?"
         )
+    classes = logits.shape[1]
     for name, split in (("training", train), ("validation", validation)):
         if split is not None:
             low, high = (int(of) for of in split.targets.aminmax())
-            if low < 0 or high >= logits.shape[1]:
+            if low < 0 or high >= classes:
                 raise ValueError(
-                    f"The {name} targets must lie in [0, {logits.shape[1]}), since the model has "
-                    f"{logits.shape[1]} outputs; they go from {low} to {high}."
+                    f"The {name} targets must lie in [0, {classes}), since the model has {classes} "
+                    f"outputs; they go from {low} to {high}."
                 )
 
 

@@ -23,6 +23,7 @@ from helpers.evaluation import Predictions
 from helpers.files import lock_folder
 
 TIMEOUT = timedelta(minutes=10)  # how long processes wait for one another
+Batches = Iterable[tuple[Tensor, Tensor]]  # of images and targets
 
 
 class SingleProcess:
@@ -36,17 +37,13 @@ class SingleProcess:
         """The module to call in training, so that gradients are those of whole batches."""
         return model
 
-    def shard_batches(
-        self, batches: Iterable[tuple[Tensor, Tensor]]
-    ) -> Iterable[tuple[Tensor, Tensor]]:
+    def shard_batches(self, batches: Batches) -> Batches:
         """This process's rows of each batch."""
         return batches
 
-    def all_reduce_stats(
-        self, losses: Tensor, correct: Tensor, sizes: Tensor
-    ) -> tuple[Tensor, ...]:
+    def all_reduce_stats(self, *steps: Tensor) -> tuple[Tensor, ...]:
         """For each step: mean loss, number of correct images, number of images, over all ranks."""
-        return losses, correct, sizes
+        return steps
 
     def predict(self, model: nn.Module, split: Split) -> Predictions:
         """As `evaluation.predict`; each rank predicts a part of the images."""
@@ -78,9 +75,7 @@ class ProcessGroup(SingleProcess):
             model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
         return DistributedDataParallel(model)
 
-    def shard_batches(
-        self, batches: Iterable[tuple[Tensor, Tensor]]
-    ) -> Iterator[tuple[Tensor, Tensor]]:
+    def shard_batches(self, batches: Batches) -> Batches:
         """Every `size`-th row of each batch; each rank augments the whole batch, as one would.
         Raises ValueError for a batch with fewer images than there are ranks.
         """
@@ -95,9 +90,8 @@ class ProcessGroup(SingleProcess):
             self.gradient_weight = len(targets[rows]) * self.size / len(targets)
             yield images[rows], targets[rows]
 
-    def all_reduce_stats(
-        self, losses: Tensor, correct: Tensor, sizes: Tensor
-    ) -> tuple[Tensor, ...]:
+    def all_reduce_stats(self, *steps: Tensor) -> tuple[Tensor, ...]:
+        losses, correct, sizes = steps
         totals = torch.stack([losses.double() * sizes, correct.double(), sizes.double()])
         dist.all_reduce(totals)
         losses, correct, sizes = totals

@@ -23,9 +23,8 @@ class Execution:
 
     `precision` is a name in PRECISIONS. `channels_last` stores the channels of a pixel side by
     side, which is faster on most processors. `compile` runs torch.compile on the model first.
-    `process_group` comes from `join_process_group`. `progress` shows a bar or not, or prints
-    lines for "log"; by default it is a bar if somebody watches. Raises ValueError for an unknown
-    precision.
+    `process_group` comes from `join_process_group`, `progress` is that of `messages.progress_bar`.
+    Raises ValueError for an unknown precision.
     """
 
     precision: str = "float32"
@@ -86,18 +85,14 @@ def fastest_precision(device: torch.device) -> str:
     On other CPUs bfloat16 is emulated and slower. On a GPU, networks as small as ours are limited
     by the launching of operations, so the format hardly matters: both get "float32".
     """
-    # only newer versions of torch have this function
-    known: dict[str, object] = (
-        getattr(torch.cpu, "get_capabilities", dict)() if device.type == "cpu" else {}
-    )
-    fast = any(known.get(feature) for feature in ("avx512_bf16", "amx_bf16"))
-    return "bfloat16" if fast else "float32"
+    known: dict[str, object] = {}
+    if device.type == "cpu":
+        known = getattr(torch.cpu, "get_capabilities", dict)()  # older versions of torch lack it
+    return "bfloat16" if known.get("avx512_bf16") or known.get("amx_bf16") else "float32"
 
 
 def make_forward(
-    model: nn.Module,
-    execution: Execution = Execution(),
-    scaler: torch.amp.GradScaler | None = None,
+    model: nn.Module, execution: Execution = Execution(), scaler: torch.amp.GradScaler | None = None
 ) -> Callable[[Tensor], Tensor]:
     """The forward pass of `model` as `execution` says; it returns logits in float32.
 

@@ -117,10 +117,10 @@ class Progress:
         Means are over images, so a smaller last batch counts for less. Raises NonFiniteLossError.
         """
         losses, correct, sizes = steps
-        check_finite(losses, model, predictions, self.history)
-        history = self.history
-        loss = evaluation.loss(predictions) if predictions is not None else math.nan
-        accuracy = evaluation.accuracy(predictions) if predictions is not None else math.nan
+        history, loss, accuracy = self.history, math.nan, math.nan
+        check_finite(losses, model, predictions, history)
+        if predictions is not None:
+            loss, accuracy = evaluation.loss(predictions), evaluation.accuracy(predictions)
         record = EpochRecord(
             epoch=len(history.epochs) + 1,
             train_loss=((losses * sizes).sum() / sizes.sum()).item(),
@@ -129,8 +129,8 @@ class Progress:
             learning_rate=float(optimizer.param_groups[0]["lr"]), seconds=seconds,
         )  # fmt: skip
         history.epochs.append(record)
-        if record.validation_loss < self.best_loss:
-            self.best_loss, history.best_epoch = record.validation_loss, record.epoch
+        if loss < self.best_loss:
+            self.best_loss, history.best_epoch = loss, record.epoch
             self.best_weights = copy.deepcopy(model.state_dict())
         epochs_since_best = record.epoch - (history.best_epoch or 0)
         history.stopped_early = patience is not None and epochs_since_best >= patience
@@ -179,14 +179,12 @@ def check_finite(
 ) -> None:
     """Raise NonFiniteLossError if a loss of the epoch, float32 (steps,), is infinite or nan.
 
-    The effect of the last step is in no loss yet, so the weights and the predictions on validation
-    are checked as well.
+    No loss shows the last step yet, so weights and predictions on validation are checked as well.
     """
     bad = (~losses.isfinite()).nonzero().flatten().tolist()
-    after = [
-        *model.state_dict().values(),
-        *([predictions.logits] if predictions is not None else []),
-    ]
+    after = list(model.state_dict().values())
+    if predictions is not None:
+        after.append(predictions.logits)
     if not bad and not all(tensor.isfinite().all() for tensor in after):
         bad = [len(losses) - 1]
     if bad:

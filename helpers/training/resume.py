@@ -34,8 +34,7 @@ class CheckpointManager:
     """Saves the progress of one training in a folder after each epoch, and restores it.
 
     `parts` are objects with a `state_dict`, such as model and optimizer, or None. A training
-    resumes only with the same `settings`. Without a folder nothing is saved. Of several processes,
-    only one `writes`.
+    resumes only with the same `settings`. Nothing is saved without a folder; one rank `writes`.
     """
 
     folder: Path | None
