@@ -58,24 +58,21 @@ def clear_leftovers(folder: Path) -> None:
 
 
 @contextmanager
-def lock_folder(folder: Path) -> Iterator[None]:
+def lock_folder(folder: Path, *, wait: bool = False) -> Iterator[None]:
     """Lock a folder, so that no other process works in it meanwhile. The folder is made if needed.
 
     The operating system releases the lock when the process ends, in whatever way. A folder that is
-    empty at the end is removed. Raises BlockingIOError if another process has the lock, and OSError
-    if the folder cannot be written to.
+    empty at the end is removed. Raises BlockingIOError if another process has the lock, unless it
+    shall `wait` for that one; and OSError if the folder cannot be written to.
     """
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / ".lock"
     lock = filelock.FileLock(path)
     try:
-        lock.acquire(blocking=False)
+        lock.acquire(blocking=wait, poll_interval=1)
     except filelock.Timeout as error:
-        raise BlockingIOError(
-            errno.EWOULDBLOCK,
-            "Another process works here; wait for its end or stop it",
-            str(folder),
-        ) from error
+        message = "Another process works here; wait for its end or stop it"
+        raise BlockingIOError(errno.EWOULDBLOCK, message, str(folder)) from error
     try:
         yield
     finally:

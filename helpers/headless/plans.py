@@ -63,21 +63,18 @@ class Plan:
             name: _distinct(name, [read(name, v) for v in vs]) for name, vs in self.grid.items()
         }
         fixed = {name: read(name, text) for name, text in (self.fixed or {}).items()}
-        draws = self._draws(read) or [{}]
+        spans = {name: _span(name, text, read) for name, text in self.ranges.items()}
+        generator = random.Random(self.seed)
+        draws = [{n: draw(generator) for n, draw in spans.items()} for _ in range(self.random)]
         if not grid and not self.ranges:
             raise ValueError("A sweep needs something that varies, such as --grid seed=0:5.")
         combined = (
             fixed | draw | dict(zip(grid, values, strict=True))
-            for draw, values in itertools.product(draws, itertools.product(*grid.values()))
+            for draw, values in itertools.product(draws or [{}], itertools.product(*grid.values()))
         )
         # the same draw twice is one trial
         distinct = {json.dumps(params, sort_keys=True): params for params in combined}
         return [Trial(notebook.name, params) for params in distinct.values()]
-
-    def _draws(self, read: Reader) -> list[dict[str, object]]:
-        generator = random.Random(self.seed)
-        spans = {name: _span(name, text, read) for name, text in self.ranges.items()}
-        return [{name: draw(generator) for name, draw in spans.items()} for _ in range(self.random)]
 
 
 def read_plan(path: Path) -> Plan:

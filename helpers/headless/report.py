@@ -59,12 +59,12 @@ def _export(executed: Path, root: Path) -> tuple[str, dict[str, str]]:
     html, _ = exporter.from_notebook_node(notebook, {"metadata": {"name": executed.stem}})
     page = executed.with_suffix(".html")
     write_atomic(page, html)
-    figures: dict[str, str] = {}
-    section = "start"
+    figures, section = dict[str, str](), "start"
     for cell in notebook.cells:
         if cell.cell_type == "markdown":
             headings = re.findall(r"^#+ (.+)$", cell.source, flags=re.MULTILINE)
-            section = _slug(headings[-1]) if headings else section
+            if headings:
+                section = re.sub(r"[^a-z0-9]+", "-", headings[-1].lower())[:50].strip("-")
             continue
         outputs = [output.get("data", {}) for output in cell.get("outputs", [])]
         for picture in (data["image/png"] for data in outputs if "image/png" in data):
@@ -72,7 +72,3 @@ def _export(executed: Path, root: Path) -> tuple[str, dict[str, str]]:
             write_atomic(path, base64.b64decode(picture))
             figures[path.relative_to(root).as_posix()] = cell.metadata.get("alt", path.stem)
     return page.relative_to(root).as_posix(), figures
-
-
-def _slug(heading: str) -> str:
-    return re.sub(r"[^a-z0-9]+", "-", heading.lower())[:50].strip("-")

@@ -192,15 +192,13 @@ def execute_notebook(
     output.mkdir(parents=True, exist_ok=True)
     record.unlink(missing_ok=True)  # one of an earlier run must not count for this one
     start, cause, message = time.perf_counter(), "", ""
-    options = _papermill_options(name, cell_timeout, progress)
     # papermill fills parameters into the braces of a path
     source, target = (
         str(path).replace("{", "{{").replace("}", "}}")
         for path in (notebooks.NOTEBOOKS / f"{name}.ipynb", executed)
     )
     try:
-        with _neutral_settings() as arguments:
-            options["extra_arguments"] += arguments
+        with _papermill_options(name, cell_timeout, progress) as options:
             papermill.execute_notebook(source, target, {**params, "output": str(output)}, **options)
     except papermill.PapermillExecutionError as error:
         where = _last_cell(executed)
@@ -219,28 +217,26 @@ def execute_notebook(
     return NotebookResult(name, "failed" if cause else "finished", seconds, message, cause)
 
 
-def _papermill_options(name: str, cell_timeout: int, progress: Show) -> dict[str, Any]:
+@contextmanager
+def _papermill_options(name: str, cell_timeout: int, progress: Show) -> Iterator[dict[str, Any]]:
+    """They also keep the user's IPython and matplotlib settings out of the kernel."""
     from traitlets.config import Config
 
     logging.getLogger("papermill").setLevel(logging.ERROR)
-    return dict(
-        kernel_name="python3", execution_timeout=cell_timeout, start_timeout=300,
-        progress_bar={"desc": name, "leave": False} if progress is True else False,
-        coalesce_streams=True,  # the lines of a training as one output
-        extra_arguments=["--IPKernelApp.log_level=50"],  # or each kernel reports how it was stopped
-        # other users may share the machine
-        config=Config({"KernelManager": {"transport_encryption": "auto"}}),
-    )  # fmt: skip
-
-
-@contextmanager
-def _neutral_settings() -> Iterator[list[str]]:
-    """Arguments of a kernel that keep the user's IPython and matplotlib settings out of it."""
     with tempfile.TemporaryDirectory(prefix="kernel-") as folder:
         settings = Path(folder, "matplotlibrc")
         settings.touch()
         line = f"import os; os.environ['MATPLOTLIBRC'] = {str(settings)!r}"
-        yield [f"--ipython-dir={folder}", f"--IPKernelApp.exec_lines={line}"]
+        arguments = [f"--ipython-dir={folder}", f"--IPKernelApp.exec_lines={line}"]
+        yield dict(
+            kernel_name="python3", execution_timeout=cell_timeout, start_timeout=300,
+            progress_bar={"desc": name, "leave": False} if progress is True else False,
+            coalesce_streams=True,  # the lines of a training as one output
+            # without a log, or each kernel reports how it was stopped
+            extra_arguments=["--IPKernelApp.log_level=50", *arguments],
+            # other users may share the machine
+            config=Config({"KernelManager": {"transport_encryption": "auto"}}),
+        )  # fmt: skip
 
 
 def _last_cell(executed: Path) -> str:

@@ -122,9 +122,8 @@ def compare(first: RunArgument, second: RunArgument, root: RootOption = runs.ROO
 def _only(folder: Path) -> dict:
     rows = runs.collect(folder).to_dict("records")
     if len(rows) != 1:
-        raise ValueError(
-            f"{folder.name} has {len(rows)} notebooks. Name one, such as {folder.name}/02."
-        )
+        name = folder.name
+        raise ValueError(f"{name} has {len(rows)} notebooks. Name one, such as {name}/02.")
     return _record(rows[0])
 
 

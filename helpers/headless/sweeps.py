@@ -9,7 +9,6 @@ import json
 import logging
 import os
 import statistics
-import time
 import uuid
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager, suppress
@@ -131,7 +130,7 @@ def run_trial(trial: Trial, root: Path, cell_timeout: int = 3_600) -> NotebookRe
         message = "the notebook or this package differs from the one where the sweep started"
         result = NotebookResult(trial.notebook, "failed", message=message)
         raise TrialError(json.dumps(asdict(result)))
-    with _lock_when_free(folder):
+    with lock_folder(folder, wait=True):
         if (before := finished_trial(trial, root)) is not None:
             return before
         # Dask sets it for its workers, and so for kernels; training takes a third longer with it
@@ -144,19 +143,6 @@ def run_trial(trial: Trial, root: Path, cell_timeout: int = 3_600) -> NotebookRe
     if result.state != "finished":
         raise TrialError(json.dumps(asdict(result)))
     return result
-
-
-@contextmanager
-def _lock_when_free(folder: Path) -> Iterator[None]:
-    """As `files.lock_folder`, but waits while another sweep runs the same trial."""
-    with ExitStack() as stack:
-        while True:
-            try:
-                stack.enter_context(lock_folder(folder))
-                break
-            except BlockingIOError:
-                time.sleep(1)
-        yield
 
 
 def _result_of(future: "Future", trial: Trial) -> NotebookResult:

@@ -44,31 +44,23 @@ def report_errors(*errors: type[Exception]) -> Iterator[None]:
 
 
 @contextmanager
-def sigterm_as_interrupt() -> Iterator[None]:
-    """Let SIGTERM end the work as Ctrl-C does, so that it is cleaned up and reported."""
-
-    def stop(number: int, _: object) -> None:
-        raise KeyboardInterrupt(signal.Signals(number).name)
-
-    before = signal.signal(signal.SIGTERM, stop)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
-
-
-@contextmanager
 def report_interrupt(message: str) -> Iterator[None]:
     """Print a message after Ctrl-C or SIGTERM, and end with the status that a shell expects."""
+
+    def interrupt(number: int, _: object) -> None:
+        raise KeyboardInterrupt(signal.Signals(number).name)
+
+    before = signal.signal(signal.SIGTERM, interrupt)
     try:
-        with sigterm_as_interrupt():
-            yield
+        yield
     except KeyboardInterrupt as stop:
         if message:
             typer.echo(f"Interrupted. {message}", err=True)
         sent = stop.__cause__ if isinstance(stop.__cause__, KeyboardInterrupt) else stop
         number = signal.SIGTERM if sent.args else signal.SIGINT
         raise typer.Exit(128 + number) from None
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def one_of(kind: str, names: Iterable[str], *, or_folder: bool = False) -> dict:
