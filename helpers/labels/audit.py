@@ -105,11 +105,11 @@ def nearest_duplicates(
     targets = torch.cat([split.targets for split in splits.values()])
     names = [f"{name} {i}" for name, split in splits.items() for i in range(len(split))]
     frames, start = {}, 0
+    unknown = {"nearest": "", "nearest_distance": math.inf, "nearest_label": -1}
     for name, split in splits.items():
         rows = torch.arange(start, start + len(split))
         start += len(split)
         if name not in compared:
-            unknown = {"nearest": "", "nearest_distance": math.inf, "nearest_label": -1}
             frames[name] = pd.DataFrame(unknown, index=range(len(split)))
             continue
         near, distances = _nearest(images, rows.to(device), progress)

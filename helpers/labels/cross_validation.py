@@ -2,8 +2,7 @@
 
 A model agrees too easily with a label that it was trained on. So the images are divided into
 stratified folds, and each fold is predicted by a model that was trained on the others (Kohavi, "A
-Study of Cross-Validation and Bootstrap …", IJCAI 1995). The results of each model are cached on the
-disk, so a stopped audit resumes.
+Study of Cross-Validation and Bootstrap …", IJCAI 1995).
 """
 
 import warnings
@@ -61,10 +60,8 @@ def predict_out_of_sample(
     model is trained by the recipe on all images of the other folds. The neighbours of an image are
     the `k` images nearest in the model's feature space among those that it was trained on. Results
     are cached in a folder of `cache_dir`, whose name depends on everything that decides them.
-    `progress` is that of `messages.progress_bar`; the bar counts epochs and
-    searches of neighbours.
-    Raises ValueError for fewer than two folds or no seed, and what `training.fit` raises. Ctrl-C
-    raises KeyboardInterrupt; models that were finished stay in the cache.
+    `progress` is that of `messages.progress_bar`. Raises ValueError for fewer than two folds or no
+    seed, and what `training.fit` raises. After Ctrl-C, finished models stay in the cache.
     """
     if folds < 2 or not seeds:
         raise ValueError(f"Wanted at least 2 folds and a seed, got {folds} and {list(seeds)}.")
@@ -126,8 +123,7 @@ def _train_and_predict(
     """
     bar.set_postfix_str("training")
     model, _ = training.train_on(
-        recipe, train, spec, device=device, seed=seed,
-        on_epoch=lambda _: bar.update(),
+        recipe, train, spec, device=device, seed=seed, on_epoch=lambda _: bar.update(),
         execution=Execution(progress=False),
     )  # fmt: skip
     pool = evaluation.extract_features(model, train.images)
@@ -148,18 +144,10 @@ def _digest(
     """Identify everything that decides the predictions, the source code included."""
     # these fields do not change what `train_on` does
     recipe = replace(recipe, source="", measured="", duration="", train_on_validation=False)
-    settings = (
-        recipe,
-        models.source_digest(recipe.model),
-        folds,
-        k,
-        device.type,
-        torch.__version__,
-    )
+    settings = repr((recipe, folds, k, device.type, torch.__version__))
     package = Path(__file__).parents[1]
-    wings = ("data", "models", "evaluation", "training")
     code = [package / "device.py", Path(__file__)]
-    code += sorted(path for wing in wings for path in (package / wing).rglob("*.py"))
-    return short_digest(
-        labelled.digest, test.digest, repr(settings), *(path.read_bytes() for path in code)
-    )
+    for wing in ("data", "models", "evaluation", "training"):
+        code += sorted((package / wing).rglob("*.py"))
+    parts = [labelled.digest, test.digest, models.source_digest(recipe.model), settings]
+    return short_digest(*parts, *(path.read_bytes() for path in code))

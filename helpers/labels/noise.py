@@ -7,10 +7,8 @@ from torch import Tensor
 
 
 def symmetric_noise(targets: Tensor, rate: float, *, classes: int, seed: int) -> Tensor:
-    """Change a share `rate` in [0, 1] of the labels to another class, all classes equally likely.
-
-    Returns int64 (N,), with exactly round(rate * N) labels changed. Raises ValueError for a rate
-    outside [0, 1].
+    """Change a share `rate` of the labels to another class, all classes equally likely.
+    Returns int64 (N,) with round(rate * N) labels changed. Raises ValueError unless 0 ≤ rate ≤ 1.
     """
     rows, generator = _draw(torch.arange(len(targets)), rate, seed)
     noisy = targets.clone()
@@ -24,9 +22,8 @@ def pair_flip(
 ) -> Tensor:
     """Change a share `rate` of the labels of two similar classes, such as 4 and 9, to the other.
 
-    People confuse similar classes, so this is more realistic than symmetric noise. Returns int64
-    (N,), with exactly round(rate * n) labels changed among the n images of each pair. Raises as
-    `symmetric_noise`.
+    People confuse similar classes, so this is more realistic than symmetric noise. Of the n images
+    of each pair, round(rate * n) are changed. Returns and raises as `symmetric_noise`.
     """
     noisy = targets.clone()
     for first, second in pairs:

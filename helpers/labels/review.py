@@ -1,8 +1,4 @@
-"""Look at the result of an audit: a gallery page, a figure for one label, a widget to review them.
-
-In the widget a person decides on one label after another. Each decision is saved before the next
-image is shown, so a review can be stopped at any time and continued later.
-"""
+"""Look at the result of an audit: a gallery page, a figure for one label, a widget to review it."""
 
 import base64
 import io
@@ -107,8 +103,7 @@ def plot_evidence(audit: Audit, split: str, image: int) -> Figure:
 def load_decisions(path: Path | str) -> pd.DataFrame:
     """Read the decisions in a CSV: `image`, `label`, `suggested`, `decision`, one of DECISIONS.
 
-    The frame is empty if the file does not exist yet. Raises ValueError for a file with other
-    columns or an unknown decision.
+    Empty if there is no file yet. Raises ValueError for other columns or an unknown decision.
     """
     path = Path(path)
     if not path.is_file():
@@ -126,9 +121,8 @@ def load_decisions(path: Path | str) -> pd.DataFrame:
 
 
 def save_decision(path: Path | str, image: int, label: str, suggested: str, decision: str) -> None:
-    """Add the decision on one image to the CSV, or change it. The file is written atomically.
-    Raises ValueError for a decision that is not in DECISIONS, OSError if the file cannot be
-    written.
+    """Add the decision on one image to the CSV, or change it; atomically.
+    Raises ValueError for a decision that is not in DECISIONS, OSError if it cannot be written.
     """
     if decision not in DECISIONS:
         raise ValueError(f"There is no decision {decision!r}. Choose one of: {DECISIONS}.")
@@ -144,7 +138,13 @@ def remove_decision(path: Path | str, image: int) -> None:
 
 
 class ReviewWidget(anywidget.AnyWidget):
-    """Asks for a decision on one label after another; see `review_widget`."""
+    """A widget for JupyterLab that asks for a decision on each row of `evidence`, in its order.
+
+    `evidence` is a frame from `collect_evidence`, indexed by image; `images` uint8 (N, C, S, S)
+    are those of the whole split. Each decision is saved in the CSV at `path` before the next image
+    is shown. Images that have one there are not shown again, unless it is undone. Raises as
+    `load_decisions`.
+    """
 
     _esm = (TEMPLATES / "review.js").read_text(encoding="utf-8")
     _css = (TEMPLATES / "review.css").read_text(encoding="utf-8")
@@ -213,13 +213,4 @@ class ReviewWidget(anywidget.AnyWidget):
         self.picture = png_data_url(self._images[image])
 
 
-def review_widget(
-    evidence: pd.DataFrame, images: Tensor, class_names: Sequence[str], path: Path | str
-) -> ReviewWidget:
-    """A widget for JupyterLab that asks for a decision on each row of `evidence`, in its order.
-
-    `evidence` is a frame from `collect_evidence`, indexed by image; `images` uint8 (N, C, S, S)
-    are those of the whole split. Each decision is saved in the CSV at `path` at once. Images that
-    have one there are not shown again, unless it is undone. Raises as `load_decisions`.
-    """
-    return ReviewWidget(evidence, images, class_names, path)
+review_widget = ReviewWidget  # called like a function, as `evaluation.drawing_pad` is

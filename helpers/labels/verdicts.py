@@ -1,7 +1,7 @@
 """The rule that decides whether a label is doubtful, and counts of errors by their cause.
 
-`evidence` is always a frame from `collect_evidence`. The limits of the rule are the constants
-below. They were not fitted to any list of known wrong labels.
+`evidence` is always a frame from `collect_evidence`. The constants below are the limits of the
+rule. They were not fitted to any list of known wrong labels.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,7 +12,7 @@ from torch import Tensor
 
 VERDICTS = ("near-duplicate", "label doubtful", "class ambiguous", "label stands")
 CAUSES = (*VERDICTS[:-1], "model at fault")  # of errors; the last if the label stands
-NEAR_DUPLICATE_RMSE = 15.0  # near-duplicates differ by at most so many grey values of 255
+NEAR_DUPLICATE_RMSE = 15.0  # grey values of 255: root mean square over the pixels, at most
 AGREEMENT = 0.9  # share of the models that must predict another class before a label is doubtful
 MAJORITY = 0.7  # share of the votes with which the neighbours support a class
 SUPPORT = 0.5  # share of the models that must predict the label for it to stand
@@ -84,13 +84,9 @@ def accuracies_without_doubtful(
     """
     label = evidence["label"].to_numpy()
     kept = ~evidence["verdict"].isin(VERDICTS[:2]).to_numpy()
-    correct = {name: classes.numpy() == label for name, classes in predicted.items()}
-    return pd.DataFrame(
-        {
-            "all labels": {name: hits.mean() for name, hits in correct.items()},
-            "without doubtful": {name: hits[kept].mean() for name, hits in correct.items()},
-        }
-    )
+    correct = pd.DataFrame({name: classes.numpy() == label for name, classes in predicted.items()})
+    columns = {"all labels": correct.mean(), "without doubtful": correct[kept].mean()}
+    return pd.DataFrame(columns)
 
 
 def count_near_duplicates(
@@ -99,8 +95,7 @@ def count_near_duplicates(
     """Count the images whose nearest image differs by at most a limit, a row for each limit.
 
     `evidence` holds a frame for each split. The columns are pairs of splits, such as "test, like
-    one of train", and the same `with another label`. Limits are root mean squares over the pixels,
-    in grey values from 0 to 255.
+    one of train", and the same `with another label`. Limits are as NEAR_DUPLICATE_RMSE.
     """
     images = pd.concat(evidence, names=["split", "image"]).reset_index()
     pair = images["split"] + ", like one of " + images["nearest"].str.split().str[0]
