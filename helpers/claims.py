@@ -1,8 +1,8 @@
 """Check that a measured number is inside an expected band.
 
-Training is not bit-equal across machines. So a notebook does not compare exact numbers, but checks
-that each is inside a band. The lower end of a band is the mean minus 4 standard deviations over
-measured runs. bands.json holds the bands and the settings at which they were measured.
+Training is not bit-equal across machines, so a notebook checks that each number is inside a band.
+The lower end of a band is the mean minus 4 standard deviations over measured runs. bands.json holds
+the bands and the settings at which they were measured.
 """
 
 import json
@@ -19,8 +19,7 @@ class ClaimError(AssertionError):
 def expect(name: str, value: float, lo: float, hi: float) -> str:
     """Check that `value` is in [lo, hi], ends included.
 
-    Returns a line such as "test accuracy in [0.985, 1]: True". Raises ClaimError with the value if
-    it is outside, or not a number.
+    Returns a line such as "test accuracy in [0.985, 1]: True". Raises ClaimError if not, or if nan.
     """
     if not lo <= value <= hi:
         raise ClaimError(

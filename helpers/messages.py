@@ -63,8 +63,7 @@ class ProgressLog(std_tqdm):
 def is_interactive() -> bool:
     """Whether a person watches the output of this process: in a terminal, or in a notebook.
 
-    Jupyter's server sets JPY_SESSION_NAME for the kernels that it starts for people. papermill,
-    nbval and nbconvert start kernels without it.
+    Jupyter sets JPY_SESSION_NAME for kernels of people; papermill, nbval and nbconvert do not.
     """
     return "JPY_SESSION_NAME" in os.environ or (os.isatty(2) and "JPY_PARENT_PID" not in os.environ)
 

@@ -40,7 +40,6 @@ def run_dir(output: str, notebook: str) -> Path:
 
 def create_run(root: Path, name: str) -> Path:
     """Make the folder `<root>/<date>-<time>-<name>` for a run; with `-2` if it exists already.
-
     Raises OSError that names the folder if that is impossible.
     """
     stamp = f"{datetime.datetime.now():%Y%m%d-%H%M%S}-{name}"
@@ -52,9 +51,8 @@ def create_run(root: Path, name: str) -> Path:
         except FileExistsError:
             path = root / f"{stamp}-{next(numbers)}"
         except OSError as error:
-            raise OSError(
-                f"Cannot make the folder {path} ({error.strerror}). Name another one with --root."
-            ) from error
+            message = f"Cannot make the folder {path} ({error.strerror}). Name another with --root."
+            raise OSError(message) from error
 
 
 def save(
@@ -206,16 +204,14 @@ def overview(frame: "pd.DataFrame", root: Path) -> "pd.DataFrame":
     """A row for each run in a frame from `collect(root)`, with what tells it from the others.
 
     The columns are text: `run` (its folder below root), `when`, `what`, `data set`, `epochs`,
-    `seed`, `test`, `state` and `seconds` of training, or else of the whole notebook. Without runs
-    the frame is empty.
+    `seed`, `test`, `state` and `seconds` of training, or else of the notebook. It may be empty.
     """
     import pandas as pd
 
     if frame.empty:
         return frame
-    frame = frame.reindex(
-        columns=frame.columns.union(["parameters.seed", "measured.test_accuracy"])
-    )
+    optional = ["parameters.seed", "measured.test_accuracy"]
+    frame = frame.reindex(columns=frame.columns.union(optional))
     seconds = frame["seconds"].fillna(frame["wall_seconds"])
     columns = {
         "run": [Path(folder).relative_to(root).as_posix() for folder in frame["folder"]],

@@ -1,8 +1,7 @@
 """Random augmentation of training images.
 
 Each image of a batch is changed in its own way, all at once on the device of the batch. Pixels are
-in [0, 255] before and after. Pixels that move in from outside the image are black, as the
-background of both data sets is.
+in [0, 255] before and after. What moves in from outside is black, like both data sets' background.
 """
 
 import math
@@ -27,12 +26,8 @@ class Augmentation:
     erase: float = 0.0  # the share of images that lose a random rectangle
 
     def __post_init__(self) -> None:
-        if (
-            self.shift < 0
-            or self.degrees < 0
-            or not 0 <= self.scale < 1
-            or not 0 <= self.erase <= 1
-        ):
+        in_range = 0 <= self.scale < 1 and 0 <= self.erase <= 1
+        if self.shift < 0 or self.degrees < 0 or not in_range:
             raise ValueError(
                 f"Wanted shift >= 0, degrees >= 0, scale in [0, 1) and erase in [0, 1], got {self}."
             )

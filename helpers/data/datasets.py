@@ -91,9 +91,8 @@ def read_verified(folder: str, root: Path) -> list[Tensor]:
     """Read all four files of "MNIST" or "FashionMNIST" below `root`, and download missing ones.
 
     Returns training images uint8 (60,000, 1, 28, 28), training targets int64 (60,000,), test images
-    and test targets.
-    Raises DamagedDataError if an archive is not the published one, and FileNotFoundError if one is
-    missing and cannot be downloaded.
+    and test targets. Raises DamagedDataError if an archive is not the published one, and
+    FileNotFoundError if one is missing and cannot be downloaded.
     """
     archives = [root / folder / "raw" / name for name in DIGESTS[folder]]
     missing = [archive.name for archive in archives if not archive.exists()]
@@ -120,9 +119,11 @@ def read_archive(archive: Path, folder: str) -> bytearray:
             f'restore it with `git checkout -- "{archive}"`.'
         ) from error
     got, wanted = hashlib.sha256(compressed).hexdigest(), DIGESTS[folder][archive.name]
-    if got != wanted:
+    if got != wanted:  # people do swap the two data sets
+        known = ((name, of, d) for of, names in DIGESTS.items() for name, d in names.items())
+        foreign = next((f" but the {name} of {of}" for name, of, d in known if d == got), "")
         raise DamagedDataError(
-            f"{archive} is not the {archive.name} of {folder}{_foreign(got)}: its SHA-256 is "
+            f"{archive} is not the {archive.name} of {folder}{foreign}: its SHA-256 is "
             f'{got}, wanted {wanted}. Restore it with `git checkout -- "{archive}"`, or delete it '
             f"to download it again."
         )
@@ -150,12 +151,3 @@ def _download(raw: Path, missing: list[str], folder: str) -> None:
             ) from error
         finally:
             socket.setdefaulttimeout(before)
-
-
-def _foreign(digest: str) -> str:
-    """Say whose file it is, if it is a known one: people do swap the two data sets."""
-    for folder, digests in DIGESTS.items():
-        for name, known in digests.items():
-            if digest == known:
-                return f" but the {name} of {folder}"
-    return ""

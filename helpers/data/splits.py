@@ -23,8 +23,9 @@ class Split:
 
     def __post_init__(self) -> None:
         images, targets = self.images, self.targets
-        is_valid = images.dtype == torch.uint8 and images.ndim == 4
-        if not is_valid or not _is_image_shape(*images.shape[1:]):
+        channels, height, width = images.shape[1:] if images.ndim == 4 else (0, 0, 0)
+        is_valid = channels in (1, 3) and height == width and height in SIZES
+        if images.dtype != torch.uint8 or not is_valid:
             raise ValueError(
                 "Images must be uint8 (N, C, S, S) with one channel or three and sides of "
                 f"{SIZES[0]} to {SIZES[-1]} pixels, such as (N, 1, 28, 28), "
@@ -59,10 +60,6 @@ class Split:
         return Split(self.images.to(device), self.targets.to(device))
 
 
-def _is_image_shape(channels: int, height: int, width: int) -> bool:
-    return channels in (1, 3) and height == width and height in SIZES
-
-
 @dataclass(frozen=True)
 class Splits:
     """The three splits of a data set, and its description."""
@@ -93,9 +90,7 @@ def load_splits(name: str, root: Path | str | None = None) -> Splits:
     step = len(published) // VALIDATION_SIZE
     is_validation = torch.zeros(len(published), dtype=torch.bool)
     is_validation[published.targets.argsort(stable=True)[step // 2 :: step]] = True
-    train, validation = (
-        published[mask.nonzero().flatten()] for mask in (~is_validation, is_validation)
-    )
+    train, validation = published[~is_validation], published[is_validation]
     return Splits(train, validation, test, spec(name))
 
 
@@ -137,8 +132,7 @@ def loader(split: Split, batch_size: int = 32, *, shuffle: bool) -> "torch.utils
 def pixel_statistics(images: Tensor) -> tuple[float, float]:
     """Mean and standard deviation over all pixels of uint8 images, scaled to [0, 1].
 
-    They are computed from the histogram, so they are exact. Over all training images they are the
-    constants of a DatasetSpec.
+    Exact, since computed from the histogram. Of all training images a DatasetSpec holds them.
     """
     counts = torch.bincount(images.flatten(), minlength=256).cpu().double()
     greys = torch.arange(256, dtype=torch.float64) / 255

@@ -62,8 +62,7 @@ def heatmap(
 ) -> Axes:
     """A K × K matrix of numbers >= 0; up to K = 20 with the number in each cell.
 
-    `names` label rows and columns; `fmt` is the format of a number, such as ".1f"; `labels` are
-    `xlabel` and `ylabel`.
+    `names` label rows and columns; `fmt` formats a number, as ".1f"; `labels`: `xlabel`, `ylabel`.
     """
     ax = ax or plt.subplots(figsize=(6.5, 5.6), layout="constrained")[1]
     few = len(names) <= 50

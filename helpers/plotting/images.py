@@ -1,8 +1,4 @@
-"""Images, alone or with the predictions of a model.
-
-As in charts.py, each function draws what it is given and returns Axes or a Figure. Nothing is shown
-or saved.
-"""
+"""Images, alone or with the predictions of a model; drawn as charts.py draws numbers."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -109,14 +105,11 @@ def predicted_images(
     heading: str | None = None,
 ) -> Figure:
     """The images in `rows`, each with its predicted class, confidence and true class."""
-    predicted, targets = predictions.predicted[rows].tolist(), predictions.targets[rows].tolist()
-    titles = [
-        f"{class_names[p]} ({confidence:.0%})\ntrue: {class_names[t]}"
-        for p, t, confidence in zip(
-            predicted, targets, predictions.confidence[rows].tolist(), strict=True
-        )
-    ]
-    colors = [RIGHT if p == t else WRONG for p, t in zip(predicted, targets, strict=True)]
+    titles, colors = [], []
+    about = (predictions.predicted, predictions.targets, predictions.confidence)
+    for p, t, confidence in zip(*(of[rows].tolist() for of in about), strict=True):
+        titles.append(f"{class_names[p]} ({confidence:.0%})\ntrue: {class_names[t]}")
+        colors.append(RIGHT if p == t else WRONG)
     return image_grid(
         split.images[rows], titles, columns=columns, colors=colors, heading=heading, cell=1.75
     )
@@ -184,8 +177,8 @@ def activations(maps: Mapping[str, Tensor]) -> Figure:
 def occlusion_maps(images: Tensor, falls: Sequence[Tensor], titles: Sequence[str]) -> Figure:
     """Images (N, C, H, W), and below each its map from `evaluation.occlusion`.
 
-    All maps share one scale. Red: the log-probability falls when these pixels are covered. Blue: it
-    rises.
+    They share one scale. Where pixels are red, the log-probability falls when they are covered;
+    where blue, it rises.
     """
     largest = max(float(fall.abs().max()) for fall in falls) or 1.0
     figure, axes = plt.subplots(
