@@ -45,7 +45,6 @@ class Plan:
 
     def trials(self) -> list[Trial]:
         """All trials, in the order in which the values were given.
-
         Raises ValueError for an unknown notebook or parameter, a value of another type, a grid
         without values, a value or parameter that is given twice, and a range without draws.
         """
@@ -59,9 +58,7 @@ class Plan:
             raise ValueError(f"The number of draws is 1 or more, got {self.random}.")
         if bool(self.ranges) != bool(self.random):
             raise ValueError("Ranges need a number of draws, and draws need ranges: --random 20.")
-        grid = {
-            name: _distinct(name, [read(name, v) for v in vs]) for name, vs in self.grid.items()
-        }
+        grid = {n: _distinct(n, [read(n, text) for text in of]) for n, of in self.grid.items()}
         fixed = {name: read(name, text) for name, text in (self.fixed or {}).items()}
         spans = {name: _span(name, text, read) for name, text in self.ranges.items()}
         generator = random.Random(self.seed)
@@ -79,7 +76,6 @@ class Plan:
 
 def read_plan(path: Path) -> Plan:
     """Read a plan from a YAML file, such as benchmarks/rates.yaml.
-
     Raises FileNotFoundError, or ValueError that names the file and what is wrong in it.
     """
     import yaml

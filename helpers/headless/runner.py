@@ -139,7 +139,6 @@ def write_status(
 
 def find_unfinished(root: Path, settings: Mapping[str, Mapping[str, object]]) -> Path:
     """The folder of the newest run with these settings, to resume it.
-
     Raises ValueError if there is none, or if all of its notebooks are finished.
     """
     for status in sorted(root.glob(f"*/{STATUS}"), reverse=True):
@@ -181,7 +180,6 @@ def execute_notebook(
     progress: Show = False,
 ) -> NotebookResult:
     """Run one notebook into `folder/<name>/` with parameters; a failure is returned, not raised.
-
     A cell that takes longer than `cell_timeout` seconds is stopped.
     """
     import papermill

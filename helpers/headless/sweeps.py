@@ -121,7 +121,6 @@ def _completed(
 
 def run_trial(trial: Trial, root: Path, cell_timeout: int = 3_600) -> NotebookResult:
     """Run one trial in this process; if another process is running it, wait for that one.
-
     Raises TrialError if it fails, or if notebook or package differ from those where the sweep
     started (a worker may join later); OSError if the disk is full.
     """
@@ -226,11 +225,12 @@ def _check_workers(client: "Client", root: Path | None) -> None:
         ) from error
     if not versions:
         raise ClusterError("The scheduler has no workers. Start some, or wait until they come.")
+    here = plans.code_version()
     for worker, version in versions.items():
-        if version != plans.code_version():
+        if version != here:
             raise ClusterError(
                 f"The worker {worker} has version {version} of this package, this machine has "
-                f"{plans.code_version()}. Bring both to the same one and restart the worker."
+                f"{here}. Bring both to the same one and restart the worker."
             )
     if root is None:
         return

@@ -117,12 +117,9 @@ def nearest_duplicates(
         contradicts = (distances <= verdicts.NEAR_DUPLICATE_RMSE) & other_label
         first = contradicts.int().argmax(dim=1, keepdim=True)  # 0, the nearest, if there is none
         nearest = near.gather(1, first).squeeze(1)
-        columns = {
-            "nearest": [names[i] for i in nearest.tolist()],
-            "nearest_distance": distances.gather(1, first).squeeze(1).numpy(),
-            "nearest_label": targets[nearest].numpy(),
-        }
-        frames[name] = pd.DataFrame(columns)
+        frames[name] = pd.DataFrame({"nearest": [names[i] for i in nearest.tolist()]})
+        frames[name]["nearest_distance"] = distances.gather(1, first).squeeze(1).numpy()
+        frames[name]["nearest_label"] = targets[nearest].numpy()
     return frames
 
 
@@ -207,19 +204,15 @@ def summarize(audit: Audit) -> dict[str, object]:
     result: dict[str, object] = {}
     for split, frame in audit.evidence.items():
         for verdict in verdicts.VERDICTS:
-            result[f"{split}_{_key(verdict)}"] = int((frame["verdict"] == verdict).sum())
+            result[f"{split}_{verdict}"] = int((frame["verdict"] == verdict).sum())
         result[f"{split}_label_issues"] = int(frame["is_issue"].sum())
     evidence, predicted = audit.evidence["test"], audit.predicted_by_model("test")
     counts = verdicts.count_errors_by_cause(evidence, predicted)
     shares = counts.div(counts.sum(axis="columns"), axis="index")
     for cause in verdicts.CAUSES:
-        result[f"share_{_key(cause)}"] = round(shares[cause].mean(), 4)
-        result[f"sd_{_key(cause)}"] = round(shares[cause].std(), 4)
+        result[f"share_{cause}"] = round(shares[cause].mean(), 4)
+        result[f"sd_{cause}"] = round(shares[cause].std(), 4)
     accuracies = verdicts.accuracies_without_doubtful(evidence, predicted).mean()
     result["accuracy_as_given"] = round(accuracies["all labels"], 5)
     result["accuracy_less_the_doubtful"] = round(accuracies["without doubtful"], 5)
-    return result
-
-
-def _key(words: str) -> str:
-    return words.replace(" ", "_").replace("-", "_")
+    return {key.replace(" ", "_").replace("-", "_"): value for key, value in result.items()}

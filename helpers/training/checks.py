@@ -21,15 +21,6 @@ def check_arguments(
     patience: int | None,
 ) -> None:
     """Raise ValueError for arguments of `fit` that cannot work, before any weight has changed."""
-    check_settings(train, validation, epochs, batch_size, patience)
-    check_optimizer(model, optimizer, scheduler, steps=epochs * math.ceil(len(train) / batch_size))
-    check_model(model, train, validation)
-
-
-def check_settings(
-    train: Split, validation: Split | None, epochs: int, batch_size: int, patience: int | None
-) -> None:
-    """Raise ValueError for numbers that cannot work, and for a split without images."""
     for name, split in (("training", train), ("validation", validation)):
         if split is not None and not len(split):
             raise ValueError(f"There are no {name} images.")
@@ -43,6 +34,8 @@ def check_settings(
         raise ValueError(f"patience must be at least 1 epoch, or None, got {patience}.")
     if patience is not None and validation is None:
         raise ValueError("patience watches the validation loss; give a validation split as well.")
+    check_optimizer(model, optimizer, scheduler, steps=epochs * math.ceil(len(train) / batch_size))
+    check_model(model, train, validation)
 
 
 def check_optimizer(

@@ -2,8 +2,7 @@
 
 `torchrun` starts the processes. Each has a device, all of the images and a copy of the model. Each
 computes its share of every batch, and torch's DistributedDataParallel (DDP) averages the gradients,
-so that all copies take the step of the whole batch. `fit` uses a process group for the few things
-below; for a training in one process they do nothing.
+so that all copies take the step of the whole batch. `fit` also asks a process that trains alone.
 """
 
 import os

@@ -82,8 +82,8 @@ def _busy_seconds() -> float:
 def fastest_precision(device: torch.device) -> str:
     """The fastest safe format to train in: "bfloat16" on a CPU with AVX512-BF16 or AMX.
 
-    On other CPUs bfloat16 is emulated and slower. On a GPU, networks as small as ours are limited
-    by the launching of operations, so the format hardly matters: both get "float32".
+    On other CPUs bfloat16 is emulated and slower; on a GPU, the launching of operations limits
+    networks as small as ours, so the format hardly matters: both get "float32".
     """
     known: dict[str, object] = {}
     if device.type == "cpu":

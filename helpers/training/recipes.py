@@ -154,49 +154,39 @@ RECIPES: dict[tuple[str, str], Recipe] = {
 # fmt: on
 
 
-# For data of one's own: those of MNIST, with more steps where there are few images, without what
-# was tuned to its size, and without augmentation that may change a class.
+# For data of one's own, by name: the least number of epochs, and the learning rate.
+_OWN = {"report": (5, 0.04), "fast": (2, 0.05), "compact": (8, 0.1), "accurate": (24, 0.1)}
 _OWN_STEPS = 600
-_OWN = {
-    name: replace(
-        RECIPES[name, "mnist"],
-        model_kwargs=kwargs,
-        epochs=epochs,
-        batch_size=32,
-        learning_rate=rate,
-        train_images=None,
-        train_on_validation=False,
-        augmentation=Augmentation(shift=1),
-        measured="",
-        duration="",
-        source="as on MNIST, for data of your own",
-    )
-    for name, kwargs, epochs, rate in (
-        ("report", {}, 5, 0.04),
-        ("fast", {"width": 16}, 2, 0.05),
-        ("compact", {}, 8, 0.1),
-        ("accurate", {}, 24, 0.1),
-    )
-}
 
 
 def find_recipe(name: str, dataset: str | Splits, model: str = "") -> Recipe:
     """The recipe of that name for a data set, such as ("fast", "mnist").
 
-    Of splits of your own data, it trains for as many epochs as make 600 steps, or as it has on
-    MNIST. `model` replaces its model by a class of your own, such as "my_file.py:MyNet". Raises
-    ValueError if there is no such data set or recipe.
+    That for splits of your own data is without what was tuned to Fashion-MNIST and its size, and
+    without augmentation that may change a class; it trains for at least 600 steps. `model` replaces
+    its model by a class of your own, such as "my_file.py:MyNet". Raises ValueError
+    if there is no such data set or recipe.
     """
     if model:
         return replace(find_recipe(name, dataset), model=model, model_kwargs={})
     if isinstance(dataset, Splits) and dataset.spec.name not in data.SPECS:
         if name not in _OWN:
             raise ValueError(unknown_name("recipe for your own data", name, _OWN))
-        recipe, images = _OWN[name], len(dataset.train)
-        batch_size = min(recipe.batch_size, images)
-        steps = math.ceil(images / batch_size)
-        epochs = max(recipe.epochs, math.ceil(_OWN_STEPS / steps))
-        return replace(recipe, epochs=epochs, batch_size=batch_size)
+        epochs, rate = _OWN[name]
+        batch_size = min(32, len(dataset.train))
+        steps = math.ceil(len(dataset.train) / batch_size)
+        return replace(
+            RECIPES[name, "fashion_mnist"],
+            epochs=max(epochs, math.ceil(_OWN_STEPS / steps)),
+            batch_size=batch_size,
+            learning_rate=rate,
+            train_images=None,
+            train_on_validation=False,
+            augmentation=Augmentation(shift=1),
+            source="as on MNIST, for data of your own",
+            measured="",
+            duration="",
+        )
     dataset = dataset.spec.name if isinstance(dataset, Splits) else dataset
     data.spec(dataset)
     if (name, dataset) not in RECIPES:
