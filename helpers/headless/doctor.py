@@ -60,13 +60,12 @@ def packages() -> Iterator[Finding]:
     command = [sys.executable, "-m", "pip", "check", "--disable-pip-version-check"]
     checked = subprocess.run(command, capture_output=True, text=True, check=False)
     problems = [line for line in checked.stdout.splitlines() if line.startswith(PROJECT_NAME)]
+    found, remedy = "none missing or too old", ""
     if "No module named pip" in checked.stderr:
-        yield Finding("packages", "not checked", "Install pip to check them.", optional=True)
+        found, remedy = "not checked", "Install pip to check them."
     elif problems:
-        remedy = "Install the project again: pip install --editable ."
-        yield Finding("packages", "; ".join(problems), remedy)
-    else:
-        yield Finding("packages", "none missing or too old")
+        found, remedy = "; ".join(problems), "Install the project again: pip install --editable ."
+    yield Finding("packages", found, remedy, optional=not problems)
     try:
         import torchvision
 

@@ -53,16 +53,13 @@ def run_audit(
     seeds: Sequence[int] = (0, 1, 2),
     device: torch.device,
     progress: Show = None,
-    targets: Mapping[str, Tensor] | None = None,
     compared: Collection[str] = ("train", "test"),
 ) -> Audit:
     """Collect the evidence on the labels of "mnist", "fashion_mnist", or splits of your own.
 
-    A stopped audit resumes from the predictions in `cache_dir`. `targets` replaces the published
-    labels, for instance by wrong ones: int64 (60,000,) for "train", (10,000,) for "test". Nearest
-    images are searched for the splits in `compared`; for "train" that takes as long as several
-    trainings. The other arguments are those of `predict_out_of_sample`.
-    Raises as `data.load_published` and `predict_out_of_sample`.
+    A stopped audit resumes from the predictions in `cache_dir`. Nearest images are searched for the
+    splits in `compared`; for "train" that takes as long as several trainings. The other arguments
+    are those of `predict_out_of_sample`. Raises as that and `data.load_published`.
     """
     files: dict[str, Sequence[str]] = {}
     if isinstance(dataset, str):
@@ -73,8 +70,6 @@ def run_audit(
             labelled = [*dataset.files["train"], *dataset.files["validation"]]
             files = {"train": labelled, "test": dataset.files["test"]}
     splits = dict(zip(("train", "test"), pair, strict=True))
-    for name, replaced in (targets or {}).items():
-        splits[name] = Split(splits[name].images, replaced)
     found = predict_out_of_sample(
         splits["train"], splits["test"], spec, recipe,
         cache_dir=cache_dir, folds=folds, seeds=seeds, device=device, progress=progress,

@@ -22,6 +22,8 @@ from helpers.files import short_digest, write_atomic
 from helpers.messages import Show, progress_bar
 from helpers.training import Execution, Recipe
 
+CACHED = "seed-{}-fold-{}.safetensors"
+
 
 @dataclass(frozen=True)
 class OutOfSamplePredictions:
@@ -71,7 +73,7 @@ def predict_out_of_sample(
         for seed in seeds:
             combined = torch.zeros(2, len(labelled), len(spec.class_names))
             for fold, (train, held_out) in enumerate(_divide(labelled.targets, folds, seed)):
-                path = _cache_path(folder, seed, fold)
+                path = folder / CACHED.format(seed, fold)
                 if not path.is_file():
                     unseen = {"held_out": labelled[held_out], "test": test}
                     found = _train_and_predict(
@@ -97,19 +99,13 @@ def _divide(targets: Tensor, folds: int, seed: int) -> list[tuple[Tensor, Tensor
     return [(torch.from_numpy(train), torch.from_numpy(held_out)) for train, held_out in rows]
 
 
-def _cache_path(folder: Path, seed: int, fold: int) -> Path:
-    return folder / f"seed-{seed}-fold-{fold}.safetensors"
-
-
 def _progress_bar(folder: Path, seeds: Sequence[int], folds: int, epochs: int, show: Show) -> tqdm:
     """A bar over the epochs and the two searches of all models, those in the cache included."""
     steps = epochs + 2
-    paths = [_cache_path(folder, seed, fold) for seed in seeds for fold in range(folds)]
+    paths = [folder / CACHED.format(seed, fold) for seed in seeds for fold in range(folds)]
     known = sum(path.is_file() for path in paths)
-    return progress_bar(
-        show, desc="audit", unit=" steps", initial=known * steps, total=len(paths) * steps,
-        smoothing=0,
-    )  # fmt: skip
+    counts = {"initial": known * steps, "total": len(paths) * steps}
+    return progress_bar(show, desc="audit", unit=" steps", smoothing=0, **counts)
 
 
 def _train_and_predict(

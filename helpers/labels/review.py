@@ -161,9 +161,8 @@ class ReviewWidget(anywidget.AnyWidget):
     ) -> None:
         super().__init__(total=len(evidence))
         self._evidence, self._images, self._path = evidence, images, Path(path)
-        pairs = zip(evidence["label"], evidence["suggested"], strict=True)
-        words = [(class_names[label], class_names[suggested]) for label, suggested in pairs]
-        self._words: dict[int, tuple[str, str]] = dict(zip(evidence.index, words, strict=True))
+        pairs = zip(evidence.index, evidence["label"], evidence["suggested"], strict=True)
+        self._words = {row: (class_names[one], class_names[other]) for row, one, other in pairs}
         before = load_decisions(path)["image"]
         self._done = [image for image in before if image in evidence.index]
         self._waiting = [image for image in evidence.index if image not in set(self._done)]

@@ -5,6 +5,7 @@ and returns Axes; a function for several panels returns a Figure. Nothing is sho
 """
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -103,15 +104,11 @@ def learning_curves(histories: Mapping[str, pd.DataFrame] | pd.DataFrame) -> Fig
     every = max(1, longest // 10)
     for (name, frame), color, marker in zip(named.items(), PALETTE, MARKERS, strict=False):
         for ax, measure in zip(axes, ("loss", "accuracy"), strict=True):
-            ax.plot(
-                frame["epoch"], frame[f"train_{measure}"], "--",
-                color="tab:gray" if one else color, label="training" if one else None,
-                marker=marker, markersize=4, markevery=every,
-            )  # fmt: skip
-            ax.plot(
-                frame["epoch"], frame[f"validation_{measure}"], color=color, label=name,
-                marker=marker, markersize=4, markevery=every,
-            )  # fmt: skip
+            style: dict[str, Any] = {"marker": marker, "markersize": 4, "markevery": every}
+            trained = {"color": "tab:gray", "label": "training"} if one else {"color": color}
+            ax.plot(frame["epoch"], frame[f"train_{measure}"], "--", **trained, **style)
+            style |= {"color": color, "label": name}
+            ax.plot(frame["epoch"], frame[f"validation_{measure}"], **style)
     axes[0].set(title="Loss", xlabel="epoch", ylabel="cross-entropy (nats)")
     axes[1].set(title="Accuracy", xlabel="epoch", ylabel="images right")
     axes[1].yaxis.set_major_formatter(lambda share, _: f"{100 * share:g} %")

@@ -102,7 +102,6 @@ def predicted_images(
     class_names: Sequence[str],
     *,
     columns: int = 5,
-    heading: str | None = None,
 ) -> Figure:
     """The images in `rows`, each with its predicted class, confidence and true class."""
     titles, colors = [], []
@@ -110,9 +109,7 @@ def predicted_images(
     for p, t, confidence in zip(*(of[rows].tolist() for of in about), strict=True):
         titles.append(f"{class_names[p]} ({confidence:.0%})\ntrue: {class_names[t]}")
         colors.append(RIGHT if p == t else WRONG)
-    return image_grid(
-        split.images[rows], titles, columns=columns, colors=colors, heading=heading, cell=1.75
-    )
+    return image_grid(split.images[rows], titles, columns=columns, colors=colors, cell=1.75)
 
 
 def probability_bars(image: Tensor, probabilities: Tensor, class_names: Sequence[str]) -> Figure:
@@ -188,9 +185,8 @@ def occlusion_maps(images: Tensor, falls: Sequence[Tensor], titles: Sequence[str
         above.imshow(pixels(image), **GREY)
         above.set_title(title, fontsize=10)
         drawn = below.imshow(fall.numpy(), cmap="RdBu_r", vmin=-largest, vmax=largest)
-        below.contour(
-            image.float().mean(dim=0).numpy(), levels=[100], colors="black", linewidths=0.5
-        )
+        grey = image.float().mean(dim=0).numpy()
+        below.contour(grey, levels=[100], colors="black", linewidths=0.5)
         for ax in (above, below):
             ax.axis("off")
     figure.colorbar(drawn, ax=axes[1].tolist(), label="fall of the log-probability (nats)")

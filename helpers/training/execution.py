@@ -106,9 +106,12 @@ def make_forward(
     model.to(memory_format=layout)
     wrapped = execution.process_group.wrap_ddp(model)
     run = torch.compile(wrapped) if execution.compile else wrapped
+    autocast: AbstractContextManager = nullcontext()
+    if execution.precision != "float32":
+        autocast = torch.autocast(device.type, dtype=PRECISIONS[execution.precision])
 
     def forward(images: Tensor) -> Tensor:
-        with _autocast(device, execution.precision):
+        with autocast:
             logits = run(images.to(memory_format=layout)).float()
         weight = execution.process_group.gradient_weight
         if weight != 1 and logits.requires_grad:
@@ -118,12 +121,6 @@ def make_forward(
         return logits
 
     return forward
-
-
-def _autocast(device: torch.device, precision: str) -> AbstractContextManager:
-    if precision == "float32":
-        return nullcontext()
-    return torch.autocast(device.type, dtype=PRECISIONS[precision])
 
 
 class ScaledOptimizer:

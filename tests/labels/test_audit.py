@@ -141,13 +141,6 @@ def test_the_arguments_reach_the_cross_validation(played, monkeypatch):
     assert (again.evidence["test"]["nearest"] != "").all()
 
 
-def test_other_labels_can_be_audited(played, tmp_path):
-    correct = {"train": torch.arange(40) // 20, "test": torch.full((20,), 2)}
-    again = labels.run_audit("mnist", RECIPE, cache_dir=tmp_path, device=CPU, targets=correct)
-    assert labels.summarize(again)["accuracy_as_given"] == 1
-    assert not labels.rank_labels(again)["is_issue"].any()
-
-
 def test_an_audit_with_trained_models_finds_wrong_labels(tmp_path, monkeypatch):
     split = halves.images(90)
     given = split.targets.clone()

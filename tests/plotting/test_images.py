@@ -104,11 +104,8 @@ def test_predicted_images_are_a_grid_of_five_columns_by_default():
     predictions = predictions_from(predicted=[0] * 10, targets=[0] * 10)
     figure = plotting.predicted_images(split, predictions, torch.arange(10), NAMES)
     assert figure.axes[0].get_gridspec().get_geometry() == (2, 5)
-    figure = plotting.predicted_images(
-        split, predictions, torch.tensor([7, 1]), NAMES, columns=1, heading="Two of ten"
-    )
+    figure = plotting.predicted_images(split, predictions, torch.tensor([7, 1]), NAMES, columns=1)
     assert figure.axes[0].get_gridspec().get_geometry() == (2, 1)
-    assert figure.get_suptitle() == "Two of ten"
     assert all(torch.equal(a, b) for a, b in zip(shown(figure), IMAGES[[2, 1], 0], strict=True))
 
 
