@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Generator, Tensor
 
 
 @dataclass(frozen=True)
@@ -28,11 +28,10 @@ class Augmentation:
     def __post_init__(self) -> None:
         in_range = 0 <= self.scale < 1 and 0 <= self.erase <= 1
         if self.shift < 0 or self.degrees < 0 or not in_range:
-            raise ValueError(
-                f"Wanted shift >= 0, degrees >= 0, scale in [0, 1) and erase in [0, 1], got {self}."
-            )
+            wanted = "shift >= 0, degrees >= 0, scale in [0, 1) and erase in [0, 1]"
+            raise ValueError(f"Wanted {wanted}, got {self}.")
 
-    def __call__(self, images: Tensor, generator: torch.Generator) -> Tensor:
+    def __call__(self, images: Tensor, generator: Generator) -> Tensor:
         """Augment `images` (N, 1, H, W); `generator` must be on the same device."""
         if self.degrees or self.scale:
             images = random_affine(images, generator, degrees=self.degrees, scale=self.scale)
@@ -45,7 +44,7 @@ class Augmentation:
         return images
 
 
-def random_shift(images: Tensor, generator: torch.Generator, *, pixels: int) -> Tensor:
+def random_shift(images: Tensor, generator: Generator, *, pixels: int) -> Tensor:
     """Move each image (N, C, H, W) by a whole number of pixels, -pixels to +pixels, both ways."""
     n, channels, height, width = images.shape
     device = images.device
@@ -58,9 +57,7 @@ def random_shift(images: Tensor, generator: torch.Generator, *, pixels: int) -> 
     return padded[image, channel, rows[:, None, :, None], columns[:, None, None, :]]
 
 
-def random_affine(
-    images: Tensor, generator: torch.Generator, *, degrees: float, scale: float
-) -> Tensor:
+def random_affine(images: Tensor, generator: Generator, *, degrees: float, scale: float) -> Tensor:
     """Rotate and scale each image (N, C, H, W) about its centre; returns float32.
 
     Angles are uniform in ±degrees, sizes in 1 ± scale; pixels are interpolated bilinearly.
@@ -75,13 +72,13 @@ def random_affine(
     return F.grid_sample(images.float(), grid, align_corners=False)
 
 
-def random_flip(images: Tensor, generator: torch.Generator) -> Tensor:
+def random_flip(images: Tensor, generator: Generator) -> Tensor:
     """Mirror each image (N, C, H, W) left to right with probability one half."""
     flipped = torch.rand(len(images), 1, 1, 1, generator=generator, device=images.device) < 0.5
     return torch.where(flipped, images.flip(3), images)
 
 
-def random_erasing(images: Tensor, generator: torch.Generator, *, share: float) -> Tensor:
+def random_erasing(images: Tensor, generator: Generator, *, share: float) -> Tensor:
     """Blacken a random rectangle in `share` of the images (N, C, H, W).
 
     Random erasing (Zhong et al., AAAI 2020, section 3.2): the rectangle covers 2 % to 33 % of the

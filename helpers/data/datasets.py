@@ -101,10 +101,8 @@ def read_verified(folder: str, root: Path) -> list[Tensor]:
     with ThreadPoolExecutor() as pool:  # zlib releases Python's lock
         contents = list(pool.map(lambda archive: read_archive(archive, folder), archives))
     # a header of 16 or 8 bytes, then one byte for each pixel or target
-    arrays = [torch.frombuffer(content, dtype=torch.uint8) for content in contents]
-    return [
-        a[16:].view(-1, 1, 28, 28) if i % 2 == 0 else a[8:].long() for i, a in enumerate(arrays)
-    ]
+    files = [torch.frombuffer(content, dtype=torch.uint8) for content in contents]
+    return [a[16:].view(-1, 1, 28, 28) if i % 2 == 0 else a[8:].long() for i, a in enumerate(files)]
 
 
 def read_archive(archive: Path, folder: str) -> bytearray:

@@ -46,9 +46,8 @@ class Split:
 
     def __add__(self, other: "Split") -> "Split":
         """The images of both, these first."""
-        return Split(
-            torch.cat([self.images, other.images]), torch.cat([self.targets, other.targets])
-        )
+        both = (self, other)
+        return Split(torch.cat([of.images for of in both]), torch.cat([of.targets for of in both]))
 
     @property
     def digest(self) -> str:

@@ -63,9 +63,8 @@ def ranked_pairs(predictions: Predictions, class_names: Sequence[str]) -> "pd.Da
 def class_means(split: Split) -> Tensor:
     """The mean image of each class, float32 (K, C, S, S), in grey values from 0 to 255."""
     classes = int(split.targets.max()) + 1
-    return torch.stack(
-        [split.images[split.targets == k].float().mean(dim=0) for k in range(classes)]
-    )
+    means = [split.images[split.targets == k].float().mean(dim=0) for k in range(classes)]
+    return torch.stack(means)
 
 
 def closest_pairs(means: Tensor, class_names: Sequence[str], n: int) -> list[str]:

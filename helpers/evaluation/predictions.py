@@ -59,9 +59,8 @@ def predict(model: nn.Module, images: Split | Tensor, *, batch_size: int = 250) 
         # a target for each row, so that Split checks shape and dtype of the images
         images = Split(images, torch.full(images.shape[:1], UNKNOWN))
     if not isinstance(images, Split):
-        raise ValueError(
-            f"Images must be a Split or a uint8 tensor (N, C, S, S), got {type(images).__name__}."
-        )
+        wanted = "a Split or a uint8 tensor (N, C, S, S)"
+        raise ValueError(f"Images must be {wanted}, got {type(images).__name__}.")
     if len(images) == 0:
         raise ValueError("Got 0 images; a prediction needs at least one.")
     built_for, shape = getattr(model, "architecture", {}), tuple(images.images.shape[1:])

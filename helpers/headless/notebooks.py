@@ -85,8 +85,7 @@ def settings_for(
         name, dot, parameter = target.partition(".")
         if not equals or not dot:
             raise ValueError(
-                f"A parameter is given as NOTEBOOK.NAME=VALUE, such as 02.epochs=3; "
-                f"got {assignment!r}."
+                f"Wanted NOTEBOOK.NAME=VALUE, such as 02.epochs=3, got {assignment!r}."
             )
         notebook = find_notebook(name)
         value = parameter_reader(notebook)(parameter, text, target)

@@ -91,9 +91,8 @@ class _SeriesBar:
 
     def __init__(self, show: Show, expected: Mapping[str, float]) -> None:
         self.expected, self.done = expected, 0.0
-        self.bar = progress_bar(
-            show, total=round(sum(expected.values())), unit=" s", leave=True, smoothing=0
-        )
+        total = round(sum(expected.values()))
+        self.bar = progress_bar(show, total=total, unit=" s", leave=True, smoothing=0)
         self.start = self.begun = time.monotonic()
         self.ended = threading.Event()
 

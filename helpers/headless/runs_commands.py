@@ -25,9 +25,7 @@ def _no_address(root: Path) -> Path:
     return root
 
 
-RootOption = Annotated[
-    Path, typer.Option("--root", help="The folder for runs.", callback=_no_address)
-]
+RootOption = Annotated[Path, typer.Option("--root", help="Folder of runs.", callback=_no_address)]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as JSON, nothing else.")]
 RunArgument = Annotated[str, typer.Argument(help="A folder as `runs` lists it, or part of it.")]
 

@@ -153,9 +153,8 @@ def _result_of(future: "Future", trial: Trial) -> NotebookResult:
     except TrialError as error:
         return NotebookResult(**json.loads(str(error)))
     except CancelledError as error:
-        raise ClusterError(
-            "The scheduler is gone. Finished trials are kept; the same command goes on."
-        ) from error
+        message = "The scheduler is gone. Finished trials are kept; the same command goes on."
+        raise ClusterError(message) from error
     except OSError:
         raise
     except KilledWorker as error:

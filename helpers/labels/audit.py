@@ -76,10 +76,7 @@ def run_audit(
     )  # fmt: skip
     predictions = dict(zip(splits, found, strict=True))
     nearest = nearest_duplicates(splits, device, compared, progress)
-    evidence = {
-        name: collect_evidence(split, predictions[name], nearest[name])
-        for name, split in splits.items()
-    }
+    evidence = {n: collect_evidence(of, predictions[n], nearest[n]) for n, of in splits.items()}
     return Audit(spec, splits["train"], splits["test"], predictions, evidence, files)
 
 

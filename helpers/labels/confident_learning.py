@@ -20,10 +20,9 @@ def thresholds(probabilities: Tensor, labels: Tensor) -> Tensor:
     n, classes = probabilities.shape
     if labels.shape != (n,) or n == 0:
         raise ValueError(f"Wanted a label for each of {n} > 0 images, got {tuple(labels.shape)}.")
-    if labels.min() < 0 or labels.max() >= classes:
-        raise ValueError(
-            f"Labels must lie in [0, {classes}), got {int(labels.min())} to {int(labels.max())}."
-        )
+    low, high = (int(label) for label in labels.aminmax())
+    if low < 0 or high >= classes:
+        raise ValueError(f"Labels must lie in [0, {classes}), got {low} to {high}.")
     if not torch.allclose(probabilities.sum(dim=1), torch.ones(n).to(probabilities), atol=1e-3):
         raise ValueError("Probabilities must sum to 1 for each image; got logits, perhaps?")
     if probabilities.min() < 0:

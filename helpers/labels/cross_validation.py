@@ -67,7 +67,7 @@ def predict_out_of_sample(
     """
     if folds < 2 or not seeds:
         raise ValueError(f"Wanted at least 2 folds and a seed, got {folds} and {list(seeds)}.")
-    folder = cache_dir / f"{spec.name}-{_digest(labelled, test, recipe, folds, k, device)}"
+    folder = cache_dir / f"{spec.name}-{_digest(labelled, test, recipe, folds, k, device.type)}"
     for_labelled, for_test = [], []
     with _progress_bar(folder, seeds, folds, recipe.epochs, progress) as bar:
         for seed in seeds:
@@ -134,13 +134,11 @@ def _train_and_predict(
     return found
 
 
-def _digest(
-    labelled: Split, test: Split, recipe: Recipe, folds: int, k: int, device: torch.device
-) -> str:
+def _digest(labelled: Split, test: Split, recipe: Recipe, *others: object) -> str:
     """Identify everything that decides the predictions, the source code included."""
     # these fields do not change what `train_on` does
     recipe = replace(recipe, source="", measured="", duration="", train_on_validation=False)
-    settings = repr((recipe, folds, k, device.type, torch.__version__))
+    settings = repr((recipe, *others, torch.__version__))
     package = Path(__file__).parents[1]
     code = [package / "device.py", Path(__file__)]
     for wing in ("data", "models", "evaluation", "training"):

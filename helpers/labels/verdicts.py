@@ -36,9 +36,8 @@ def decide(evidence: pd.DataFrame) -> pd.Series:
     near_duplicate = (evidence["nearest_distance"] <= NEAR_DUPLICATE_RMSE) & (
         evidence["nearest_label"] != evidence["label"]
     )
-    doubtful = (evidence["models_suggested"] >= AGREEMENT) & (
-        evidence["votes_suggested"] >= MAJORITY
-    )
+    models, votes = evidence["models_suggested"], evidence["votes_suggested"]
+    doubtful = (models >= AGREEMENT) & (votes >= MAJORITY)
     stands = (evidence["models_label"] >= SUPPORT) | (evidence["votes_label"] >= MAJORITY)
     found = np.select([near_duplicate, doubtful, ~stands], VERDICTS[:-1], VERDICTS[-1])
     return pd.Series(found, index=evidence.index)

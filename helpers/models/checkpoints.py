@@ -14,6 +14,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from helpers.files import write_atomic
+from helpers.messages import unknown_name
 from helpers.models.networks import build
 
 PRETRAINED = Path(__file__).parent / "weights"
@@ -29,9 +30,7 @@ def save(model: nn.Module, path: Path | str, **notes: object) -> Path:
     `load` builds a model from `models.build` again. For one of another class it must be given.
     """
     model = getattr(model, "_orig_mod", model)  # the model inside the wrapper of torch.compile
-    weights = {
-        name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()
-    }
+    weights = {name: of.detach().cpu().contiguous() for name, of in model.state_dict().items()}
     about = {"architecture": describe(model), "sha256": _digest(weights), "notes": notes}
     content = safetensors.torch.save(weights, metadata={"about": json.dumps(about)})
     write_atomic(Path(path), content)
@@ -94,9 +93,8 @@ def read_metadata(path: Path | str) -> dict:
             raise KeyError(", ".join(fields))
         return metadata
     except (SafetensorError, AttributeError, KeyError, TypeError, ValueError) as error:
-        raise CheckpointError(
-            f"{path} is not a checkpoint of this project, or is incomplete ({error!r})."
-        ) from error
+        message = f"{path} is not a checkpoint of this project, or is incomplete ({error!r})."
+        raise CheckpointError(message) from error
 
 
 def list_pretrained() -> list[str]:
@@ -110,19 +108,15 @@ def load_pretrained(name: str) -> nn.Module:
     Raises ValueError if there are none of that name.
     """
     if name not in list_pretrained():
-        raise ValueError(
-            f"No weights named {name!r} are shipped. Choose one of: {', '.join(list_pretrained())}."
-        )
+        raise ValueError(unknown_name("shipped model", name, list_pretrained()))
     return load(PRETRAINED / f"{name}.safetensors")
 
 
 def _upgrade_names(weights: dict[str, Tensor]) -> dict[str, Tensor]:
     """Rename the layers in checkpoints of version 0.1, among them the shipped ones."""
     new = {"normalise": "normalize", "change": "shortcut", "shrink": "stem"}
-    return {
-        ".".join(new.get(layer, layer) for layer in name.split(".")): tensor
-        for name, tensor in weights.items()
-    }
+    names = {name: ".".join(new.get(part, part) for part in name.split(".")) for name in weights}
+    return {names[name]: tensor for name, tensor in weights.items()}
 
 
 def _digest(weights: dict[str, Tensor]) -> str:

@@ -148,9 +148,8 @@ class FastCNN(nn.Module):
     ) -> None:
         super().__init__()
         self.normalize = Normalize(mean, std)
-        self.stem = nn.Sequential(
-            nn.Conv2d(channels, width, kernel_size=4, stride=2, padding=1), nn.ReLU()
-        )
+        convolution = nn.Conv2d(channels, width, kernel_size=4, stride=2, padding=1)
+        self.stem = nn.Sequential(convolution, nn.ReLU())
         self.group_1 = _fast_group(width, 2 * width)
         self.group_2 = _fast_group(2 * width, 4 * width)
         features = 4 * width * (size // 8) ** 2

@@ -147,11 +147,10 @@ def embedding(
     _, ax = plt.subplots(figsize=(6.6, 4.5), layout="constrained")
     halo = [patheffects.withStroke(linewidth=2.5, foreground="white")]
     for k, name in enumerate(class_names):
-        own, marker = points[(targets == k).numpy()], MARKERS[k % len(MARKERS)]
+        own = points[(targets == k).numpy()]
+        color, marker = PALETTE[k % len(PALETTE)], MARKERS[k % len(MARKERS)]
         x, y = own.T
-        ax.scatter(
-            x, y, s=11, color=PALETTE[k % len(PALETTE)], marker=marker, label=name, linewidths=0
-        )
+        ax.scatter(x, y, s=11, color=color, marker=marker, label=name, linewidths=0)
         if len(own):
             x, y = np.median(own, axis=0)
             ax.text(x, y, name, fontsize=8, ha="center", path_effects=halo)

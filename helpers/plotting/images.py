@@ -1,6 +1,7 @@
 """Images, alone or with the predictions of a model; drawn as charts.py draws numbers."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -18,6 +19,7 @@ from helpers.plotting.charts import PALETTE
 RIGHT, WRONG = "#1a7a4c", "#c0392b"
 # 0 is always black and 255 white, whatever an image contains; pixels are drawn as sharp squares
 GREY: dict[str, Any] = {"cmap": "gray", "vmin": 0, "vmax": 255, "interpolation": "nearest"}
+subplots: Callable[..., tuple[Figure, Any]] = partial(plt.subplots, layout="constrained")
 
 
 def image_grid(
@@ -33,9 +35,7 @@ def image_grid(
     columns = max(1, min(columns, len(images)))
     rows = max(1, -(-len(images) // columns))
     height = rows * (cell + (0.32 if titles else 0.05)) + (0.4 if heading else 0)
-    figure, axes = plt.subplots(
-        rows, columns, figsize=(columns * cell, height), squeeze=False, layout="constrained"
-    )
+    figure, axes = subplots(rows, columns, figsize=(columns * cell, height), squeeze=False)
     for i, ax in enumerate(axes.flat):
         ax.axis("off")
         if i < len(images):
@@ -51,7 +51,7 @@ def class_samples(split: Split, class_names: Sequence[str], *, per_class: int = 
     """The first images of each of the first 30 classes, one row for each class."""
     names, size = class_names[:30], split.images.shape[-1]
     strips = [_strip(split.images[split.targets == k], per_class) for k in range(len(names))]
-    _, ax = plt.subplots(figsize=(per_class * 0.6 + 1, len(names) * 0.6), layout="constrained")
+    _, ax = subplots(figsize=(per_class * 0.6 + 1, len(names) * 0.6))
     ax.imshow(np.vstack(strips), **GREY)
     ax.set_yticks(size * (0.5 + np.arange(len(names))), names, fontsize=11)
     ax.set_xticks([])
@@ -78,11 +78,11 @@ def augmentation_preview(
 
     `varied` maps the name of an augmentation to images (R * variants, C, H, W), sorted by original.
     """
-    figure, axes = plt.subplots(
-        len(originals), 1 + len(varied), squeeze=False, layout="constrained",
-        figsize=(0.7 * (1 + variants * len(varied)), 0.7 * len(originals) + 0.3),
-        width_ratios=[1] + [variants] * len(varied),
-    )  # fmt: skip
+    size = (0.7 * (1 + variants * len(varied)), 0.7 * len(originals) + 0.3)
+    ratios = [1] + [variants] * len(varied)
+    figure, axes = subplots(
+        len(originals), 1 + len(varied), squeeze=False, figsize=size, width_ratios=ratios
+    )
     for row, original in enumerate(originals):
         strips = [pixels(original)]
         for images in varied.values():
@@ -114,9 +114,7 @@ def predicted_images(
 
 def probability_bars(image: Tensor, probabilities: Tensor, class_names: Sequence[str]) -> Figure:
     """One image (C, H, W), and beside it the predicted probability (K,) of each class."""
-    figure, (left, right) = plt.subplots(
-        1, 2, figsize=(7, 2.8), width_ratios=[1, 1.6], layout="constrained"
-    )
+    figure, (left, right) = subplots(1, 2, figsize=(7, 2.8), width_ratios=[1, 1.6])
     left.imshow(pixels(image), **GREY)
     left.axis("off")
     right.barh(class_names, probabilities.numpy(), color=PALETTE[0])
@@ -157,10 +155,8 @@ def activations(maps: Mapping[str, Tensor]) -> Figure:
     Each channel is scaled to its own range.
     """
     columns = max(len(channels) for channels in maps.values())
-    figure, axes = plt.subplots(
-        len(maps), columns, figsize=(0.8 * columns + 1, 0.85 * len(maps)), squeeze=False,
-        layout="constrained",
-    )  # fmt: skip
+    size = (0.8 * columns + 1, 0.85 * len(maps))
+    figure, axes = subplots(len(maps), columns, figsize=size, squeeze=False)
     for row, (name, channels) in zip(axes, maps.items(), strict=True):
         for i, ax in enumerate(row):
             ax.set(xticks=[], yticks=[])
@@ -178,9 +174,7 @@ def occlusion_maps(images: Tensor, falls: Sequence[Tensor], titles: Sequence[str
     where blue, it rises.
     """
     largest = max(float(fall.abs().max()) for fall in falls) or 1.0
-    figure, axes = plt.subplots(
-        2, len(images), figsize=(2.6 * len(images) + 0.8, 5.2), squeeze=False, layout="constrained"
-    )
+    figure, axes = subplots(2, len(images), figsize=(2.6 * len(images) + 0.8, 5.2), squeeze=False)
     for image, fall, title, (above, below) in zip(images, falls, titles, axes.T, strict=True):
         above.imshow(pixels(image), **GREY)
         above.set_title(title, fontsize=10)

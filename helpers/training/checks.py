@@ -27,9 +27,8 @@ def check_arguments(
     if epochs < 1:
         raise ValueError(f"epochs must be at least 1, got {epochs}.")
     if not 1 <= batch_size <= len(train):
-        raise ValueError(
-            f"batch_size must be in [1, {len(train)}], the number of images, got {batch_size}."
-        )
+        images = f"[1, {len(train)}], the number of images"
+        raise ValueError(f"batch_size must be in {images}, got {batch_size}.")
     if patience is not None and patience < 1:
         raise ValueError(f"patience must be at least 1 epoch, or None, got {patience}.")
     if patience is not None and validation is None:

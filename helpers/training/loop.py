@@ -10,8 +10,9 @@ from torch import Tensor, nn
 from torch.optim.lr_scheduler import LRScheduler
 from tqdm.auto import tqdm
 
-from helpers import data, evaluation
+from helpers import data
 from helpers.data import Split
+from helpers.evaluation import preserve_train_mode
 from helpers.training.checks import check_arguments
 from helpers.training.distributed import SingleProcess
 from helpers.training.execution import Execution, LoadCheck, ScaledOptimizer, make_forward
@@ -110,11 +111,7 @@ def _session(
     model: nn.Module, manager: CheckpointManager, batches: _Batches, group: SingleProcess
 ) -> Iterator[Progress]:
     """Resume from the checkpoint folder; end with the best weights and the train mode of before."""
-    with (
-        group.lock_folder(manager.folder),
-        evaluation.preserve_train_mode(model),
-        batches.bar as bar,
-    ):
+    with group.lock_folder(manager.folder), preserve_train_mode(model), batches.bar as bar:
         progress = manager.restore()
         history = progress.history
         group.check_same_epoch(len(history.epochs))

@@ -81,9 +81,8 @@ class Recipe:
         if not self.one_cycle:
             return optimizer, None
         steps = self.epochs * math.ceil(images / self.batch_size)
-        return optimizer, OneCycleLR(
-            optimizer, self.learning_rate, total_steps=steps, cycle_momentum=False
-        )
+        rate = self.learning_rate
+        return optimizer, OneCycleLR(optimizer, rate, total_steps=steps, cycle_momentum=False)
 
 
 # fmt: off

@@ -94,11 +94,9 @@ class CheckpointManager:
         there, here = state["settings"], dict(self.settings)
         differ = [name for name in {**there, **here} if there.get(name) != here.get(name)]
         if differ:
-            listed = "; ".join(
-                f"{name} is {there.get(name)!r} there, {here.get(name)!r} here" for name in differ
-            )
+            listed = [f"{n} is {there.get(n)!r} there, {here.get(n)!r} here" for n in differ]
             raise ResumeError(
-                f"{self.folder} belongs to another training: {listed}. "
+                f"{self.folder} belongs to another training: {'; '.join(listed)}. "
                 f"Use its settings, name another folder, or delete it to train from the beginning."
             )
 
