@@ -126,11 +126,9 @@ def collect(root: Path | str | None = None) -> "pd.DataFrame":
         if noted.get("state", "finished") != "finished":  # something failed after the record
             record["state"] = noted["state"]
         records.append(place | noted | record)
-    records += [
-        {"run": folder.parent.name, "folder": str(folder)} | state
-        for folder, state in sorted(states.items())
-        if state["state"] != "finished"
-    ]
+    for folder, state in sorted(states.items()):
+        if state["state"] != "finished":
+            records.append({"run": folder.parent.name, "folder": str(folder)} | state)
     first = [
         "run", "notebook", "state", "message", "finished", "dataset", "device", "epochs",
         "planned_epochs", "seconds", "wall_seconds", "folder",

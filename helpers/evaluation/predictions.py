@@ -182,10 +182,8 @@ def per_class(predictions: Predictions, class_names: Sequence[str]) -> "pd.DataF
     for i, name in enumerate(("precision", "recall", "f1")):
         columns |= {name: measured[i], f"{name} low": low[i], f"{name} high": high[i]}
     columns["images"] = counts.sum(dim=1).long()
-    return pd.DataFrame(
-        {name: column.numpy() for name, column in columns.items()},
-        index=pd.Index(class_names, name="class"),
-    )
+    index = pd.Index(class_names, name="class")
+    return pd.DataFrame({name: column.numpy() for name, column in columns.items()}, index=index)
 
 
 def _precision_recall_f1(counts: Tensor, cells: Tensor, classes: int) -> Tensor:

@@ -74,12 +74,9 @@ def settings_for(
     """
     if profile not in PROFILES:
         raise ValueError(unknown_name("profile", profile, PROFILES))
-    chosen = {find_notebook(name).name for name in only} or {nb.name for nb in SERIES}
-    settings = {
-        notebook.name: dict(PROFILES[profile].get(notebook.name, {}))
-        for notebook in SERIES
-        if notebook.name in chosen
-    }
+    chosen = {find_notebook(name).name for name in only}
+    names = [notebook.name for notebook in SERIES if notebook.name in chosen or not chosen]
+    settings = {name: dict(PROFILES[profile].get(name, {})) for name in names}
     for assignment in assignments:
         target, equals, text = assignment.partition("=")
         name, dot, parameter = target.partition(".")

@@ -49,12 +49,9 @@ def count_errors_by_cause(evidence: pd.DataFrame, predicted: Mapping[str, Tensor
     `predicted` maps the name of a model to its classes int64 (N,), one for each row of `evidence`.
     The cause of an error is the verdict on the label, or the model where the label stands.
     """
-    counts = {
-        name: evidence.loc[classes.numpy() != evidence["label"].to_numpy(), "verdict"]
-        .replace(VERDICTS[-1], CAUSES[-1])
-        .value_counts()
-        for name, classes in predicted.items()
-    }
+    label = evidence["label"].to_numpy()
+    causes = evidence["verdict"].replace(VERDICTS[-1], CAUSES[-1])
+    counts = {name: causes[of.numpy() != label].value_counts() for name, of in predicted.items()}
     return pd.DataFrame(counts, index=list(CAUSES)).T.fillna(0).astype(int)
 
 

@@ -112,8 +112,7 @@ class ProcessGroup(SingleProcess):
         if extremes[0] != -extremes[1]:
             raise ValueError(
                 f"Some processes would resume after epoch {extremes[0]}, others after "
-                f"{-extremes[1]}: they do not see the same folder. Name one with --root that all "
-                f"machines share."
+                f"{-extremes[1]}. They need one folder that all machines share, with --root."
             )
 
 

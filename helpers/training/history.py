@@ -188,8 +188,6 @@ def check_finite(
     if not bad and not all(tensor.isfinite().all() for tensor in after):
         bad = [len(losses) - 1]
     if bad:
-        raise NonFiniteLossError(
-            f"The loss is infinite or nan in epoch {len(history.epochs) + 1}, step {bad[0] + 1}. "
-            f"Try a tenth of the learning rate, and build the model anew.",
-            history,
-        )
+        where = f"epoch {len(history.epochs) + 1}, step {bad[0] + 1}"
+        advice = "Try a tenth of the learning rate, and build the model anew."
+        raise NonFiniteLossError(f"The loss is infinite or nan in {where}. {advice}", history)

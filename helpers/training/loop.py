@@ -91,10 +91,9 @@ class _Batches:
         self.train, self.batch_size, self.augment, self.bar = train, batch_size, augment, bar
         self.load = LoadCheck(torch.get_num_threads())
         seed, device = torch.initial_seed(), train.images.device
-        self.generators = {
-            "order": torch.Generator().manual_seed(seed),
-            "augmentation": torch.Generator(device).manual_seed(seed),
-        }
+        self.generators = {"order": torch.Generator(), "augmentation": torch.Generator(device)}
+        for generator in self.generators.values():
+            generator.manual_seed(seed)
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
         order, augmentation = self.generators.values()
@@ -123,11 +122,9 @@ def _session(
             raise progress.stopped(model) from stop
         except Exception as error:
             if _is_out_of_memory(error):
-                raise OutOfMemoryError(
-                    f"The memory of {batches.train.images.device} is full at "
-                    f"batch_size={batches.batch_size}. Halve it.",
-                    history,
-                ) from error
+                device, size = batches.train.images.device, batches.batch_size
+                message = f"The memory of {device} is full at batch_size={size}. Halve it."
+                raise OutOfMemoryError(message, history) from error
             hint = "With a folder as `checkpoint`, it could resume after the last full epoch."
             if manager.folder is not None:
                 hint = f"The epochs before are saved in {manager.folder}; the same call resumes."

@@ -195,22 +195,16 @@ def find_recipe(name: str, dataset: str | Splits, model: str = "") -> Recipe:
 
 
 def train(
-    recipe: Recipe,
-    splits: Splits,
-    *,
-    device: torch.device,
-    seed: int = 0,
-    execution: Execution = Execution(),  # noqa: B008 - it is frozen
-    **options: Any,
+    recipe: Recipe, splits: Splits, *, device: torch.device, seed: int = 0, **options: Any
 ) -> tuple[nn.Module, History]:
-    """Train as the recipe says on the images that it names; see `train_on`.
+    """Train as the recipe says on the images that it names; `options` are others of `train_on`.
 
     The model ends with the weights best on validation, unless the recipe trains on validation, too.
     """
     return train_on(
         recipe, recipe.training_split(splits), splits.spec,
         validation=recipe.held_out_splits(splits).get("validation"),
-        device=device, seed=seed, execution=execution, **options,
+        device=device, seed=seed, **options,
     )  # fmt: skip
 
 

@@ -111,10 +111,8 @@ def training_settings(
     **numbers: Scalar,
 ) -> dict[str, Scalar]:
     """What decides the course of a training, as text and numbers that can be compared."""
-    groups = [
-        {name: value for name, value in group.items() if isinstance(value, int | float | str)}
-        for group in optimizer.state_dict()["param_groups"]
-    ]
+    groups = optimizer.state_dict()["param_groups"]
+    groups = [{k: v for k, v in g.items() if isinstance(v, int | float | str)} for g in groups]
     return {
         "model": str(getattr(model, "architecture", None) or model),
         "device": next(model.parameters()).device.type,  # generator states fit no other type
