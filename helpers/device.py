@@ -16,8 +16,7 @@ def available() -> list[torch.device]:
 def choose(name: str = "auto") -> torch.device:
     """Choose one device: "auto" takes the accelerator if there is one, else the CPU.
 
-    Any name that torch knows is accepted ("cpu", "cuda", "cuda:1", "mps", "xpu"). Raises ValueError
-    if this machine has no such device.
+    Any name of torch is accepted ("cuda:1", "mps"). Raises ValueError if there is no such device.
     """
     devices = available()
     if name == "auto":

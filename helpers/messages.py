@@ -29,9 +29,8 @@ class ProgressLog(std_tqdm):
     """Prints a line on stderr every ten seconds, also while nothing advances."""
 
     INTERVAL = 10.0  # seconds
-    LINE = (
-        "{desc}: {percentage:.0f} %, {n:.0f} of {total}{unit}, {elapsed}, {remaining} left{postfix}"
-    )
+    LINE = "{desc}: {percentage:.0f} %, {n:.0f} of {total}{unit}, {elapsed}, {remaining} left"
+    LINE += "{postfix}"
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         self._ended = threading.Event()

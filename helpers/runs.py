@@ -89,8 +89,7 @@ def save(
         notes = {"class_names": dataset.class_names, "data_digest": dataset.digest, **measured}
         models.save(model, folder / WEIGHTS, notebook=notebook, dataset=dataset.name, **notes)
     if history is not None:
-        record["epochs"] = len(history.epochs)
-        record["planned_epochs"] = history.planned_epochs
+        record |= {"epochs": len(history.epochs), "planned_epochs": history.planned_epochs}
         record["seconds"] = round(history.seconds, 2)
         write_atomic(folder / "history.csv", history.frame().to_csv(index=False))
     if predictions is not None:
@@ -151,11 +150,9 @@ def _states(root: Path) -> dict[Path, dict[str, object]]:
         status = read_status(path.parent)
         for entry in status["notebooks"]:
             name = entry["notebook"]
-            states[path.parent / name] = {
-                "notebook": name, "state": entry["state"], "message": entry["message"],
-                "wall_seconds": entry["seconds"],
-                "parameters": status.get("settings", {}).get(name, {}),
-            }  # fmt: skip
+            known = {"notebook": name, "parameters": status.get("settings", {}).get(name, {})}
+            known |= {"state": entry["state"], "message": entry["message"]}
+            states[path.parent / name] = known | {"wall_seconds": entry["seconds"]}
     return states
 
 
@@ -244,10 +241,10 @@ def find(root: Path, name: str) -> Path:
     fitting = [known for known in fitting if known.rpartition("/")[0] not in fitting]
     if len(fitting) == 1:
         return names[fitting[0]]
-    if fitting:
-        listed = ", ".join(fitting[:5]) + (", …" if len(fitting) > 5 else "")
-        raise ValueError(f"{len(fitting)} runs fit {name!r}: {listed}. Write more of its name.")
-    raise ValueError(f"There is no run {name!r} in {root}. `runs` lists what there is.")
+    if not fitting:
+        raise ValueError(f"There is no run {name!r} in {root}. `runs` lists what there is.")
+    listed = ", ".join(fitting[:5]) + (", …" if len(fitting) > 5 else "")
+    raise ValueError(f"{len(fitting)} runs fit {name!r}: {listed}. Write more of its name.")
 
 
 def _whole(number: float) -> str:

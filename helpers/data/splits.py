@@ -32,10 +32,8 @@ class Split:
                 f"got {images.dtype} {tuple(images.shape)}."
             )
         if targets.dtype != torch.int64 or targets.shape != images.shape[:1]:
-            raise ValueError(
-                f"Targets must be int64 ({len(images)},), one for each image, "
-                f"got {targets.dtype} {tuple(targets.shape)}."
-            )
+            wanted, got = f"int64 ({len(images)},)", f"{targets.dtype} {tuple(targets.shape)}"
+            raise ValueError(f"Targets must be {wanted}, one for each image, got {got}.")
 
     def __len__(self) -> int:
         return len(self.targets)

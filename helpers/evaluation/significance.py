@@ -40,10 +40,8 @@ def mcnemar(first: Tensor, second: Tensor) -> PairedComparison:
     from scipy.stats import binomtest
 
     if first.shape != second.shape or first.ndim != 1 or not len(first):
-        raise ValueError(
-            f"Wanted two vectors of the same length, one entry for each image, "
-            f"got {tuple(first.shape)} and {tuple(second.shape)}."
-        )
+        wanted = "two vectors of the same length, one entry for each image"
+        raise ValueError(f"Wanted {wanted}, got {tuple(first.shape)} and {tuple(second.shape)}.")
     only_first, only_second = int((first & ~second).sum()), int((second & ~first).sum())
     differ = only_first + only_second
     p_value = float(binomtest(only_first, differ).pvalue) if differ else 1.0
@@ -104,10 +102,8 @@ def seeds_needed(difference: float, deviation: float, *, power: float = 0.8) -> 
     from scipy.stats import nct, norm, t
 
     if not difference or deviation < 0 or not 0 < power < 1:
-        raise ValueError(
-            f"Wanted a difference, a deviation >= 0 and a power in (0, 1), "
-            f"got {difference}, {deviation}, {power}."
-        )
+        got = f"{difference}, {deviation}, {power}"
+        raise ValueError(f"Wanted a difference, a deviation >= 0, a power in (0, 1), got {got}.")
     if not deviation:
         return 2
     effect = abs(difference) / deviation

@@ -163,7 +163,7 @@ def _distinct(name: str, values: list[object]) -> list[object]:
 def _span(name: str, text: str, read: Reader) -> Callable[[random.Random], object]:
     """Draws from "lo:hi" uniformly, or from "lo:hi:log" uniformly on a logarithmic scale."""
     parts = text.split(":")
-    if len(parts) not in (2, 3) or parts[2:] not in ([], ["log"]):
+    if len(parts) < 2 or parts[2:] not in ([], ["log"]):
         raise ValueError(f"A range is lo:hi or lo:hi:log, got {name}={text}.")
     lo, hi = (read(name, part) for part in parts[:2])
     if not isinstance(lo, int | float) or not isinstance(hi, int | float) or not lo < hi:

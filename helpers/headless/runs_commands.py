@@ -128,6 +128,9 @@ def _only(folder: Path) -> dict:
 def _test(first: Path, second: Path) -> str:
     """McNemar's test on the test images, where both runs kept their predictions of the same."""
     import pandas as pd
+    import torch
+
+    from helpers import evaluation
 
     paths = [folder / runs.PREDICTIONS for folder in (first, second)]
     if not all(path.is_file() for path in paths):
@@ -135,10 +138,6 @@ def _test(first: Path, second: Path) -> str:
     one, other = (pd.read_csv(path) for path in paths)
     if not one["target"].equals(other["target"]):
         return "No test: they were tested on different images."
-    import torch
-
-    from helpers import evaluation
-
     right = [torch.tensor((f["predicted"] == f["target"]).tolist()) for f in (one, other)]
     found = evaluation.mcnemar(*right)
     verdict = "differ" if found.p_value < 0.05 else "do not differ significantly"

@@ -241,10 +241,8 @@ def _check_workers(client: "Client", root: Path | None) -> None:
         token.unlink()
     for worker, sees in seen.items():
         if not sees:
-            raise ClusterError(
-                f"The worker {worker} does not see {root}. Name a folder with --root that all "
-                f"machines share."
-            )
+            advice = "Name a folder with --root that all machines share."
+            raise ClusterError(f"The worker {worker} does not see {root}. {advice}")
 
 
 def _check_resources(client: "Client", resources: Mapping[str, float]) -> None:

@@ -33,9 +33,8 @@ def decide(evidence: pd.DataFrame) -> pd.Series:
     Confident learning is not used. Where few labels are wrong, as in MNIST, the models are so sure
     of the correct ones that no wrong label reaches the confidence that it asks for.
     """
-    near_duplicate = (evidence["nearest_distance"] <= NEAR_DUPLICATE_RMSE) & (
-        evidence["nearest_label"] != evidence["label"]
-    )
+    close = evidence["nearest_distance"] <= NEAR_DUPLICATE_RMSE
+    near_duplicate = close & (evidence["nearest_label"] != evidence["label"])
     models, votes = evidence["models_suggested"], evidence["votes_suggested"]
     doubtful = (models >= AGREEMENT) & (votes >= MAJORITY)
     stands = (evidence["models_label"] >= SUPPORT) | (evidence["votes_label"] >= MAJORITY)

@@ -65,10 +65,8 @@ def check_optimizer(
         )
     planned = getattr(scheduler, "total_steps", None)  # schedules of a fixed length have it
     if planned is not None and planned < steps:
-        raise ValueError(
-            f"The schedule has {planned} steps, this training {steps} (epochs * batches). "
-            f"Build it with total_steps={steps}."
-        )
+        here = f"this training {steps} (epochs * batches). Build it with total_steps={steps}"
+        raise ValueError(f"The schedule has {planned} steps, {here}.")
 
 
 def check_model(model: nn.Module, train: Split, validation: Split | None) -> None:

@@ -112,7 +112,8 @@ class ProcessGroup(SingleProcess):
         if extremes[0] != -extremes[1]:
             raise ValueError(
                 f"Some processes would resume after epoch {extremes[0]}, others after "
-                f"{-extremes[1]}. They need one folder that all machines share, with --root."
+                f"{-extremes[1]}: they do not see the same folder. Name one with --root that all "
+                f"machines share."
             )
 
 

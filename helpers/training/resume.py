@@ -23,6 +23,7 @@ from helpers.training.history import EpochRecord, History, Progress
 Scalar = str | int | float | bool | None
 FORMAT = 2  # of the files; older ones have no format number
 KEPT = 2  # files: the newest, and the one before it in case that one is damaged
+ANEW = "Delete it to train from the beginning."
 
 
 class ResumeError(ValueError):
@@ -88,8 +89,7 @@ class CheckpointManager:
     def _check(self, state: Mapping[str, Any]) -> None:
         if state.get("format") != FORMAT:
             raise ResumeError(
-                f"{self.folder} was written by another version of this package. "
-                f"Delete it to train from the beginning."
+                f"{self.folder} was written by another version of this package. {ANEW}"
             )
         there, here = state["settings"], dict(self.settings)
         differ = [name for name in {**there, **here} if there.get(name) != here.get(name)]
@@ -145,10 +145,7 @@ def _load_newest(folder: Path) -> dict[str, Any] | None:
                 f"not loaded. Delete it if you do not know where it comes from."
             ) from error
     if files:
-        raise ResumeError(
-            f"All {len(files)} files in {folder} are damaged. Delete the folder to train from the "
-            f"beginning."
-        )
+        raise ResumeError(f"All {len(files)} files in the folder {folder} are damaged. {ANEW}")
     return None
 
 

@@ -160,7 +160,7 @@ def test_only_damaged_files_are_reported(tiny, tmp_path):
     train(tiny, build(), tmp_path)
     for path in tmp_path.iterdir():
         path.write_bytes(b"")
-    with pytest.raises(ResumeError, match=r"All 2 files in .* are damaged\. Delete the folder"):
+    with pytest.raises(ResumeError, match=r"All 2 files in .* are damaged\. Delete it to train"):
         train(tiny, build(), tmp_path)
 
 
