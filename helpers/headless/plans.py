@@ -65,10 +65,8 @@ class Plan:
         draws = [{n: draw(generator) for n, draw in spans.items()} for _ in range(self.random)]
         if not grid and not self.ranges:
             raise ValueError("A sweep needs something that varies, such as --grid seed=0:5.")
-        combined = (
-            fixed | draw | dict(zip(grid, values, strict=True))
-            for draw, values in itertools.product(draws or [{}], itertools.product(*grid.values()))
-        )
+        points = [dict(zip(grid, of, strict=True)) for of in itertools.product(*grid.values())]
+        combined = (fixed | draw | point for draw in draws or [{}] for point in points)
         # the same draw twice is one trial
         distinct = {json.dumps(params, sort_keys=True): params for params in combined}
         return [Trial(notebook.name, params) for params in distinct.values()]

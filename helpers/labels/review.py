@@ -85,11 +85,10 @@ def plot_evidence(audit: Audit, split: str, image: int) -> Figure:
     for ax in (left, right):
         ax.set(xticks=[], yticks=[])
     places = np.arange(len(names))
-    for shift, name, shares in (
-        (-0.2, f"models: {len(predictions.probabilities)}", predictions.mean[image]),
-        (0.2, "neighbours", predictions.votes.mean(dim=0)[image]),
-    ):
-        middle.barh(places + shift, shares.numpy(), height=0.4, label=name)
+    models, votes = predictions.mean[image], predictions.votes.mean(dim=0)[image]
+    name = f"models: {len(predictions.probabilities)}"
+    middle.barh(places - 0.2, models.numpy(), height=0.4, label=name)
+    middle.barh(places + 0.2, votes.numpy(), height=0.4, label="neighbours")
     middle.set_yticks(places, names)
     middle.invert_yaxis()
     middle.set(xlim=(0, 1), title=f"{row['verdict']} (issue score {row['issue_score']:.2f})")
@@ -110,10 +109,8 @@ def load_decisions(path: Path | str) -> pd.DataFrame:
         return pd.DataFrame(columns=COLUMNS)
     decisions = pd.read_csv(path, dtype={"label": str, "suggested": str})
     if list(decisions.columns) != COLUMNS:
-        raise ValueError(
-            f"{path} holds no decisions: its columns are {list(decisions.columns)}, "
-            f"wanted {COLUMNS}. Move the file away and start again."
-        )
+        got = f"its columns are {list(decisions.columns)}, wanted {COLUMNS}"
+        raise ValueError(f"{path} holds no decisions: {got}. Move the file away and start again.")
     unknown = sorted(set(decisions["decision"]) - set(DECISIONS))
     if unknown:
         raise ValueError(f"{path} has the decisions {unknown}; known are {list(DECISIONS)}.")
@@ -170,10 +167,8 @@ class ReviewWidget(anywidget.AnyWidget):
         self._show()
 
     def __repr__(self) -> str:  # where no widget can be shown
-        return (
-            f"{self.decided} of {self.total} labels are decided. "
-            "To decide, open this in JupyterLab, VS Code or Colab."
-        )
+        decided = f"{self.decided} of {self.total} labels are decided."
+        return f"{decided} To decide, open this in JupyterLab, VS Code or Colab."
 
     def act(self, action: str) -> None:
         """Do what a button says: save a decision, "skip" to the next image, or "undo" the last.

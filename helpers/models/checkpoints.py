@@ -58,10 +58,9 @@ def load(
         raise CheckpointError(f"{path} was trained on {trained_on!r}, wanted {dataset!r}.")
     weights = safetensors.torch.load(Path(path).read_bytes())
     if _digest(weights) != metadata["sha256"]:
-        raise CheckpointError(
-            f"{path} is damaged: its weights have SHA-256 {_digest(weights)}, "
-            f"wanted {metadata['sha256']}. Train again, or restore the file."
-        )
+        digests = f"{_digest(weights)}, wanted {metadata['sha256']}"
+        advice = "Train again, or restore the file."
+        raise CheckpointError(f"{path} is damaged: its weights have SHA-256 {digests}. {advice}")
     architecture = metadata["architecture"]
     name = str(architecture.get("class") or architecture.get("name"))
     if into is None and ("class" in architecture or ".py:" in name):

@@ -77,10 +77,8 @@ def check_model(model: nn.Module, train: Split, validation: Split | None) -> Non
     """
     trained = [weights for weights in model.parameters() if weights.requires_grad]
     if not trained:
-        raise ValueError(
-            "All parameters of the model are frozen, so nothing would be trained. "
-            "Set requires_grad=True for those that should learn."
-        )
+        advice = "Set requires_grad=True for those that should learn."
+        raise ValueError(f"All parameters of the model are frozen. {advice}")
     others = {weights.dtype for weights in trained} - {torch.float32}
     if others:
         raise ValueError(
@@ -94,10 +92,8 @@ def check_model(model: nn.Module, train: Split, validation: Split | None) -> Non
             f"for each class. For 2 images it returned {logits.dtype} {tuple(logits.shape)}."
         )
     if not logits.requires_grad:
-        raise ValueError(
-            "The logits do not depend on any trainable parameter. Does the model's forward "
-            "use detach() or no_grad()?"
-        )
+        question = "Does the model's forward use detach() or no_grad()?"
+        raise ValueError(f"The logits do not depend on any trainable parameter. {question}")
     classes = logits.shape[1]
     for name, split in (("training", train), ("validation", validation)):
         if split is not None:

@@ -53,9 +53,8 @@ class LoadCheck:
     SHARE = 0.4  # of the cores; what other programs use below it is not worth a word
 
     def __init__(self, threads: int) -> None:
-        self._threads = threads
+        self._threads, self._done = threads, False
         self._start, self._before = time.perf_counter(), _busy_seconds()
-        self._done = False
 
     def report(self, bar: tqdm) -> None:
         seconds = time.perf_counter() - self._start

@@ -159,10 +159,9 @@ class TrainingStopped(KeyboardInterrupt):
 
     def __init__(self, model: nn.Module, history: History) -> None:
         epochs, planned = len(history.epochs), history.planned_epochs
-        super().__init__(
-            f"The training was stopped in epoch {epochs + 1} of {planned}. To go on with the "
-            f"{epochs} full epochs: import sys; history = sys.last_value.history"
-        )
+        go_on = f"the {epochs} full epochs: import sys; history = sys.last_value.history"
+        where = f"epoch {epochs + 1} of {planned}"
+        super().__init__(f"The training was stopped in {where}. To go on with {go_on}")
         self.model, self.history = model, history
 
 

@@ -88,9 +88,7 @@ class CheckpointManager:
 
     def _check(self, state: Mapping[str, Any]) -> None:
         if state.get("format") != FORMAT:
-            raise ResumeError(
-                f"{self.folder} was written by another version of this package. {ANEW}"
-            )
+            raise ResumeError(f"{self.folder} is from another version of this package. {ANEW}")
         there, here = state["settings"], dict(self.settings)
         differ = [name for name in {**there, **here} if there.get(name) != here.get(name)]
         if differ:
