@@ -56,6 +56,8 @@ def test_weights_know_what_they_were_trained_on_and_what_they_reach(tmp_path):
     assert models.read_metadata(tmp_path / "weights.safetensors")["notes"] == {
         "notebook": "02_train_mnist",
         "dataset": "mnist",
+        "data_digest": data.MNIST.digest,
+        "class_names": list("0123456789"),
         "test_accuracy": 0.99,
         "validation_accuracy": 0.98,
     }
