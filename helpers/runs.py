@@ -116,25 +116,34 @@ def collect(root: Path | str | None = None) -> "pd.DataFrame":
     root = Path(root) if root is not None else ROOT
     if not root.is_dir():
         raise FileNotFoundError(f"There are no runs at {root}. `python -m helpers run` makes one.")
-    records, states = [], _states(root)
-    for path in sorted(root.rglob(RESULT)):
-        place = {"run": path.parent.parent.name, "state": "finished", "folder": str(path.parent)}
-        noted, record = states.pop(path.parent, {}), _read(path)
-        if record.pop("interrupted", False):  # as versions before "state" wrote it
-            record["state"] = "stopped"
-        if noted.get("state", "finished") != "finished":  # something failed after the record
-            record["state"] = noted["state"]
-        records.append(place | noted | record)
-    for folder, state in sorted(states.items()):
-        if state["state"] != "finished":
-            records.append({"run": folder.parent.name, "folder": str(folder)} | state)
     first = [
         "run", "notebook", "state", "message", "finished", "dataset", "device", "epochs",
         "planned_epochs", "seconds", "wall_seconds", "folder",
     ]  # fmt: skip
-    frame = pd.json_normalize(records)
+    frame = pd.json_normalize(read_records(root))
     columns = [*first, *frame.columns.difference(first, sort=False)]
     return frame.reindex(columns=columns).sort_values("finished", ignore_index=True)
+
+
+def read_records(root: Path, levels: int | None = None) -> list[dict]:
+    """The records of all notebooks below `root`, then of those without one what is known of them.
+    With `levels`, only of notebooks so many folders below `root`; a damaged record then has the
+    state "damaged" and a message, instead of raising ValueError.
+    """
+    records, states = [], _states(root, levels)
+    for path in sorted(root.glob(("**/" if levels is None else "*/" * levels) + RESULT)):
+        folder = path.parent
+        place = {"run": folder.parent.name, "notebook": folder.name, "folder": str(folder)}
+        noted, record = states.pop(folder, {}), _read(path, strict=levels is None)
+        if record.pop("interrupted", False):  # as versions before "state" wrote it
+            record["state"] = "stopped"
+        if noted.get("state", "finished") != "finished":  # something failed after the record
+            record["state"] = noted["state"]
+        records.append({"state": "finished"} | place | noted | record)
+    for folder, state in sorted(states.items()):
+        if state["state"] != "finished":
+            records.append({"run": folder.parent.name, "folder": str(folder)} | state)
+    return records
 
 
 def load_run(folder: Path) -> "pd.DataFrame":
@@ -143,11 +152,11 @@ def load_run(folder: Path) -> "pd.DataFrame":
     return frame[frame["run"] == folder.name]
 
 
-def _states(root: Path) -> dict[Path, dict[str, object]]:
+def _states(root: Path, levels: int | None) -> dict[Path, dict[str, object]]:
     """The state of each notebook in each `status.json`, by the folder of the notebook."""
     states: dict[Path, dict[str, object]] = {}
-    for path in root.rglob(STATUS):
-        status = read_status(path.parent)
+    for path in root.glob(("**/" if levels is None else "*/" * (levels - 1)) + STATUS):
+        status = read_status(path.parent, strict=levels is None)
         for entry in status["notebooks"]:
             name = entry["notebook"]
             known = {"notebook": name, "parameters": status.get("settings", {}).get(name, {})}
@@ -156,23 +165,25 @@ def _states(root: Path) -> dict[Path, dict[str, object]]:
     return states
 
 
-def read_status(folder: Path) -> dict:
+def read_status(folder: Path, *, strict: bool = True) -> dict:
     """The `status.json` of a run: its `settings`, and its `notebooks` with their `state`.
 
-    States of older versions get the names of today. Raises ValueError for a damaged file.
+    States of older versions get the names of today. A damaged file raises ValueError, if `strict`.
     """
-    status = _read(folder / STATUS)
+    status = {"notebooks": []} | _read(folder / STATUS, strict)
     for entry in status["notebooks"]:
         entry["state"] = _OLD_STATES.get(entry["state"], entry["state"])
     return status
 
 
-def _read(path: Path) -> dict:
+def _read(path: Path, strict: bool) -> dict:
     try:
         return {**json.loads(path.read_text(encoding="utf-8"))}
     except (ValueError, TypeError) as error:
         message = f"{path} is not a record of a run: {error}. Delete that folder."
-        raise ValueError(message) from error
+        if strict:
+            raise ValueError(message) from error
+        return {"state": "damaged", "message": message}
 
 
 def summary(frame: "pd.DataFrame") -> "pd.DataFrame":

@@ -128,7 +128,7 @@ def run_quickly(scratch: Path, names: Sequence[str]) -> tuple[Path, pd.DataFrame
     command += ["--root", str(scratch / "my runs")]
     done = subprocess.run(command, cwd=scratch, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
-    (folder,) = (scratch / "my runs").iterdir()
+    (folder,) = (scratch / "my runs").glob("*/")
     for name in names:
         made = folder / name
         assert (made / "result.json").is_file()

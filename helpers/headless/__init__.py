@@ -5,7 +5,7 @@ from helpers.headless.notebooks import (
     NOTEBOOKS, PROFILES, SERIES, Notebook, find_notebook, parameters_of, settings_for,
 )
 from helpers.headless.plans import Plan, Trial, code_version, parse_values, read_plan
-from helpers.headless.report import write_pages
+from helpers.headless.report import write_pages, write_runs_index
 from helpers.headless.runner import (
     NotebookResult, execute_notebook, find_unfinished, finished_notebooks, run_notebooks,
     write_status,
@@ -21,5 +21,5 @@ __all__ = [
     "code_version", "execute_notebook", "expected_seconds", "find_notebook", "find_unfinished",
     "finished_notebooks", "finished_trial", "open_client", "parameters_of",
     "parse_values", "read_plan", "run_notebooks", "run_sweep", "run_trial", "settings_for",
-    "trial_dir", "write_pages", "write_status",
+    "trial_dir", "write_pages", "write_runs_index", "write_status",
 ]

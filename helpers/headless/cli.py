@@ -140,18 +140,17 @@ def run(
             )  # fmt: skip
     finally:
         if results:
-            _write_pages(folder, results, profile)
+            _write_pages(folder)
     if any(result.state != "finished" for result in results):
         typer.echo("The same command with --resume runs again what did not finish.", err=True)
         raise typer.Exit(1)
 
 
-def _write_pages(folder: Path, results: "list[NotebookResult]", profile: str) -> None:
-    table = runs.summary(runs.load_run(folder))
-    if not table.empty:
+def _write_pages(folder: Path) -> None:
+    if not (table := runs.summary(runs.load_run(folder))).empty:
         terminal.print_table(table)
-    title = f"Image classification: {profile} run, {folder.name}"
-    typer.echo(f"Read it at {headless.write_pages(folder, results, title=title)}")
+    typer.echo(f"Read it at {headless.write_pages(folder)}")
+    headless.write_runs_index(folder.parent)
 
 
 def _own_dataset(folder: Path) -> str:
@@ -280,6 +279,7 @@ def _test_and_save(
         measured=measured, model=model, history=history, device=hardware,
         predictions=predictions,  # on the test split, which comes last
     )  # fmt: skip
+    headless.write_runs_index(root)
     line = f"test accuracy {measured['test_accuracy']:.2%}"
     if use_tta:
         line += f", {measured['test_accuracy_tta']:.2%} with test-time augmentation"
@@ -336,6 +336,7 @@ def audit(
             parameters={"recipe": recipe, "folds": folds, "seeds": seeds},
             measured=labels.summarize(audited), device=device.describe(chosen),
         )  # fmt: skip
+        headless.write_runs_index(root)
     typer.echo(f"Read it at {page}; the list is {folder / 'labels.csv'}", err=as_json)
     terminal.echo(record.read_text(encoding="utf-8").rstrip(), as_json)
 

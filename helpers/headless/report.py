@@ -1,74 +1,168 @@
-"""The HTML pages of a run: one for each executed notebook, its figures, and an index page.
+"""The HTML pages of a run, one for each notebook and an index page, and the list of all runs.
 
-The pages load nothing from elsewhere, so they can be read without a network.
+The pages load nothing from elsewhere and need no script. How they look is in `templates/`.
 """
 
 import base64
+import html
 import re
-from collections.abc import Sequence
+import sys
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from helpers import runs
-from helpers.files import write_atomic
-from helpers.headless.runner import NotebookResult
+from helpers.files import PROJECT, write_atomic
 
-# nbconvert's page loads two scripts from the network, which these notebooks do not use
-NO_SCRIPT = "data:text/javascript,//"
+if TYPE_CHECKING:
+    from nbformat import NotebookNode
+
+Headings = dict[str, tuple[int, str]]
 TEMPLATES = Path(__file__).parent / "templates"
+# what a page can show of an output without a script, and the tags that a table may have
+SHOWN = re.compile(r"image/(svg\+xml|png|jpeg)|text/(html|markdown|latex|plain)")
+TAGS = ["table", "caption", "thead", "tbody", "tr", "th", "td", "div", "p", "br", "b", "code"]
+_ASSIGNMENT = re.compile(r"^(\w+)(?:: [\w. |\[\]]+)? = (.*?)(?:  # (.*))?$", re.MULTILINE)
+_LINK = re.compile(r'<a href="(?!\w+:|#)([^"#]+)(#[^"]*)?">(.*?)</a>', re.DOTALL)
+_HEADING = re.compile(r"<h([1-6])[^>]*>(.*?)</h\1>", re.DOTALL)
 
 
-def write_pages(folder: Path, results: Sequence[NotebookResult], *, title: str) -> Path:
+def write_pages(folder: Path) -> Path:
     """Write the pages of the run in `folder` and return the path of its `index.html`.
-
-    Notebooks that failed get a page too, up to the cell that failed.
+    Notebooks that failed get a page too, up to the cell that failed. The index page says which
+    records are damaged. Raises FileNotFoundError if there is no run in the folder.
     """
+    from helpers import evaluation
+
+    records = sorted(runs.read_records(folder, levels=1), key=lambda record: record["folder"])
+    if not records:
+        raise FileNotFoundError(f"There is no run at {folder}. `runs` lists what there is.")
+    status = runs.read_status(folder, strict=False) if (folder / runs.STATUS).is_file() else {}
+    entries = {Path(record["folder"]).name: record for record in records}
+    shown = {name: nb for name in entries if (nb := _read(folder / name / f"{name}.ipynb"))}
+    links = {f"{name}.ipynb": f"../{name}/{name}.html" for name in shown}
+    for name, entry in entries.items():
+        entry["files"] = sorted(p.name for p in (folder / name).glob("*.*") if p.suffix != ".html")
+        if (predictions := folder / name / runs.PREDICTIONS).is_file():
+            entry["images"] = len(predictions.read_text(encoding="utf-8").splitlines()) - 1
+        if name in shown:
+            entry["body"], entry["contents"] = convert(shown[name], links.get)
+            entry["figures"] = _write_figures(shown[name], folder / name)
+    page = dict[str, object](
+        run=folder.name, entries=entries, status=status, reported=runs.REPORTED
+    )
+    for name in shown:
+        write_page(folder / name / f"{name}.html", "notebook.html", page | {"name": name})
+    page |= {"interval": evaluation.accuracy_interval, "report": (folder / "report.html").is_file()}
+    return write_page(folder / "index.html", "index.html", page)
+
+
+def write_runs_index(root: Path) -> Path:
+    """Write `index.html` in `root`, a list of the runs there, the newest first; returns its path.
+    It has a column for each thing that one of them has measured.
+    """
+    found: dict[str, list[dict]] = {}
+    for record in runs.read_records(root, levels=2):
+        found.setdefault(record["run"], []).append(record)
+    every = [record for records in found.values() for record in records]
+    pages = {page.relative_to(root).as_posix() for page in root.glob("*/index.html")}
+    pages |= {page.relative_to(root).as_posix() for page in root.glob("*/*/index.html")}  # audits
+    columns = sorted({(r["notebook"], name) for r in every for name in r.get("measured", ())})
+    page = dict(runs=dict(sorted(found.items(), reverse=True)), pages=pages, columns=columns)
+    return write_page(root / "index.html", "runs.html", page)
+
+
+def write_page(path: Path, template: str, values: Mapping[str, object]) -> Path:
+    """Write the page that a template makes of the values, which it escapes; returns its path."""
     import jinja2
 
-    notebooks: list[dict[str, object]] = []
-    for result in results:
-        executed = folder / result.notebook / f"{result.notebook}.ipynb"
-        page, figures = _export(executed, folder) if executed.is_file() else (None, {})
-        notebooks.append({"result": result, "page": page, "figures": figures})
-    templates = jinja2.Environment(loader=jinja2.FileSystemLoader(TEMPLATES), autoescape=True)
-    frame = runs.load_run(folder)
-    html = templates.get_template("index.html").render(
-        title=title, notebooks=notebooks, summary=runs.summary(frame),
-        overview=runs.overview(frame, folder).drop(columns="run", errors="ignore"),
-    )  # fmt: skip
-    write_atomic(folder / "index.html", html)
-    return folder / "index.html"
+    loader = jinja2.FileSystemLoader(TEMPLATES)
+    env = jinja2.Environment(loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True)
+    write_atomic(path, env.get_template(template).render(values))
+    return path
 
 
-def _export(executed: Path, root: Path) -> tuple[str, dict[str, str]]:
-    """Write the page of one executed notebook, and its figures in `figures/` beside it.
-
-    Returns the page, and the figures with their alternative text; as links relative to `root`.
+def convert(notebook: "NotebookNode", link: Callable[[str], str | None]) -> tuple[str, Headings]:
+    """A notebook as HTML, and its headings: level and text, by their anchors as GitHub makes them.
+    `link` gives the address for the target of a relative link; where it gives none, the words stay.
     """
-    import nbformat
     from nbconvert import HTMLExporter
 
-    notebook = nbformat.read(executed, as_version=4)
-    for cell in notebook.cells:  # in a run every notebook has a folder of its own
-        if cell.cell_type == "markdown":
-            cell.source = re.sub(r"\]\((\w+)\.ipynb\)", r"](../\1/\1.html)", cell.source)
-        for output in cell.get("outputs", []):  # its text is shown instead of a widget
-            output.get("data", {}).pop("application/vnd.jupyter.widget-view+json", None)
-    notebook.metadata.pop("widgets", None)
-    exporter = HTMLExporter(require_js_url=NO_SCRIPT, mathjax_url=NO_SCRIPT)
-    exporter.raw_template = (TEMPLATES / "page.html.j2").read_text(encoding="utf-8")
-    html, _ = exporter.from_notebook_node(notebook, {"metadata": {"name": executed.stem}})
-    page = executed.with_suffix(".html")
-    write_atomic(page, html)
+    def relink(match: re.Match[str]) -> str:
+        target = link(match[1])
+        return f'<a href="{target}{match[2] or ""}">{match[3]}</a>' if target else match[3]
+
+    def anchor(match: re.Match[str]) -> str:
+        text = html.unescape(re.sub(r"<[^>]+>", "", match[2])).strip()
+        name = slug = re.sub(r"[^\w\- ]", "", text.lower()).replace(" ", "-")
+        while name in contents:
+            name = f"{slug}-{len(contents)}"
+        contents[name] = (int(match[1]), text)
+        return f'<h{match[1]} id="{name}">{match[2]}</h{match[1]}>'
+
+    _tabulate_parameters(notebook)
+    for cell in notebook.cells:
+        for data in (out["data"] for out in cell.get("outputs", []) if "data" in out):
+            for kind in [
+                kind for kind in data if not SHOWN.fullmatch(kind)
+            ]:  # of a widget its text is shown
+                del data[kind]
+            data.setdefault("text/plain", "")
+            if "text/html" in data:
+                data["text/html"] = _clean(data["text/html"])
+    exporter = HTMLExporter(exclude_anchor_links=True)
+    exporter.raw_template = (TEMPLATES / "cells.html.j2").read_text(encoding="utf-8")
+    contents: Headings = {}
+    body = _LINK.sub(relink, exporter.from_notebook_node(notebook)[0])
+    return _HEADING.sub(anchor, body), contents
+
+
+def _clean(table: str) -> str:
+    """HTML without styles, scripts, and all that a table does not need."""
+    from nbconvert.preprocessors.sanitize import SanitizeHTML
+
+    table = re.sub(r"<(style|script)\b.*?</\1\s*>", "", table, flags=re.DOTALL | re.IGNORECASE)
+    sanitizer = SanitizeHTML(tags=TAGS, attributes=["colspan", "rowspan"], strip=True)
+    return sanitizer.sanitize_html_tags(table).replace("<th></th>", "<td></td>")
+
+
+def _read(path: Path) -> "NotebookNode | None":
+    """An executed notebook without the paths of this machine; None if it cannot be read."""
+    import nbformat
+
+    try:
+        text = path.read_text(encoding="utf-8")
+        ran = re.search(rf'output = \\"([^"]+[/\\]){path.stem}\\"', text)
+        for place in (ran[1] if ran else "", f"{PROJECT}/", f"{sys.prefix}/"):
+            text = text.replace(place, "") if len(place) > 1 else text
+        return nbformat.reads(text, as_version=4)
+    except (OSError, ValueError, AttributeError, KeyError, nbformat.ValidationError):
+        return None
+
+
+def _tabulate_parameters(notebook: "NotebookNode") -> None:
+    """Put the parameters, and what they were set to, into the metadata of their cell."""
+    tagged = {tag: c for c in notebook.cells for tag in c.metadata.get("tags", ())}
+    injected = tagged.get("injected-parameters")
+    if own := tagged.get("parameters"):
+        found = {name: [value, words] for name, value, words in _ASSIGNMENT.findall(own.source)}
+        for name, value, _ in _ASSIGNMENT.findall(injected.source if injected else ""):
+            found.setdefault(name, ["", ""]).append(value)
+        found.pop("output", None)
+        own.metadata["parameters"] = found  # default, meaning, and value if another
+
+
+def _write_figures(notebook: "NotebookNode", folder: Path) -> dict[str, str]:
+    """Write the figures of a notebook; their paths from its run, with their alternative text."""
     figures, section = dict[str, str](), "start"
     for cell in notebook.cells:
         if cell.cell_type == "markdown":
-            headings = re.findall(r"^#+ (.+)$", cell.source, flags=re.MULTILINE)
-            if headings:
-                section = re.sub(r"[^a-z0-9]+", "-", headings[-1].lower())[:50].strip("-")
+            for heading in re.findall(r"^#+ (.+)$", cell.source, flags=re.MULTILINE):
+                section = re.sub(r"[^a-z0-9]+", "-", heading.lower())[:50].strip("-")
             continue
         outputs = [output.get("data", {}) for output in cell.get("outputs", [])]
         for picture in (data["image/png"] for data in outputs if "image/png" in data):
-            path = executed.parent / "figures" / f"{len(figures) + 1:02d}-{section}.png"
-            write_atomic(path, base64.b64decode(picture))
-            figures[path.relative_to(root).as_posix()] = cell.metadata.get("alt", path.stem)
-    return page.relative_to(root).as_posix(), figures
+            name = f"{len(figures) + 1:02d}-{section}"
+            write_atomic(folder / "figures" / f"{name}.png", base64.b64decode(picture))
+            figures[f"{folder.name}/figures/{name}.png"] = cell.metadata.get("alt", name)
+    return figures

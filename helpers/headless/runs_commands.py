@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from helpers import runs
+from helpers.headless.report import write_runs_index
 from helpers.headless.terminal import print_table, report_errors
 from helpers.messages import unknown_name
 
@@ -169,3 +170,4 @@ def rm(
             shutil.rmtree(folder)
             if folder.parent != root and not any(folder.parent.iterdir()):
                 folder.parent.rmdir()
+        write_runs_index(root)

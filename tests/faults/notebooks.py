@@ -157,7 +157,7 @@ def killed_run(folder: Path, where: int, how: signal.Signals, notebooks: int = 4
         time.sleep(0.05)
     running.send_signal(how)
     told = running.communicate()[0]
-    (run,) = (folder / "runs").iterdir()
+    (run,) = (folder / "runs").glob("*/")
     status = [n["state"] for n in json.loads((run / runs.STATUS).read_text())["notebooks"]]
     stopped = "running" if how == signal.SIGKILL else "stopped"
     if status != ["finished"] * (where - 1) + [stopped]:

@@ -141,7 +141,8 @@ def test_a_run_and_a_notebook_in_it_are_deleted_together(invoke, root):
 
 def test_a_run_is_deleted_with_its_empty_folder(invoke, root):
     assert invoke("rm", "a-fast/train_mnist", "b-fast", "--yes")[0] == 0
-    assert sorted(path.name for path in root.iterdir()) == ["c-fast"]
+    assert sorted(path.name for path in root.iterdir()) == ["c-fast", "index.html"]
+    assert "b-fast" not in (root / "index.html").read_text()
     status, _, told = invoke("rm", "../c-fast", "--yes")
     assert (status, "no run" in told) == (2, True)
     assert (root / "c-fast").is_dir()

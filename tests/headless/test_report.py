@@ -1,0 +1,269 @@
+"""The pages of runs, on small runs that are written here. test_browser looks at them too."""
+
+import base64
+import io
+import json
+import re
+import shutil
+from pathlib import Path
+
+import nbformat
+import pytest
+from PIL import Image
+
+from helpers import headless
+from helpers.files import PROJECT
+
+CODE, PROSE = nbformat.v4.new_code_cell, nbformat.v4.new_markdown_cell
+
+
+def picture(pixel: int = 0) -> dict[str, str]:
+    buffer = io.BytesIO()
+    Image.new("L", (1, 1), pixel).save(buffer, "png")
+    return {"image/png": base64.b64encode(buffer.getvalue()).decode()}
+
+
+def shown(data: dict[str, str]) -> nbformat.NotebookNode:
+    return nbformat.v4.new_output("display_data", data)
+
+
+def printed(text: str) -> nbformat.NotebookNode:
+    return nbformat.v4.new_output("stream", text=text)
+
+
+def write_run(folder: Path, notebooks: dict[str, list], **records: dict) -> Path:
+    """A run with a notebook of these cells and a record for each name."""
+    for name, cells in notebooks.items():
+        (folder / name).mkdir(parents=True)
+        nbformat.write(nbformat.v4.new_notebook(cells=cells), folder / name / f"{name}.ipynb")
+        record = {"notebook": name, "dataset": "mnist"} | records.get(f"_{name}", {})
+        (folder / name / "result.json").write_text(json.dumps(record))
+    return folder
+
+
+def page_of(folder: Path, name: str = "01_a") -> str:
+    headless.write_pages(folder)
+    return (folder / name / f"{name}.html").read_text()
+
+
+def words(page: str) -> str:
+    """What a page says, without its tags."""
+    page = re.sub(r"<style>.*?</style>", "", page, flags=re.DOTALL)
+    return " ".join(re.sub(r"<[^>]+>", " ", page).split())
+
+
+def test_an_index_says_what_the_run_is_and_leads_to_pages_figures_and_data(tmp_path):
+    cells = [PROSE("# 1 · One\n\n## 1.1 A plot!"), CODE("plot()", outputs=[shown(picture())])]
+    cells[1].metadata["alt"] = 'A "<b>" line'
+    folder = write_run(tmp_path / "20261126-090000-quick", {"01_a": cells})
+    status = {"settings": {"01_a": {"epochs": 1}}, "commit": "abc1234", "notebooks": []}
+    (folder / "status.json").write_text(json.dumps(status))
+    html = headless.write_pages(folder).read_text()
+    figure = "01_a/figures/01-1-1-a-plot.png"
+    assert (folder / figure).read_bytes().startswith(b"\x89PNG")
+    assert "<h1>MNIST, quick profile, 26 November 2026</h1>" in html
+    for link in (figure, "01_a/01_a.html", "01_a/01_a.ipynb", "01_a/result.json", "status.json"):
+        assert f'href="{link}"' in html
+    assert 'alt="A &#34;&lt;b&gt;&#34; line"' in html
+    for said in ("1 · One", "01.epochs=1", "abc1234", "The notebook finished."):
+        assert said in words(html)
+    assert "report.html" not in html
+    (folder / "report.html").touch()
+    assert 'href="report.html"' in headless.write_pages(folder).read_text()
+
+
+def test_the_table_compares_each_test_accuracy_with_the_report(tmp_path):
+    def measured(accuracy: float) -> dict:
+        return {"measured": {"test_accuracy": accuracy}, "versions": {"torch": "2.14"}}
+
+    folder = write_run(
+        tmp_path / "run", {"02_a": [], "02_b": [], "02_c": [], "02_d": []},
+        _02_a=measured(0.99), _02_b=measured(0.98), _02_c=measured(0.97),
+        _02_d=measured(0.75) | {"dataset": "mine"},
+    )  # fmt: skip
+    (folder / "02_d" / "predictions.csv").write_text("target,predicted\n" + "1,1\n" * 8)
+    text = words(headless.write_pages(folder).read_text())
+    assert "99.00 % 98.79 to 99.18 % 98 %, exceeded" in text  # of 10,000 images, by Wilson
+    assert "98.00 % 97.71 to 98.26 % 98 %, no clear difference" in text
+    assert "97.00 % 96.65 to 97.32 % 98 %, not reached" in text
+    assert "75.00 % 40.93 to 92.85 % ✓" in text  # of 8 images, and the report has no such data
+    assert "torch 2.14" in text
+
+
+def test_parameters_are_a_table_without_the_paths_of_a_machine(tmp_path):
+    folder = tmp_path / "run"
+    ours = "epochs: int = 5  # passes\nname: str = 'a | b'\ncheckpoint: str = ''\noutput: str = ''"
+    place = "/some/where/20261126-090000-quick"
+    theirs = f'# Parameters\nepochs = 1\ncheckpoint = "{place}/02_b/w"\noutput = "{place}/01_a"\n'
+    cells = [
+        CODE(ours, metadata={"tags": ["parameters"]}),
+        CODE(theirs, metadata={"tags": ["injected-parameters"]}),
+        CODE("x", outputs=[printed(f"{PROJECT}/data and {place}/01_a/x.csv")]),
+    ]
+    page = page_of(write_run(folder, {"01_a": cells}))
+    text = words(page)
+    assert "epochs 1 instead of 5 passes" in text
+    assert "name 'a | b'" in text
+    assert '02_b/w" instead of' in text
+    assert "output" not in text
+    assert "# Parameters" not in page
+    assert "data and 01_a/x.csv" in text
+    assert "/some/where" not in page
+    assert str(PROJECT) not in page
+
+
+@pytest.mark.parametrize(
+    ("line", "sentence"),
+    [
+        ("test accuracy in [0.987, 0.996]: True", "Test accuracy: between 0.987 and 0.996"),
+        ("the models agree in [0.86, 1]: True", "The models agree: at least 0.86, as expected."),
+        ("cutting is faster: True", "Cutting is faster."),
+        ("a in [1]: True", "A in [1]."),
+    ],
+)
+def test_a_claim_reads_as_a_sentence(tmp_path, line, sentence):
+    cells = [CODE("x", outputs=[printed(f"before\n{line}\nafter <i>\n")])]
+    page = page_of(write_run(tmp_path / "run", {"01_a": cells}))
+    assert re.findall(r"<pre[^>]*>(before|after &lt;i&gt;)\s*</pre>", page)
+    (claim,) = re.findall(r'<p class="claim">(.*?)</p>', page)
+    assert sentence in claim
+    assert ": True" not in page
+
+
+def test_a_claim_that_no_band_checks_and_one_that_fails_have_no_check_mark(tmp_path):
+    lines = "test accuracy in [0, 1]: True\nit helped: False\n"
+    page = page_of(write_run(tmp_path / "run", {"01_a": [CODE("x", outputs=[printed(lines)])]}))
+    assert 'class="claim open"' in page
+    assert "no band was measured for these settings" in page
+    assert 'class="claim not"' in page
+    assert 'class="claim"' not in page
+
+
+def test_pages_lead_to_each_other_and_to_their_sections(tmp_path):
+    first = PROSE("# 1 · One\n\n## 1.1 `fit` & more\n\n[on](02_b.ipynb#21-x), [off](../docs/x.md)")
+    rest = {"02_b": [PROSE("# 2 · Two\n\n## 2.1 X")], "03_c": [PROSE("no heading")]}
+    folder = write_run(tmp_path / "run", {"01_a": [first]} | rest)
+    page = page_of(folder)
+    assert '<a href="../02_b/02_b.html#21-x">on</a>, off' in page
+    assert '<a href="#11-fit--more">1.1 fit &amp; more</a>' in page
+    assert '<h2 id="11-fit--more">' in page
+    assert 'rel="prev"' not in page
+    assert '<a rel="next" href="../02_b/02_b.html">2 · Two →</a>' in page
+    middle = (folder / "02_b" / "02_b.html").read_text()
+    assert '<a rel="prev" href="../01_a/01_a.html">← 1 · One</a>' in middle
+    assert '<a rel="next" href="../03_c/03_c.html">03_c →</a>' in middle
+    assert 'href="../index.html"' in middle
+
+
+def test_nothing_in_a_run_is_taken_for_html(tmp_path):
+    bad = "<script>alert(1)</script>"
+    table = f"<table><tr><th></th><td onclick='x'>a{bad}</td><td>&lt;script&gt;</td></tr></table>"
+    cell = CODE("x", outputs=[printed(bad), shown({"text/html": f"<style>{bad}</style>{table}"})])
+    cell.outputs += [shown(picture()), shown({"application/javascript": "alert(1)"})]
+    cell.outputs.append(
+        nbformat.v4.new_output("error", ename="E", evalue=bad, traceback=[bad, "\x1b[31mE"])
+    )
+    cell.metadata["alt"] = bad
+    record = {"dataset": bad, "device": bad, "measured": {bad: bad}, "message": bad}
+    folder = write_run(tmp_path / "run", {"01_a": [cell]}, _01_a=record)
+    page, index = page_of(folder), (folder / "index.html").read_text()
+    every = headless.write_runs_index(tmp_path).read_text()
+    for html in (page, index, every):
+        assert "<script" not in html
+        assert "&lt;script&gt;" in html
+    assert "onclick" not in page
+    assert "alert(1)</td>" not in page
+    assert "\x1b" not in page
+    assert "<td></td><td>a</td><td>&lt;script&gt;</td>" in page
+
+
+def test_a_page_shows_the_text_of_a_widget_and_loads_nothing(tmp_path):
+    widget = {"application/vnd.jupyter.widget-view+json": {"model_id": "7", "version_major": 2}}
+    outputs = [shown(widget | {"text/plain": "Open it there."}), shown(picture())]
+    page = page_of(write_run(tmp_path / "run", {"01_a": [CODE("pad", outputs=outputs)]}))
+    assert "Open it there." in page
+    assert not re.search(r"""(src|href)=["']?(https?:)?//|@import|url\(""", page)
+
+
+def test_each_figure_is_named_by_its_number_and_the_section_it_stands_in(tmp_path):
+    def cell(*outputs: dict, **metadata: str) -> nbformat.NotebookNode:
+        return CODE("x", outputs=[printed("a line"), *map(shown, outputs)], metadata=metadata)
+
+    text = {"text/plain": "no picture"}
+    cells = [
+        cell(picture(0)),
+        PROSE("# 1 · One\n\ntext\n\n## 1.1 Über, and over!"),
+        cell(picture(1), text, picture(2), alt="Two lines"),
+        PROSE("Text alone begins no section."),
+        cell(text, alt="nothing"),
+        nbformat.v4.new_raw_cell("neither prose nor code"),
+        PROSE("### " + "long " * 20),
+        cell(picture(3)),
+    ]
+    folder = write_run(tmp_path / "run", {"01_a": cells})
+    index = headless.write_pages(folder).read_text()
+    made = {p.name: Image.open(p).getpixel((0, 0)) for p in (folder / "01_a/figures").iterdir()}
+    assert made == {
+        "01-start.png": 0,
+        "02-1-1-ber-and-over.png": 1,
+        "03-1-1-ber-and-over.png": 2,
+        f"04-{'long-' * 9}long.png": 3,
+    }
+    described = re.findall(r'<img[^>]* alt="([^"]*)"', index)
+    assert described == ["01-start", "Two lines", "Two lines", f"04-{'long-' * 9}long"]
+    assert "neither prose nor code" not in (folder / "01_a" / "01_a.html").read_text()
+
+
+def test_an_index_tells_what_failed_what_is_damaged_and_what_is_missing(tmp_path):
+    folder = write_run(tmp_path / "run", {"01_a": [PROSE("# 1 · One")], "02_b": [], "03_c": []})
+    (folder / "02_b" / "result.json").write_text('{"notebook":')
+    (folder / "03_c" / "03_c.ipynb").write_text("{}")
+    entry = {"notebook": "04_d", "state": "failed", "seconds": 2.0, "cause": "error"}
+    status = {"notebooks": [entry | {"message": "cell [1] raised <E>"}]}
+    (folder / "status.json").write_text(json.dumps(status))
+    text = words(headless.write_pages(folder).read_text())
+    assert "2 of 4 notebooks finished" in text
+    assert "is not a record of a run" in text
+    assert "✗ damaged" in text
+    assert "04_d cell [1] raised &lt;E&gt; 2 ✗ failed" in text
+    assert not (folder / "03_c" / "03_c.html").exists()
+    (folder / "status.json").write_text("{")
+    assert "2 of 3 notebooks finished" in words(headless.write_pages(folder).read_text())
+    with pytest.raises(FileNotFoundError, match="There is no run at"):
+        headless.write_pages(tmp_path / "unknown")
+
+
+def test_a_run_of_an_older_version_has_an_index(tmp_path):
+    shutil.copytree(PROJECT / "tests" / "fixtures" / "run-v0.1", tmp_path, dirs_exist_ok=True)
+    (folder,) = tmp_path.glob("*/")
+    text = words(headless.write_pages(folder).read_text())
+    assert "MNIST, standard profile, 20 November 2026" in text
+    assert "50.00 % 49.02 to 50.98 % 98 %, not reached" in text
+    assert "commit not recorded" in text
+
+
+def test_the_list_of_runs_has_a_column_for_each_thing_measured(tmp_path):
+    for number, accuracy in enumerate((0.5, 0.25)):
+        measured = {"measured": {"test_accuracy": accuracy, "mistakes": 5000 + number}}
+        run = tmp_path / f"2026112{number}-090000-fast"
+        write_run(run, {"train_mnist": []}, _train_mnist=measured | {"seconds": 1.5})
+    write_run(tmp_path / "20261125-090000-audit", {"audit_mnist": []})
+    (tmp_path / "20261125-090000-audit" / "audit_mnist" / "index.html").touch()
+    write_run(tmp_path / "20261119-090000-fast", {"train_mnist": []})
+    (tmp_path / "20261119-090000-fast" / "train_mnist" / "result.json").write_text("[]")
+    write_run(tmp_path / "sweeps" / "deeper" / "x", {"01_a": []})
+    html = headless.write_runs_index(tmp_path).read_text()
+    titles = re.findall(r'<th scope="row">(?:<a href="([^"]*)">)?([^<]*)', html)
+    assert titles == [
+        (
+            "20261125-090000-audit/audit_mnist/index.html",
+            "MNIST, audit of labels, 25 November 2026",
+        ),
+        ("", "MNIST, recipe fast, 21 November 2026"),
+        ("", "MNIST, recipe fast, 20 November 2026"),
+        ("", "Image classification, recipe fast, 19 November 2026"),
+    ]
+    text = words(html)
+    assert "train_mnist mistakes test accuracy" in text
+    assert "20261121-090000-fast ✓ finished 2 5,001 25.00 %" in text
+    assert "20261119-090000-fast ✗ damaged" in text
