@@ -1,4 +1,4 @@
-"""Each notebook in the real JupyterLab, driven through a real browser, as a reader would run it.
+"""The pages of a run, and each notebook in the real JupyterLab, in a real browser.
 
 It needs a Chromium on the PATH. The cells run at the quick profile, since the front end is what is
 tested here. Every day: the first notebook, a training with its bar and the stop button, the review
@@ -8,6 +8,7 @@ sees are kept in tests/screenshots/.
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -161,6 +162,114 @@ def run_cell_and_save(page) -> None:
         }"""
     )
     page.wait_for_function("window.finished")
+
+
+@pytest.fixture(scope="module")
+def run_pages(tmp_path_factory) -> list[Path]:
+    """The list of runs, the index of one, and the pages of two notebooks with their outputs."""
+    run = tmp_path_factory.mktemp("pages") / "20261126-090000-standard"
+    names = ("01_explore", "02_train_mnist")
+    for name in names:
+        (run / name).mkdir(parents=True)
+        shutil.copyfile(headless.NOTEBOOKS / f"{name}.ipynb", run / name / f"{name}.ipynb")
+        record = {"notebook": name, "dataset": "mnist", "measured": {"test_accuracy": 0.99}}
+        (run / name / "result.json").write_text(json.dumps(record))
+    failed = {"notebook": "03_x", "state": "failed", "seconds": 1.0, "message": "E", "cause": "E"}
+    (run / "status.json").write_text(json.dumps({"notebooks": [failed]}))
+    index = headless.write_pages(run)
+    listed = headless.write_runs_index(run.parent)
+    return [listed, index, *(run / name / f"{name}.html" for name in names)]
+
+
+# what WCAG AA asks for and can be computed: a line for each place that fails
+ACCESSIBLE = """() => {
+    const failures = [];
+    const say = (what, node) => failures.push(what + ': ' + node.outerHTML.slice(0, 90));
+    const channels = colour => colour.match(/[\\d.]+/g).map(Number);
+    const luminance = ([r, g, b]) => [r, g, b].map(c => c / 255).map(
+        c => c <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4
+    ).reduce((sum, c, i) => sum + c * [0.2126, 0.7152, 0.0722][i], 0);
+    const behind = node => {
+        for (; node; node = node.parentElement) {
+            const colour = channels(getComputedStyle(node).backgroundColor);
+            if (colour.length < 4 || colour[3] > 0) return colour;
+        }
+        return [255, 255, 255];
+    };
+    const texts = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+    while (texts.nextNode()) {
+        const node = texts.currentNode.parentElement, style = getComputedStyle(node);
+        if (!texts.currentNode.data.trim() || style.display === 'none') continue;
+        const [low, high] = [channels(style.color), behind(node)].map(luminance)
+            .sort((a, b) => a - b);
+        const size = parseFloat(style.fontSize), bold = style.fontWeight >= 700;
+        const wanted = size >= 24 || (bold && size >= 18.66) ? 3 : 4.5;
+        if ((high + 0.05) / (low + 0.05) < wanted) say('contrast', node);
+    }
+    const all = selector => [...document.querySelectorAll(selector)];
+    if (!document.documentElement.lang) say('no language', document.documentElement);
+    if (all('h1').length !== 1) say('not one h1', document.body);
+    if (all('main').length !== 1) say('not one main', document.body);
+    all('img').filter(i => !i.alt.trim()).forEach(i => say('no alternative text', i));
+    all('a').filter(a => !a.textContent.trim() && !a.querySelector('img'))
+        .forEach(a => say('empty link', a));
+    all('table').filter(t => !t.querySelector('th')).forEach(t => say('no header cell', t));
+    all('nav, [role=group]').filter(n => !n.ariaLabel).forEach(n => say('no name', n));
+    all('main *').filter(n => ['auto', 'scroll'].includes(getComputedStyle(n).overflowX)
+        && n.tabIndex < 0).forEach(n => say('scrolls, but not with keys', n));
+    all('h1, h2, h3, h4, h5, h6').reduce((before, h) => {
+        if (h.tagName[1] - before > 1) say('a level is left out', h);
+        return +h.tagName[1];
+    }, 0);
+    const ids = all('[id]').map(n => n.id);
+    ids.filter((id, i) => ids.indexOf(id) < i)
+        .forEach(id => say('twice', document.getElementById(id)));
+    return failures;
+}"""
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_the_pages_of_a_run_load_nothing_and_everybody_can_read_them(browser, run_pages, scheme):
+    for width in (1280, 390):  # pixels: a laptop, a phone
+        page = browser.new_page(color_scheme=scheme, viewport={"width": width, "height": 900})
+        asked: list[str] = []
+        page.on("request", lambda request, asked=asked: asked.append(request.url))
+        for path in run_pages:
+            page.goto(path.as_uri())
+            page.evaluate("window.scrollTo(0, document.body.scrollHeight)")
+            assert page.evaluate("document.documentElement.scrollWidth") <= width, path.name
+            assert page.evaluate(ACCESSIBLE) == [], path.name
+        assert [url for url in asked if not url.startswith(("file:", "data:"))] == []
+        assert len(asked) > len(run_pages)  # the figures on the index
+        dark = (
+            page.evaluate("getComputedStyle(document.body).backgroundColor") != "rgb(255, 255, 255)"
+        )
+        assert dark == (scheme == "dark")
+        page.close()
+
+
+def test_a_page_shows_its_way_and_is_printed_as_a_whole(browser, run_pages):
+    page = browser.new_page(viewport={"width": 1280, "height": 900})
+    page.goto(run_pages[2].as_uri())
+    contents = page.get_by_role("navigation", name="Contents")
+    contents.get_by_role("link", name="1.5").click()
+    assert page.url.endswith("#15-are-the-classes-balanced")
+    line = page.locator(".text > p").first
+    assert line.evaluate("p => p.clientWidth / parseFloat(getComputedStyle(p).fontSize)") <= 42
+    page.locator("a[rel=next]").click()
+    assert page.locator("h1").inner_text().startswith("2 · Train on MNIST")
+    page.locator("a[rel=prev]").click()
+    page.locator("header a").first.click()
+    assert page.locator("h1").inner_text() == "MNIST, standard profile, 26 November 2026"
+
+    page.goto(run_pages[3].as_uri())
+    page.emulate_media(media="print", color_scheme="dark")  # a dark screen prints on white paper
+    page.set_viewport_size({"width": 672, "height": 1000})  # of A4 less the margins
+    assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
+    assert not contents.is_visible()
+    cut = "all => all.filter(n => n.scrollWidth > n.clientWidth + 1).map(n => n.outerHTML)"
+    assert page.locator("main pre, main table, main figure").evaluate_all(cut) == []
+    page.close()
 
 
 TRAINING = """\

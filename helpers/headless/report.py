@@ -114,7 +114,7 @@ def convert(notebook: "NotebookNode", link: Callable[[str], str | None]) -> tupl
     exporter.raw_template = (TEMPLATES / "cells.html.j2").read_text(encoding="utf-8")
     contents: Headings = {}
     body = _LINK.sub(relink, exporter.from_notebook_node(notebook)[0])
-    return _HEADING.sub(anchor, body), contents
+    return _HEADING.sub(anchor, body.replace("<th></th>", "<td></td>")), contents
 
 
 def _clean(table: str) -> str:
@@ -123,7 +123,7 @@ def _clean(table: str) -> str:
 
     table = re.sub(r"<(style|script)\b.*?</\1\s*>", "", table, flags=re.DOTALL | re.IGNORECASE)
     sanitizer = SanitizeHTML(tags=TAGS, attributes=["colspan", "rowspan"], strip=True)
-    return sanitizer.sanitize_html_tags(table).replace("<th></th>", "<td></td>")
+    return sanitizer.sanitize_html_tags(table)
 
 
 def _read(path: Path) -> "NotebookNode | None":
