@@ -1,0 +1,200 @@
+"""The command `report`: a run as a technical report, in HTML, PDF or Markdown, in any language
+that has a catalogue `locales/<code>.po`; English is the language of the templates.
+"""
+
+import base64
+import io
+import re
+import shutil
+import subprocess
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from helpers import runs
+from helpers.files import write_atomic
+from helpers.headless.runs_commands import RootOption
+from helpers.headless.terminal import one_of, report_errors
+from helpers.messages import unknown_name
+
+if TYPE_CHECKING:
+    import jinja2
+
+    from helpers.headless.student_report import Facts
+
+TEMPLATES, LOCALES = Path(__file__).parent / "templates", Path(__file__).parent / "locales"
+LANGUAGES = ("en", *sorted(path.stem for path in LOCALES.glob("*.po")))
+FORMATS = ("html", "pdf", "md")
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
+LONGEST = 500  # characters of a title or author
+
+
+def report(
+    run: Annotated[str, typer.Argument(help="A run as `runs` lists it; else the newest.")] = "",
+    language: Annotated[str, typer.Option(**one_of("language", LANGUAGES))] = "en",
+    to: Annotated[str, typer.Option(help="html, pdf, md, or several: html,pdf.")] = "html",
+    author: Annotated[str, typer.Option(help="Your name.")] = "",
+    title: Annotated[str, typer.Option(help="Of the report.")] = "",
+    root: RootOption = runs.ROOT,
+) -> None:
+    """Write a technical report of what a run has measured, in the folder of that run."""
+    from helpers.headless.student_report import collect_facts
+
+    with report_errors(ValueError, OSError):
+        formats = to.split(",")
+        for name in formats:
+            if name not in FORMATS:
+                raise ValueError(unknown_name("format", name, FORMATS))
+        folder = _find(root.resolve(), run)
+        facts = collect_facts(folder)
+        written = write_report(
+            facts, folder, formats, language=language, author=author, title=title
+        )
+    for path in written:
+        typer.echo(f"The report: {path} ({path.stat().st_size / 1e3:,.0f} kB)")
+    if "pdf" in formats and not any(path.suffix == ".pdf" for path in written):
+        typer.echo(
+            "No PDF: chromium is not here, or failed. Print the page from a browser.", err=True
+        )
+
+
+def _find(root: Path, name: str) -> Path:
+    """The folder of the run of that name, or of the one that was worked on last."""
+    if name:
+        return root / name if (root / name).is_dir() else runs.find(root, name)
+    files = [*root.glob(f"*/*/{runs.RESULT}"), *root.glob(f"*/{runs.STATUS}")]
+    if not files:
+        raise ValueError(f"There are no runs in {root}. `python -m helpers run` makes one.")
+    newest = max(files, key=lambda path: path.stat().st_mtime)
+    return root / newest.relative_to(root).parts[0]
+
+
+def write_report(
+    facts: "Facts", folder: Path, formats: Sequence[str] = ("html",), *, language: str = "en",
+    author: str = "", title: str = "",
+) -> list[Path]:  # fmt: skip
+    """Write the report in these formats as `report.<format>` into `folder`; returns their paths.
+
+    In other languages than English they are called `report-<language>.<format>`. A PDF is printed
+    from the HTML, which stays; without chromium, or if that fails, there is none. Markdown has its
+    pictures in a folder beside it, `report_files`. Author and title may be any text of up to 500
+    characters.
+    """
+    name = "report" if language == "en" else f"report-{language}"
+    author, title = _one_line(author, "author"), _one_line(title, "title")
+    written = []
+    if {"html", "pdf"} & set(formats):
+        html = folder / f"{name}.html"
+        write_atomic(html, render(facts, "html", language, author, title))
+        browser = next(filter(None, map(shutil.which, BROWSERS)), None)
+        written.append(html)
+        if "pdf" in formats and browser and (pdf := _print(browser, html)):
+            written.append(pdf)
+    if "md" in formats:
+        pictures: dict[str, bytes] = {}
+        text = render(
+            facts, "md", language, author, title, pictures=pictures, beside=f"{name}_files"
+        )
+        for picture, content in pictures.items():
+            write_atomic(folder / f"{name}_files" / picture, content)
+        write_atomic(folder / f"{name}.md", text)
+        written.append(folder / f"{name}.md")
+    return written
+
+
+def _one_line(text: str, what: str) -> str:
+    """A text without line breaks and control characters."""
+    line = " ".join(
+        "".join(c if c.isprintable() or c in "\u200c\u200d" else " " for c in text).split()
+    )
+    if len(line) > LONGEST:
+        raise ValueError(f"The {what} has {len(line)} characters; at most {LONGEST} fit.")
+    return line
+
+
+def _print(browser: str, html: Path) -> Path | None:
+    """Print a page to a PDF file beside it; None if the browser cannot."""
+    pdf = html.with_suffix(".pdf")
+    command = [
+        browser, "--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage",
+        "--no-pdf-header-footer", f"--print-to-pdf={pdf}", html.as_uri(),
+    ]  # fmt: skip
+    with suppress(subprocess.TimeoutExpired):
+        done = subprocess.run(command, capture_output=True, timeout=120, check=False)
+        return pdf if done.returncode == 0 and pdf.is_file() else None
+    return None
+
+
+def render(
+    facts: "Facts", form: str, language: str, author: str = "", title: str = "", *,
+    pictures: dict[str, bytes] | None = None, beside: str = "",
+) -> str:  # fmt: skip
+    """The text of the report, in the form "html" or "md".
+
+    Pictures are inside it; or else they are put into `pictures`, by their name in the folder
+    `beside`.
+    """
+    environment = _environment(language)
+    drawn: dict[str, bytes] = {}
+    for training in facts.trainings:
+        drawn.update(training.pictures)
+
+    def picture(name: str, **drawing: object) -> str:
+        if name not in drawn:  # such as curves-1.svg
+            template = environment.get_template(f"report_{name.partition('-')[0]}.svg.j2")
+            drawn[name] = template.render(drawing).encode()
+        if pictures is not None:
+            pictures[name] = drawn[name]
+            return f"{beside}/{name}"
+        kind = "svg+xml" if name.endswith(".svg") else "png"
+        return f"data:image/{kind};base64,{base64.b64encode(drawn[name]).decode()}"
+
+    text = environment.get_template(f"report.{form}.j2").render(
+        facts=facts, author=author, title=title, language=language, picture=picture,
+        reported=runs.REPORTED,
+    )  # fmt: skip
+    return re.sub(r"\n\s*\n", "\n\n", text)
+
+
+def _environment(language: str) -> "jinja2.Environment":
+    """Templates in a language, with filters for its numbers and dates. Missing values are "–"."""
+    import jinja2
+    from babel import dates, numbers, support
+    from babel.messages import mofile, pofile
+
+    from helpers.headless.student_report import TITLES
+
+    translations = support.NullTranslations()
+    if language != "en":
+        with (LOCALES / f"{language}.po").open("rb") as file, io.BytesIO() as compiled:
+            mofile.write_mo(compiled, pofile.read_po(file, language))
+            compiled.seek(0)
+            translations = support.Translations(compiled)
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(TEMPLATES), autoescape=True, trim_blocks=True,
+        lstrip_blocks=True, undefined=jinja2.StrictUndefined,
+        extensions=["jinja2.ext.i18n", "jinja2.ext.do"],
+    )  # fmt: skip
+    environment.install_gettext_translations(translations, newstyle=True)  # type: ignore[attr-defined]
+
+    def decimal(value: Any, digits: int = 0, pattern: str = "#,##0.{}") -> str:
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        form = pattern.format("#" * digits).removesuffix(".")
+        return numbers.format_decimal(value, form, language) if number else str(value or "–")
+
+    def percent(value: Any, digits: int = 2) -> str:
+        form = f"#,##0.{'0' * digits}%".replace(".%", "%")
+        return "–" if value is None else numbers.format_percent(value, form, language)
+
+    environment.filters |= {
+        "decimal": decimal,
+        "percent": percent,
+        "points": lambda value: decimal(100 * value, pattern="+#,##0.00;-#,##0.00"),
+        "date": lambda value: dates.format_date(value, "long", language),
+        "dataset": lambda name: TITLES.get(name, name),
+        "flat": lambda text: type(text)(" ".join(text.split())),
+    }
+    return environment
