@@ -9,6 +9,7 @@ import shutil
 import subprocess
 from collections.abc import Sequence
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -159,6 +160,7 @@ def render(
     return re.sub(r"\n\s*\n", "\n\n", text)
 
 
+@cache
 def _environment(language: str) -> "jinja2.Environment":
     """Templates in a language, with filters for its numbers and dates. Missing values are "–"."""
     import jinja2

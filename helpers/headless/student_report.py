@@ -41,19 +41,12 @@ class Training:
     classes: Sequence[str]
     history: Sequence[Row]  # one for each epoch
     test: Row | None  # see _tested
-    interval: tuple[float, float] | None  # of the accuracy, 95 %
     sizes: Row | None  # of the splits and their images; None if the data are not here or changed
     layers: Sequence[Row]  # of the network
     problem: str  # why there are no layers, though there are weights
     changes: Row  # augmentation that the record names
     galleries: Mapping[str, Sequence[Row]] = field(default_factory=dict)  # "random", "confident"
     pictures: Mapping[str, bytes] = field(default_factory=dict)  # PNG files by name
-
-    @property
-    def best_epoch(self) -> Row | None:
-        """The epoch with the lowest loss on validation, whose weights are kept."""
-        measured = [row for row in self.history if row["validation_loss"] is not None]
-        return min(measured, key=lambda row: row["validation_loss"], default=None)
 
 
 @dataclass(frozen=True)
@@ -68,11 +61,6 @@ class Facts:
     trainings: Sequence[Training]
     commands: Sequence[str]  # that repeat it
 
-    def row(self, *starts: str) -> Row:
-        """The finished record whose notebook is named so; empty without one."""
-        found = [row for start in starts for row in self.rows if row["notebook"].startswith(start)]
-        return next((row for row in found if row["state"] == "finished" and "dataset" in row), {})
-
 
 def collect_facts(folder: Path) -> Facts:
     """Read the files of the run in `folder`, or of one of its notebooks.
@@ -80,11 +68,7 @@ def collect_facts(folder: Path) -> Facts:
     Raises ValueError if there are none, or if one is damaged.
     """
     rows: list[Row] = [
-        {
-            str(name): _whole(value)
-            for name, value in row.items()
-            if value is not None and value == value
-        }
+        {str(name): _whole(v) for name, v in row.items() if v is not None and v == v}
         for row in runs.collect(folder).to_dict("records")
         if folder in (Path(row["folder"]), Path(row["folder"]).parent)
     ]
@@ -137,7 +121,7 @@ def _commands(rows: Sequence[Row], settings: Mapping[str, Row], profile: str) ->
 
 
 def _training(row: Row) -> Training:
-    from helpers import data, evaluation
+    from helpers import data
 
     folder, name = Path(row["folder"]), row["dataset"]
     model, layers, notes, problem = _network(folder / runs.WEIGHTS)
@@ -146,18 +130,14 @@ def _training(row: Row) -> Training:
     numbers = [str(k) for k in range(row.get("model.num_classes", 10))]
     names = spec.class_names if spec else notes.get("class_names", numbers)
     predictions = _predictions(folder / runs.PREDICTIONS, len(names))
-    sources = [
-        row.get(f"parameters.augmentation.{k}", row.get(f"parameters.{k}")) for k in _CHANGES
-    ]
+    named = {k.rpartition(".")[2]: v for k, v in row.items() if k.startswith("parameters.")}
     frame = _read(folder / "history.csv", _HISTORY)
     epochs = [] if frame is None else frame.to_dict("records")
     training = Training(
         record=row, title=spec.title if spec else name, classes=names, layers=layers,
-        problem=problem, changes={k: v for k, v in zip(_CHANGES, sources, strict=True) if v},
+        problem=problem, changes={k: named[k] for k in _CHANGES if named.get(k)},
         history=[{str(k): _whole(v) if v == v else None for k, v in e.items()} for e in epochs],
-        test=_tested(predictions, names, name) if predictions else None, sizes=None,
-        interval=evaluation.accuracy_interval(row["measured.test_accuracy"], len(predictions))
-        if predictions else None,
+        test=_tested(predictions, names, row) if predictions else None, sizes=None,
     )  # fmt: skip
     if splits is None:
         return training
@@ -184,7 +164,7 @@ def _network(path: Path) -> "tuple[nn.Module | None, list[Row], Row, str]":
     except FileNotFoundError:
         return None, [], {}, ""
     except (ValueError, RuntimeError) as error:
-        return None, [], {}, str(error)
+        return None, [], {}, str(error).replace(str(path), path.name)
     for layer in layers:
         layer["output"] = layer["output"][1:]  # type: ignore[index]
     return model, layers, about["notes"], ""
@@ -217,30 +197,28 @@ def _predictions(path: Path, classes: int) -> "Predictions | None":
     return Predictions(torch.nn.functional.one_hot(predicted, classes).float(), targets)
 
 
-def _tested(predictions: "Predictions", names: Sequence[str], dataset: str) -> Row:
-    """What the predictions tell: `images`, `errors`, the confusion matrix `counts`, the confused
-    `pairs` with their rank, those that the start report names, and the measures of each class.
+def _tested(predictions: "Predictions", names: Sequence[str], row: Row) -> Row:
+    """What the predictions tell: `images`, `errors`, the `interval` of the recorded accuracy, the
+    confusion matrix `counts`, the confused `pairs` with their rank, those that the start report
+    names, and the measures of each class.
     """
     from helpers import evaluation
 
-    ranked, errors = (
-        evaluation.ranked_pairs(predictions, names),
-        len(evaluation.mistakes(predictions)),
-    )
+    n, errors = len(predictions), len(evaluation.mistakes(predictions))
+    reported = REPORTED_PAIRS.get(row["dataset"], ())
+    ranked = evaluation.ranked_pairs(predictions, names).set_index("pair")["errors"]
     pairs: list[Row] = []
-    reported = REPORTED_PAIRS.get(dataset, ())
-    for pair, n in [
-        *zip(ranked["pair"], ranked["errors"], strict=True),
-        *((p, 0) for p in reported),
-    ]:
-        if pair not in [known["pair"] for known in pairs]:
-            first, second = pair.split(" / ")
-            rank = 1 + int((ranked["errors"] > n).sum())
-            share = (n / errors, *evaluation.accuracy_interval(n / errors, errors)) if n else (0.0,)
-            pairs.append({"pair": pair, "first": first, "second": second, "errors": n, "rank": rank,
-                          "share": share[0], "interval": share[1:]})  # fmt: skip
+    for pair in dict.fromkeys([*ranked.index, *reported]):
+        (first, _, second), count = pair.partition(" / "), int(ranked.get(pair, 0))
+        share = count / max(errors, 1)
+        pairs.append({
+            "pair": pair, "first": first, "second": second, "errors": count, "share": share,
+            "interval": evaluation.accuracy_interval(share, max(errors, 1)),
+            "rank": 1 + int((ranked > count).sum()),
+        })  # fmt: skip
     return {
-        "images": len(predictions), "errors": errors, "accuracy": evaluation.accuracy(predictions),
+        "images": n, "errors": errors, "accuracy": evaluation.accuracy(predictions),
+        "interval": evaluation.accuracy_interval(row["measured.test_accuracy"], n),
         "counts": evaluation.confusion_matrix(predictions).tolist(),
         "pairs": [pair for pair in pairs if pair["errors"]],
         "reported": [pair for pair in pairs if pair["pair"] in reported],
@@ -312,5 +290,5 @@ def _png(image: "Tensor") -> bytes:
 
     large = image.repeat_interleave(3, 1).repeat_interleave(3, 2).movedim(0, 2).squeeze(2)
     file = io.BytesIO()
-    Image.fromarray(large.numpy()).save(file, "PNG", optimize=True)
+    Image.fromarray(large.numpy()).save(file, "PNG")
     return file.getvalue()

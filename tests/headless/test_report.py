@@ -401,7 +401,7 @@ def test_the_figures_are_those_of_the_evaluation(finished):
     training = student_report.collect_facts(finished).trainings[1]
     answers = predicted(ERRORS["fashion_mnist"])
     low, high = evaluation.accuracy_interval(0.9, 200)
-    assert training.interval == (low, high)
+    assert training.test["interval"] == (low, high)
     assert training.test["counts"] == evaluation.confusion_matrix(answers).tolist()
     top = training.test["pairs"][0]
     assert (top["first"], top["second"], top["errors"]) == ("T-shirt/top", "Shirt", 16)
