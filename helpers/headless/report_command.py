@@ -5,9 +5,10 @@ that has a catalogue `locales/<code>.po`; English is the language of the templat
 import base64
 import io
 import re
+import shlex
 import shutil
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
@@ -23,8 +24,10 @@ from helpers.messages import unknown_name
 
 if TYPE_CHECKING:
     import jinja2
+    from torch import Tensor
 
-    from helpers.headless.student_report import Facts
+    from helpers.data import Splits
+    from helpers.headless.student_report import Facts, Training
 
 TEMPLATES, LOCALES = Path(__file__).parent / "templates", Path(__file__).parent / "locales"
 LANGUAGES = ("en", *sorted(path.stem for path in LOCALES.glob("*.po")))
@@ -140,8 +143,10 @@ def render(
     """
     environment = _environment(language)
     drawn: dict[str, bytes] = {}
+    galleries = {}  # by the folder of the training
     for training in facts.trainings:
-        drawn.update(training.pictures)
+        galleries[training.record["folder"]], files = _pictures(training)
+        drawn |= files
 
     def picture(name: str, **drawing: object) -> str:
         if name not in drawn:  # such as curves-1.svg
@@ -155,9 +160,93 @@ def render(
 
     text = environment.get_template(f"report.{form}.j2").render(
         facts=facts, author=author, title=title, language=language, picture=picture,
-        reported=runs.REPORTED,
+        commands=repeat_commands(facts), galleries=galleries, reported=runs.REPORTED,
     )  # fmt: skip
     return re.sub(r"\n\s*\n", "\n\n", text)
+
+
+def repeat_commands(facts: "Facts") -> list[str]:
+    """The calls of the command line that do the same again."""
+    from helpers.headless.student_report import ORDER, TITLES
+
+    lines, by_hand = [], {}
+    for row in facts.rows:
+        given = {k.removeprefix("parameters."): v for k, v in row.items() if "parameters." in k}
+        kind, _, dataset = row["notebook"].partition("_")
+        if kind in ("train", "audit"):
+            words = [kind, dataset if dataset in TITLES else "FOLDER"]
+            for name in ("recipe", "seed", "folds", "seeds"):
+                words += [f"--{name}", str(given[name])] if name in given else []
+            lines.append(words)
+        elif row["notebook"] in ORDER:
+            by_hand[row["notebook"]] = {k: v for k, v in given.items() if k != "checkpoint"}
+    settings, profile = facts.settings or by_hand, facts.profile
+    if settings:
+        words = ["run"] + (["--profile", profile] if profile not in ("", "standard") else [])
+        for name, given in {} if profile else settings.items():
+            words += [w for k, v in given.items() for w in ("-p", f"{name[:2]}.{k}={v}")]
+        if settings.keys() != ORDER.keys():
+            words += [w for name in settings for w in ("--only", name[:2])]
+        lines.append(words)
+    return [f"python -m helpers {shlex.join(words)}" for words in lines]
+
+
+def _pictures(training: "Training") -> tuple[dict[str, list[dict[str, Any]]], dict[str, bytes]]:
+    """The galleries of errors, and PNG files by name: those of the errors, and some samples.
+
+    There are nine random errors, and the nine of which the model is most confident. Without the
+    data there are none.
+    """
+    from helpers import evaluation
+
+    splits, predictions, model = training.splits, training.predictions, training.model
+    if splits is None:
+        return {}, {}
+    files = {f"samples-{splits.spec.name}.png": _samples(splits, training.changes)}
+    if predictions is None or not splits.test.targets.equal(predictions.targets):
+        return {}, files
+    seed = training.record.get("parameters.seed", 0)
+    chosen = {"random": evaluation.random_mistakes(predictions, 9, seed=seed).tolist()}
+    wrong, sure = evaluation.mistakes(predictions), {}
+    if model is not None and len(wrong):
+        again = evaluation.predict(model, splits.test[wrong])
+        same = again.predicted == predictions.predicted[wrong]  # other hardware may round otherwise
+        sure = dict(zip(wrong[same].tolist(), again.confidence[same].tolist(), strict=True))
+        chosen["confident"] = sorted(sure, key=lambda i: -sure[i])[:9]
+    for i in (i for rows in chosen.values() for i in rows):
+        files[f"error-{splits.spec.name}-{i}.png"] = _png(splits.test.images[i])
+    answers = zip(predictions.targets.tolist(), predictions.predicted.tolist(), strict=True)
+    named = [[training.classes[k] for k in pair] for pair in answers]
+    return {
+        kind: [
+            {"picture": f"error-{splits.spec.name}-{i}.png", "image": i, "true": named[i][0],
+             "predicted": named[i][1], "confidence": sure.get(i)} for i in rows
+        ] for kind, rows in chosen.items()
+    }, files  # fmt: skip
+
+
+def _samples(splits: "Splits", changes: Mapping[str, Any]) -> bytes:
+    """A PNG: the first training image of each of ten classes; below, two random variants."""
+    import torch
+
+    from helpers import data
+
+    train, generator = splits.train, torch.Generator().manual_seed(0)
+    first = [int((train.targets == k).nonzero()[0]) for k in train.targets.unique()[:10]]
+    strips, augment = [train.images[first]], data.Augmentation(**changes)
+    strips += [augment(strips[0], generator).round().byte() for _ in range(2 * bool(changes))]
+    strips = [torch.nn.functional.pad(strip, [1] * 4, value=255) for strip in strips]
+    return _png(torch.cat([torch.cat([*strip], dim=2) for strip in strips], dim=1))
+
+
+def _png(image: "Tensor") -> bytes:
+    """An image uint8 (C, H, W) as the content of a PNG file, each pixel as three by three."""
+    from PIL import Image
+
+    large = image.repeat_interleave(3, 1).repeat_interleave(3, 2).movedim(0, 2).squeeze(2)
+    file = io.BytesIO()
+    Image.fromarray(large.numpy()).save(file, "PNG")
+    return file.getvalue()
 
 
 @cache

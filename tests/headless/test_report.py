@@ -373,10 +373,11 @@ def test_a_run_of_three_classes_shows_its_own_pictures(tmp_path, monkeypatch):
     (training,) = student_report.collect_facts(tmp_path).trainings
     assert training.classes == spec.class_names
     assert [len(row) for row in training.test["counts"]] == [3, 3, 3]
-    shown = {(e["true"], e["predicted"]) for e in training.galleries["random"]}
+    galleries, pictures = report_command._pictures(training)
+    shown = {(e["true"], e["predicted"]) for e in galleries["random"]}
     assert shown == {("cat", "dog"), ("dog", "eel")}
-    assert len(training.pictures) > 8
-    assert all(png.startswith(b"\x89PNG") for png in training.pictures.values())
+    assert len(pictures) > 8
+    assert all(png.startswith(b"\x89PNG") for png in pictures.values())
 
 
 def test_the_most_confident_errors_are_those_of_the_weights(tmp_path):
@@ -390,11 +391,12 @@ def test_the_most_confident_errors_are_those_of_the_weights(tmp_path):
     )  # fmt: skip
     (training,) = student_report.collect_facts(tmp_path).trainings
     wanted = evaluation.most_confident_mistakes(answers, 9)
-    found = training.galleries["confident"]
+    galleries, _ = report_command._pictures(training)
+    found = galleries["confident"]
     assert [e["image"] for e in found] == wanted.tolist()
     assert [e["confidence"] for e in found] == pytest.approx(answers.confidence[wanted].tolist())
     numbers = evaluation.random_mistakes(answers, 9, seed=0)
-    assert [e["image"] for e in training.galleries["random"]] == numbers.tolist()
+    assert [e["image"] for e in galleries["random"]] == numbers.tolist()
 
 
 def test_the_figures_are_those_of_the_evaluation(finished):
@@ -410,7 +412,6 @@ def test_the_figures_are_those_of_the_evaluation(finished):
     assert [pair["rank"] for pair in training.test["reported"]] == [1, 3]
     assert [row["images"] for row in training.test["classes"]] == [20] * 10
     assert sum(layer["parameters"] for layer in training.layers) == 7_740
-    assert training.sizes == {"train": 60, "validation": 30, "test": 200, "size": 28}
 
 
 # languages
@@ -608,5 +609,7 @@ def test_a_training_and_one_notebook_alone_are_reported(tmp_path, run):
         parameters={"recipe": "fast", "seed": 3, "augmentation": {"flip": True, "shift": 0}},
     )
     facts = student_report.collect_facts(path.parent)
-    assert facts.commands == ["python -m helpers train mnist --recipe fast --seed 3"]
+    assert report_command.repeat_commands(facts) == [
+        "python -m helpers train mnist --recipe fast --seed 3"
+    ]
     assert facts.trainings[0].changes == {"flip": True}
