@@ -162,7 +162,20 @@ def render(
         facts=facts, author=author, title=title, language=language, picture=picture,
         commands=repeat_commands(facts), galleries=galleries, reported=runs.REPORTED,
     )  # fmt: skip
-    return re.sub(r"\n\s*\n", "\n\n", text)
+    terms: Any = environment.globals["terms"]
+    seen: set[str] = set()
+
+    def once(found: re.Match) -> str:
+        """Tags and alternative texts as they are; of a term in brackets, only the first."""
+        if (term := found[1]) not in terms:
+            return found[0]
+        first = term not in seen
+        seen.add(term)
+        return found[0] if first else ""
+
+    head, mark, body = text.rpartition("</head>")
+    body = re.sub(r"<[^>]*>|!\[[^\]]*\]| \(([^()]+)\)", once, body)
+    return re.sub(r"\n\s*\n", "\n\n", head + mark + body)
 
 
 def repeat_commands(facts: "Facts") -> list[str]:
@@ -251,19 +264,27 @@ def _png(image: "Tensor") -> bytes:
 
 @cache
 def _environment(language: str) -> "jinja2.Environment":
-    """Templates in a language, with filters for its numbers and dates. Missing values are "–"."""
+    """Templates in a language, with filters for its numbers and dates. Missing values are "–".
+
+    The global `terms` holds what translations have in brackets: field terms in English.
+    """
     import jinja2
     from babel import dates, numbers, support
     from babel.messages import mofile, pofile
 
     from helpers.headless.student_report import TITLES
 
-    translations = support.NullTranslations()
+    translations, terms = support.NullTranslations(), set()
     if language != "en":
         with (LOCALES / f"{language}.po").open("rb") as file, io.BytesIO() as compiled:
-            mofile.write_mo(compiled, pofile.read_po(file, language))
+            catalog = pofile.read_po(file, language)
+            mofile.write_mo(compiled, catalog)
             compiled.seek(0)
             translations = support.Translations(compiled)
+        words = " ".join(str(message.string) for message in catalog if message.id)
+        terms = {
+            term for term in re.findall(r" \(([^()%]+)\)", words) if not re.search(r"\d", term)
+        }
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(TEMPLATES), autoescape=True, trim_blocks=True,
         lstrip_blocks=True, undefined=jinja2.StrictUndefined,
@@ -280,6 +301,7 @@ def _environment(language: str) -> "jinja2.Environment":
         form = f"#,##0.{'0' * digits}%".replace(".%", "%")
         return "–" if value is None else numbers.format_percent(value, form, language)
 
+    environment.globals["terms"] = terms
     environment.filters |= {
         "decimal": decimal,
         "percent": percent,

@@ -17,7 +17,14 @@ from typer.testing import CliRunner
 
 from helpers import data, evaluation, models, runs
 from helpers.data import Split, Splits
-from helpers.headless import SERIES, cli, report_command, student_report
+from helpers.headless import (
+    SERIES,
+    NotebookResult,
+    cli,
+    report_command,
+    runner,
+    student_report,
+)  # fmt: skip
 from helpers.training import EpochRecord, History
 from tests import halves
 from tests.conftest import FIXTURES, predictions_from
@@ -485,6 +492,16 @@ def test_numbers_and_dates_are_those_of_the_language(run):
         assert all(part in both[language] for part in parts)
 
 
+def test_the_english_of_a_field_term_stands_at_its_first_use_only(run):
+    facts = student_report.collect_facts(run)
+    text = visible(report_command.render(facts, "html", "id").partition("</head>")[2])
+    for term in ("matriks konfusi (confusion matrix)", "laju pembelajaran (learning rate)"):
+        assert text.count(term) == 1
+        assert text.count(term.partition(" (")[0]) > 1
+        assert text.index(term) == text.index(term.partition(" (")[0])
+    assert text.count("(Deep Learning)") == 1
+
+
 # the command
 
 
@@ -517,6 +534,21 @@ def test_the_newest_run_is_reported_without_a_request_to_elsewhere(run, monkeypa
     pictures = re.findall(r"\]\((.+?)\)", text)
     assert len(pictures) > 15
     assert all((run / picture).is_file() for picture in pictures)
+
+
+def test_a_run_ends_with_its_report(finished, tmp_path, monkeypatch):
+    def execute(name, folder, *_, **__):
+        shutil.copytree(finished / name, folder / name, dirs_exist_ok=True)
+        return NotebookResult(name, "finished", 1.0)
+
+    monkeypatch.setattr(runner, "execute_notebook", execute)
+    for notebook, written in (("02", True), ("01", False)):
+        root = tmp_path / notebook
+        done = CliRunner().invoke(cli.app, ["run", "--only", notebook, "--root", str(root)])
+        assert done.exit_code == 0, done.output
+        (folder,) = root.iterdir()
+        assert (f"The report: {folder / 'report.html'}" in done.stdout) == written
+        assert (folder / "report.html").is_file() == written
 
 
 @pytest.mark.skipif(not any(map(shutil.which, report_command.BROWSERS)), reason="no chromium")
