@@ -175,7 +175,7 @@ def _tested(predictions: "Predictions", names: Sequence[str], row: Row) -> Row:
     reported = REPORTED_PAIRS.get(row["dataset"], ())
     ranked = evaluation.ranked_pairs(predictions, names).set_index("pair")["errors"]
     pairs: list[Row] = []
-    for pair in dict.fromkeys([*ranked.index, *reported]):
+    for pair in dict.fromkeys([*ranked.index[:50], *reported]):
         (first, _, second), count = pair.partition(" / "), int(ranked.get(pair, 0))
         share = count / max(errors, 1)
         pairs.append({
