@@ -5,9 +5,11 @@ writes its `result.json` atomically: if the file exists, the notebook was run to
 """
 
 import datetime
+import functools
 import itertools
 import json
 import math
+import subprocess
 from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
@@ -71,8 +73,8 @@ def save(
 
     A model is saved as `weights.safetensors`, a history as `history.csv`, and predictions of the
     test images as `predictions.csv`. The record `result.json` holds the `parameters`, the figures
-    in `measured` (accuracies are fractions in [0, 1]), the data set with its digest, the device and
-    the versions of packages. Returns the path of the record.
+    in `measured` (accuracies are fractions in [0, 1]), the data set with its digest, the device,
+    the commit and the versions of packages. Returns the path of the record.
     Raises OSError if the folder cannot be written to.
     """
     from helpers import models
@@ -80,7 +82,7 @@ def save(
     record: dict[str, object] = {
         "notebook": notebook, "dataset": dataset.name, "data_digest": dataset.digest,
         "parameters": dict(parameters), "measured": dict(measured), "device": device,
-        "versions": {package: version(package) for package in PACKAGES},
+        "versions": {package: version(package) for package in PACKAGES}, "commit": commit(),
         "state": "stopped" if history is not None and history.interrupted else "finished",
         "finished": datetime.datetime.now().astimezone().isoformat(timespec="seconds"),
     }  # fmt: skip
@@ -99,6 +101,19 @@ def save(
         write_atomic(folder / PREDICTIONS, pd.DataFrame(columns).to_csv(index=False))
     write_atomic(folder / RESULT, json.dumps(record, indent=2) + "\n")
     return folder / RESULT
+
+
+@functools.cache
+def commit() -> str:
+    """The commit of the clone, with "-dirty" if its files were changed; "" without git."""
+    words = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+    if not (PROJECT / ".git").exists():  # or that of a folder around it would be taken
+        return ""
+    try:
+        done = subprocess.run(words, cwd=PROJECT, capture_output=True, text=True, timeout=10)
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return done.stdout.strip()
 
 
 def collect(root: Path | str | None = None) -> "pd.DataFrame":

@@ -36,6 +36,7 @@ def test_a_record_says_what_was_measured_with_what(tmp_path, history):
     assert record["model"]["name"] == "linear"
     assert (record["epochs"], record["planned_epochs"], record["seconds"]) == (2, 2, 3.0)
     assert record["state"] == "finished"
+    assert record["commit"] == runs.commit()
     assert record["device"] == "cpu, 2 threads"
     assert set(record["versions"]) == set(runs.PACKAGES)
     assert models.load(tmp_path / "weights.safetensors").architecture["name"] == "linear"

@@ -6,10 +6,12 @@ from helpers.headless.notebooks import (
 )
 from helpers.headless.plans import Plan, Trial, code_version, parse_values, read_plan
 from helpers.headless.report import write_pages, write_runs_index
+from helpers.headless.report_command import write_report
 from helpers.headless.runner import (
     NotebookResult, execute_notebook, find_unfinished, finished_notebooks, run_notebooks,
     write_status,
 )
+from helpers.headless.student_report import Facts, collect_facts
 from helpers.headless.sweeps import (
     ClusterError, TrialError, expected_seconds, finished_trial, open_client, run_sweep, run_trial,
     trial_dir,
@@ -17,9 +19,9 @@ from helpers.headless.sweeps import (
 
 __all__ = [
     "NOTEBOOKS", "PROFILES", "SERIES",
-    "ClusterError", "Notebook", "NotebookResult", "Plan", "Trial", "TrialError",
-    "code_version", "execute_notebook", "expected_seconds", "find_notebook", "find_unfinished",
-    "finished_notebooks", "finished_trial", "open_client", "parameters_of",
+    "ClusterError", "Facts", "Notebook", "NotebookResult", "Plan", "Trial", "TrialError",
+    "code_version", "collect_facts", "execute_notebook", "expected_seconds", "find_notebook",
+    "find_unfinished", "finished_notebooks", "finished_trial", "open_client", "parameters_of",
     "parse_values", "read_plan", "run_notebooks", "run_sweep", "run_trial", "settings_for",
-    "trial_dir", "write_pages", "write_runs_index", "write_status",
+    "trial_dir", "write_pages", "write_report", "write_runs_index", "write_status",
 ]

@@ -16,7 +16,7 @@ import typer
 
 from helpers import __version__, headless, runs
 from helpers.files import PROJECT
-from helpers.headless import model_commands, runs_commands, terminal
+from helpers.headless import model_commands, report_command, runs_commands, terminal
 from helpers.headless.terminal import one_of, report_errors, report_interrupt, write
 
 if TYPE_CHECKING:
@@ -33,6 +33,7 @@ app = typer.Typer(
 app.add_typer(runs_commands.app, name="runs")
 app.command()(model_commands.predict)
 app.command()(model_commands.export)
+app.command()(report_command.report)
 DATASETS = ("mnist", "fashion_mnist")  # written out, since the help must not import torch
 NOTES = ("source", "measured", "duration")  # of a recipe: not settings
 RECIPES = ("report", "sprint", "fast", "compact", "accurate")
@@ -149,6 +150,10 @@ def run(
 def _write_pages(folder: Path) -> None:
     if not (table := runs.summary(runs.load_run(folder))).empty:
         terminal.print_table(table)
+    with report_errors(ValueError, OSError):
+        facts = headless.collect_facts(folder)
+        if facts.trainings:
+            typer.echo(f"The report: {headless.write_report(facts, folder)[0]}")
     typer.echo(f"Read it at {headless.write_pages(folder)}")
     headless.write_runs_index(folder.parent)
 

@@ -1,0 +1,313 @@
+"""The command `report`: a run as a technical report, in HTML, PDF or Markdown, in any language
+that has a catalogue `locales/<code>.po`; English is the language of the templates.
+"""
+
+import base64
+import io
+import re
+import shlex
+import shutil
+import subprocess
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from helpers import runs
+from helpers.files import write_atomic
+from helpers.headless.runs_commands import RootOption
+from helpers.headless.terminal import one_of, report_errors
+from helpers.messages import unknown_name
+
+if TYPE_CHECKING:
+    import jinja2
+    from torch import Tensor
+
+    from helpers.data import Splits
+    from helpers.headless.student_report import Facts, Training
+
+TEMPLATES, LOCALES = Path(__file__).parent / "templates", Path(__file__).parent / "locales"
+LANGUAGES = ("en", *sorted(path.stem for path in LOCALES.glob("*.po")))
+FORMATS = ("html", "pdf", "md")
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
+LONGEST = 500  # characters of a title or author
+
+
+def report(
+    run: Annotated[str, typer.Argument(help="A run as `runs` lists it; else the newest.")] = "",
+    language: Annotated[str, typer.Option(**one_of("language", LANGUAGES))] = "en",
+    to: Annotated[str, typer.Option(help="html, pdf, md, or several: html,pdf.")] = "html",
+    author: Annotated[str, typer.Option(help="Your name.")] = "",
+    title: Annotated[str, typer.Option(help="Of the report.")] = "",
+    root: RootOption = runs.ROOT,
+) -> None:
+    """Write a technical report of what a run has measured, in the folder of that run."""
+    from helpers.headless.student_report import collect_facts
+
+    with report_errors(ValueError, OSError):
+        formats = to.split(",")
+        for name in formats:
+            if name not in FORMATS:
+                raise ValueError(unknown_name("format", name, FORMATS))
+        folder = _find(root.resolve(), run)
+        facts = collect_facts(folder)
+        written = write_report(
+            facts, folder, formats, language=language, author=author, title=title
+        )
+    for path in written:
+        typer.echo(f"The report: {path} ({path.stat().st_size / 1e3:,.0f} kB)")
+    if "pdf" in formats and not any(path.suffix == ".pdf" for path in written):
+        typer.echo(
+            "No PDF: chromium is not here, or failed. Print the page from a browser.", err=True
+        )
+
+
+def _find(root: Path, name: str) -> Path:
+    """The folder of the run of that name, or of the one that was worked on last."""
+    if name:
+        return root / name if (root / name).is_dir() else runs.find(root, name)
+    files = [*root.glob(f"*/*/{runs.RESULT}"), *root.glob(f"*/{runs.STATUS}")]
+    if not files:
+        raise ValueError(f"There are no runs in {root}. `python -m helpers run` makes one.")
+    newest = max(files, key=lambda path: path.stat().st_mtime)
+    return root / newest.relative_to(root).parts[0]
+
+
+def write_report(
+    facts: "Facts", folder: Path, formats: Sequence[str] = ("html",), *, language: str = "en",
+    author: str = "", title: str = "",
+) -> list[Path]:  # fmt: skip
+    """Write the report in these formats as `report.<format>` into `folder`; returns their paths.
+
+    In other languages than English they are called `report-<language>.<format>`. A PDF is printed
+    from the HTML, which stays; without chromium, or if that fails, there is none. Markdown has its
+    pictures in a folder beside it, `report_files`. Author and title may be any text of up to 500
+    characters.
+    """
+    name = "report" if language == "en" else f"report-{language}"
+    author, title = _one_line(author, "author"), _one_line(title, "title")
+    written = []
+    if {"html", "pdf"} & set(formats):
+        html = folder / f"{name}.html"
+        write_atomic(html, render(facts, "html", language, author, title))
+        browser = next(filter(None, map(shutil.which, BROWSERS)), None)
+        written.append(html)
+        if "pdf" in formats and browser and (pdf := _print(browser, html)):
+            written.append(pdf)
+    if "md" in formats:
+        pictures: dict[str, bytes] = {}
+        text = render(
+            facts, "md", language, author, title, pictures=pictures, beside=f"{name}_files"
+        )
+        for picture, content in pictures.items():
+            write_atomic(folder / f"{name}_files" / picture, content)
+        write_atomic(folder / f"{name}.md", text)
+        written.append(folder / f"{name}.md")
+    return written
+
+
+def _one_line(text: str, what: str) -> str:
+    """A text without line breaks and control characters."""
+    line = " ".join(
+        "".join(c if c.isprintable() or c in "\u200c\u200d" else " " for c in text).split()
+    )
+    if len(line) > LONGEST:
+        raise ValueError(f"The {what} has {len(line)} characters; at most {LONGEST} fit.")
+    return line
+
+
+def _print(browser: str, html: Path) -> Path | None:
+    """Print a page to a PDF file beside it; None if the browser cannot."""
+    pdf = html.with_suffix(".pdf")
+    command = [
+        browser, "--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage",
+        "--no-pdf-header-footer", f"--print-to-pdf={pdf}", html.as_uri(),
+    ]  # fmt: skip
+    with suppress(subprocess.TimeoutExpired):
+        done = subprocess.run(command, capture_output=True, timeout=120, check=False)
+        return pdf if done.returncode == 0 and pdf.is_file() else None
+    return None
+
+
+def render(
+    facts: "Facts", form: str, language: str, author: str = "", title: str = "", *,
+    pictures: dict[str, bytes] | None = None, beside: str = "",
+) -> str:  # fmt: skip
+    """The text of the report, in the form "html" or "md".
+
+    Pictures are inside it; or else they are put into `pictures`, by their name in the folder
+    `beside`.
+    """
+    environment = _environment(language)
+    drawn: dict[str, bytes] = {}
+    galleries = {}  # by the folder of the training
+    for training in facts.trainings:
+        galleries[training.record["folder"]], files = _pictures(training)
+        drawn |= files
+
+    def picture(name: str, **drawing: object) -> str:
+        if name not in drawn:  # such as curves-1.svg
+            template = environment.get_template(f"report_{name.partition('-')[0]}.svg.j2")
+            drawn[name] = template.render(drawing).encode()
+        if pictures is not None:
+            pictures[name] = drawn[name]
+            return f"{beside}/{name}"
+        kind = "svg+xml" if name.endswith(".svg") else "png"
+        return f"data:image/{kind};base64,{base64.b64encode(drawn[name]).decode()}"
+
+    text = environment.get_template(f"report.{form}.j2").render(
+        facts=facts, author=author, title=title, language=language, picture=picture,
+        commands=repeat_commands(facts), galleries=galleries, reported=runs.REPORTED,
+    )  # fmt: skip
+    terms: Any = environment.globals["terms"]
+    seen: set[str] = set()
+
+    def once(found: re.Match) -> str:
+        """Tags and alternative texts as they are; of a term in brackets, only the first."""
+        if (term := found[1]) not in terms:
+            return found[0]
+        first = term not in seen
+        seen.add(term)
+        return found[0] if first else ""
+
+    head, mark, body = text.rpartition("</head>")
+    body = re.sub(r"<[^>]*>|!\[[^\]]*\]| \(([^()]+)\)", once, body)
+    return re.sub(r"\n\s*\n", "\n\n", head + mark + body)
+
+
+def repeat_commands(facts: "Facts") -> list[str]:
+    """The calls of the command line that do the same again."""
+    from helpers.headless.student_report import ORDER, TITLES
+
+    lines, by_hand = [], {}
+    for row in facts.rows:
+        given = {k.removeprefix("parameters."): v for k, v in row.items() if "parameters." in k}
+        kind, _, dataset = row["notebook"].partition("_")
+        if kind in ("train", "audit"):
+            words = [kind, dataset if dataset in TITLES else "FOLDER"]
+            for name in ("recipe", "seed", "folds", "seeds"):
+                words += [f"--{name}", str(given[name])] if name in given else []
+            lines.append(words)
+        elif row["notebook"] in ORDER:
+            by_hand[row["notebook"]] = {k: v for k, v in given.items() if k != "checkpoint"}
+    settings, profile = facts.settings or by_hand, facts.profile
+    if settings:
+        words = ["run"] + (["--profile", profile] if profile not in ("", "standard") else [])
+        for name, given in {} if profile else settings.items():
+            words += [w for k, v in given.items() for w in ("-p", f"{name[:2]}.{k}={v}")]
+        if settings.keys() != ORDER.keys():
+            words += [w for name in settings for w in ("--only", name[:2])]
+        lines.append(words)
+    return [f"python -m helpers {shlex.join(words)}" for words in lines]
+
+
+def _pictures(training: "Training") -> tuple[dict[str, list[dict[str, Any]]], dict[str, bytes]]:
+    """The galleries of errors, and PNG files by name: those of the errors, and some samples.
+
+    There are nine random errors, and the nine of which the model is most confident. Without the
+    data there are none.
+    """
+    from helpers import evaluation
+
+    splits, predictions, model = training.splits, training.predictions, training.model
+    if splits is None:
+        return {}, {}
+    files = {f"samples-{splits.spec.name}.png": _samples(splits, training.changes)}
+    if predictions is None or not splits.test.targets.equal(predictions.targets):
+        return {}, files
+    seed = training.record.get("parameters.seed", 0)
+    chosen = {"random": evaluation.random_mistakes(predictions, 9, seed=seed).tolist()}
+    wrong, sure = evaluation.mistakes(predictions), {}
+    if model is not None and len(wrong):
+        again = evaluation.predict(model, splits.test[wrong])
+        same = again.predicted == predictions.predicted[wrong]  # other hardware may round otherwise
+        sure = dict(zip(wrong[same].tolist(), again.confidence[same].tolist(), strict=True))
+        chosen["confident"] = sorted(sure, key=lambda i: -sure[i])[:9]
+    for i in (i for rows in chosen.values() for i in rows):
+        files[f"error-{splits.spec.name}-{i}.png"] = _png(splits.test.images[i])
+    answers = zip(predictions.targets.tolist(), predictions.predicted.tolist(), strict=True)
+    named = [[training.classes[k] for k in pair] for pair in answers]
+    return {
+        kind: [
+            {"picture": f"error-{splits.spec.name}-{i}.png", "image": i, "true": named[i][0],
+             "predicted": named[i][1], "confidence": sure.get(i)} for i in rows
+        ] for kind, rows in chosen.items()
+    }, files  # fmt: skip
+
+
+def _samples(splits: "Splits", changes: Mapping[str, Any]) -> bytes:
+    """A PNG: the first training image of each of ten classes; below, two random variants."""
+    import torch
+
+    from helpers import data
+
+    train, generator = splits.train, torch.Generator().manual_seed(0)
+    first = [int((train.targets == k).nonzero()[0]) for k in train.targets.unique()[:10]]
+    strips, augment = [train.images[first]], data.Augmentation(**changes)
+    strips += [augment(strips[0], generator).round().byte() for _ in range(2 * bool(changes))]
+    strips = [torch.nn.functional.pad(strip, [1] * 4, value=255) for strip in strips]
+    return _png(torch.cat([torch.cat([*strip], dim=2) for strip in strips], dim=1))
+
+
+def _png(image: "Tensor") -> bytes:
+    """An image uint8 (C, H, W) as the content of a PNG file, each pixel as three by three."""
+    from PIL import Image
+
+    large = image.repeat_interleave(3, 1).repeat_interleave(3, 2).movedim(0, 2).squeeze(2)
+    file = io.BytesIO()
+    Image.fromarray(large.numpy()).save(file, "PNG")
+    return file.getvalue()
+
+
+@cache
+def _environment(language: str) -> "jinja2.Environment":
+    """Templates in a language, with filters for its numbers and dates. Missing values are "–".
+
+    The global `terms` holds what translations have in brackets: field terms in English.
+    """
+    import jinja2
+    from babel import dates, numbers, support
+    from babel.messages import mofile, pofile
+
+    from helpers.headless.student_report import TITLES
+
+    translations, terms = support.NullTranslations(), set()
+    if language != "en":
+        with (LOCALES / f"{language}.po").open("rb") as file, io.BytesIO() as compiled:
+            catalog = pofile.read_po(file, language)
+            mofile.write_mo(compiled, catalog)
+            compiled.seek(0)
+            translations = support.Translations(compiled)
+        words = " ".join(str(message.string) for message in catalog if message.id)
+        terms = {
+            term for term in re.findall(r" \(([^()%]+)\)", words) if not re.search(r"\d", term)
+        }
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(TEMPLATES), autoescape=True, trim_blocks=True,
+        lstrip_blocks=True, undefined=jinja2.StrictUndefined,
+        extensions=["jinja2.ext.i18n", "jinja2.ext.do"],
+    )  # fmt: skip
+    environment.install_gettext_translations(translations, newstyle=True)  # type: ignore[attr-defined]
+
+    def decimal(value: Any, digits: int = 0, pattern: str = "#,##0.{}") -> str:
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        form = pattern.format("#" * digits).removesuffix(".")
+        return numbers.format_decimal(value, form, language) if number else str(value or "–")
+
+    def percent(value: Any, digits: int = 2) -> str:
+        form = f"#,##0.{'0' * digits}%".replace(".%", "%")
+        return "–" if value is None else numbers.format_percent(value, form, language)
+
+    environment.globals["terms"] = terms
+    environment.filters |= {
+        "decimal": decimal,
+        "percent": percent,
+        "points": lambda value: decimal(100 * value, pattern="+#,##0.00;-#,##0.00"),
+        "date": lambda value: dates.format_date(value, "long", language),
+        "dataset": lambda name: TITLES.get(name, name),
+        "flat": lambda text: type(text)(" ".join(text.split())),
+    }
+    return environment

@@ -1,0 +1,213 @@
+"""What the report of a run states: all of it is read from the files of that run.
+
+What a run does not have is None or empty, and the report says so. Its words and the rules of its
+verdicts are in `templates/report_body.j2`.
+"""
+
+import datetime
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from helpers import runs
+from helpers.headless.notebooks import PROFILES, SERIES
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from torch import nn
+
+    from helpers.data import Splits
+    from helpers.evaluation import Predictions
+
+# the pairs of classes that the start report calls confused, by data set
+REPORTED_PAIRS = {"mnist": ("4 / 9",), "fashion_mnist": ("T-shirt/top / Shirt", "Sandal / Sneaker")}
+TITLES = {"mnist": "MNIST", "fashion_mnist": "Fashion-MNIST"}
+ORDER = {notebook.name: place for place, notebook in enumerate(SERIES)}
+_HISTORY = ("epoch", "train_loss", "train_accuracy", "validation_loss", "validation_accuracy",
+            "learning_rate")  # fmt: skip
+_CHANGES = ("shift", "degrees", "scale", "flip", "erase")  # of an Augmentation
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Training:
+    """A model that the run has trained and tested."""
+
+    record: Row  # as a row of runs.collect, without what it does not have
+    title: str  # of the data set
+    classes: Sequence[str]
+    history: Sequence[Row]  # one for each epoch
+    test: Row | None  # see _tested
+    predictions: "Predictions | None"  # those that were kept
+    splits: "Splits | None"  # None if the data are not here, or others
+    model: "nn.Module | None"
+    layers: Sequence[Row]  # of the network
+    problem: str  # why there are no layers, though there are weights
+    changes: Row  # augmentation that the record names
+
+
+@dataclass(frozen=True)
+class Facts:
+    """All that the report of a run states."""
+
+    run: str  # the name of its folder
+    finished: datetime.datetime | None  # its last record
+    profile: str  # "standard", "quick" or "full"; "" if its settings are of its own
+    settings: Mapping[str, Row]  # of each notebook that was to be run
+    rows: Sequence[Row]  # one for each notebook or training, in the order of the course
+    not_started: Sequence[str]  # notebooks that were to be run
+    trainings: Sequence[Training]
+
+
+def collect_facts(folder: Path) -> Facts:
+    """Read the files of the run in `folder`, or of one of its notebooks.
+
+    Raises ValueError if there are none, or if one is damaged.
+    """
+    rows: list[Row] = [
+        {str(name): _whole(v) for name, v in row.items() if v is not None and v == v}
+        for row in runs.collect(folder).to_dict("records")
+        if folder in (Path(row["folder"]), Path(row["folder"]).parent)
+    ]
+    if not rows:
+        raise ValueError(f"{folder} has no record of a run, so there is nothing to report.")
+    rows.sort(key=lambda row: ORDER.get(row["notebook"], len(ORDER)))
+    status = runs.read_status(folder) if (folder / runs.STATUS).is_file() else {}
+    settings = status.get("settings", {})
+    fitting = [
+        profile for profile in ("standard", *PROFILES)
+        if settings == {name: PROFILES[profile].get(name, {}) for name in settings}
+    ]  # fmt: skip
+    profile = fitting[0] if settings and fitting else ""
+    dates = [row["finished"] for row in rows if "finished" in row]
+    tested = [row for row in rows if {"measured.test_accuracy", "epochs"} <= set(row)]
+    return Facts(
+        run=folder.name, profile=profile, settings=settings, rows=rows,
+        trainings=[_training(row) for row in tested],
+        finished=datetime.datetime.fromisoformat(max(dates)) if dates else None,
+        not_started=sorted(settings.keys() - {row["notebook"] for row in rows}),
+    )  # fmt: skip
+
+
+def _whole(value: Any) -> Any:
+    """Whole numbers as such: pandas makes them fractional where another row has none."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+def _training(row: Row) -> Training:
+    from helpers import data
+
+    folder, name = Path(row["folder"]), row["dataset"]
+    model, layers, notes, problem = _network(folder / runs.WEIGHTS)
+    splits = _splits(row)
+    spec = splits.spec if splits else data.SPECS.get(name)
+    numbers = [str(k) for k in range(row.get("model.num_classes", 10))]
+    names = spec.class_names if spec else notes.get("class_names", numbers)
+    predictions = _predictions(folder / runs.PREDICTIONS, len(names))
+    named = {k.rpartition(".")[2]: v for k, v in row.items() if k.startswith("parameters.")}
+    frame = _read(folder / "history.csv", _HISTORY)
+    epochs = [] if frame is None else frame.to_dict("records")
+    return Training(
+        record=row, title=spec.title if spec else name, classes=names, layers=layers,
+        problem=problem, changes={k: named[k] for k in _CHANGES if named.get(k)},
+        history=[{str(k): _whole(v) if v == v else None for k, v in e.items()} for e in epochs],
+        test=_tested(predictions, names, row) if predictions else None,
+        predictions=predictions, splits=splits, model=model,
+    )  # fmt: skip
+
+
+def _network(path: Path) -> "tuple[nn.Module | None, list[Row], Row, str]":
+    """The model, its layers with shapes and parameters, its notes; and why it cannot be loaded."""
+    import torch
+
+    from helpers import evaluation, models
+
+    try:
+        about = models.read_metadata(path)
+        model, built = models.load(path), about["architecture"]
+        size = [built.get("channels", 1)] + 2 * [built.get("size", 28)]
+        layers = evaluation.layer_summary(model, torch.zeros(1, *size, dtype=torch.uint8))
+    except FileNotFoundError:
+        return None, [], {}, ""
+    except (ValueError, RuntimeError) as error:
+        return None, [], {}, str(error).replace(str(path), path.name)
+    for layer in layers:
+        layer["output"] = layer["output"][1:]  # type: ignore[index]
+    return model, layers, about["notes"], ""
+
+
+def _read(path: Path, columns: Sequence[str]) -> "pd.DataFrame | None":
+    """A file of numbers with these columns; None if there is none. ValueError for a damaged one."""
+    import pandas as pd
+
+    try:
+        return pd.read_csv(path)[list(columns)].astype("float64")
+    except FileNotFoundError:
+        return None
+    except (ValueError, KeyError) as error:
+        raise ValueError(f"{path} is damaged: {error}. Delete it, or run that again.") from error
+
+
+def _predictions(path: Path, classes: int) -> "Predictions | None":
+    """Predictions of the test images, whose logits are 1 for the predicted class, else 0."""
+    import torch
+
+    from helpers.evaluation import Predictions
+
+    frame = _read(path, ("target", "predicted"))
+    if frame is None or frame.empty:
+        return None
+    if not frame.isin(range(classes)).all(axis=None):
+        raise ValueError(f"{path} is damaged: it has classes outside 0 to {classes - 1}.")
+    targets, predicted = torch.tensor(frame.to_numpy()).long().T
+    return Predictions(torch.nn.functional.one_hot(predicted, classes).float(), targets)
+
+
+def _tested(predictions: "Predictions", names: Sequence[str], row: Row) -> Row:
+    """What the predictions tell: `images`, `errors`, the `interval` of the recorded accuracy, the
+    confusion matrix `counts`, the confused `pairs` with their rank, those that the start report
+    names, and the measures of each class.
+    """
+    from helpers import evaluation
+
+    n, errors = len(predictions), len(evaluation.mistakes(predictions))
+    reported = REPORTED_PAIRS.get(row["dataset"], ())
+    ranked = evaluation.ranked_pairs(predictions, names).set_index("pair")["errors"]
+    pairs: list[Row] = []
+    for pair in dict.fromkeys([*ranked.index[:50], *reported]):
+        (first, _, second), count = pair.partition(" / "), int(ranked.get(pair, 0))
+        share = count / max(errors, 1)
+        pairs.append({
+            "pair": pair, "first": first, "second": second, "errors": count, "share": share,
+            "interval": evaluation.accuracy_interval(share, max(errors, 1)),
+            "rank": 1 + int((ranked > count).sum()),
+        })  # fmt: skip
+    return {
+        "images": n, "errors": errors, "accuracy": evaluation.accuracy(predictions),
+        "interval": evaluation.accuracy_interval(row["measured.test_accuracy"], n),
+        "counts": evaluation.confusion_matrix(predictions).tolist(),
+        "pairs": [pair for pair in pairs if pair["errors"]],
+        "reported": [pair for pair in pairs if pair["pair"] in reported],
+        "classes": evaluation.per_class(predictions, names).reset_index().to_dict("records"),
+    }  # fmt: skip
+
+
+def _splits(row: Row) -> "Splits | None":
+    """The data set, if it can be read and is the one that the model was trained and tested on."""
+    from helpers import data
+
+    own = row.get("parameters.dataset")  # of notebook 8; empty for the folder that it has written
+    try:
+        if row["dataset"] in TITLES:
+            splits = data.load_splits(row["dataset"])
+        elif own is None:
+            return None
+        else:
+            options = {k: row[f"parameters.{k}"] for k in ("size", "skip_broken")
+                       if f"parameters.{k}" in row}  # fmt: skip
+            source = own or Path(row["folder"], "digits")
+            splits = data.from_folder(source, progress=False, **options)
+    except (ValueError, OSError):
+        return None
+    return splits if splits.spec.digest == row.get("data_digest") else None

@@ -1,0 +1,655 @@
+"""The report of a run: all that it says is in the records, and it says so in every language."""
+
+import html
+import json
+import re
+import shutil
+from collections import Counter
+from dataclasses import replace
+from io import BytesIO
+
+import pandas as pd
+import pytest
+import torch
+from babel.messages import pofile
+from jinja2.ext import babel_extract
+from typer.testing import CliRunner
+
+from helpers import data, evaluation, models, runs
+from helpers.data import Split, Splits
+from helpers.headless import (
+    SERIES,
+    NotebookResult,
+    cli,
+    report_command,
+    runner,
+    student_report,
+)  # fmt: skip
+from helpers.training import EpochRecord, History
+from tests import halves
+from tests.conftest import FIXTURES, predictions_from
+
+TEMPLATES = sorted(report_command.TEMPLATES.glob("report[._]*.j2"))
+RUN = "20261128-120000-standard"
+ERRORS = {  # of 200 test images: (true, predicted) → how many
+    "mnist": {(4, 9): 2, (9, 4): 1, (3, 5): 1},
+    "fashion_mnist": {(0, 6): 10, (6, 0): 6, (2, 4): 3, (5, 7): 1},
+}
+MEASURED = {
+    "01_explore": {"closest_MNIST": "4 / 9", "closest_Fashion-MNIST": "Pullover / Coat"},
+    "04_error_analysis": {
+        "mistakes": 20, "with_the_label": 3, "with_the_model": 6, "undecided": 11,
+    },
+    "05_better_architecture": {"compact_test_accuracy": 0.93, "accurate_test_accuracy": 0.95},
+    "06_doubtful_labels": {
+        "train_label_doubtful": 31, "test_label_doubtful": 17, "test_class_ambiguous": 23,
+        "share_label_doubtful": 0.36, "share_model_at_fault": 0.15,
+        "accuracy_as_given": 0.905, "accuracy_less_the_doubtful": 0.937,
+    },
+    "07_many_runs": {"optimism_points": 0.13},
+}  # fmt: skip
+
+
+def split_of(classes: int, n: int = 200) -> Split:
+    return Split(halves.images(n).images, torch.arange(n) % classes)
+
+
+def load_tiny(name: str) -> Splits:
+    return Splits(split_of(10, 60), split_of(10, 30), split_of(10), data.spec(name))
+
+
+@pytest.fixture(autouse=True)
+def _tiny_data(monkeypatch):
+    monkeypatch.setattr(data, "load_splits", load_tiny)
+
+
+def predicted(errors, classes=10, n=200):
+    targets = [i % classes for i in range(n)]
+    answers = list(targets)
+    for (true, wrong), count in errors.items():
+        for i in [i for i in range(n) if targets[i] == answers[i] == true][:count]:
+            answers[i] = wrong
+    return predictions_from(answers, targets, classes)
+
+
+def save_training(folder, spec, errors, epochs=3, **measured):
+    losses = [0.5, 0.4, 0.3, 0.2][:epochs]
+    history = History(
+        [EpochRecord(e, 0.6, 0.8, loss, 0.9, 0.0001, 1.5) for e, loss in enumerate(losses, 1)], 3
+    )
+    answers, classes = predicted(errors, len(spec.class_names)), len(spec.class_names)
+    runs.save(
+        folder, notebook=folder.name, dataset=spec, history=history, predictions=answers,
+        model=models.build("tiny_vgg", num_classes=classes, mean=spec.mean, std=spec.std),
+        parameters={"epochs": 3, "batch_size": 64, "learning_rate": 0.04, "momentum": 0.9,
+                    "train_images": 60, "shift": 1, "seed": 0},
+        measured={"test_accuracy": evaluation.accuracy(answers), "validation_accuracy": 0.97},
+        device="cpu, 2 threads",
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A run of notebooks 1 to 7 with all that they leave."""
+    folder = tmp_path_factory.mktemp("runs") / RUN
+    torch.manual_seed(0)
+    save_training(folder / "02_train_mnist", data.MNIST, ERRORS["mnist"])
+    save_training(folder / "03_train_fashion_mnist", data.FASHION_MNIST, ERRORS["fashion_mnist"])
+    for name, measured in MEASURED.items():
+        runs.save(folder / name, notebook=name, dataset=data.FASHION_MNIST, parameters={},
+                  measured=measured)  # fmt: skip
+    for path in folder.glob("*/result.json"):  # or two records would be of different seconds
+        edit(path, finished="2026-11-28T12:00:00+00:00", commit="0123456789")
+    names = [notebook.name for notebook in SERIES[:7]]
+    entries = [dict(notebook=n, state="finished", seconds=9, message="", cause="") for n in names]
+    status = {"settings": {name: {} for name in names}, "notebooks": entries}
+    (folder / "status.json").write_text(json.dumps(status))
+    return folder
+
+
+@pytest.fixture
+def run(finished, tmp_path):
+    return shutil.copytree(finished, tmp_path / RUN)
+
+
+def edit(path, **changes):
+    """Change a record; a name such as parameters__seed is that of an entry of an entry."""
+    record = json.loads(path.read_text())
+    for name, value in changes.items():
+        *outer, last = name.split("__")
+        inner = record
+        for key in outer:
+            inner = inner[key]
+        inner[last] = value
+    path.write_text(json.dumps(record))
+
+
+def sentences(folder, language="en") -> Counter:
+    """The sentences and the lines of tables of the Markdown of a run, counted."""
+    facts = student_report.collect_facts(folder)
+    text = report_command.render(facts, "md", language, pictures={}, beside="files")
+    return Counter(part for part in re.split(r"\n|(?<=[.;]) (?=[A-Z\d])", text) if part.strip("> "))
+
+
+@pytest.fixture(scope="module")
+def before(finished):
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(data, "load_splits", load_tiny)
+        return sentences(finished)
+
+
+def rewrite_predictions(folder, errors, classes=10):
+    answers = predicted(errors, classes)
+    columns = {"target": answers.targets, "predicted": answers.predicted}
+    pd.DataFrame(columns).to_csv(folder / "predictions.csv", index=False)
+    edit(folder / "result.json", measured__test_accuracy=evaluation.accuracy(answers))
+
+
+def state(folder, notebook, state, message=""):
+    status = json.loads((folder / "status.json").read_text())
+    for entry in status["notebooks"]:
+        if entry["notebook"] == notebook:
+            entry |= {"state": state, "message": message}
+    (folder / "status.json").write_text(json.dumps(status))
+
+
+def record(notebook, **changes):
+    return lambda run: edit(run / notebook / "result.json", **changes)
+
+
+def errors(notebook, found):
+    return lambda run: rewrite_predictions(run / notebook, found)
+
+
+def lose(*paths):
+    return lambda run: [
+        shutil.rmtree(run / p) if (run / p).is_dir() else (run / p).unlink() for p in paths
+    ]
+
+
+def longer(run):
+    path = run / "02_train_mnist" / "history.csv"
+    path.write_text(path.read_text() + "4,0.5,0.9,0.35,0.9,0.0001,1.5\n")
+    edit(run / "02_train_mnist/result.json", epochs=4, planned_epochs=4, parameters__epochs=4)
+
+
+def fail(run):
+    lose("03_train_fashion_mnist")(run)
+    state(run, "03_train_fashion_mnist", "failed", "cell [3] raised ValueError: <b>no</b> | yes")
+
+
+def stop(run):
+    edit(run / "02_train_mnist/result.json", state="stopped", planned_epochs=5)
+
+
+def not_start(run):
+    edit(run / "status.json", settings__08_your_own_data={})
+
+
+def quick(run):
+    from helpers.headless import PROFILES
+
+    edit(run / "status.json", settings={
+        notebook.name: PROFILES["quick"].get(notebook.name, {}) for notebook in SERIES[:7]
+    })  # fmt: skip
+
+
+def own_data(run):
+    spec = replace(
+        data.MNIST, name="Pets", title="Pets", folder="", class_names=("cat", "dog", "eel")
+    )
+    save_training(run / "08_your_own_data", spec, {(0, 1): 3, (1, 2): 5})
+    edit(run / "08_your_own_data/result.json", parameters={"dataset": "nowhere", "seed": 0},
+         finished="2026-11-28T12:00:00+00:00", commit="0123456789")  # fmt: skip
+
+
+# what is changed; what the report then says; and all that may differ, or be gone
+M, F = r"^MNIST|\| MNIST \||MNIST: ", r"^Fashion-MNIST|\| Fashion-MNIST \||Fashion-MNIST: "
+CELLS = r"^\| [\d·]|^\|  \|"  # rows of the confusion matrix, of pairs and classes of digits
+ERROR = r"error-mnist|^\| !|^Most confused|^It contradicts the start|^In this point the run"
+CASES = {
+    "accuracy": (
+        errors("02_train_mnist", {(4, 9): 9}),
+        "accuracy 95.50% on 200 test images",
+        f"{M}|{CELLS}|{ERROR}|Most confused",
+    ),
+    "accuracy that contradicts": (
+        record("02_train_mnist", measured__test_accuracy=0.99),
+        "by the predictions, the accuracy is 98.00%",
+        M,
+    ),
+    "below the start report": (
+        errors("02_train_mnist", {(4, 9): 15}),
+        "It contradicts the start report",
+        f"{M}|{CELLS}|{ERROR}|Most confused|It contradicts",
+    ),
+    "above the start report": (
+        errors("03_train_fashion_mnist", {(0, 6): 10}),
+        "with 95.00% this run is above the 86%",
+        (
+            f"{F}|^\\| (T-sh|Shirt|San|Sne|Pul|Coat|class)|error-fashion|"
+            "Most confused|In this point|^The network accurate"
+        ),
+    ),
+    "epochs": (
+        longer,
+        "from then on the network overfits",
+        (f"{M}|epochs (planned|trained)|^After epoch|^The validation loss|^The weights of epoch"),
+    ),
+    "best pair": (
+        errors("02_train_mnist", {(3, 5): 4}),
+        "4 and 9, which the start report names, are not among",
+        f"{M}|{CELLS}|{ERROR}|Most confused|In this point",
+    ),
+    "a tie": (
+        errors("02_train_mnist", {(3, 5): 2, (9, 4): 2}),
+        "Most confused are, equally often, 3 and 5;",
+        f"{M}|{CELLS}|{ERROR}|Most confused|^4 and 9: 2",
+    ),
+    "seed": (
+        record("02_train_mnist", parameters__seed=7),
+        "| seed | 7 | 0 |",
+        r"^\| seed|error-mnist",
+    ),
+    "data that changed": (
+        record("02_train_mnist", data_digest="123"),
+        "the pictures are not here",
+        f"{M}|{ERROR}|^!|^\\| (image|---)|^Above the predicted",
+    ),
+    "notebook 3 failed": (
+        fail,
+        "Notebook 03_train_fashion_mnist: failed.",
+        (
+            f"{F}|[Ff]ashion|^#|T-shirt|^\\| |^(Most|The|After|There|In this)|"
+            "curves|[Nn]etwork|^Above the pred|weights|^Rows are|^1\\.$"
+        ),
+    ),
+    "notebook 4 missing": (
+        lose("04_error_analysis"),
+        "This run has no error analysis (notebook 4).",
+        "Notebook 4 lets|no error analysis|04_error",
+    ),
+    "no audit": (
+        lose("06_doubtful_labels"),
+        "audit them, to know which errors",
+        (
+            "[Aa]udit|doubtful|ambigu|label|verdict|near dup|"
+            "errors the model alone|Northcutt|^The models of the|^\\| ---|"
+            "Label|^JAIR|^1\\.|finds"
+        ),
+    ),
+    "doubtful labels": (
+        record("06_doubtful_labels", measured__test_label_doubtful=18),
+        "finds 18 doubtful ones",
+        "18|17",
+    ),
+    "votes": (
+        record("04_error_analysis", measured__with_the_label=4),
+        "for 4 (20%) they side",
+        "Notebook 4 lets",
+    ),
+    "a worse architecture": (
+        record("05_better_architecture", measured__accurate_test_accuracy=0.8),
+        "",
+        "a better architecture|^The network accurate",
+    ),
+    "device": (
+        record("02_train_mnist", device="cuda"),
+        "| device | cuda | cpu, 2 threads |",
+        "device",
+    ),
+    "version": (record("03_train_fashion_mnist", versions__torch="9.9"), "| 9.9 |", "torch"),
+    "learning rate": (
+        record("02_train_mnist", parameters__learning_rate=0.03),
+        "rises to 0.03",
+        "learning rate",
+    ),
+    "shift": (record("02_train_mnist", parameters__shift=2), "at most 2 pixels", "moved at random"),
+    "few images": (
+        record("02_train_mnist", parameters__train_images=40),
+        "only 40 of 60 training images were used",
+        "40|60",
+    ),
+    "commit": (
+        lambda run: [edit(p, commit="") for p in run.glob("*/result.json")],
+        "The records name no commit",
+        "[Cc]ommit",
+    ),
+    "stopped": (stop, "the training ended after 3 of 5 epochs", "3 of 5|02_train_mnist|No"),
+    "quick": (quick, "This was a quick run", "quick|profile|^python -m"),
+    "not started": (
+        not_start,
+        "08_your_own_data was to be run, and was not started",
+        "08|^python -m",
+    ),
+    "no weights": (
+        lose("02_train_mnist/weights.safetensors"),
+        "kept no weights",
+        f"kept no weights|{ERROR}|^Network|most confident",
+    ),
+    "damaged weights": (
+        lambda run: (run / "02_train_mnist/weights.safetensors").write_bytes(b"no"),
+        "the weights cannot be read",
+        f"weights|{ERROR}|^Network|most confident",
+    ),
+    "no predictions": (
+        lose("02_train_mnist/predictions.csv"),
+        "kept no predictions of the test images",
+        (
+            f"{M}|{CELLS}|{ERROR}|Most confused|kept no predictions|^\\| (pair|"
+            "class|image|---)|^Rows are|^Above the predicted"
+        ),
+    ),
+    "no history": (
+        lose("02_train_mnist/history.csv"),
+        "kept no history",
+        f"{M}|After epoch|history|curves|The validation loss|validation loss was",
+    ),
+    "three classes of own data": (
+        own_data,
+        "Most confused are dog and eel: 5 of 8 errors.",
+        (
+            "Pets|cat|dog|eel|08_|^\\| |^Rows are|^Most confused|^The (val|"
+            "net)|^After|^Above|[Nn]etwork|^!|Shapes|86%"
+        ),
+    ),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_the_report_changes_where_the_record_did_and_nowhere_else(case, run, before):
+    change, says, where = CASES[case]
+    change(run)
+    after = sentences(run)
+    gone, new = before - after, after - before
+    assert gone or new
+    assert any(says in sentence for sentence in new or [""]), list(new)
+    if "a worse" in case:
+        assert not new
+    for sentence in [*gone, *new]:
+        assert re.search(where, sentence), sentence
+
+
+def test_a_run_of_three_classes_shows_its_own_pictures(tmp_path, monkeypatch):
+    spec = replace(
+        data.MNIST, name="Pets", title="Pets", folder="", class_names=("cat", "dog", "eel")
+    )
+    splits = Splits(split_of(3, 60), split_of(3, 30), split_of(3), spec)
+    monkeypatch.setattr(data, "from_folder", lambda folder, **_: splits)
+    own_data(tmp_path)
+    (training,) = student_report.collect_facts(tmp_path).trainings
+    assert training.classes == spec.class_names
+    assert [len(row) for row in training.test["counts"]] == [3, 3, 3]
+    galleries, pictures = report_command._pictures(training)
+    shown = {(e["true"], e["predicted"]) for e in galleries["random"]}
+    assert shown == {("cat", "dog"), ("dog", "eel")}
+    assert len(pictures) > 8
+    assert all(png.startswith(b"\x89PNG") for png in pictures.values())
+
+
+def test_the_most_confident_errors_are_those_of_the_weights(tmp_path):
+    torch.manual_seed(1)
+    model, test = models.build("linear").eval(), split_of(10)
+    answers = evaluation.predict(model, test)
+    runs.save(
+        tmp_path / "02_train_mnist", notebook="02_train_mnist", dataset=data.MNIST, parameters={},
+        measured={"test_accuracy": evaluation.accuracy(answers)}, model=model, predictions=answers,
+        history=History([EpochRecord(1, 1, 0.1, 1, 0.1, 0.1, 1)], 1),
+    )  # fmt: skip
+    (training,) = student_report.collect_facts(tmp_path).trainings
+    wanted = evaluation.most_confident_mistakes(answers, 9)
+    galleries, _ = report_command._pictures(training)
+    found = galleries["confident"]
+    assert [e["image"] for e in found] == wanted.tolist()
+    assert [e["confidence"] for e in found] == pytest.approx(answers.confidence[wanted].tolist())
+    numbers = evaluation.random_mistakes(answers, 9, seed=0)
+    assert [e["image"] for e in galleries["random"]] == numbers.tolist()
+
+
+def test_the_figures_are_those_of_the_evaluation(finished):
+    training = student_report.collect_facts(finished).trainings[1]
+    answers = predicted(ERRORS["fashion_mnist"])
+    low, high = evaluation.accuracy_interval(0.9, 200)
+    assert training.test["interval"] == (low, high)
+    assert training.test["counts"] == evaluation.confusion_matrix(answers).tolist()
+    top = training.test["pairs"][0]
+    assert (top["first"], top["second"], top["errors"]) == ("T-shirt/top", "Shirt", 16)
+    assert (top["share"], top["rank"]) == (16 / 20, 1)
+    assert top["interval"] == evaluation.accuracy_interval(16 / 20, 20)
+    assert [pair["rank"] for pair in training.test["reported"]] == [1, 3]
+    assert [row["images"] for row in training.test["classes"]] == [20] * 10
+    assert sum(layer["parameters"] for layer in training.layers) == 7_740
+
+
+# languages
+
+
+def messages() -> set[str]:
+    """All messages of the templates; of a plural, the singular."""
+    found = set()
+    options = {"extensions": "jinja2.ext.do", "trim_blocks": "true", "lstrip_blocks": "true"}
+    for path in TEMPLATES:
+        keywords = ("_", "gettext", "ngettext")
+        for _, _, message, _ in babel_extract(BytesIO(path.read_bytes()), keywords, (), options):
+            found.add(message if isinstance(message, str) else message[0])
+    return found
+
+
+@pytest.mark.parametrize("language", report_command.LANGUAGES[1:])
+def test_each_message_has_its_translation_with_the_same_places_to_fill(language):
+    with (report_command.LOCALES / f"{language}.po").open("rb") as file:
+        catalog = pofile.read_po(file)
+    known = {message.id: message for message in catalog if message.id}
+    singular = {i if isinstance(i, str) else i[0] for i in known}
+    assert singular == messages()
+    for message in known.values():
+        forms = [message.string] if isinstance(message.string, str) else [*message.string]
+        ids = [message.id] if isinstance(message.id, str) else [*message.id]
+        assert all(forms), ids
+        assert not message.fuzzy
+        places = {tuple(sorted(re.findall(r"%%|%\(\w+\)s", text))) for text in [*forms, *ids]}
+        assert len(places) == 1, ids
+
+
+def visible(text: str) -> str:
+    """The text of a page without references, code and style."""
+    text = re.sub(r"(?s)<(style|code|ol)\b.*?</\1>", " ", text)
+    return html.unescape(re.sub(r"<[^>]+>", "\n", text))
+
+
+@pytest.mark.parametrize(
+    "change", [None, "stopped", "notebook 3 failed", "no predictions", "three classes of own data"]
+)
+def test_no_english_is_left_in_the_indonesian_report(change, run):
+    if change:
+        CASES[change][0](run)
+    facts = student_report.collect_facts(run)
+    text = visible(report_command.render(facts, "html", "id"))
+    lines = {line.strip() for line in re.sub(r"\([^)]*\)", "", text).splitlines()}
+    english = {"the", "of", "and", "is", "are", "was", "with", "by", "for", "this", "not", "which"}
+    for line in lines:
+        if "tidak dapat dibaca" not in line:  # with the reason, as the program gave it
+            assert not english & set(re.findall(r"[a-z]+", line.lower())), line
+    named = {"MNIST", "Fashion-MNIST"} | set(data.FASHION_MNIST.class_names)
+    shared = lines & {
+        line.strip() for line in visible(report_command.render(facts, "html", "en")).splitlines()
+    }
+    assert not [
+        line
+        for line in shared - named
+        if re.search(r"[a-z] [a-z]+ [a-z]", line) and "threads" not in line
+    ]
+
+
+def test_numbers_and_dates_are_those_of_the_language(run):
+    edit(run / "02_train_mnist/result.json", parameters__train_images=55000)
+    both = {language: "\n".join(sentences(run, language)) for language in ("en", "id")}
+    for language, parts in {
+        "en": ("November 28, 2026", "55,000", "98.00%"),
+        "id": ("28 November 2026", "55.000", "98,00%"),
+    }.items():
+        assert all(part in both[language] for part in parts)
+
+
+def test_the_english_of_a_field_term_stands_at_its_first_use_only(run):
+    facts = student_report.collect_facts(run)
+    text = visible(report_command.render(facts, "html", "id").partition("</head>")[2])
+    for term in ("matriks konfusi (confusion matrix)", "laju pembelajaran (learning rate)"):
+        assert text.count(term) == 1
+        assert text.count(term.partition(" (")[0]) > 1
+        assert text.index(term) == text.index(term.partition(" (")[0])
+    assert text.count("(Deep Learning)") == 1
+
+
+def test_a_third_language_is_one_file(run, tmp_path, monkeypatch):
+    text = (report_command.LOCALES / "id.po").read_text().replace("Language: id", "Language: ms")
+    (tmp_path / "ms.po").write_text(text.replace("Abstrak", "Ringkasan"))
+    monkeypatch.setattr(report_command, "LOCALES", tmp_path)
+    page = report_command.render(student_report.collect_facts(run), "html", "ms")
+    assert "1.1 Ringkasan" in page
+    assert "98.00%" in page  # as Malay writes numbers
+
+
+# the command
+
+
+def command(*arguments):
+    return CliRunner().invoke(cli.app, ["report", *map(str, arguments)])
+
+
+def test_the_newest_run_is_reported_without_a_request_to_elsewhere(run, monkeypatch):
+    monkeypatch.setattr(report_command, "BROWSERS", ())
+    done = command("--root", run.parent, "--to", "html,pdf,md", "--language", "id")
+    assert done.exit_code == 0, done.output
+    assert "No PDF: chromium is not here" in done.stderr
+    assert [*done.stdout.splitlines()] == [
+        f"The report: {run / name} ({(run / name).stat().st_size / 1e3:,.0f} kB)"
+        for name in ("report-id.html", "report-id.md")
+    ]
+    page = (run / "report-id.html").read_text()
+    assert len(page) < 3e6
+    assert not re.findall(r"""(?:src|href)=["'](?!data:)""", page)
+    assert "<script" not in page
+    for section in (
+        "1.1 Abstrak",
+        "1.2 Pendahuluan",
+        "1.3 Metodologi",
+        "1.4 Hasil",
+        "1.5 Kesimpulan",
+    ):
+        assert section in page
+    text = (run / "report-id.md").read_text()
+    pictures = re.findall(r"\]\((.+?)\)", text)
+    assert len(pictures) > 15
+    assert all((run / picture).is_file() for picture in pictures)
+
+
+def test_a_run_ends_with_its_report(finished, tmp_path, monkeypatch):
+    def execute(name, folder, *_, **__):
+        shutil.copytree(finished / name, folder / name, dirs_exist_ok=True)
+        return NotebookResult(name, "finished", 1.0)
+
+    monkeypatch.setattr(runner, "execute_notebook", execute)
+    for notebook, written in (("02", True), ("01", False)):
+        root = tmp_path / notebook
+        done = CliRunner().invoke(cli.app, ["run", "--only", notebook, "--root", str(root)])
+        assert done.exit_code == 0, done.output
+        (folder,) = root.iterdir()
+        assert (f"The report: {folder / 'report.html'}" in done.stdout) == written
+        assert (folder / "report.html").is_file() == written
+
+
+@pytest.mark.skipif(not any(map(shutil.which, report_command.BROWSERS)), reason="no chromium")
+def test_chromium_prints_it(run):
+    done = command(RUN, "--root", run.parent, "--to", "pdf")
+    assert done.exit_code == 0, done.output
+    pdf = (run / "report.pdf").read_bytes()
+    pages = max(map(int, re.findall(rb"/Count (\d+)", pdf)))
+    assert 4 <= pages <= 8
+
+
+def test_a_browser_that_fails_leaves_the_page(run, monkeypatch):
+    monkeypatch.setattr(report_command, "BROWSERS", ("false",))
+    done = command(RUN, "--root", run.parent, "--to", "pdf")
+    assert (done.exit_code, "No PDF" in done.stderr) == (0, True)
+    assert (run / "report.html").is_file()
+
+
+ARABIC = "محمد بن موسى الخوارزمي " * 13
+
+
+@pytest.mark.parametrize(
+    "name", ["<script>alert(1)</script>", ARABIC[:300], "A\nB\0C", "%s {{ x }} %(y)s"]
+)
+def test_authors_and_titles_may_be_any_text(run, name):
+    assert command(RUN, "--root", run.parent, "--author", name, "--title", name).exit_code == 0
+    page = (run / "report.html").read_text()
+    assert "<script" not in page
+    shown = " ".join(name.replace("\0", " ").split())
+    assert page.count(f'dir="auto">{html.escape(shown)}<') == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("nowhere",), "There is no run 'nowhere'"),
+        ((RUN, "--language", "xx"), "There is no language 'xx'"),
+        ((RUN, "--to", "doc"), "There is no format 'doc'"),
+        ((RUN, "--author", "x" * 501), "The author has 501 characters; at most 500 fit."),
+    ],
+)
+def test_what_cannot_be_reported_is_told_in_a_line(run, arguments, message):
+    done = command(*arguments, "--root", run.parent)
+    assert done.exit_code == 2
+    assert done.stderr.startswith(f"Error: {message}")
+    assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("path", "content"),
+    [
+        ("02_train_mnist/result.json", '{"notebook": '), ("status.json", "[]"),
+        ("02_train_mnist/predictions.csv", "target,predicted\n3,12\n"),
+        ("02_train_mnist/predictions.csv", "target\n3\n"),
+        ("02_train_mnist/predictions.csv", ""),
+        ("02_train_mnist/history.csv", "epoch,train_loss\n1,x\n"),
+    ],
+)  # fmt: skip
+def test_damaged_files_are_told_in_a_line(run, path, content):
+    (run / path).write_text(content)
+    done = command(RUN, "--root", run.parent)
+    assert done.exit_code == 2
+    assert path.split("/")[-1] in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def test_without_runs_there_is_nothing_to_report(tmp_path):
+    assert "There are no runs" in command("--root", tmp_path).stderr
+    (tmp_path / "empty").mkdir()
+    assert "nothing to report" in command("empty", "--root", tmp_path).stderr
+
+
+def test_a_run_of_an_older_version_is_reported(tmp_path):
+    shutil.copytree(FIXTURES / "run-v0.1", tmp_path / "old")
+    text = "\n".join(sentences(next((tmp_path / "old").iterdir())))
+    assert "accuracy 50.00% on the test images; the run kept no predictions" in text
+    assert "The records name no commit" in text
+    assert "run --only 02" not in text
+    assert "python -m helpers run -p 02.epochs=2 -p 02.seed=0 --only 02" in text
+
+
+def test_a_training_and_one_notebook_alone_are_reported(tmp_path, run):
+    (only,) = student_report.collect_facts(run / "02_train_mnist").trainings
+    assert only.title == "MNIST"
+    shutil.copytree(run / "02_train_mnist", tmp_path / "20261128-130000-fast" / "train_mnist")
+    path = tmp_path / "20261128-130000-fast" / "train_mnist"
+    edit(
+        path / "result.json",
+        notebook="train_mnist",
+        parameters={"recipe": "fast", "seed": 3, "augmentation": {"flip": True, "shift": 0}},
+    )
+    facts = student_report.collect_facts(path.parent)
+    assert report_command.repeat_commands(facts) == [
+        "python -m helpers train mnist --recipe fast --seed 3"
+    ]
+    assert facts.trainings[0].changes == {"flip": True}
