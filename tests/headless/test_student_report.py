@@ -554,7 +554,7 @@ def test_a_run_ends_with_its_report(finished, tmp_path, monkeypatch):
         root = tmp_path / notebook
         done = CliRunner().invoke(cli.app, ["run", "--only", notebook, "--root", str(root)])
         assert done.exit_code == 0, done.output
-        (folder,) = root.iterdir()
+        (folder,) = root.glob("2*")
         assert (f"The report: {folder / 'report.html'}" in done.stdout) == written
         assert (folder / "report.html").is_file() == written
 
