@@ -148,14 +148,16 @@ def run(
 
 
 def _write_pages(folder: Path) -> None:
-    if not (table := runs.summary(runs.load_run(folder))).empty:
-        terminal.print_table(table)
     with report_errors(ValueError, OSError):
-        facts = headless.collect_facts(folder)
-        if facts.trainings:
-            typer.echo(f"The report: {headless.write_report(facts, folder)[0]}")
-    typer.echo(f"Read it at {headless.write_pages(folder)}")
-    headless.write_runs_index(folder.parent)
+        try:
+            if not (table := runs.summary(runs.load_run(folder))).empty:
+                terminal.print_table(table)
+            facts = headless.collect_facts(folder)
+            if facts.trainings:
+                typer.echo(f"The report: {headless.write_report(facts, folder)[0]}")
+        finally:  # they say which record is damaged, and lead to the report
+            typer.echo(f"Read it at {headless.write_pages(folder)}")
+            headless.write_runs_index(folder.parent)
 
 
 def _own_dataset(folder: Path) -> str:

@@ -6,7 +6,6 @@ as done only if papermill raised nothing *and* the notebook's last cell left its
 
 import json
 import logging
-import subprocess
 import tempfile
 import threading
 import time
@@ -16,7 +15,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from helpers.files import PROJECT, lock_folder, write_atomic
+from helpers.files import lock_folder, write_atomic
 from helpers.headless import notebooks
 from helpers.messages import Show, progress_bar
 from helpers.runs import RESULT, STATUS, WEIGHTS, read_status
@@ -132,18 +131,9 @@ def expected_position(done: float, current: float, before: float, passed: float)
 def write_status(
     folder: Path, settings: Mapping[str, Mapping[str, object]], results: Iterable[NotebookResult]
 ) -> None:
-    """Write the settings of a run, and the results so far. Raises OSError if that is impossible."""
-    notebooks = [asdict(result) for result in results]
-    status = {"settings": settings, "commit": _commit(), "notebooks": notebooks}
+    """Write the settings of a run and the results so far. Raises OSError if that is impossible."""
+    status = {"settings": settings, "notebooks": [asdict(result) for result in results]}
     write_atomic(folder / STATUS, json.dumps(status, indent=2) + "\n")
-
-
-def _commit() -> str:
-    """The commit of the clone, with "-dirty" after changes to it; "" if git does not know."""
-    command = ["git", "-C", str(PROJECT), "describe", "--always", "--dirty", "--exclude=*"]
-    with suppress(OSError, subprocess.CalledProcessError):
-        return subprocess.check_output(command, text=True, stderr=subprocess.DEVNULL).strip()
-    return ""
 
 
 def find_unfinished(root: Path, settings: Mapping[str, Mapping[str, object]]) -> Path:

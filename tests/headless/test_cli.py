@@ -68,6 +68,21 @@ def test_a_run_ends_with_the_table_and_the_page(monkeypatch, tmp_path, capsys, f
     )
 
 
+def test_a_damaged_record_is_told_in_a_line_and_the_pages_are_there(
+    monkeypatch, tmp_path, capsys, faked
+):
+    def damaged(name, folder, given, **_):
+        (folder / name).mkdir()
+        (folder / name / "result.json").write_text("{")
+        return NotebookResult(name, "finished", 1.0)
+
+    monkeypatch.setattr(runner, "execute_notebook", damaged)
+    assert invoke(monkeypatch, "run", "--root", str(tmp_path), "--only", "2") == 2
+    (told,) = capsys.readouterr().err.splitlines()
+    assert "is not a record of a run" in told
+    assert "✗ damaged" in next(tmp_path.glob("*/index.html")).read_text()
+
+
 def test_a_failure_is_named_and_the_exit_status_is_not_0(monkeypatch, tmp_path, capsys, faked):
     faked.add("03_train_fashion_mnist")
     assert invoke(monkeypatch, "run", "--root", str(tmp_path)) == 1

@@ -55,8 +55,10 @@ def words(page: str) -> str:
 def test_an_index_says_what_the_run_is_and_leads_to_pages_figures_and_data(tmp_path):
     cells = [PROSE("# 1 · One\n\n## 1.1 A plot!"), CODE("plot()", outputs=[shown(picture())])]
     cells[1].metadata["alt"] = 'A "<b>" line'
-    folder = write_run(tmp_path / "20261126-090000-quick", {"01_a": cells})
-    status = {"settings": {"01_a": {"epochs": 1}}, "commit": "abc1234", "notebooks": []}
+    folder = write_run(
+        tmp_path / "20261126-090000-quick", {"01_a": cells}, _01_a={"commit": "abc1234"}
+    )
+    status = {"settings": {"01_a": {"epochs": 1}}, "notebooks": []}
     (folder / "status.json").write_text(json.dumps(status))
     html = headless.write_pages(folder).read_text()
     figure = "01_a/figures/01-1-1-a-plot.png"

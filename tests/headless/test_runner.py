@@ -168,9 +168,7 @@ def test_the_status_on_disk_is_right_whenever_somebody_is_reported(small, tmp_pa
 
     headless.run_notebooks(headless.settings_for("standard"), tmp_path, on_done=tell)
     assert told == ["01_a", "02_b"]
-    status = json.loads((tmp_path / "status.json").read_text())
-    assert re.fullmatch(r"([0-9a-f]{7,40}(-dirty)?)?", status.pop("commit"))
-    assert status == {
+    assert json.loads((tmp_path / "status.json").read_text()) == {
         "settings": {"01_a": {}, "02_b": {}},
         "notebooks": [
             {"notebook": "01_a", "state": "finished", "seconds": 1.0, "message": "", "cause": ""},
