@@ -6,7 +6,6 @@ Whatever they were, they become what the course works with: uint8 (N, C, S, S) i
 import hashlib
 import re
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -224,9 +223,8 @@ def _read(
     """The images uint8 (N, C, S, S) of the files that can be read, and the other files."""
     cached = None
     if len(files) >= CACHED_FROM:
-        with ThreadPoolExecutor() as pool:
-            digests = pool.map(lambda file: _digest(path / file), files)
-            key = short_digest(f"{size} {channels}", *files, *digests)
+        digests = (_digest(path / file) for file in files)
+        key = short_digest(f"{size} {channels}", *files, *digests)
         cached = cache_dir / f"{key}.safetensors"
         if cached.is_file():
             found = safetensors.torch.load(cached.read_bytes())

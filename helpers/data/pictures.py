@@ -19,7 +19,7 @@ LUMINANCE = np.array([0.299, 0.587, 0.114], dtype=np.float32)  # ITU-R BT.601, a
 def read_pictures(
     paths: Sequence[Path | bytes], *, size: int, progress: Show = None
 ) -> list[np.ndarray | str]:
-    """Read picture files, or their contents, as `prepare` returns them, in several threads.
+    """Read picture files, or their contents, as `prepare` returns them.
 
     A file that cannot be read gives a text that says why, instead of an array. A picture of more
     than 89 million pixels is not decoded.
@@ -41,8 +41,11 @@ def read_pictures(
         warnings.filterwarnings("ignore", module="PIL", category=UserWarning)  # odd EXIF or palette
         bar = progress_bar(progress, total=len(paths), unit=" pictures", desc="reading")
         found = []
+        first = [path for path in paths[:100] if isinstance(path, Path) and path.is_file()]
+        # threads help with photographs; small files take longer in them
+        large = sum(path.stat().st_size for path in first) > 100_000 * len(first)
         with bar:
-            for picture in pool.map(read, paths):
+            for picture in (pool.map if large else map)(read, paths):
                 found.append(picture)
                 bar.update()
     return found
@@ -52,15 +55,18 @@ def prepare(picture: Image.Image, size: int) -> np.ndarray:
     """Turn a picture upright, and scale it to `size` pixels without distortion.
 
     The rest of the square gets the median color of the border. What is transparent becomes white.
-    Returns uint8 (3, S, S); of a picture with 16 bits or more its values, float32 (1, S, S).
+    Returns uint8 (3, S, S), or (1, S, S) of a grey picture; of one with 16 bits or more its values,
+    float32 (1, S, S).
     """
     picture = ImageOps.exif_transpose(picture)  # phones record how they were held
     if picture.mode.startswith("I") or picture.mode == "F":
         picture = Image.fromarray(np.asarray(picture, dtype=np.float32))
-    else:
+    elif picture.has_transparency_data:
         layers = picture.convert("RGBA")
         picture = Image.alpha_composite(Image.new("RGBA", layers.size, "white"), layers)
         picture = picture.convert("RGB")
+    else:
+        picture = picture.convert("L" if picture.mode in ("1", "L") else "RGB")
     pixels = np.atleast_3d(np.asarray(picture))
     border = np.concatenate([pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]])
     color = np.median(border, axis=0)

@@ -23,11 +23,11 @@ class Notebook:
 
 _TRAINED = {"fashion_mnist": "03_train_fashion_mnist", "mnist": "02_train_mnist"}
 SERIES = (
-    Notebook("01_explore", 9), Notebook("02_train_mnist", 66),
-    Notebook("03_train_fashion_mnist", 75),
-    Notebook("04_error_analysis", 20, weights_from=_TRAINED),
-    Notebook("05_better_architecture", 40), Notebook("06_doubtful_labels", 180),
-    Notebook("07_many_runs", 90), Notebook("08_your_own_data", 30),
+    Notebook("01_explore", 8), Notebook("02_train_mnist", 63),
+    Notebook("03_train_fashion_mnist", 67),
+    Notebook("04_error_analysis", 17, weights_from=_TRAINED),
+    Notebook("05_better_architecture", 39), Notebook("06_doubtful_labels", 88),
+    Notebook("07_many_runs", 57), Notebook("08_your_own_data", 21),
 )  # fmt: skip
 
 # parameters that differ from those in the notebooks

@@ -269,3 +269,13 @@ def test_the_list_of_runs_has_a_column_for_each_thing_measured(tmp_path):
     assert "train_mnist mistakes test accuracy" in text
     assert "20261121-090000-fast ✓ finished 2 5,001 25.00 %" in text
     assert "20261119-090000-fast ✗ damaged" in text
+
+
+def test_of_a_notebook_without_test_accuracy_three_values_are_shown(tmp_path):
+    names = ["01_a", "02_b", "03_c", "04_d"]
+    records = {f"_{name}": {"measured": {f"{name}_{i}": i for i in range(5)}} for name in names}
+    folder = write_run(tmp_path / "run", {name: [] for name in names}, **records)
+    text = words(headless.write_pages(folder).read_text())
+    for name in names:
+        found = [f"{name.replace('_', ' ')} {i}" in text for i in range(5)]
+        assert found == [True, True, True, False, False]

@@ -1,5 +1,6 @@
 """The report of a run: all that it says is in the records, and it says so in every language."""
 
+import base64
 import html
 import json
 import re
@@ -73,7 +74,7 @@ def predicted(errors, classes=10, n=200):
 
 
 def save_training(folder, spec, errors, epochs=3, **measured):
-    losses = [0.5, 0.4, 0.3, 0.2][:epochs]
+    losses = [0.5, 0.4, 0.3, 0.2][:epochs] if epochs <= 4 else [1 / e for e in range(1, epochs + 1)]
     history = History(
         [EpochRecord(e, 0.6, 0.8, loss, 0.9, 0.0001, 1.5) for e, loss in enumerate(losses, 1)], 3
     )
@@ -86,6 +87,20 @@ def save_training(folder, spec, errors, epochs=3, **measured):
         measured={"test_accuracy": evaluation.accuracy(answers), "validation_accuracy": 0.97},
         device="cpu, 2 threads",
     )  # fmt: skip
+
+
+@pytest.mark.parametrize(("epochs", "named"), [(1, [1]), (12, [*range(1, 13)]), (14, [1, 3, 5])])
+def test_the_curves_name_some_of_any_number_of_epochs(tmp_path, epochs, named):
+    save_training(tmp_path / "run" / "02_train_mnist", data.MNIST, ERRORS["mnist"], epochs=epochs)
+    page = report_command.render(student_report.collect_facts(tmp_path / "run"), "html", "en")
+    drawings = [
+        base64.b64decode(found).decode()
+        for found in re.findall(r"svg\+xml;base64,([\w+/=]+)", page)
+    ]
+    (curves,) = (drawing for drawing in drawings if "Loss (nats)" in drawing)
+    axis = re.findall(r'text-anchor="middle">(\d+)</text>', curves)
+    assert axis[: len(named)] == [str(epoch) for epoch in named]
+    assert len(axis) <= 2 * 12
 
 
 @pytest.fixture(scope="module")
