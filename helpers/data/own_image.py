@@ -12,6 +12,7 @@ from PIL import Image, ImageOps
 from scipy import ndimage
 from torch import Tensor
 
+from helpers.data.pictures import white_level
 from helpers.files import PROJECT
 
 SAMPLE_DIGIT = PROJECT / "data" / "own" / "four.png"
@@ -110,9 +111,7 @@ def _to_grey(picture: Image.Image) -> Image.Image:
     """Grey values from 0 to 255, reduced to LONGER_SIDE; transparency becomes black or white."""
     if picture.mode.startswith("I"):  # 16 bits, which `convert` would clip instead of scaling
         values = np.array(picture, dtype=np.float32)
-        # cameras and scanners often fill only the lower 10, 12 or 14 of them
-        white = next(2**bits - 1 for bits in (8, 10, 12, 14, 16, 32) if values.max() < 2**bits)
-        picture = Image.fromarray(values * 255 / white)
+        picture = Image.fromarray(values * 255 / white_level(values.max()))
     else:
         picture = picture.convert("LA" if picture.has_transparency_data else "L")
     picture.thumbnail((LONGER_SIDE, LONGER_SIDE), Image.Resampling.BOX, reducing_gap=2)

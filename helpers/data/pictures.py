@@ -78,11 +78,10 @@ def prepare(picture: Image.Image, size: int) -> np.ndarray:
 def stack(pictures: Sequence[np.ndarray], channels: int | None) -> Tensor:
     """Put arrays from `prepare` together: uint8 (N, C, S, S).
 
-    Without `channels`, C is 1 if all pictures are grey, otherwise 3. Cameras and scanners often
-    fill only the lower of 16 bits, so white is the largest number of as many as any picture uses.
+    Without `channels`, C is 1 if all pictures are grey, otherwise 3. White is the same in all
+    pictures of 16 bits: see `white_level`.
     """
-    peak = max((p.max() for p in pictures if p.dtype == np.float32), default=0)
-    white = next(2**bits - 1 for bits in (8, 10, 12, 14, 16, 32) if peak < 2**bits)
+    white = white_level(max((p.max() for p in pictures if p.dtype == np.float32), default=0))
     eight = [
         p if p.dtype == np.uint8 else np.rint(p * (255 / white)).clip(0, 255).astype(np.uint8)
         for p in pictures
@@ -91,6 +90,14 @@ def stack(pictures: Sequence[np.ndarray], channels: int | None) -> Tensor:
         channels = 3 if any(len(p) == 3 and (p != p[:1]).any() for p in eight) else 1
     convert = _to_grey if channels == 1 else _to_color
     return torch.from_numpy(np.stack([convert(p) for p in eight]))
+
+
+def white_level(peak: float) -> int:
+    """What is white in pictures of 16 bits or more whose largest value is `peak`.
+
+    Cameras and scanners often fill only the lower 8, 10, 12 or 14 of them.
+    """
+    return next(2**bits - 1 for bits in (8, 10, 12, 14, 16, 32) if peak < 2**bits)
 
 
 def _to_grey(picture: np.ndarray) -> np.ndarray:

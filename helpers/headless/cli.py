@@ -229,7 +229,6 @@ def _load(
     dataset: str, recipe: str, model: str, own: dict, root: Path, printed: bool, err: bool
 ) -> "tuple[Splits, Recipe]":
     """The data set and the recipe for it. What was found in a folder of one's own is printed."""
-
     from helpers import data, models, training
 
     if dataset in DATASETS:
