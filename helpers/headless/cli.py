@@ -203,6 +203,7 @@ def train(
         first = group.rank == 0  # only one of several processes prints, tests and writes
         own = dict(size=size, channels=channels, skip_broken=skip_broken)
         splits, settings = _load(dataset, recipe, model_name, own, root, first, err=as_json)
+        where = {} if dataset in DATASETS else {"dataset": str(Path(dataset).resolve())} | own
         settings = replace(settings, precision=precision or settings.precision_on(chosen))
         hardware = f"{group.size} × {device.describe(chosen)}".removeprefix("1 × ")
         line = f"{recipe} on {splits.spec.title}, {hardware}, {settings.precision}"
@@ -221,6 +222,7 @@ def train(
             )  # fmt: skip
             if first:
                 options = dict(recipe=recipe, seed=seed, compile=compile, processes=group.size)
+                options |= where
                 _test_and_save(model, history, splits, settings, options, hardware, root, as_json)
                 shutil.rmtree(unfinished, ignore_errors=True)
 
@@ -327,6 +329,7 @@ def audit(
         chosen = device.choose(device_name)
         own = dict(size=size, channels=channels, skip_broken=skip_broken)
         splits, settings = _load(dataset, recipe, model_name, own, root, True, err=as_json)
+        where = {} if dataset in DATASETS else {"dataset": str(Path(dataset).resolve())} | own
         name = splits.spec.name
         about = f"{seeds} × {folds} trainings of {recipe}, {device.describe(chosen)}"
         typer.echo(about, err=as_json)
@@ -339,7 +342,7 @@ def audit(
         page = labels.write_gallery(audited, folder)
         record = runs.save(
             folder, notebook=f"audit_{name}", dataset=audited.spec,
-            parameters={"recipe": recipe, "folds": folds, "seeds": seeds},
+            parameters={"recipe": recipe, "folds": folds, "seeds": seeds} | where,
             measured=labels.summarize(audited), device=device.describe(chosen),
         )  # fmt: skip
         headless.write_runs_index(root)

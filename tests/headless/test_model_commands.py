@@ -163,3 +163,13 @@ def test_the_whole_way_with_a_folder_of_ones_own(tmp_path, monkeypatch, steps, l
     assert str(listed) in audited.output
     found = json.loads(run("predict", folder / f"{i}.png", "--model", "fast", "--json").stdout)
     assert found[0]["predicted"] == str(digits.target[-1])
+    assert "the first training image of each class" in report(run, "fast", tmp_path)
+    assert "the most doubtful labels" in report(run, "audit", tmp_path)
+
+
+def report(run, name, folder):
+    """The text of the report of the run of that name, which shows the folder's own pictures."""
+    run("report", name, "--to", "md")
+    (path,) = (folder / "runs").glob(f"*-{name}/report.md")
+    assert list(path.parent.glob("report_files/*.png"))
+    return path.read_text(encoding="utf-8")
