@@ -58,7 +58,10 @@ def write_pages(folder: Path) -> Path:
     )
     for name in shown:
         write_page(folder / name / f"{name}.html", "notebook.html", page | {"name": name})
-    page |= {"interval": evaluation.accuracy_interval, "report": (folder / "report.html").is_file()}
+    reports = [
+        file for kind in ("html", "pdf", "md") for file in sorted(folder.glob(f"report*.{kind}"))
+    ]
+    page |= {"interval": evaluation.accuracy_interval, "reports": [file.name for file in reports]}
     return write_page(folder / "index.html", "index.html", page)
 
 

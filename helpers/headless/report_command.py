@@ -18,6 +18,7 @@ import typer
 
 from helpers import runs
 from helpers.files import write_atomic
+from helpers.headless.report import write_pages
 from helpers.headless.runs_commands import RootOption
 from helpers.headless.terminal import one_of, report_errors
 from helpers.messages import unknown_name
@@ -57,6 +58,8 @@ def report(
         written = write_report(
             facts, folder, formats, language=language, author=author, title=title
         )
+        if (folder / "index.html").is_file():
+            write_pages(folder)  # their index links to all reports
     for path in written:
         typer.echo(f"The report: {path} ({path.stat().st_size / 1e3:,.0f} kB)")
     if "pdf" in formats and not any(path.suffix == ".pdf" for path in written):

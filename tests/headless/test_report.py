@@ -70,8 +70,9 @@ def test_an_index_says_what_the_run_is_and_leads_to_pages_figures_and_data(tmp_p
     for said in ("1 · One", "01.epochs=1", "abc1234", "The notebook finished."):
         assert said in words(html)
     assert "report.html" not in html
-    (folder / "report.html").touch()
-    assert 'href="report.html"' in headless.write_pages(folder).read_text()
+    for name in ("report.html", "report-id.pdf"):
+        (folder / name).touch()
+        assert f'href="{name}"' in headless.write_pages(folder).read_text()
 
 
 def test_the_table_compares_each_test_accuracy_with_the_report(tmp_path):

@@ -609,6 +609,12 @@ def test_chromium_prints_it(run):
     assert {b"1.1 Abstract", b"1.5 Conclusion and future work"} <= set(bookmarks)
 
 
+def test_the_pages_of_the_run_are_written_anew_and_link_to_the_report(run):
+    (run / "index.html").write_text("of an older version")
+    assert command(RUN, "--root", run.parent, "--language", "id").exit_code == 0
+    assert 'href="report-id.html"' in (run / "index.html").read_text()
+
+
 def test_a_browser_that_fails_leaves_the_page(run, monkeypatch):
     monkeypatch.setattr(report_command, "BROWSERS", ("false",))
     done = command(RUN, "--root", run.parent, "--to", "pdf")
