@@ -32,7 +32,8 @@ const layers = [
 
 // Rows and columns in which a vector of n numbers is shown: a row for each map that it was made from.
 function fold(n, from) {
-  if (from.length === 3 && product(from) === n && n / from[0] <= 128) return [from[0], n / from[0]];
+  const each = n / from[0]; // numbers that come from one map
+  if (product(from) === n && each > 1 && each <= 128) return [from[0], each];
   const rows = range(Math.floor(Math.sqrt(n))).map((i) => i + 1).filter((rows) => n % rows === 0).pop();
   return n <= 40 ? [1, n] : [rows, n / rows];
 }
@@ -196,7 +197,7 @@ function mark(node, place, [, h, w]) { // a frame around some pixels of a map
 }
 
 function cells(values, columns, color, { won = -1 } = {}) { // numbers on their colors
-  const box = make("div", { className: "cells", style: `--columns:${columns};--cell:${[2.15, 2.15, 2.15, 2.1, 1.8][columns - 1] ?? 1.6}rem` });
+  const box = make("div", { className: "cells", style: `--columns:${columns};--cell:${columns < 3 ? 2.3 : 2.15}rem` });
   values.forEach((value, i) => {
     const [r, g, b] = color(value ?? 0);
     const [lr, lg, lb] = [r, g, b].map((c) => (c / 255 <= 0.04045 ? c / 255 / 12.92 : ((c / 255 + 0.055) / 1.055) ** 2.4));
@@ -264,7 +265,11 @@ const made = {
       const limit = Math.max(...kernel.map(Math.abs));
       const sum = dot(window, kernel);
       const show = size <= 25 ? cells : (values, of, how) => picture(values.map((v) => v ?? 0), of, how, "numbers as colors");
-      const draw = () => term(`map ${c}`, show(window, columns, color), "·", show(kernel, columns, (v) => tint(v, limit)), make("b", {}, `= ${text(sum, 3)}`));
+      const draw = () => {
+        const drawn = term(`map ${c}`, show(window, columns, color), "·", show(kernel, columns, (v) => tint(v, limit)), make("b", {}, `= ${text(sum, 3)}`));
+        drawn.classList.toggle("large", columns > 3);
+        return drawn;
+      };
       return { sum, draw };
     });
     const all = layer.from[0] === 1 ? "" : ` in each of the ${plural(layer.from[0], "map")} before`;
@@ -375,8 +380,8 @@ layers.forEach((layer, l) => {
     });
   }
   group.append(...row.buttons);
-  const columns = Math.min(1, w / width);
-  group.style.setProperty("--share", 0.6 + 0.4 * columns);
+  group.style.setProperty("--share", 0.6 + 0.4 * Math.min(1, w / width)); // smaller maps are drawn smaller
+  group.style.setProperty("--wide", w / h);
   row.scale = make("span", { className: "scale" });
   row.section = make("section", { className: "layer", ariaLabel: titles[layer.kind](layer) },
     make("div", {}, make("h3", {}, titles[layer.kind](layer)),
@@ -731,7 +736,7 @@ byId("play").onclick = () => {
 byId("next").onclick = () => { stop(); goTo(Math.min(layers.length - 1, step + 1)); };
 byId("back").onclick = () => { stop(); goTo(Math.max(0, step - 1)); };
 
-byId("says").textContent = "Play walks through the layers, with a sentence for each. Or choose any pixel of any map.";
+byId("says").textContent = "Play walks through the layers, with a sentence for each. Or choose any pixel of any map: click, or use Tab, arrows and Enter.";
 dark.addEventListener("change", () => { mixTones(); update(); });
 mixTones();
 clear();
