@@ -18,6 +18,7 @@ import urllib.request
 from pathlib import Path
 
 import nbformat
+import numpy as np
 import pandas as pd
 import pytest
 import torch
@@ -395,6 +396,35 @@ def test_a_number_is_found_with_the_keys_alone(page, explored, mnist):
     assert float(shown) == pytest.approx(maps[2, row, column].item(), abs=6e-4)
     page.keyboard.press("Escape")
     assert page.evaluate("document.activeElement.ariaLabel") == "map 2 of block_1.2"
+
+
+def test_a_number_is_followed_back_to_the_pixels(page, explored, mnist):
+    """Through a linear layer by hand: the largest of the 490 products of the winning class."""
+    page.goto(explored.as_uri())
+    model = models.load_pretrained("mnist/tiny_vgg")
+    first = mnist.test.images[(mnist.test.targets == 0).nonzero()[0]]
+    with torch.inference_mode():
+        features = model.block_2(model.block_1(model.normalize(first)))[0]
+        products = features.flatten() * model.classifier[1].weight[0]
+    page.locator("section.layer .rows .bar").nth(10).click()  # the probability of a 0
+    follow = page.get_by_role("button", name="Where most of it comes from")
+    for _ in range(2):
+        follow.press("Enter")
+    assert page.evaluate("[chosen.layer, chosen.index]") == [12, int(products.abs().argmax())]
+    follow.press("Enter")  # no number is changed by flattening
+    _, index = page.evaluate("[chosen.layer, chosen.index]")
+    follow.press("Enter")
+    channel, row, column = np.unravel_index(index, (10, 7, 7))
+    _, came_from = page.evaluate("[chosen.layer, chosen.index]")
+    with torch.inference_mode():
+        before = model.block_2[:4](model.block_1(model.normalize(first)))[0]
+    window = before[channel, 2 * row : 2 * row + 2, 2 * column : 2 * column + 2]
+    assert before.flatten()[came_from] == window.max() == features[channel, row, column]
+    for _ in range(10):
+        follow.press("Enter")
+    assert page.evaluate("chosen.layer") == 0
+    assert not follow.is_visible()
+    assert page.locator("#made").inner_text().startswith("A pixel: ")
 
 
 def drag(page, start: tuple[int, int], end: tuple[int, int]) -> None:

@@ -114,7 +114,8 @@ def _read_layers(model: nn.Module, shape: tuple[int, ...]) -> tuple[list[dict], 
 
     def record(layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
         nonlocal last
-        given, what = inputs[0], f"{names[layer]} ({type(layer).__name__})"
+        given = inputs[0] if inputs else torch.empty(0)
+        what = f"{names[layer]} ({type(layer).__name__})"
         check(given, what)
         if given.ndim < last.ndim:  # flattened by a function
             layers.append({"name": "flatten", "kind": "flatten", "shape": list(given.shape[1:])})

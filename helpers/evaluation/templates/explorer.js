@@ -101,6 +101,22 @@ function valuesIn({ top, left, rows, columns }, map, [, h, w], x) {
   });
 }
 
+// Where most of a number comes from: the index, in the layer before, of the one with the largest product.
+function originOf(l, index) {
+  const [layer, x] = [layers[l], outputs[l - 1]];
+  if (layer.kind === "linear") return argmax(x.map((value, i) => Math.abs(value * layer.weight[index * x.length + i])));
+  if (!layer.kernel) return index;
+  const [place, size] = [windowOf(layer, index), product(layer.kernel)];
+  const maps = layer.kind === "conv" ? range(layer.from[0]) : [place.map];
+  const parts = maps.flatMap((map, c) => valuesIn(place, map, layer.from, x).map((value, i) => {
+    if (value === null) return -Infinity;
+    return layer.weight ? Math.abs(value * layer.weight[(place.map * maps.length + c) * size + i]) : value;
+  }));
+  const best = argmax(parts);
+  const [row, column] = [place.top + Math.floor((best % size) / place.columns), place.left + (best % place.columns)];
+  return (maps[Math.floor(best / size)] * layer.from[1] + row) * layer.from[2] + column;
+}
+
 // The output of each layer for an image: numbers from 0 to 255, channel by channel and row by row.
 function forward(image) {
   let x = image;
@@ -153,7 +169,8 @@ const argmax = (x) => x.reduce((best, value, i) => (value > x[best] ? i : best),
 function make(kind, attributes = {}, ...children) {
   const node = document.createElement(kind);
   for (const [name, value] of Object.entries(attributes)) {
-    if (name in node) node[name] = value;
+    if (name.startsWith("aria")) node.setAttribute(`aria-${name.slice(4).toLowerCase()}`, value);
+    else if (name in node && name !== "role") node[name] = value;
     else node.setAttribute(name, value);
   }
   node.append(...children);
@@ -410,7 +427,12 @@ const panel = byId("panel");
 const head = make("h3", { id: "panel-title" });
 const body = make("div", { id: "made" });
 const place = make("div", { className: "where" }, big, make("div", { role: "status" }, where, number));
-panel.append(head, place, body);
+const back = make("button", { id: "follow", onclick: () => {
+  choose(chosen.layer - 1, originOf(chosen.layer, chosen.index));
+  (back.hidden ? panel : back).focus({ preventScroll: true });
+  rows[chosen.layer].section.scrollIntoView({ block: narrow.matches ? "start" : "nearest" });
+} }, "▲ Where most of it comes from");
+panel.append(head, place, back, body);
 
 function drawPanel() {
   const { layer: l, index } = chosen;
@@ -422,9 +444,10 @@ function drawPanel() {
   where.textContent = isBars(l) ? `class ${name}` : `${name}, counted from 0`;
   number.textContent = layer.kind === "input" ? outputs[l][index] : layer.kind === "softmax" ? percent(outputs[l][index]) : text(outputs[l][index], 3);
   big.hidden = isBars(l);
+  back.hidden = l === 0;
   big.className = w > 2 * h ? "big wide" : "big";
   place.className = w > 2 * h ? "where tall" : "where";
-  big.ariaLabel = `map ${map} of ${layer.name}, enlarged. Arrow keys choose a number, Escape goes back to the maps.`;
+  big.setAttribute("aria-label", `map ${map} of ${layer.name}, enlarged. Arrow keys choose a number, Escape goes back to the maps.`);
   paint(bigCanvas, mapOf(l, map), w, colorOf(l));
   big.querySelectorAll(".mark").forEach((old) => old.remove());
   mark(big, { top: row, left: column, rows: 1, columns: 1 }, layer.view);
@@ -630,8 +653,8 @@ byId("clear").onclick = clear;
 for (const [id, value] of [["pen", false], ["eraser", true]]) {
   byId(id).onclick = () => {
     erases = value;
-    byId("pen").ariaPressed = String(!erases);
-    byId("eraser").ariaPressed = String(erases);
+    byId("pen").setAttribute("aria-pressed", !erases);
+    byId("eraser").setAttribute("aria-pressed", erases);
   };
 }
 
@@ -643,7 +666,7 @@ const exampleImage = (i) => pixels.subarray(i * product(page.shape), (i + 1) * p
 
 function setExample(i) {
   example = i;
-  thumbs.forEach((thumb, j) => { thumb.ariaPressed = String(i === j); });
+  thumbs.forEach((thumb, j) => { thumb.setAttribute("aria-pressed", i === j); });
 }
 
 function toCanvas(canvas, image) { // exact: a canvas may not smooth it
