@@ -101,16 +101,17 @@ function valuesIn({ top, left, rows, columns }, map, [, h, w], x) {
   });
 }
 
-// Where most of a number comes from: the index, in the layer before, of the one with the largest product.
+// Where most of a number comes from: the index, in the layer before, of the one with the largest product of its sign.
 function originOf(l, index) {
   const [layer, x] = [layers[l], outputs[l - 1]];
-  if (layer.kind === "linear") return argmax(x.map((value, i) => Math.abs(value * layer.weight[index * x.length + i])));
+  const sign = outputs[l][index] < 0 ? -1 : 1;
+  if (layer.kind === "linear") return argmax(x.map((value, i) => sign * value * layer.weight[index * x.length + i]));
   if (!layer.kernel) return index;
   const [place, size] = [windowOf(layer, index), product(layer.kernel)];
   const maps = layer.kind === "conv" ? range(layer.from[0]) : [place.map];
   const parts = maps.flatMap((map, c) => valuesIn(place, map, layer.from, x).map((value, i) => {
     if (value === null) return -Infinity;
-    return layer.weight ? Math.abs(value * layer.weight[(place.map * maps.length + c) * size + i]) : value;
+    return layer.weight ? sign * value * layer.weight[(place.map * maps.length + c) * size + i] : layer.kind === "max" ? value : sign * value;
   }));
   const best = argmax(parts);
   const [row, column] = [place.top + Math.floor((best % size) / place.columns), place.left + (best % place.columns)];
@@ -763,6 +764,6 @@ byId("says").textContent = "Play walks through the layers, with a sentence for e
 dark.addEventListener("change", () => { mixTones(); update(); });
 mixTones();
 clear();
-if (page.examples) take(0);
+if (thumbs.length) take(0);
 const first = Math.max(1, layers.findIndex(({ kind }) => kind === "conv" || kind === "linear"));
 choose(first, argmax(outputs[first]));
