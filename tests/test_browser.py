@@ -24,6 +24,7 @@ import pytest
 import torch
 from papermill.iorw import load_notebook_node
 from papermill.parameterize import parameterize_notebook
+from PIL import Image
 from torch import nn
 
 from helpers import data, evaluation, headless, models
@@ -342,6 +343,30 @@ def test_every_kind_of_layer_is_computed_and_taken_apart(page, tmp_path):
         page.evaluate(f"goTo({layer})")
         assert page.locator("#says").inner_text()
     assert told == []
+
+
+def test_a_picture_of_ones_own_is_opened_as_python_reads_it(page, tmp_path):
+    path = evaluation.write_explorer(varied(), tmp_path / "page.html", examples=data.Split(
+        torch.zeros(3, 3, 20, 20, dtype=torch.uint8), torch.arange(3)
+    ))  # fmt: skip
+    page.goto(path.as_uri())
+    steps = np.linspace(0, 255, 200, dtype=np.uint8)
+    smooth = np.stack([np.tile(steps, (100, 1)), np.tile(steps[::2, None], (1, 200))], axis=2)
+    pixels = np.concatenate([smooth, np.full((100, 200, 1), 90, np.uint8)], axis=2)
+    exact = np.random.default_rng(0).integers(256, size=(20, 20, 3), dtype=np.uint8)
+    for name, array, tolerance in (("exact", exact, 0), ("wide", pixels, 12)):
+        Image.fromarray(array).save(tmp_path / f"{name}.png")
+        page.locator("input[type=file]").set_input_files(tmp_path / f"{name}.png")
+        (expected,) = data.read_pictures([tmp_path / f"{name}.png"], size=20)
+        for _ in range(100):  # it is decoded in the background
+            found = np.array(page.evaluate("[...readPaper()]")).reshape(3, 20, 20)
+            if np.abs(found - expected).max() <= tolerance:
+                break
+            page.wait_for_timeout(100)  # milliseconds
+        assert np.abs(found - expected).max() <= tolerance
+    (tmp_path / "none.png").write_bytes(b"no picture")
+    page.locator("input[type=file]").set_input_files(tmp_path / "none.png")
+    page.get_by_text("This file is no picture.").wait_for()
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

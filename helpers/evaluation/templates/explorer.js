@@ -711,7 +711,8 @@ async function openPicture(file) {
   const [w, h] = [bitmap.width, bitmap.height].map((side) => Math.max(1, Math.round(side * size)));
   const [x, y] = [Math.floor((paper.width - w) / 2), Math.floor((paper.height - h) / 2)];
   clear();
-  [ink.imageSmoothingEnabled, ink.imageSmoothingQuality] = [true, "high"];
+  ink.imageSmoothingEnabled = bitmap.width !== width || bitmap.height !== height; // of the right size it is exact
+  ink.imageSmoothingQuality = "high";
   ink.drawImage(bitmap, x, y, w, h);
   const border = [[x, y, w, 1], [x, y + h - 1, w, 1], [x, y, 1, h], [x + w - 1, y, 1, h]].flatMap((box) => [...ink.getImageData(...box).data]);
   const middle = (c) => border.filter((_, i) => i % 4 === c).sort((a, b) => a - b)[Math.floor(border.length / 8)];
