@@ -6,6 +6,7 @@ from helpers.evaluation.error_analysis import (
     SIDES, class_means, closest_calls, closest_pairs, mistakes, most_confident_mistakes,
     neighbour_votes, random_mistakes, ranked_pairs,
 )
+from helpers.evaluation.explorer import write_explorer
 from helpers.evaluation.handwriting import Reading, read_handwriting
 from helpers.evaluation.inspection import count_flops, layer_summary, occlusion, profile_ops
 from helpers.evaluation.neighbours import (
@@ -27,5 +28,5 @@ __all__ = [
     "nearest_neighbours", "neighbour_votes", "num_views", "occlusion", "pack_bits", "pareto_front",
     "per_class", "predict", "predict_tta", "predict_with_features", "preserve_train_mode",
     "profile_ops", "random_mistakes", "ranked_pairs", "read_handwriting", "seeds_needed",
-    "tta_views", "unpack_bits",
+    "tta_views", "unpack_bits", "write_explorer",
 ]

@@ -33,6 +33,7 @@ app = typer.Typer(
 app.add_typer(runs_commands.app, name="runs")
 app.command()(model_commands.predict)
 app.command()(model_commands.export)
+app.command()(model_commands.explore)
 app.command()(report_command.report)
 DATASETS = ("mnist", "fashion_mnist")  # written out, since the help must not import torch
 NOTES = ("source", "measured", "duration")  # of a recipe: not settings

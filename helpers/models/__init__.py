@@ -3,7 +3,7 @@
 
 from helpers.models.checkpoints import (
     PRETRAINED, CheckpointError, describe, list_pretrained, load, load_pretrained, read_metadata,
-    save,
+    save, weights_digest,
 )
 from helpers.models.export import FORMATS, export
 from helpers.models.networks import (
@@ -15,5 +15,5 @@ __all__ = [
     "FORMATS", "MLP", "MODELS", "PRETRAINED",
     "CheckpointError", "FastCNN", "Linear", "Normalize", "ResNet", "TinyVGG",
     "build", "build_own", "count_parameters", "describe", "export", "list_pretrained", "load",
-    "load_pretrained", "read_metadata", "save", "source_digest",
+    "load_pretrained", "read_metadata", "save", "source_digest", "weights_digest",
 ]
