@@ -119,12 +119,13 @@ def test_there_are_sixty_to_eighty_terms_in_order():
 
 
 @pytest.mark.parametrize("term", entries())
-def test_an_entry_has_an_indonesian_term_one_to_three_sentences_and_a_section(term):
+def test_an_entry_has_an_indonesian_term_one_or_two_sentences_and_a_section(term):
     indonesian, text, number, target = re.fullmatch(
         r"\*([^*]+)\.\* (.+) \[(\d\.\d+)\]\((.+)\)", entries()[term]
     ).groups()
     assert indonesian.strip()
     assert text.endswith((".", ")"))
+    assert len(re.findall(r"[.?!](?=\s|$)", text)) <= 2
     assert len(text.split()) <= 45
     name, _, anchor = target.partition("#")
     (path,) = (path for path in NOTEBOOKS if f"../notebooks/{path.name}" == name)
