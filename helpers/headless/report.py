@@ -47,7 +47,7 @@ def write_pages(folder: Path) -> Path:
     shown = {name: nb for name in entries if (nb := _read(folder / name / f"{name}.ipynb"))}
     links = {f"{name}.ipynb": f"../{name}/{name}.html" for name in shown}
     for name, entry in entries.items():
-        entry["files"] = sorted(p.name for p in (folder / name).glob("*.*") if p.suffix != ".html")
+        entry["files"] = sorted({p.name for p in (folder / name).glob("*.*")} - {f"{name}.html"})
         if (predictions := folder / name / runs.PREDICTIONS).is_file():
             entry["images"] = len(predictions.read_text(encoding="utf-8").splitlines()) - 1
         if name in shown:
