@@ -1,6 +1,7 @@
 import datetime
 import json
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
