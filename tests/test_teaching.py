@@ -114,7 +114,7 @@ def test_a_plan_takes_ninety_minutes_and_follows_the_notebook(number):
 @pytest.mark.parametrize("number", NUMBERS)
 def test_a_plan_leaves_ten_times_as_long_as_the_cells_took(number):
     seconds, longest = waits()[number - 1]
-    assert seconds == notebooks.SERIES[number - 1].seconds
+    assert seconds == pytest.approx(notebooks.SERIES[number - 1].seconds, rel=0.1)
     assert sum(longest.values()) <= seconds
     assert set(longest) <= set(headings(number))
     for minutes, names in planned(number):
