@@ -110,7 +110,7 @@ def test_the_readme_is_short_and_shows_its_results_first():
 
 @pytest.mark.parametrize("page", [page for page in PAGES if page != "README.md"])
 def test_pages_are_short(page):
-    allowed = {"docs/teaching.md": 380}  # it holds a plan for each of eight lessons
+    allowed = {"docs/teaching.md": 400}  # it holds a plan for each of eight lessons
     assert len(read(page).splitlines()) <= allowed.get(page, 200)
 
 

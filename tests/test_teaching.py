@@ -138,7 +138,7 @@ def test_every_section_that_the_page_points_to_exists():
     weeks = [" ".join(row) for row in rows(page(), "week", "lesson", "lab", "at home")]
     brackets = re.findall(rf"\(((?:{SECTION}(?:, | and |; )?)+)", page())
     named = {name for text in (*weeks, *brackets) for name in re.findall(SECTION, text)}
-    assert len(named) > 40
+    assert len(named) > 30
     assert named <= sections
 
 
@@ -215,5 +215,5 @@ def test_the_commands_of_the_page_exist():
     (verbs,) = re.findall(r"^\.PHONY: (.*)$", makefile, flags=re.MULTILINE)
     assert set(re.findall(r"`make ([a-z-]+)", page())) <= set(verbs.split())
     known = set(typer.main.get_command(app).commands)  # type: ignore[attr-defined]
-    named = set(re.findall(r"-m helpers ([a-z]+)", page()))
+    named = set(re.findall(r"-m\s+helpers\s+([a-z]+)", page()))
     assert {"run", "doctor", "report"} <= named <= known
