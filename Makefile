@@ -12,7 +12,7 @@ READY := .venv/.ready
 WORKERS := -n logical --maxprocesses 8 --dist loadfile
 BENCH_READY := .venv-bench/.ready
 MUTANTS_READY := .venv/.ready-mutants
-MADE := .venv .venv-bench .pytest_cache .mypy_cache .ruff_cache .coverage* mutants site tests/screenshots
+MADE := .venv .venv-bench .pytest_cache .mypy_cache .ruff_cache .coverage* mutants site wheels tests/screenshots
 
 # pip's torch for Linux contains CUDA, unless an index with another build is named
 INDEX := $(PIP_ARGS) $(PIP_INDEX_URL) $(PIP_EXTRA_INDEX_URL)
@@ -25,7 +25,7 @@ test coverage test-long refresh: export MATPLOTLIBRC := /dev/null
 test coverage test-long refresh: export IPYTHONDIR := $(CURDIR)/.venv/ipython
 
 .DEFAULT_GOAL := help
-.PHONY: help run test coverage test-long lab check refresh site matrix faults bench mutants clean
+.PHONY: help run test coverage test-long lab wheels check refresh site matrix faults bench mutants clean
 
 help: # show this list
 	@sed -n 's/^\([a-z-]*\):[^#]*# \(.*\)/  make \1\t\2/p' Makefile | expand -t 18
@@ -57,6 +57,12 @@ lab: $(READY) # open copies of the notebooks in JupyterLab
 		test -e my-notebooks/$$name || cp notebooks/$$name my-notebooks/; done
 	@echo "Your copies are in my-notebooks/ and stay as you leave them. Delete one to get the course's again."
 	@$(BIN)/jupyter lab --notebook-dir=. my-notebooks/01_explore.ipynb
+
+wheels: $(READY) # collect the packages in wheels/, to install machines without a network from there
+	@$(BIN)/python -m pip freeze --exclude-editable > .venv/packages.txt
+	@$(BIN)/python -m pip wheel $(PIP_ARGS) --no-deps --wheel-dir wheels \
+		--requirement .venv/packages.txt 'setuptools>=68' # the last one builds the course itself
+	@du -sh wheels
 
 check: $(READY) # check format, style and types only
 	@$(BIN)/ruff format --check .

@@ -20,6 +20,8 @@ case "$*" in
   *"import venv"*) exit ${NO_VENV:-0} ;;
   "-m venv"*) mkdir -p .venv/bin; cp "$0" .venv/bin/python ;;
   *"pip install"*) echo "pip shows its progress: $*"; exit ${NO_NETWORK:-0} ;;
+  *"pip freeze"*) echo "torch==2.7" ;;
+  *"pip wheel"*) mkdir -p wheels; echo "collects $(cat .venv/packages.txt): $*" ;;
   *helpers*) echo "the series runs" ;;
 esac
 """
@@ -60,6 +62,12 @@ def test_a_smaller_torch_is_said_to_be_smaller(clone):
     done = make(clone, "run", "PIP_ARGS=--extra-index-url https://an.index/cpu")
     assert "about 2 GB." in done.stdout
     assert "--extra-index-url https://an.index/cpu" in done.stdout
+
+
+def test_wheels_collects_the_packages_of_the_environment(clone):
+    done = make(clone, "wheels", "PIP_ARGS=--extra-index-url https://an.index/cpu")
+    assert "collects torch==2.7: -m pip wheel --extra-index-url https://an.index/cpu" in done.stdout
+    assert done.returncode == 0
 
 
 @pytest.mark.parametrize(
