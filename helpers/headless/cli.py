@@ -203,9 +203,7 @@ def train(
     with report_errors(*errors), training.join_process_group(device_name) as (group, chosen):
         first = group.rank == 0  # only one of several processes prints, tests and writes
         own = dict(size=size, channels=channels, skip_broken=skip_broken)
-        splits, settings, options = _load(
-            dataset, recipe, model_name, own, root, first, err=as_json
-        )
+        splits, settings, options = _load(dataset, recipe, model_name, own, root, first, as_json)
         settings = replace(settings, precision=precision or settings.precision_on(chosen))
         hardware = f"{group.size} × {device.describe(chosen)}".removeprefix("1 × ")
         line = f"{recipe} on {splits.spec.title}, {hardware}, {settings.precision}"
@@ -334,7 +332,7 @@ def audit(
     with report_errors(ValueError, OSError):
         chosen = device.choose(device_name)
         own = dict(size=size, channels=channels, skip_broken=skip_broken)
-        splits, settings, options = _load(dataset, recipe, model_name, own, root, True, err=as_json)
+        splits, settings, options = _load(dataset, recipe, model_name, own, root, True, as_json)
         name = splits.spec.name
         about = f"{seeds} × {folds} trainings of {recipe}, {device.describe(chosen)}"
         typer.echo(about, err=as_json)
