@@ -14,6 +14,7 @@ import html
 import importlib.util
 import linecache
 import math
+import re
 import sysconfig
 import traceback
 from collections.abc import Callable, Mapping, Sequence
@@ -63,6 +64,15 @@ NEAR_INPUTS: list[tuple[Callable[[Tensor], Tensor], str]] = [
 ]
 
 
+# what torch says, and what it means
+MEANINGS = {
+    "mat1 and mat2 shapes": "a linear layer gets another number of values than it was built for",
+    "unsigned char": "whole pixel values meet weights that are not whole: use `.float()`",
+    "must match the size": "the shapes of two tensors do not fit together",
+    "Boolean value of Tensor": "a comparison gives many True and False, where one is wanted",
+}
+
+
 class Kind(Protocol):
     """What is wanted in an exercise."""
 
@@ -87,7 +97,9 @@ class Result:
     def _repr_html_(self) -> str:
         color, mark = ("#1a7f37", "✓") if self else ("#c4500a", "✗")
         style = f"border-left: 4px solid {color}; padding: 0.3em 0.8em; margin: 0.3em 0"
-        return f'<div style="{style}">{mark} {html.escape(repr(self))}</div>'
+        text = re.sub(r"`(.+?)`", r"<code>\1</code>", html.escape(repr(self)))
+        text = re.sub(r"\*(\w+)\*", r"<em>\1</em>", text)
+        return f'<div style="{style}">{mark} {text}</div>'
 
 
 def exercise(number: str, answer: object = None) -> Result:
@@ -384,6 +396,8 @@ def _first_line(error: BaseException) -> str:
 def _where(error: Exception, code: Any) -> str:
     """One line on an error: what it says, and the line of the student's cell where it happened."""
     told = f"{type(error).__name__}: {_first_line(error)}".rstrip(": ")
+    meaning = next((text for part, text in MEANINGS.items() if part in told), "")
+    told = f"{told} ({meaning})" if meaning else told
     own = getattr(getattr(code, "__code__", None), "co_filename", "")
     frames = [f for f in traceback.extract_tb(error.__traceback__) if f.filename == own]
     if not frames or own.startswith((sysconfig.get_path("purelib"), sysconfig.get_path("stdlib"))):

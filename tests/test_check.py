@@ -129,6 +129,7 @@ def test_an_error_inside_a_function_is_told_in_one_line_with_its_place():
     hint = CLASSES.hint(divides)
     line = divides.__code__.co_firstlineno + 1
     assert hint.startswith(f"Line {line} of the cell stops with RuntimeError: mat1 and mat2")
+    assert "(a linear layer gets another number of values than it was built for)" in hint
     assert hint.endswith("`return logits / 0 @ logits`")
     assert "stops with TypeError" in CLASSES.hint(lambda: 1)
     assert "it stops with RuntimeError" in CLASSES.hint(max)
@@ -223,8 +224,8 @@ def test_an_answer_that_cannot_even_be_looked_at_is_told_in_one_line():
 
 
 def test_what_is_shown_in_a_notebook_is_escaped_and_marked():
-    shown = check.Result("1.1", "a < b")._repr_html_()
-    assert "✗ 1.1: not yet. a &lt; b" in shown
+    shown = check.Result("1.1", "a < b: use `eval()`, *once*")._repr_html_()
+    assert "✗ 1.1: not yet. a &lt; b: use <code>eval()</code>, <em>once</em></div>" in shown
     assert "✓ 1.1: right." in check.Result("1.1", None)._repr_html_()
 
 
