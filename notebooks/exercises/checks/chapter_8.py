@@ -31,8 +31,8 @@ class InFolder:
 
 NAMES = ["stone", "leaf", "shell"]  # not in alphabetical order
 LOST, CHANGED, TURNED, EXACT = range(4)  # what became of an image
-ELSEWHERE, COLORED = 10, 20  # is added for an image in the folder of another class, or in color
-NO_FOLDERS = [-1] * 30
+ELSEWHERE, RENAMED, COLORED = 10, 20, 40  # is added: in another class, in none, in color
+EMPTY, NO_FOLDERS, TOO_FEW = [-1] * 30, [-2] * 30, [-3] * 30
 
 
 def write_pictures(
@@ -79,8 +79,9 @@ def fate(images: Tensor, targets: Tensor, names: list[str], read: data.Splits) -
         turned = bool((pictures[:, 0] == image.T).all(dim=(1, 2)).any())
         distance, nearest = distances.min(dim=0)
         code = EXACT if distance == 0 else TURNED if turned else CHANGED if distance < 60 else LOST
-        other = read.spec.class_names[classes[nearest]] != names[target]
-        found.append(code + ELSEWHERE * other + COLORED * (pictures.shape[1] == 3))
+        name = read.spec.class_names[classes[nearest]]
+        code += ELSEWHERE * (name != names[target]) + RENAMED * (name not in names)
+        found.append(code + COLORED * (pictures.shape[1] == 3))
     return found
 
 
@@ -88,8 +89,13 @@ def written(inputs: tuple[Path, Tensor, Tensor, list[str]], _: object) -> list[i
     """Read the folder, and empty it again."""
     folder, images, targets, names = inputs
     try:
+        files = [path for path in folder.rglob("*") if path.is_file()]
+        if not files:
+            return EMPTY
         if not any(path.is_dir() for path in folder.iterdir()):
             return NO_FOLDERS
+        if len(files) < len(images):
+            return TOO_FEW
         return fate(images, targets, names, data.from_folder(folder, size=images.shape[-1]))
     finally:
         shutil.rmtree(folder)
@@ -103,6 +109,7 @@ def writing(folder: Path) -> Function:
         write_pictures,
         [(folder, images, torch.arange(30) % 3, NAMES)],
         [
+            (lambda *inputs: None, "The folder is still empty. Save each image below `folder`."),
             (mistaken(place=""), "All files lie side by side. Each class needs a folder."),
             (
                 mistaken(place="{k}"),
