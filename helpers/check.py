@@ -381,10 +381,10 @@ def _first_line(error: BaseException) -> str:
 def _where(error: Exception, code: Any) -> str:
     """One line on an error: what it says, and the line of the student's cell where it happened."""
     told = f"{type(error).__name__}: {_first_line(error)}".rstrip(": ")
-    own = getattr(getattr(code, "__code__", None), "co_filename", None)
+    own = getattr(getattr(code, "__code__", None), "co_filename", torch.__path__[0])
     frames = [f for f in traceback.extract_tb(error.__traceback__) if f.filename == own]
-    if not frames:
-        return f"It cannot be called as the question says: {told}"
+    if not frames or own.startswith(torch.__path__[0]):
+        return f"When it is called as the question says, it stops with {told}"
     line = linecache.getline(frames[-1].filename, frames[-1].lineno or 0).strip()
     return f"Line {frames[-1].lineno} of the cell stops with {told} · `{line}`"
 

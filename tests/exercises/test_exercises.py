@@ -72,15 +72,17 @@ def code(path) -> list[nbformat.NotebookNode]:
 
 
 def solutions(path) -> list[str]:
-    """All lines that only a source may have."""
-    found = []
+    """All lines that only the solutions and hidden tests of a source have."""
+    private, public = [], ""
     for cell in versions.read(path).cells:
+        is_answer = versions.is_answer(cell)
         blocks = [block for _, block in versions.SOLUTION.findall(cell.source)]
-        if versions.is_answer(cell) and cell.cell_type == "markdown":
+        if is_answer and cell.cell_type == "markdown":
             blocks = [cell.source]
-        found += [line.strip() for block in blocks for line in block.splitlines()]
-        found += re.findall(r"assert .*", cell.source)
-    return [line for line in found if len(line) > 12]
+        private += [line.strip() for block in blocks for line in block.splitlines()]
+        private += re.findall(r"assert .*", cell.source)
+        public += "" if is_answer else cell.source
+    return [line for line in private if len(line) > 12 and line not in public]
 
 
 @each_source
