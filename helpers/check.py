@@ -14,6 +14,7 @@ import html
 import importlib.util
 import linecache
 import math
+import sysconfig
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -167,9 +168,11 @@ class Value:
     def _same(self, got: Tensor, want: Tensor) -> bool:
         if got.shape != want.shape:
             return False
-        tolerance = self.tolerance if _is_floating(self.right) else 1e-9
+        whole = not _is_floating(self.right) and torch.equal(want, want.round())
+        tolerance = 1e-9 if whole else self.tolerance
         size = float(want.abs().max()) if want.numel() else 0
-        return torch.allclose(got, want, rtol=tolerance, atol=tolerance * min(1, size or 1))
+        atol = tolerance * min(1, size or 1)
+        return torch.allclose(got, want, rtol=tolerance, atol=atol, equal_nan=True)
 
     def _fits(self, wrong: Any, got: Tensor) -> bool:
         if not callable(wrong):
@@ -381,9 +384,9 @@ def _first_line(error: BaseException) -> str:
 def _where(error: Exception, code: Any) -> str:
     """One line on an error: what it says, and the line of the student's cell where it happened."""
     told = f"{type(error).__name__}: {_first_line(error)}".rstrip(": ")
-    own = getattr(getattr(code, "__code__", None), "co_filename", torch.__path__[0])
+    own = getattr(getattr(code, "__code__", None), "co_filename", "")
     frames = [f for f in traceback.extract_tb(error.__traceback__) if f.filename == own]
-    if not frames or own.startswith(torch.__path__[0]):
+    if not frames or own.startswith((sysconfig.get_path("purelib"), sysconfig.get_path("stdlib"))):
         return f"When it is called as the question says, it stops with {told}"
     line = linecache.getline(frames[-1].filename, frames[-1].lineno or 0).strip()
     return f"Line {frames[-1].lineno} of the cell stops with {told} · `{line}`"

@@ -66,7 +66,7 @@ def _blocks(cell: NotebookNode) -> Iterator[str]:
     code = PLACEHOLDER.sub("", cell.source) if is_answer(cell) else cell.source
     code = SOLUTION.sub(r"\2", HIDDEN.sub("", code))
     reasons = WHY.findall(code)
-    code = re.sub(r"\n{3,}", "\n\n", WHY.sub("", code)).strip("\n")
+    code = WHY.sub("", code).strip("\n")
     if not cell.metadata.get("nbgrader", {}).get("grade"):
         yield f"```python\n{code}\n```"
     yield from _results(cell)
