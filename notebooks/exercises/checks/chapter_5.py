@@ -348,7 +348,7 @@ def layers(bias: bool) -> tuple[nn.Conv2d, nn.BatchNorm2d]:
         for numbers in (*convolution.parameters(), *norm.parameters(), norm.running_mean):
             numbers.copy_(torch.randn(numbers.shape, generator=generator))
         norm.running_var.copy_(torch.tensor([2.0, 0.5, 1e-5, 0.1]))
-    return convolution, norm.eval()
+    return convolution.eval(), norm.eval()
 
 
 def changed_in_place(convolution: nn.Conv2d, norm: nn.BatchNorm2d) -> nn.Conv2d:

@@ -348,10 +348,11 @@ leaked = like(lambda name, content: content)
 
 def named(inputs: tuple[Path], result: Iterable[object]) -> list[int]:
     """For each file its place in the result, from 1; negative if it is named in another way."""
-    names = [] if isinstance(result, str) else [str(name) for name in result]
+    names = [] if isinstance(result, str) else [str(name).replace("\\", "/") for name in result]
     places = []
     for name in FILES:
-        forms = [name, str(inputs[0] / name), name.split("/", 1)[1], Path(name).name]
+        whole = (inputs[0] / name).as_posix()
+        forms = [name, whole, name.split("/", 1)[1], Path(name).name]
         found = [(names.index(form), i) for i, form in enumerate(forms) if form in names]
         place, form = min(found, default=(-1, 0))
         places.append(place + 1 - 100 * form)
