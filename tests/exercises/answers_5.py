@@ -305,6 +305,7 @@ WRONG = {
         (lambda before, after: evaluation.mean_interval(after), "not of the gain"),
         (lambda before, after: gain(before, after).mean(), "How sure is it"),
         (lambda before, after: by_helper(before, after)[::-1], "(low, high)"),
+        (lambda before, after: (gain(before, after).min(), gain(before, after).max()), "smallest"),
     ],
     "5.6": [
         (lambda convolution, norm: fold(convolution, norm, eps=False), "eps is missing"),

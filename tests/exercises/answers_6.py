@@ -1,7 +1,7 @@
 """Answers to the exercises of chapter 6: right ones, and wrong ones with a part of their hint."""
 
 import torch
-from sklearn.metrics import average_precision_score
+from sklearn.metrics import average_precision_score, roc_auc_score
 
 JOINT = [[2, 1, 0], [1, 1, 0], [0, 1, 2]]
 
@@ -131,6 +131,7 @@ WRONG = {
         (at_one_place, "one place of the list"),
         (by_loop_from_0, "Ranks begin with 1"),
         (lambda scores, wrong: wrong.float().mean(), "random order"),
+        (lambda scores, wrong: roc_auc_score(wrong, scores), "under ROC"),
         (lambda scores, wrong: by_loop(range(len(wrong), 0, -1), wrong), "given order"),
         (lambda scores, wrong: 100 * by_loop(scores, wrong), "percentage"),
     ],

@@ -135,6 +135,7 @@ WRONG = {
         (lambda accuracies, costs: sweep(accuracies, costs)[::-1], "cheapest comes first"),
         (lambda accuracies, costs: sweep(accuracies, costs)[1:], "cheapest model is missing"),
         (lambda accuracies, costs: sorted(costs, key=costs.get), "These are all models"),
+        (lambda accuracies, costs: set(sweep(accuracies, costs)), "no order"),
         (lambda accuracies, costs: [costs[n] for n in sweep(accuracies, costs)], "list with names"),
     ],
 }

@@ -30,6 +30,10 @@ OFF: list[tuple[Callable[[int, int], int], str]] = [  # how far off the count is
         "Batch normalization has parameters, too: it learns to scale and to shift each channel.",
     ),
     (
+        lambda i, o: -2 * o,
+        "One normalization is missing: there is one before each of the two convolutions.",
+    ),
+    (
         lambda i, o: -(i + o),
         "You count one number for each normalized channel. It is scaled *and* shifted.",
     ),
@@ -72,6 +76,7 @@ def plus(off: Callable[[int, int], int]) -> Callable[[int, int], int]:
 
 Layers = list[tuple[int, int]]
 TINY_VGG = [(3, 1), (3, 1), (2, 2), (3, 1), (3, 1), (2, 2)]
+OVERLAP = "Windows of neighbouring values overlap. How many pixels does a layer *add*?"
 STRIDED = [(4, 2), (2, 2), (3, 1), (3, 2), (3, 1)]
 
 
@@ -305,6 +310,11 @@ def between_ends(before: Sequence[float], after: Sequence[float]) -> tuple[float
     return low, high
 
 
+def smallest_and_largest(before: Sequence[float], after: Sequence[float]) -> tuple[float, float]:
+    gains = [b - a for a, b in zip(before, after, strict=True)]
+    return min(gains), max(gains)
+
+
 def error(gains: list[float]) -> float:
     return statistics.stdev(gains) / math.sqrt(len(gains))
 
@@ -314,6 +324,7 @@ def student(gains: list[float]) -> float:
 
 
 SEEDS = [90.1, 91.0, 92.3, 89.5, 90.6], [90.6, 91.8, 92.6, 90.2, 91.0]
+NORMAL = "1.96 is the factor for many values. For five, that of Student's t is larger."
 UNPAIRED = "You treat the two lists as unrelated. Take the difference of each seed first."
 
 # 5.6 Fold the batch normalization away
@@ -369,7 +380,10 @@ def outputs(inputs: tuple[nn.Conv2d, nn.BatchNorm2d], result: object) -> Tensor:
 
 EXERCISES = {
     "5.1": check.Function(
-        block_parameters, [(16, 32), (16, 16), (8, 64)], [(plus(off), hint) for off, hint in OFF]
+        block_parameters,
+        [(16, 32), (16, 16), (8, 64)],
+        [(plus(off), hint) for off, hint in OFF],
+        "Count layer by layer: two normalizations, two convolutions, sometimes one more.",
     ),
     "5.2": check.Function(
         receptive_field,
@@ -383,10 +397,9 @@ EXERCISES = {
                 lambda layers: receptive_field(layers) ** 2,
                 "You count the pixels in the field. Its side is wanted.",
             ),
-            (
-                with_whole_kernels,
-                "Windows of neighbouring values overlap. How many pixels does a layer *add*?",
-            ),
+            (with_whole_kernels, OVERLAP),
+            (lambda layers: with_whole_kernels(layers) - 1, OVERLAP),
+            (lambda layers: sum(kernel for kernel, _ in layers), OVERLAP),
             (
                 lambda layers: 1 + sum(kernel - 1 for kernel, _ in layers),
                 "Strides are missing. After a stride, a kernel of the same size reaches further.",
@@ -400,6 +413,7 @@ EXERCISES = {
                 "You use the stride of the layer before only. The strides of all before multiply.",
             ),
         ],
+        "Begin with one pixel. How many does each layer add, and how far apart are they?",
     ),
     "5.3": ResidualBlock(),
     "5.4": rates,
@@ -424,9 +438,11 @@ EXERCISES = {
                 lambda a, b: evaluation.mean_interval(a),
                 "This is the interval of the accuracy before the change, not of the gain.",
             ),
+            (around_mean(lambda gains: 1.96 * error(gains)), NORMAL),
+            (around_mean(lambda gains: 1.96 * statistics.pstdev(gains) / 5**0.5), NORMAL),
             (
-                around_mean(lambda gains: 1.96 * error(gains)),
-                "1.96 is the factor for many values. For five, that of Student's t is larger.",
+                smallest_and_largest,
+                "These are the smallest and the largest gain. The mean is known better.",
             ),
             (
                 around_mean(lambda gains: student(gains) * statistics.pstdev(gains) / 5**0.5),
@@ -439,6 +455,7 @@ EXERCISES = {
             (around_mean(statistics.stdev), "This is ± one standard deviation, no 95 % interval."),
             (around_mean(error), "This is ± one standard error, no 95 % interval."),
         ],
+        "First one gain for each seed, then the interval of their mean.",
     ),
     "5.6": check.Function(
         folded,

@@ -83,6 +83,10 @@ def found_of_all(scores: Tensor, wrong: Tensor) -> Tensor:
     return (listed.cumsum(0) / listed.sum())[listed > 0].mean()
 
 
+def pairs_in_order(scores: Tensor, wrong: Tensor) -> Tensor:
+    return (scores[wrong][:, None] > scores[~wrong]).double().mean()
+
+
 def from_rank_0(scores: Tensor, wrong: Tensor) -> Tensor:
     counts = in_order(scores, wrong).cumsum(0)
     return (counts / torch.arange(len(scores)).clamp(min=1))[in_order(scores, wrong) > 0].mean()
@@ -90,8 +94,8 @@ def from_rank_0(scores: Tensor, wrong: Tensor) -> Tensor:
 
 LISTS = [
     (
-        torch.tensor([0.1, 0.9, 0.3, 0.7, 0.5, 0.2]),
-        torch.tensor([False, False, True, True, False, True]),
+        torch.tensor([0.7, 0.1, 0.9, 0.4, 0.3, 0.5]),
+        torch.tensor([True, True, False, True, True, False]),
     ),
     (torch.tensor([0.9, 0.8, 0.7, 0.2, 0.1]), torch.tensor([True, False, True, False, False])),
 ]
@@ -155,6 +159,7 @@ def image_pairs() -> tuple[Tensor, Tensor, float]:
     return train, torch.stack(test), 8.0
 
 
+DISTANCES = "These are distances. Which of them are at most the limit?"
 WRAPS = "In uint8, 100 − 101 is 255, and squares overflow. Turn the pixels into float first."
 
 EXERCISES = {
@@ -224,6 +229,7 @@ EXERCISES = {
             (flips(0.9, 0.9), "A tenth gets the other label, nine tenths keep theirs."),
             (flips(0.2, 0.2), "A tenth of each of the two classes is changed, not a fifth."),
             (SYMMETRIC, "So it would be with random noise. Here two classes are concerned."),
+            (torch.eye(10), "So it would be without a wrong label."),
             (
                 flips(1.0, 1.0),
                 "This exchanges all labels of the two classes. The rate is a tenth.",
@@ -262,6 +268,10 @@ EXERCISES = {
             (
                 lambda scores, wrong: (in_order(scores, wrong).cumsum(0) / wrong.sum()).mean(),
                 "You note the share of all errors that were found, the recall.",
+            ),
+            (
+                pairs_in_order,
+                "This is how often a planted error is above a correct label (the area under ROC).",
             ),
             (found_of_all, "You note which share of the errors was found, not of the list."),
             (
@@ -359,6 +369,14 @@ EXERCISES = {
                     root_mean_square(differences(train, test)) <= limit
                 ).all(dim=1),
                 "One near training image is enough; you ask for all of them.",
+            ),
+            (
+                lambda train, test, limit: root_mean_square(differences(train, test)).amin(dim=1),
+                DISTANCES,
+            ),
+            (
+                lambda train, test, limit: 4 * root_mean_square(differences(train, test)).amin(1),
+                DISTANCES,
             ),
             (
                 lambda train, test, limit: near_duplicates(train, test, limit).sum(),

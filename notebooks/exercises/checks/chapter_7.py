@@ -127,12 +127,18 @@ def beaten(accuracies: Numbers, costs: Numbers) -> list[str]:
     return sorted(off, key=lambda name: (costs[name], -accuracies[name]))
 
 
+UNSORTED = "The right models. The cheapest comes first."
+
+
 def places(inputs: tuple[Numbers, Numbers], result: object) -> list[int]:
-    """The place of each model in a list of names, from 1; 0 if it is not there."""
+    """For each model 10 times its number and its place in a list of names; 0 if not there."""
     names = [] if isinstance(result, str) else list(result)  # type: ignore[call-overload]
     if not names or not all(name in inputs[0] for name in names):
         raise ValueError("a list with names of models is wanted")
-    return [1 + names.index(name) if name in names else 0 for name in inputs[0]]
+    if isinstance(result, set):
+        raise ValueError("a set has no order, a list has one")
+    of_all = enumerate(inputs[0], start=1)
+    return [10 * i + names.index(name) if name in names else 0 for i, name in of_all]
 
 
 EXERCISES = {
@@ -294,9 +300,11 @@ EXERCISES = {
                 lambda accuracies, costs: pareto(accuracies, costs)[:-1],
                 "The best model is missing, though none is better.",
             ),
+            (lambda accuracies, costs: pareto(accuracies, costs)[::-1], UNSORTED),
+            (lambda accuracies, costs: sorted(pareto(accuracies, costs)), UNSORTED),
             (
-                lambda accuracies, costs: pareto(accuracies, costs)[::-1],
-                "The right models. The cheapest comes first.",
+                lambda accuracies, costs: [n for n in costs if n in pareto(accuracies, costs)],
+                UNSORTED,
             ),
             (beaten, "These are the models that another one beats. Wanted are the others."),
             (

@@ -347,15 +347,15 @@ leaked = like(lambda name, content: content)
 
 
 def named(inputs: tuple[Path], result: Iterable[object]) -> list[int]:
-    """For each file its place in the result, from 1; negative if it is named in another way."""
+    """For each file its number and its place in the result; below 0 if it is named otherwise."""
     names = [] if isinstance(result, str) else [str(name).replace("\\", "/") for name in result]
     places = []
-    for name in FILES:
+    for i, name in enumerate(FILES, start=1):
         whole = (inputs[0] / name).as_posix()
         forms = [name, whole, name.split("/", 1)[1], Path(name).name]
-        found = [(names.index(form), i) for i, form in enumerate(forms) if form in names]
-        place, form = min(found, default=(-1, 0))
-        places.append(place + 1 - 100 * form)
+        found = [(names.index(form), k) for k, form in enumerate(forms) if form in names]
+        place, kind = min(found, default=(-1, 0))
+        places.append(20 * i + place - 1000 * kind if found else 0)
     return places
 
 
