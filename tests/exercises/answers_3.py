@@ -146,6 +146,64 @@ def with_the_loss(losses, patience):
     return with_a_counter(losses, patience)[0], min(losses)
 
 
+def by_batches(model, images, targets, size):
+    mode, right = model.training, []
+    model.eval()
+    with torch.inference_mode():
+        for start in range(0, len(images), size):
+            logits = model(images[start : start + size])
+            right += (logits.argmax(-1) == targets[start : start + size]).tolist()
+    model.train(mode)
+    return sum(right) / len(right)
+
+
+def by_helpers(model, images, targets, size):
+    with evaluation.preserve_train_mode(model):
+        model.eval()
+        logits = torch.cat([model(batch) for batch in images.split(size)])
+    return (logits.argmax(1) == targets).float().mean()
+
+
+def left_in_training(model, images, targets, size):
+    logits = torch.cat([model(batch) for batch in images.split(size)])
+    return (logits.argmax(1) == targets).float().mean().item()
+
+
+def at_once_in_training(model, images, targets, size):
+    return (model(images).argmax(1) == targets).float().mean().item()
+
+
+def left_in_evaluation(model, images, targets, size):
+    return (model.eval()(images).argmax(1) == targets).float().mean().item()
+
+
+def mean_of_batches(model, images, targets, size):
+    model.eval()
+    batches = list(zip(images.split(size), targets.split(size), strict=True))
+    return sum((model(x).argmax(1) == y).float().mean().item() for x, y in batches) / len(batches)
+
+
+def counted(*given):
+    return by_batches(*given) * len(given[1])
+
+
+def percent(*given):
+    return 100 * by_batches(*given)
+
+
+def mistaken(*given):
+    return 1 - by_batches(*given)
+
+
+def last_dropped(model, images, targets, size):
+    n = len(images) // size * size
+    return by_batches(model, images[:n], targets[:n], size)
+
+
+def over_the_batch(model, images, targets, size):
+    return (model.eval()(images).argmax(dim=0) == targets).float().mean()
+
+
 COUNTS = {"linear": 7850, "mlp": 101_770, "convolution": 910}
 RIGHT = {
     "3.1": [row(), in_two_rows()],
@@ -153,6 +211,7 @@ RIGHT = {
     "3.3": ["bde", {"e", "d", "b"}],
     "3.4": [COUNTS, {**COUNTS, "linear": torch.tensor(7850), "convolution": 910.0}],
     "3.5": [with_a_counter, by_search],
+    "3.6": [by_batches, by_helpers],
 }
 WRONG = {
     "3.1": [
@@ -205,5 +264,16 @@ WRONG = {
         (one_epoch, "shape"),
         (looks_ahead, "never stops early"),
         (with_the_loss, "number of its epoch"),
+    ],
+    "3.6": [
+        (left_in_training, "so the batch changes the result"),
+        (at_once_in_training, "all images are one batch"),
+        (left_in_evaluation, "left in evaluation mode"),
+        (mean_of_batches, "mean over batches"),
+        (counted, "number of right answers"),
+        (percent, "a percentage"),
+        (mistaken, "1 minus"),
+        (last_dropped, "smaller batch are missing"),
+        (over_the_batch, "stops with RuntimeError"),
     ],
 }

@@ -1,6 +1,7 @@
 """What is right in the exercises of chapter 3, and which mistakes get which hint."""
 
 import torch
+from torch import nn
 
 from helpers import data, evaluation, models
 from helpers.check import Choice, Function, Parts, Plot, Value
@@ -232,10 +233,78 @@ def stopping() -> Function:
     )
 
 
+def measure(model, images, targets, size, *, train=False, restore=True):
+    """The share of right answers in each batch, and the sizes of the batches."""
+    was_training = model.training
+    model.train(train)
+    with torch.no_grad():
+        parts = zip(images.split(size), targets.split(size), strict=True)
+        right = [(model(x).argmax(dim=1) == y).double().mean() for x, y in parts]
+    model.train(was_training if restore else train)
+    return right, [len(part) for part in images.split(size)]
+
+
+def share(*given, **options) -> float:
+    right, sizes = measure(*given, **options)
+    return float(sum(a * n for a, n in zip(right, sizes, strict=True)) / sum(sizes))
+
+
+def accuracy() -> Function:
+    generator = torch.Generator().manual_seed(1)
+    images = 3 * torch.randn(50, 8, generator=generator) + 2
+    targets = torch.randint(3, (50,), generator=generator)
+    model = nn.Sequential(nn.Linear(8, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Linear(8, 3))
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.copy_(torch.randn(parameter.shape, generator=generator))
+    evaluated = nn.Sequential(nn.Linear(8, 3)).eval()
+
+    def whole_batch_in_training(model, images, targets, size):
+        return share(model, images, targets, len(images), train=True)
+
+    return Function(
+        share,
+        inputs=[(model, images, targets, 16), (evaluated, images[:20], targets[:20], 8)],
+        mistakes=[
+            (
+                lambda *given: share(*given, train=True),
+                "The model is in training mode, so the batch changes the result: `model.eval()`.",
+            ),
+            (
+                whole_batch_in_training,
+                "The model is in training mode, and all images are one batch: `model.eval()`.",
+            ),
+            (
+                lambda *given: float(sum(measure(*given)[0]) / len(measure(*given)[0])),
+                "That is a mean over batches. The last one has fewer images; count right answers.",
+            ),
+            (
+                lambda *given: share(*given) * len(given[1]),
+                "That is the number of right answers. Divide by the number of images.",
+            ),
+            (
+                lambda *given: float(measure(*given)[0][-1]),
+                "That is the accuracy of the last batch only.",
+            ),
+            (
+                lambda model, images, targets, size: share(
+                    model,
+                    images[: len(images) // size * size],
+                    targets[: len(images) // size * size],
+                    size,
+                ),
+                "The images of the last, smaller batch are missing.",
+            ),
+        ],
+        otherwise="Count the images whose largest logit is that of their class, batch by batch.",
+    )
+
+
 EXERCISES = {
     "3.1": beside,
     "3.2": confusion,
     "3.3": PREVENT,
     "3.4": PARAMETERS,
     "3.5": stopping,
+    "3.6": accuracy,
 }
