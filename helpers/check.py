@@ -14,6 +14,7 @@ import html
 import importlib.util
 import linecache
 import math
+import re
 import sysconfig
 import traceback
 from collections.abc import Callable, Mapping, Sequence
@@ -36,10 +37,7 @@ EMPTY = "There is no answer yet. Replace None in the cell above, and run that ce
 NEAR_MISSES: list[tuple[Callable[[Tensor], Tensor], str]] = [
     (lambda x: 100 * x, "It is 100 times too large: a percentage, where a fraction is wanted?"),
     (lambda x: x / 100, "It is 100 times too small: a fraction, where a percentage is wanted?"),
-    (
-        lambda x: 1 - x,
-        "It is 1 minus what is wanted. Did you count the opposite, such as mistakes?",
-    ),
+    (lambda x: 1 - x, "It is 1 minus what is wanted. Did you count the opposite?"),
     (lambda x: 100 - x, "It is 100 minus what is wanted. Did you count the opposite?"),
     (lambda x: -x, "The sign is the other way round."),
     (lambda x: 1 / x, "It is upside down: exchange numerator and denominator."),
@@ -55,12 +53,16 @@ NEAR_MISSES: list[tuple[Callable[[Tensor], Tensor], str]] = [
 ]
 # what is often done to the inputs of a function before it is right
 NEAR_INPUTS: list[tuple[Callable[[Tensor], Tensor], str]] = [
-    (
-        lambda x: x.T,
-        "It went along the wrong axis: over images instead of classes, or the reverse.",
-    ),
+    (lambda x: x.T, "It went along the wrong axis: images instead of classes, or the reverse."),
     (lambda x: x.softmax(-1), "There is one softmax too many. A function that you use has it."),
 ]
+# what torch says, and what it means
+MEANINGS = {
+    "mat1 and mat2 shapes": "a linear layer gets another number of values than it was built for",
+    "unsigned char": "whole pixel values meet weights that are not whole: use `.float()`",
+    "must match the size": "the shapes of two tensors do not fit together",
+    "Boolean value of Tensor": "a comparison gives many True and False, where one is wanted",
+}
 
 
 class Kind(Protocol):
@@ -87,7 +89,9 @@ class Result:
     def _repr_html_(self) -> str:
         color, mark = ("#1a7f37", "✓") if self else ("#c4500a", "✗")
         style = f"border-left: 4px solid {color}; padding: 0.3em 0.8em; margin: 0.3em 0"
-        return f'<div style="{style}">{mark} {html.escape(repr(self))}</div>'
+        text = re.sub(r"`(.+?)`", r"<code>\1</code>", html.escape(repr(self)))
+        text = re.sub(r"\*(\w+)\*", r"<em>\1</em>", text)
+        return f'<div style="{style}">{mark} {text}</div>'
 
 
 def exercise(number: str, answer: object = None) -> Result:
@@ -186,7 +190,8 @@ class Value:
     def _near_miss(self, got: Tensor, want: Tensor) -> str | None:
         for change, hint in NEAR_MISSES:
             wrong = change(want)
-            if self._same(got, wrong) and not self._same(wrong, want):
+            alike = want.ndim == 0 and "softmax" in hint  # of one number, softmax is always 1
+            if not alike and self._same(got, wrong) and not self._same(wrong, want):
                 return hint
         if want.ndim and self._same(got.softmax(-1), want):
             return "These are logits. Probabilities are wanted."
@@ -239,11 +244,8 @@ def _describe(answer: object) -> str:
     """An answer in a few words, for a message."""
     if isinstance(answer, str):
         return f"the text {answer[:40]!r}"
-    return (
-        f"{answer} ({type(answer).__name__})"
-        if isinstance(answer, bool)
-        else f"a {type(answer).__name__}"
-    )
+    kind = type(answer).__name__
+    return f"{answer} ({kind})" if isinstance(answer, bool) else f"a {kind}"
 
 
 @dataclass(frozen=True)
@@ -258,8 +260,9 @@ class Choice:
 
     def hint(self, answer: object) -> str | None:
         """What is wrong with an answer; None if it is right."""
-        parts = answer if isinstance(answer, str) else "".join(map(str, answer))  # type: ignore[call-overload]
-        letters = {letter for letter in parts.lower() if letter.isalpha()}
+        parts = map(str, answer) if isinstance(answer, list | tuple | set) else [answer]
+        text = "".join(part for part in parts if isinstance(part, str)).lower()
+        letters = {letter for letter in text if letter.isalpha()}
         known = {*self.right, *(key for key in self.hints if len(key) == 1)}
         if not letters or letters - known:
             example = '"a"' if len(self.right) == 1 else '"ab"'
@@ -384,6 +387,8 @@ def _first_line(error: BaseException) -> str:
 def _where(error: Exception, code: Any) -> str:
     """One line on an error: what it says, and the line of the student's cell where it happened."""
     told = f"{type(error).__name__}: {_first_line(error)}".rstrip(": ")
+    meaning = next((text for part, text in MEANINGS.items() if part in told), "")
+    told = f"{told} ({meaning})" if meaning else told
     own = getattr(getattr(code, "__code__", None), "co_filename", "")
     frames = [f for f in traceback.extract_tb(error.__traceback__) if f.filename == own]
     if not frames or own.startswith((sysconfig.get_path("purelib"), sysconfig.get_path("stdlib"))):

@@ -51,6 +51,7 @@ def test_a_right_value_is_right_in_every_notation(right, answer):
         (0.9, float("nan"), "NaN"),
         (0.9, [0.9, 0.8], "The shape is (2,), wanted is ()"),
         (0.9, 17, "Not this"),
+        (0.4, 1.0, "Not this"),
         (TABLE, TABLE.T, "is it transposed"),
         (TABLE, TABLE[None], "axis of length 1"),
         (TABLE, TABLE.flatten(), "is it flattened"),
@@ -83,7 +84,8 @@ def test_letters_may_be_given_in_any_form_and_each_wrong_one_has_its_hint():
     assert one.hint("b") is one.hint("(B)") is one.hint(["b"]) is None
     assert one.hint("a") == "a: first"
     assert one.hint("ab").startswith("One letter only")
-    assert one.hint("z").startswith("Give letters of the list only")
+    for junk in ("z", "", 3, [], None, object()):
+        assert one.hint(junk).startswith("Give letters of the list only")
     several = Choice("ac", {"b": "second", "-c": "think of the last"})
     assert several.hint("ca") is several.hint({"a", "c"}) is several.hint("a, c") is None
     assert several.hint("abc") == "b: second"
@@ -129,6 +131,7 @@ def test_an_error_inside_a_function_is_told_in_one_line_with_its_place():
     hint = CLASSES.hint(divides)
     line = divides.__code__.co_firstlineno + 1
     assert hint.startswith(f"Line {line} of the cell stops with RuntimeError: mat1 and mat2")
+    assert "(a linear layer gets another number of values than it was built for)" in hint
     assert hint.endswith("`return logits / 0 @ logits`")
     assert "stops with TypeError" in CLASSES.hint(lambda: 1)
     assert "it stops with RuntimeError" in CLASSES.hint(max)
@@ -218,13 +221,15 @@ class Hostile:
 
 
 def test_an_answer_that_cannot_even_be_looked_at_is_told_in_one_line():
-    told = repr(check.exercise("1.1", Hostile()))
-    assert told == "1.1: not yet. A Hostile cannot be checked here (OSError: not)."
+    told = repr(check.exercise("3.5", Hostile()))
+    assert "without brackets; got a Hostile" in told
+    told = repr(check.exercise("1.3", Hostile()))
+    assert told == "1.3: not yet. A Hostile cannot be checked here (OSError: not)."
 
 
 def test_what_is_shown_in_a_notebook_is_escaped_and_marked():
-    shown = check.Result("1.1", "a < b")._repr_html_()
-    assert "✗ 1.1: not yet. a &lt; b" in shown
+    shown = check.Result("1.1", "a < b: use `eval()`, *once*")._repr_html_()
+    assert "✗ 1.1: not yet. a &lt; b: use <code>eval()</code>, <em>once</em></div>" in shown
     assert "✓ 1.1: right." in check.Result("1.1", None)._repr_html_()
 
 

@@ -20,19 +20,22 @@ def main(
     only: Annotated[
         list[str] | None, typer.Option(help="This chapter only, such as 02. Repeatable.")
     ] = None,
+    run: Annotated[bool, typer.Option(help="Run them, or only write from the last run.")] = True,
 ) -> None:
     """Run the exercise notebooks, and write what is generated from them."""
     for path in SOURCES:
         if only and path.stem.split("_")[0] not in only:
             continue
-        typer.echo(f"Running {path.stem}")
-        run(path)
+        typer.echo(f"{'Running' if run else 'Writing from'} {path.stem}")
+        write(path, run=run)
 
 
-def run(path: Path) -> None:
+def write(path: Path, *, run: bool) -> None:
     """Run one source in place, and write its student version and its solutions."""
-    source = refresh.normalised(refresh.executed(read(path), path.parent))
-    write_atomic(path, nbformat.writes(source) + "\n")
+    source = read(path)
+    if run:
+        source = refresh.normalised(refresh.executed(source, path.parent))
+        write_atomic(path, nbformat.writes(source) + "\n")
     student, page = targets(path)
     write_atomic(student, nbformat.writes(student_version(source)) + "\n")
     write_atomic(page, solution_page(source))

@@ -1,6 +1,7 @@
 """The student version and the solution page of an exercise notebook, made from its source."""
 
 import re
+import textwrap
 from collections.abc import Iterator
 from copy import deepcopy
 from pathlib import Path
@@ -59,19 +60,23 @@ def solution_page(source: NotebookNode) -> str:
 
 
 def _blocks(cell: NotebookNode) -> Iterator[str]:
-    if cell.cell_type == "markdown":
-        text = one_deeper(cell.source)
-        yield re.sub(r"^### (BEGIN|END) SOLUTION\n?", "", text, flags=re.MULTILINE)
+    about = cell.metadata.get("nbgrader", {})
+    if cell.cell_type == "markdown" and not cell.source.startswith("Solutions: "):
+        text = re.sub(r"^(# .*) Exercises:", r"\1 Solutions:", one_deeper(cell.source))
+        yield re.sub(r"^### END SOLUTION\n?", "", text, flags=re.MULTILINE).replace(
+            "### BEGIN SOLUTION", "**A good answer:**\n"
+        )
+    if cell.cell_type == "markdown" or about.get("grade"):  # a check only says right
         return
     code = PLACEHOLDER.sub("", cell.source) if is_answer(cell) else cell.source
     code = SOLUTION.sub(r"\2", HIDDEN.sub("", code))
     reasons = WHY.findall(code)
     code = WHY.sub("", code).strip("\n")
-    if not cell.metadata.get("nbgrader", {}).get("grade"):
-        yield f"```python\n{code}\n```"
+    yield f"```python\n{code}\n```"
     yield from _results(cell)
     for reason in reasons:
-        yield "**Why:** " + " ".join(re.sub(r"^ *# (?:Why: )?", "", reason, flags=re.M).split())
+        told = re.sub(r"^ *# (?:Why: )?", "", reason, flags=re.MULTILINE)
+        yield textwrap.fill(f"**Why:** {' '.join(told.split())}", 120, break_on_hyphens=False)
 
 
 def _results(cell: NotebookNode) -> Iterator[str]:
