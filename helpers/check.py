@@ -60,7 +60,7 @@ NEAR_INPUTS: list[tuple[Callable[[Tensor], Tensor], str]] = [
 MEANINGS = {
     "mat1 and mat2 shapes": "a linear layer gets another number of values than it was built for",
     "unsigned char": "whole pixel values meet weights that are not whole: use `.float()`",
-    "must match the size": "the shapes of two tensors do not fit together",
+    "must match the size": "two shapes do not fit: is the axis `dim` right, is an axis missing?",
     "Boolean value of Tensor": "a comparison gives many True and False, where one is wanted",
 }
 
@@ -111,7 +111,7 @@ def exercise(number: str, answer: object = None) -> Result:
         return Result(number, wanted.hint(answer))
     except Exception as error:  # whatever an answer does when it is looked at
         what = f"{type(error).__name__}: {_first_line(error)}"
-        return Result(number, f"A {type(answer).__name__} cannot be checked here ({what}).")
+        return Result(number, f"It cannot be checked, since it is {_describe(answer)} ({what}).")
 
 
 @cache
@@ -245,7 +245,8 @@ def _describe(answer: object) -> str:
     if isinstance(answer, str):
         return f"the text {answer[:40]!r}"
     kind = type(answer).__name__
-    return f"{answer} ({kind})" if isinstance(answer, bool) else f"a {kind}"
+    article = "an" if kind[0] in "aeiouAEIOU" else "a"
+    return f"{answer} ({kind})" if isinstance(answer, bool) else f"{article} {kind}"
 
 
 @dataclass(frozen=True)

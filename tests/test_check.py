@@ -49,6 +49,8 @@ def test_a_right_value_is_right_in_every_notation(right, answer):
         (0.9, "0.9", "got the text '0.9'"),
         (1, True, "got True (bool)"),
         (0.9, float("nan"), "NaN"),
+        (0.9, {}, "A number wanted, got a dict."),
+        (0.9, ..., "A number wanted, got an ellipsis."),
         (0.9, [0.9, 0.8], "The shape is (2,), wanted is ()"),
         (0.9, 17, "Not this"),
         (0.4, 1.0, "Not this"),
@@ -224,7 +226,7 @@ def test_an_answer_that_cannot_even_be_looked_at_is_told_in_one_line():
     told = repr(check.exercise("3.5", Hostile()))
     assert "without brackets; got a Hostile" in told
     told = repr(check.exercise("1.3", Hostile()))
-    assert told == "1.3: not yet. A Hostile cannot be checked here (OSError: not)."
+    assert told == "1.3: not yet. It cannot be checked, since it is a Hostile (OSError: not)."
 
 
 def test_what_is_shown_in_a_notebook_is_escaped_and_marked():
