@@ -5,7 +5,8 @@ a slide, `-` and `fragment` go on with it, all else is left out. The others are 
 
     notes   what the speaker says and asks, in one to three sentences
     lines   which sentences of a prose cell are shown. A number is a place, and -1 the last; a text
-            is a part of the sentence. A list or a table counts as one. Without it: all
+            is a part of the sentence, where links and asterisks do not count. A list or a table is
+            one sentence. Without `lines`, all are shown
     code    true: the code is shown as well as its output
     rows    how many rows of a table, or lines of text, are shown, if not 10
 
@@ -50,7 +51,7 @@ def chosen(cell: NotebookNode) -> tuple[str, str]:
         if isinstance(line, int):
             places = [line - (line > 0)] if 0 < abs(line) <= len(every) else []
         else:
-            places = [i for i, (*_, text) in enumerate(every) if line in " ".join(text.split())]
+            places = [i for i, (*_, text) in enumerate(every) if _plain(line) in _plain(text)]
         if not places:
             raise ValueError(f"cell {cell.id} has no sentence {line!r}: change `slideshow.lines`.")
         taken |= {place % len(every) for place in places}
@@ -59,6 +60,11 @@ def chosen(cell: NotebookNode) -> tuple[str, str]:
         paragraphs.setdefault(every[i][0], []).append(every[i][2])
     heading = every[min(taken)][1] if taken else ""
     return heading, "\n\n".join(" ".join(texts) for texts in paragraphs.values())
+
+
+def _plain(text: str) -> str:
+    """A text in one line, without asterisks and the targets of links."""
+    return re.sub(r"\[([^]]+)\]\([^)]+\)", r"\1", text).replace("*", "").replace("\n", " ")
 
 
 def shown(cell: NotebookNode) -> NotebookNode:

@@ -12,7 +12,7 @@ from tests import slides
 PROSE = """\
 ## 1.1 Two sums
 
-We add **1.5** and 2 (see
+We add **1.5** and [2](two.md) (see
 e.g. section 3). Is it 3.5? *Yes!* The end.
 
 - one. Two.
@@ -42,7 +42,7 @@ def picture():
 
 def test_prose_is_cut_into_sentences_and_a_list_is_one():
     assert [text for *_, text in slides.sentences(PROSE)] == [
-        "We add **1.5** and 2 (see\ne.g. section 3).", "Is it 3.5?", "*Yes!*", "The end.",
+        "We add **1.5** and [2](two.md) (see\ne.g. section 3).", "Is it 3.5?", "*Yes!*", "The end.",
         "- one. Two.\n- three", "Another section.",
     ]  # fmt: skip
 
@@ -55,7 +55,7 @@ def test_prose_is_cut_into_sentences_and_a_list_is_one():
         (
             ("see e.g.", "?"),
             "1.1 Two sums",
-            "We add **1.5** and 2 (see\ne.g. section 3). Is it 3.5?",
+            "We add **1.5** and [2](two.md) (see\ne.g. section 3). Is it 3.5?",
         ),
         (("- ", 4), "1.1 Two sums", "The end.\n\n- one. Two.\n- three"),
     ],
