@@ -12,7 +12,7 @@ READY := .venv/.ready
 WORKERS := -n logical --maxprocesses 8 --dist loadfile
 BENCH_READY := .venv-bench/.ready
 MUTANTS_READY := .venv/.ready-mutants
-MADE := .venv .venv-bench .pytest_cache .mypy_cache .ruff_cache .coverage* mutants site wheels tests/screenshots
+MADE := .venv .venv-bench .pytest_cache .mypy_cache .ruff_cache .coverage* mutants site slides wheels tests/screenshots
 
 # pip's torch for Linux contains CUDA, unless an index with another build is named
 INDEX := $(PIP_ARGS) $(PIP_INDEX_URL) $(PIP_EXTRA_INDEX_URL)
@@ -25,7 +25,7 @@ test coverage test-long refresh exercises: export MATPLOTLIBRC := /dev/null
 test coverage test-long refresh exercises: export IPYTHONDIR := $(CURDIR)/.venv/ipython
 
 .DEFAULT_GOAL := help
-.PHONY: help run test coverage test-long lab wheels check refresh exercises site matrix faults bench mutants clean
+.PHONY: help run test coverage test-long lab wheels check refresh exercises site slides matrix faults bench mutants clean
 
 help: # show this list
 	@sed -n 's/^\([a-z-]*\):[^#]*# \(.*\)/  make \1\t\2/p' Makefile | expand -t 18
@@ -78,6 +78,10 @@ exercises: $(READY) # run the exercises, and write their student versions and so
 site: $(READY) # write the course as web pages, from the committed outputs, to site/: ten seconds
 	@$(BIN)/python -m tests.site
 	@echo "Read it at $(CURDIR)/site/index.html"
+
+slides: $(READY) # write each notebook as slides, from the committed outputs, to slides/
+	@$(BIN)/python -m tests.slides
+	@echo "Open them in a browser: $(CURDIR)/slides/01_explore.html and the others. S shows the speaker's notes."
 
 matrix: $(READY) # run the tests under other conditions as well: about 40 minutes
 	@$(BIN)/python -m tests.matrix $(ARGS)

@@ -1,4 +1,4 @@
-"""The pages of a run, the explorer, and each notebook in JupyterLab, in a real browser.
+"""The pages of a run, the explorer, the slides, and each notebook in JupyterLab, in a browser.
 
 It needs a Chromium on the PATH. The cells run at the quick profile, since the front end is what is
 tested here. Every day: the first notebook, a training with its bar and the stop button, the review
@@ -30,6 +30,7 @@ from torch import nn
 from helpers import data, evaluation, headless, models
 from helpers.files import PROJECT
 from helpers.headless import doctor
+from tests import slides
 
 SCREENSHOTS = PROJECT / "tests" / "screenshots"
 CHROMIUM = doctor.chromium()
@@ -509,6 +510,102 @@ def test_play_walks_from_the_image_to_the_probabilities_and_stops(page, explored
     assert page.locator("#play").inner_text() == "▶ Play"
     page.get_by_role("button", name="layer before").click()
     assert page.locator(".layer.now h3").inner_text() == "Linear (logits)"
+
+
+@pytest.fixture(scope="module")
+def decks(tmp_path_factory) -> dict[str, Path]:
+    """The slides of each notebook."""
+    return {path.stem: path for path in slides.build(tmp_path_factory.mktemp("decks"))}
+
+
+# a line for each thing on a slide, with all its fragments, that does not fit or cannot be read
+UNREADABLE = """() => {
+    const failures = [];
+    document.querySelectorAll('.slides > section').forEach((section, i) => {
+        const say = what => failures.push(`slide ${i + 1}: ${what}`);
+        Reveal.slide(i, 0, 99);
+        const page = section.querySelector('.page'), box = page.getBoundingClientRect();
+        if (page.scrollHeight > page.clientHeight) say('is too high');
+        if (page.scrollWidth > page.clientWidth) say('is too wide');
+        for (const node of page.querySelectorAll('*')) {
+            const at = node.getBoundingClientRect();
+            if (!at.width) continue;
+            if (at.right > box.right - 40 || at.bottom > box.bottom - 30 || at.left < box.left + 40)
+                say('at the edge: ' + node.outerHTML.slice(0, 60));
+            const size = parseFloat(getComputedStyle(node).fontSize);
+            const wanted = node.closest('pre') ? 18 : node.closest('table') ? 20 : 24;
+            if (node.textContent.trim() && size < wanted && !node.closest('code'))
+                say('too small: ' + node.outerHTML.slice(0, 60));
+        }
+        for (const image of page.querySelectorAll('img')) {
+            const [width, height] = [image.naturalWidth, image.naturalHeight];
+            const scale = Math.min(image.clientWidth / width, image.clientHeight / height);
+            if (!image.alt.trim()) say('no alternative text');
+            if (!(width * scale >= 900 || height * scale >= 300)) say('a small picture');
+        }
+        const notes = section.querySelector('aside.notes').textContent.trim();
+        if (!/[.?!]$/.test(notes)) say('no notes');
+    });
+    return failures;
+}"""
+
+
+def open_deck(browser, path: Path, query: str = "") -> tuple:
+    """The slides in a page as large as a projector's, and the addresses that were asked for."""
+    page, asked = browser.new_page(viewport={"width": 1280, "height": 720}), []
+    page.on("request", lambda request: asked.append(request.url))
+    page.goto(path.as_uri() + query)
+    page.wait_for_function("window.Reveal?.isReady()")
+    return page, asked
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", NOTEBOOKS)
+def test_slides_can_be_read_from_the_last_row(browser, decks, name):
+    page, asked = open_deck(browser, decks[name])
+    assert page.evaluate(UNREADABLE) == []
+    assert 12 <= page.evaluate("Reveal.getTotalSlides()") <= 20
+    assert page.locator("h1").count() == 1
+    assert page.locator("section h2").last.text_content().endswith("What we learned")
+    page.locator("section.present").screenshot(path=SCREENSHOTS / f"slides-{name}.png")
+    assert [url for url in asked if not url.startswith(("file:", "data:"))] == []
+    page.close()
+
+
+@pytest.mark.slow
+def test_a_slide_that_is_too_full_is_noticed(browser, decks):
+    page, _ = open_deck(browser, decks["01_explore"])
+    page.evaluate("document.querySelector('.page').append('word '.repeat(2000))")
+    page.evaluate("document.querySelectorAll('aside.notes')[1].textContent = ''")
+    page.evaluate("document.querySelector('img').alt = ''")
+    found = "\n".join(page.evaluate(UNREADABLE))
+    assert "slide 1: is too high" in found
+    assert "slide 2: no notes" in found
+    assert "no alternative text" in found
+    page.close()
+
+
+@pytest.mark.slow
+def test_the_speaker_has_a_window_and_a_print_has_each_slide_once(browser, decks):
+    page, asked = open_deck(browser, decks["08_your_own_data"])
+    with page.expect_popup() as opened:
+        page.keyboard.press("s")
+    notes = opened.value.locator(".speaker-controls-notes .value")
+    first, second = page.locator("aside.notes").all_text_contents()[:2]
+    notes.get_by_text(first).wait_for()
+    page.keyboard.press("ArrowRight")
+    notes.get_by_text(second).wait_for()
+    opened.value.close()
+    count = page.evaluate("Reveal.getTotalSlides()")
+    page.close()
+
+    page, more = open_deck(browser, decks["08_your_own_data"], "?print-pdf")
+    page.wait_for_function("document.querySelectorAll('.pdf-page').length > 0")
+    sizes = "pages => pages.map(page => [page.clientWidth, page.scrollHeight])"
+    assert page.locator(".pdf-page").evaluate_all(sizes) == [[1280, 720]] * count
+    assert page.locator(".pdf-page .fragment:not(.visible)").count() == 0
+    assert all(url.startswith(("file:", "data:")) for url in asked + more)
+    page.close()
 
 
 TRAINING = """\

@@ -53,7 +53,8 @@ def test_a_committed_notebook_is_a_clean_run(path):
         ]
         # nbval runs cells without history, and IPython then takes no notice of a semicolon
         assert not cell.source.rstrip().endswith(";")
-        assert set(cell.metadata) <= {"tags", "alt"}  # no times, nothing of somebody's front end
+        # no times, nothing of somebody's front end
+        assert set(cell.metadata) <= {"tags", "alt", "slideshow"}
         assert "False" not in "".join(o.text for o in cell.outputs if o.output_type == "stream")
     text = path.read_text()
     assert len(text) < 600_000

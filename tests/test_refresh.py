@@ -15,7 +15,8 @@ def notebook():
     """A reading, and a claim that somebody's front end has left its traces on."""
     reading = new_code_cell("t", metadata={"tags": ["nbval-ignore-output"]})
     reading.outputs = [stream("3.1 s\n")]
-    claim = new_code_cell("c", metadata={"collapsed": True, "tags": [], "alt": "words"})
+    kept = {"tags": [], "alt": "words", "slideshow": {"slide_type": "slide"}}
+    claim = new_code_cell("c", metadata={"collapsed": True, **kept})
     claim.outputs = [stream("one: True\n"), stream("two: True\n")]
     made = new_notebook(cells=[reading, claim])
     made.metadata.kernelspec = {"name": "my-env", "display_name": "My env"}
@@ -28,7 +29,7 @@ def test_every_machine_leaves_the_same_metadata(notebook):
     assert after.metadata.kernelspec["name"] == "python3"
     assert after.metadata.language_info == {"name": "python"}
     assert set(after.metadata) == {"kernelspec", "language_info"}
-    assert set(after.cells[1].metadata) == {"tags", "alt"}
+    assert set(after.cells[1].metadata) == {"tags", "alt", "slideshow"}
     assert [output.text for output in after.cells[1].outputs] == ["one: True\ntwo: True\n"]
 
 
