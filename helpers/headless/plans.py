@@ -144,7 +144,8 @@ def code_version() -> str:
     """The version of this package: its number, and six hex digits of its source's digest."""
     from importlib.metadata import version
 
-    sources = sorted((PROJECT / "helpers").rglob("*.py"))
+    files = (PROJECT / "helpers").rglob("*")
+    sources = sorted(path for path in files if path.suffix in (".py", ".toml"))
     digest = short_digest(*(path.read_bytes() for path in sources))
     return f"{version('image-classification-notebooks')}+{digest[:6]}"
 

@@ -142,6 +142,6 @@ def _digest(labelled: Split, test: Split, recipe: Recipe, *others: object) -> st
     package = Path(__file__).parents[1]
     code = [package / "device.py", Path(__file__)]
     for wing in ("data", "models", "evaluation", "training"):
-        code += sorted((package / wing).rglob("*.py"))
+        code += sorted(p for p in (package / wing).iterdir() if p.suffix in (".py", ".toml"))
     parts = [labelled.digest, test.digest, models.source_digest(recipe.model), settings]
     return short_digest(*parts, *(path.read_bytes() for path in code))
