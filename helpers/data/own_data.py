@@ -13,11 +13,10 @@ import numpy as np
 import safetensors.torch
 import torch
 import torch.nn.functional as F
-from PIL import Image
 from torch import Tensor
 
 from helpers.data.datasets import SPECS, DatasetSpec
-from helpers.data.pictures import prepare, read_pictures, stack
+from helpers.data.pictures import prepare, read_pictures, stack, to_picture
 from helpers.data.splits import SIZES, Split, Splits, load_splits, pixel_statistics
 from helpers.files import PROJECT, short_digest, write_atomic
 from helpers.messages import Show
@@ -59,14 +58,14 @@ def from_folder(
     path = Path(path)
     _check_format(size, channels)
     files, others = _find_files(path)
-    images, broken = _read(path, files, size, channels, Path(cache_dir), progress)
+    images, readable = _read(path, files, size, channels, Path(cache_dir), progress)
+    kept = [file for file, ok in zip(files, readable, strict=True) if ok]
+    broken = [file for file, ok in zip(files, readable, strict=True) if not ok]
     if broken and not skip_broken:
         raise ValueError(
             f"{_list(broken)} cannot be read, in {path}. Replace what is broken, or leave it out "
             "with --skip-broken, in Python skip_broken=True."
         )
-    left_out = set(broken)
-    kept = [file for file in files if file not in left_out]
     if not kept:
         raise ValueError(f"No picture in {path} can be read.")
     classes = [Path(file).parent.name for file in kept]
@@ -134,19 +133,16 @@ def from_torchvision(
     """
     _check_format(size, channels)
     pairs = [of[i] for of in (dataset, test) for i in range(len(of))]
-    images = stack([prepare(_picture(picture), size) for picture, _ in pairs], channels)
+    pictures = [
+        to_picture((255 * image).round().byte() if image.is_floating_point() else image)
+        if isinstance(image, Tensor) else image
+        for image, _ in pairs
+    ]  # fmt: skip
+    images = stack([prepare(picture, size) for picture in pictures], channels)
     targets = torch.tensor([int(target) for _, target in pairs])
     names = [str(name) for name in getattr(dataset, "classes", range(int(targets.max()) + 1))]
     given = ["train"] * len(dataset) + ["test"] * len(test) if len(test) else []
     return _split(images, targets, names, name or type(dataset).__name__.lower(), given)
-
-
-def _picture(image: Image.Image | Tensor) -> Image.Image:
-    if isinstance(image, Image.Image):
-        return image
-    if image.is_floating_point():
-        image = (255 * image).round().to(torch.uint8)
-    return Image.fromarray(image.movedim(0, 2).squeeze(2).numpy())
 
 
 def _check_format(size: int, channels: int | None) -> None:
@@ -219,26 +215,22 @@ def _list(names: Sequence[str]) -> str:
 
 def _read(
     path: Path, files: list[str], size: int, channels: int | None, cache_dir: Path, show: Show
-) -> tuple[Tensor, list[str]]:
-    """The images uint8 (N, C, S, S) of the files that can be read, and the other files."""
-    cached = None
+) -> tuple[Tensor, list[bool]]:
+    """The images uint8 (N, C, S, S) of the files that can be read, and which files can."""
+    paths, cached = [path / file for file in files], None
     if len(files) >= CACHED_FROM:
-        digests = (_digest(path / file) for file in files)
-        key = short_digest(f"{size} {channels}", *files, *digests)
+        key = short_digest(f"{size} {channels}", *files, *map(_digest, paths))
         cached = cache_dir / f"{key}.safetensors"
         if cached.is_file():
             found = safetensors.torch.load(cached.read_bytes())
-            readable = found["readable"].tolist()
-            broken = [file for file, ok in zip(files, readable, strict=True) if not ok]
-            return found["images"], broken
-    pictures = read_pictures([path / file for file in files], size=size, progress=show)
+            return found["images"], found["readable"].tolist()
+    pictures = read_pictures(paths, size=size, progress=show)
     readable = [not isinstance(picture, str) for picture in pictures]
-    broken = [file for file, ok in zip(files, readable, strict=True) if not ok]
     images = stack([p for p in pictures if not isinstance(p, str)], channels)
     if cached is not None:
         tensors = {"images": images, "readable": torch.tensor(readable)}
         write_atomic(cached, safetensors.torch.save(tensors))
-    return images, broken
+    return images, readable
 
 
 def _digest(path: Path) -> str:

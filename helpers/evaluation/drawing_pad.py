@@ -51,7 +51,7 @@ def drawing_pad(model: nn.Module, class_names: Sequence[str]) -> "AnyWidget":
         def _predict(self, _: object) -> None:
             image = _read(self.drawing)
             with self.hold_sync():  # picture and bars change together
-                self.picture = "" if image is None else _png_url(image)
+                self.picture = "" if image is None else data.data_url(image[0])
                 self.probabilities = (
                     [] if image is None else predict(model, image).probabilities[0].tolist()
                 )
@@ -66,12 +66,3 @@ def _read(drawing: str) -> Tensor | None:
         return data.read_digit(io.BytesIO(png)) if png else None
     except ValueError:  # covered with ink from edge to edge
         return None
-
-
-def _png_url(image: Tensor) -> str:
-    """An image uint8 (1, 1, H, W) as a URL that holds the picture itself."""
-    from PIL import Image
-
-    buffer = io.BytesIO()
-    Image.fromarray(image[0, 0].numpy()).save(buffer, "PNG")
-    return f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}"

@@ -104,7 +104,14 @@ def nearest_duplicates(
         if name not in compared:
             frames[name] = pd.DataFrame(unknown, index=range(len(split)))
             continue
-        near, distances = _nearest(images, rows.to(device), progress)
+        about = dict(total=len(rows), unit=" images", desc="comparing images")
+        found = []
+        with progress_bar(progress, **about) as bar:
+            for some in rows.to(device).split(5_000):
+                found.append(evaluation.nearest_neighbours(images[some], images, 3, exclude=some))
+                bar.update(len(some))
+        near = torch.cat([some.rows for some in found]).cpu()  # (N, 3)
+        distances = torch.cat([some.distances for some in found]).cpu() / images[0].numel() ** 0.5
         other_label = targets[near] != split.targets[:, None]
         contradicts = (distances <= verdicts.NEAR_DUPLICATE_RMSE) & other_label
         first = contradicts.int().argmax(dim=1, keepdim=True)  # 0, the nearest, if there is none
@@ -113,18 +120,6 @@ def nearest_duplicates(
         frames[name]["nearest_distance"] = distances.gather(1, first).squeeze(1).numpy()
         frames[name]["nearest_label"] = targets[nearest].numpy()
     return frames
-
-
-def _nearest(images: Tensor, rows: Tensor, progress: Show) -> tuple[Tensor, Tensor]:
-    """The three nearest other images of those in `rows` (N,), and their distances; each (N, 3)."""
-    near, distances = [], []
-    with progress_bar(progress, total=len(rows), unit=" images", desc="comparing images") as bar:
-        for some in rows.split(5_000):
-            found = evaluation.nearest_neighbours(images[some], images, 3, exclude=some)
-            near.append(found.rows.cpu())
-            distances.append(found.distances.cpu() / images[0].numel() ** 0.5)
-            bar.update(len(some))
-    return torch.cat(near), torch.cat(distances)
 
 
 def collect_evidence(
