@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from helpers.files import write_atomic
-from helpers.messages import unknown_name
+from helpers.messages import check_name
 
 DOWNLOAD_TIMEOUT = 30.0  # seconds without a byte, after which a download is given up
 
@@ -53,8 +53,7 @@ MNIST, FASHION_MNIST = SPECS["mnist"], SPECS["fashion_mnist"]
 
 def spec(name: str) -> DatasetSpec:
     """Look up a data set by name. Raises ValueError if there is none of that name."""
-    if name not in SPECS:
-        raise ValueError(unknown_name("data set", name, SPECS))
+    check_name("data set", name, SPECS)
     return SPECS[name]
 
 

@@ -1,7 +1,4 @@
-"""Images of your own as a data set: from folders, from arrays, or from torchvision.
-
-Whatever they were, they become what the course works with: uint8 (N, C, S, S) in three splits.
-"""
+"""Images of your own, from folders, arrays or torchvision, as a data set of the course."""
 
 import hashlib
 import re
@@ -48,12 +45,11 @@ def from_folder(
 
     `path` holds the folders of the classes; or `train` and, as far as there are, `validation` and
     `test`, with the folders of the classes in each. What is missing is taken from the training
-    pictures, as `from_arrays` does. Pictures are turned upright and scaled to `size` pixels without
-    distortion; the rest of the square gets the color of their border. `channels` is 1 (grey) or 3;
-    by default 3 if any picture has colors. Large sets are kept in `cache_dir`, under a digest of
-    all files. `splits.files` names the file of each image, below `path`, and `splits.notes` says
-    what was found. Raises ValueError for a folder that does not hold classes of pictures, and for
-    pictures that cannot be read, unless `skip_broken` leaves these out.
+    pictures, as `from_arrays` does. Pictures are scaled to `size` pixels as by `prepare`.
+    `channels` is 1 (grey) or 3; by default 3 if any picture has colors. Large sets are kept in
+    `cache_dir`. `splits.files` names the file of each image, `splits.notes` say what was found.
+    Raises ValueError for a folder that does not hold classes of pictures, and for pictures that
+    cannot be read, unless `skip_broken` leaves these out.
     """
     path = Path(path)
     _check_format(size, channels)
@@ -127,9 +123,8 @@ def from_torchvision(
 ) -> Splits:
     """Make three splits of a data set of pairs (picture, target), as torchvision's data sets are.
 
-    Pictures are PIL images, or tensors (C, H, W) of uint8 or of numbers in [0, 1]. They are scaled
-    as `from_folder` does. `test` is a data set of the same kind; without it, a part of `dataset` is
-    the test split, as in `from_arrays`. Raises ValueError as that does.
+    Pictures are PIL images, or tensors (C, H, W) of uint8 or of numbers in [0, 1]. `test` is a data
+    set of the same kind. All else is as in `from_folder` and `from_arrays`.
     """
     _check_format(size, channels)
     pairs = [of[i] for of in (dataset, test) for i in range(len(of))]
@@ -153,10 +148,7 @@ def _check_format(size: int, channels: int | None) -> None:
 
 
 def _find_files(path: Path) -> tuple[list[str], list[str]]:
-    """All pictures in the folders of the classes, and the files there that are none.
-
-    Both are named by their path below `path`. Raises ValueError for another layout.
-    """
+    """Paths below `path` of the pictures in the folders of classes, and of other files there."""
     wanted = "Wanted a folder that holds a folder of pictures for each class."
     if not path.is_dir():
         if not path.exists():

@@ -20,10 +20,9 @@ TEMPLATES = Path(__file__).parent / "templates"
 def drawing_pad(model: nn.Module, class_names: Sequence[str]) -> "AnyWidget":
     """A widget for JupyterLab: draw with mouse, pen or finger, and see the predictions meanwhile.
 
-    The drawing is prepared by `data.read_digit`, as the images of MNIST were. `model` takes uint8
-    (1, 1, 28, 28) and has one class for each of `class_names`. The trait `probabilities` holds what
-    it says, K floats in [0, 1], or nothing if nothing is drawn. Where no widget can be shown, it is
-    one line of text. Raises ValueError if the model takes other images.
+    The drawing is prepared by `data.read_digit`, as the images of MNIST were. The trait
+    `probabilities` holds what the model says, K floats in [0, 1]; nothing if nothing is drawn.
+    Raises ValueError if the model takes other images than uint8 (1, 1, 28, 28).
     """
     import anywidget
     import traitlets

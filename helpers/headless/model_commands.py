@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from torch.nn import Module
 
 FORMATS = ("onnx", "torchscript", "safetensors")
-_MODEL = "A run, a file of weights, or a shipped model such as mnist/accurate."
+MODEL = "A run, a file of weights, or a shipped model such as mnist/accurate."
 CodeOption = Annotated[
     str | None, typer.Option(help="my_file.py:MyNet, if the model is a class of your own.")
 ]
@@ -31,7 +31,7 @@ def predict(
     files: Annotated[
         list[str], typer.Argument(help="Pictures, folders of pictures, or - for standard input.")
     ],
-    model: Annotated[str, typer.Option(help=_MODEL)] = "mnist/accurate",
+    model: Annotated[str, typer.Option(help=MODEL)] = "mnist/accurate",
     code: CodeOption = None,
     as_json: JsonOption = False,
     root: RootOption = runs.ROOT,
@@ -41,7 +41,7 @@ def predict(
     import torch
 
     with report_errors(ValueError, OSError):
-        trained, notes, _ = _load(model, code, root.resolve())
+        trained, notes, _ = _load(model, code, root)
         trained = trained.to(memory_format=torch.channels_last)  # a quarter faster
         found = _predict(trained, notes, _pictures(files))
     if as_json:
@@ -76,15 +76,20 @@ def _predict(
     model: "Module", notes: dict[str, Any], pictures: dict[str, Path | bytes]
 ) -> list[dict[str, Any]]:
     """A record for each picture: what was `predicted`, with its `probability`; or a `problem`."""
-    photographs, read = {}, {"mnist": _read_digits, "fashion_mnist": _read_garment}
-    if notes.get("dataset") in read:  # pictures in another format than that of the data set
+    from helpers import data
+
+    photographs = {}
+    if notes.get("dataset") in data.SPECS:  # pictures in another format than that of the data set
         photographs = {name: p for name, p in pictures.items() if _size(p) not in (None, (28, 28))}
     others = {name: p for name, p in pictures.items() if name not in photographs}
     found = _classify(model, notes, others)
     for name, picture in photographs.items():
         source = io.BytesIO(picture) if isinstance(picture, bytes) else picture
         try:
-            found[name] = read[notes["dataset"]](model, notes, source)
+            if notes["dataset"] == "mnist":
+                found[name] = _read_digits(model, source)
+            else:
+                found[name] = _answers(model, notes, data.read_garment(source))[0]
         except (ValueError, OSError) as error:
             found[name] = {"problem": str(error)}
     return [{"file": name} | found[name] for name in pictures]
@@ -100,9 +105,7 @@ def _size(picture: Path | bytes) -> tuple[int, int] | None:
     return None
 
 
-def _read_digits(
-    model: "Module", notes: dict[str, Any], picture: Path | io.BytesIO
-) -> dict[str, Any]:
+def _read_digits(model: "Module", picture: Path | io.BytesIO) -> dict[str, Any]:
     from helpers import evaluation
 
     read = evaluation.read_handwriting(model, picture)
@@ -115,14 +118,6 @@ def _read_digits(
     ]
     sure = [thing["probability"] for thing in things if thing["digit"] is not None]
     return {"predicted": str(read), "probability": min(sure, default=None), "things": things}
-
-
-def _read_garment(
-    model: "Module", notes: dict[str, Any], picture: Path | io.BytesIO
-) -> dict[str, Any]:
-    from helpers import data
-
-    return _answers(model, notes, data.read_garment(picture))[0]
 
 
 def _classify(
@@ -167,10 +162,7 @@ def _answers(model: "Module", notes: dict[str, Any], images: "Tensor") -> list[d
 
 
 def export(
-    run: Annotated[
-        str,
-        typer.Argument(help="A run, a file of weights, or a shipped model such as mnist/accurate."),
-    ],
+    run: Annotated[str, typer.Argument(help=MODEL)],
     to: Annotated[
         str,
         typer.Option(
@@ -181,16 +173,14 @@ def export(
     out: Annotated[
         Path | None, typer.Option("--out", help="The file; else it is named after the model.")
     ] = None,
-    code: Annotated[
-        str | None, typer.Option(help="my_file.py:MyNet, if the model is a class of your own.")
-    ] = None,
+    code: CodeOption = None,
     root: RootOption = runs.ROOT,
 ) -> None:
     """Export a trained model to a file for other programs, and check that it computes the same."""
     from helpers import models
 
     with report_errors(ValueError, OSError, ImportError):
-        model, notes, kind = _load(run, code, root.resolve())
+        model, notes, kind = _load(run, code, root)
         name = f"{notes.get('dataset', 'model')}-{kind}{models.FORMATS[to]}"
         path = out / name if out and out.is_dir() else out or Path(name)
         difference = models.export(model, path, to, notes=notes)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from helpers.files import PROJECT
-from helpers.messages import unknown_name
+from helpers.messages import check_name, unknown_name
 
 NOTEBOOKS = PROJECT / "notebooks"
 
@@ -48,13 +48,10 @@ def settings_for(
 ) -> dict[str, dict[str, object]]:
     """The parameters of each notebook to run, by name, in the order of the series.
 
-    They are those of the profile, changed by assignments like "02.epochs=3". Values are read as the
-    type that the notebook's parameters cell annotates. `only` names the notebooks to run; all if it
-    is empty. Raises ValueError for an unknown profile, notebook or parameter, a value of another
-    type, and a parameter of a notebook that is not run.
+    They are those of the profile, changed by assignments like "02.epochs=3". `only` names the
+    notebooks to run, if not all. Raises ValueError for what is unknown or of another type.
     """
-    if profile not in PROFILES:
-        raise ValueError(unknown_name("profile", profile, PROFILES))
+    check_name("profile", profile, PROFILES)
     chosen = {find_notebook(name).name for name in only}
     names = [notebook.name for notebook in SERIES if notebook.name in chosen or not chosen]
     settings = {name: dict(PROFILES[profile].get(name, {})) for name in names}
@@ -76,8 +73,8 @@ def settings_for(
 def parameter_reader(notebook: Notebook) -> Callable[..., object]:
     """A function `read(name, text, target=name)` for the parameters of a notebook.
 
-    It reads `text` as the type that the parameters cell annotates; its messages call the parameter
-    `target`. It raises ValueError for an unknown parameter or a value of another type.
+    It reads `text` as the type that the parameters cell annotates. It raises ValueError, which
+    calls the parameter `target`, for an unknown one or a value of another type.
     """
     known = parameters_of(notebook)
     known.pop("output", None)  # the run sets it

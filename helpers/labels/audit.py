@@ -57,9 +57,8 @@ def run_audit(
 ) -> Audit:
     """Collect the evidence on the labels of "mnist", "fashion_mnist", or splits of your own.
 
-    A stopped audit resumes from the predictions in `cache_dir`. Nearest images are searched for the
-    splits in `compared`; for "train" that takes as long as several trainings. The other arguments
-    are those of `predict_out_of_sample`. Raises as that and `data.load_published`.
+    Nearest images are searched for the splits in `compared`; for "train" that takes as long as
+    several trainings. All else is as in `predict_out_of_sample`.
     """
     files: dict[str, Sequence[str]] = {}
     if isinstance(dataset, str):
@@ -184,9 +183,8 @@ def rank_labels(audit: Audit) -> pd.DataFrame:
 def summarize(audit: Audit) -> dict[str, object]:
     """The results of an audit as numbers.
 
-    They are the count of each verdict and of the label issues, by split; then, for each cause of an
-    error on the test images, `share_…`, the mean over the models of its fraction of their errors,
-    and `sd_…`, the standard deviation; then the means of `accuracies_without_doubtful`.
+    For each cause of an error on the test images, `share_…` is the mean over the models of its
+    fraction of their errors, and `sd_…` the standard deviation.
     """
     result: dict[str, object] = {}
     for split, frame in audit.evidence.items():

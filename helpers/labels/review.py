@@ -26,11 +26,8 @@ COLUMNS = ["image", "label", "suggested", "decision"]
 def write_gallery(audit: Audit, folder: Path, *, shown: int = 200) -> Path:
     """Write `labels.csv`, `labels.json` and `index.html` to a folder; returns the path of the page.
 
-    The lists have a row for every label of both splits, most doubtful first, with the columns
-    `split`, `image` (its number in the published file) and those of `collect_evidence`. Of your own
-    data they name the `file`, and `kept.csv` lists the files whose label stands. The page shows the
-    first labels of each split, at most `shown`, and needs no network. Raises OSError if the folder
-    cannot be written to.
+    The lists are those of `rank_labels`. Of your own data, `kept.csv` lists the files whose label
+    stands. The page shows at most `shown` labels of each split, and needs no network.
     """
     ranked = rank_labels(audit).round(4)
     write_atomic(folder / "labels.csv", ranked.to_csv(index=False))
@@ -121,10 +118,8 @@ def save_decision(path: Path | str, image: int, label: str, suggested: str, deci
 class ReviewWidget(anywidget.AnyWidget):
     """A widget for JupyterLab that asks for a decision on each row of `evidence`, in its order.
 
-    `evidence` is a frame from `collect_evidence`, indexed by image; `images` uint8 (N, C, S, S)
-    are those of the whole split. Each decision is saved in the CSV at `path` before the next image
-    is shown. Images that have one there are not shown again, unless it is undone. Raises as
-    `load_decisions`.
+    `images` uint8 (N, C, S, S) are those of the whole split. Each decision is saved in the CSV at
+    `path` before the next image is shown. Images that have one are not shown again, unless undone.
     """
 
     _esm = (TEMPLATES / "review.js").read_text(encoding="utf-8")

@@ -19,7 +19,7 @@ from torch.optim.lr_scheduler import OneCycleLR
 from helpers import data, models
 from helpers.data import Augmentation, DatasetSpec, Split, Splits
 from helpers.device import seed_everything
-from helpers.messages import unknown_name
+from helpers.messages import check_name
 from helpers.training.execution import Execution, fastest_precision
 from helpers.training.history import History
 from helpers.training.loop import fit
@@ -118,8 +118,7 @@ def find_recipe(name: str, dataset: str | Splits, model: str = "") -> Recipe:
         return replace(find_recipe(name, dataset), model=model, model_kwargs={})
     if isinstance(dataset, Splits) and dataset.spec.name not in data.SPECS:
         known = [recipe for recipe in _TABLES if _OWN in _TABLES[recipe]]
-        if name not in known:
-            raise ValueError(unknown_name("recipe for your own data", name, known))
+        check_name("recipe for your own data", name, known)
         recipe, batch_size = _read(name, _OWN), min(32, len(dataset.train))
         epochs = math.ceil(_OWN_STEPS / math.ceil(len(dataset.train) / batch_size))
         return replace(
@@ -128,9 +127,7 @@ def find_recipe(name: str, dataset: str | Splits, model: str = "") -> Recipe:
         )  # fmt: skip
     dataset = dataset.spec.name if isinstance(dataset, Splits) else dataset
     data.spec(dataset)
-    if (name, dataset) not in RECIPES:
-        known = [recipe for recipe, for_dataset in RECIPES if for_dataset == dataset]
-        raise ValueError(unknown_name("recipe", name, known))
+    check_name("recipe", name, [recipe for recipe, of in RECIPES if of == dataset])
     return RECIPES[name, dataset]
 
 
