@@ -2,6 +2,7 @@
 
 import hashlib
 import re
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -157,20 +158,16 @@ def _find_files(path: Path) -> tuple[list[str], list[str]]:
         raise ValueError(f"{path} is a file.{archive} {wanted}")
     top = _folders(path)
     parts = [folder for folder in top if folder.name.lower() in PARTS]
-    if not any(folder.name.lower() == "train" for folder in parts):
-        parts = []
-    elif len(parts) < len(top):
+    train = [folder for folder in parts if folder.name.lower() == "train"]
+    if train and len(parts) < len(top):
         beside = _list([folder.name for folder in top if folder not in parts])
         raise ValueError(f"{path} has the folder train and, beside it, {beside}. {wanted}")
-    by_part = {part: _folders(part) for part in parts} or {path: top}
-    folders = [folder for classes in by_part.values() for folder in classes]
+    folders = [folder for part in (parts if train else [path]) for folder in _folders(part)]
     if not folders:
         raise ValueError(f"{path} holds no folders. {wanted}")
-    first = {folder.name for folder in next(iter(by_part.values()))}
-    if parts:
-        first = {f.name for part in parts if part.name.lower() == "train" for f in by_part[part]}
-    _check_classes(path, sorted(first))
-    unknown = sorted({folder.name for folder in folders} - first)
+    trained = {folder.name for part in train or [path] for folder in _folders(part)}
+    _check_classes(path, sorted(trained))
+    unknown = sorted({folder.name for folder in folders} - trained)
     if unknown:
         raise ValueError(f"{path / 'train'} has no pictures of {_list(unknown)}, the others do.")
     files, others = [], []
@@ -282,18 +279,18 @@ def _divide(targets: Tensor, given: Sequence[str]) -> np.ndarray:
 
 def _repeated(splits: dict[str, Split]) -> list[str]:
     """A line about images that occur several times, if any do."""
-    labels: dict[bytes, set[int]] = {}
-    trained = {image.tobytes() for image in splits["train"].images.numpy()}
-    repeated, leaked = 0, 0
-    for name, split in splits.items():
-        for image, target in zip(split.images.numpy(), split.targets.tolist(), strict=True):
-            content = image.tobytes()
-            repeated += content in labels
-            leaked += name != "train" and content in trained
-            labels.setdefault(content, set()).add(target)
+    contents = {
+        name: [image.tobytes() for image in split.images.numpy()] for name, split in splits.items()
+    }
+    everything = [content for of_split in contents.values() for content in of_split]
+    repeated = len(everything) - len(set(everything))
     if not repeated:
         return []
-    contradicting = sum(len(found) > 1 for found in labels.values())
+    trained, others = set(contents["train"]), [*contents["validation"], *contents["test"]]
+    leaked = sum(content in trained for content in others)
+    targets = torch.cat([split.targets for split in splits.values()]).tolist()
+    labels = Counter(content for content, _ in set(zip(everything, targets, strict=True)))
+    contradicting = sum(count > 1 for count in labels.values())
     return [
         f"{repeated} images repeat another one; {leaked} of validation and test are in training as "
         f"well; {contradicting} have several labels"
