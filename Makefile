@@ -12,7 +12,7 @@ READY := .venv/.ready
 WORKERS := -n logical --maxprocesses 8 --dist loadfile
 BENCH_READY := .venv-bench/.ready
 MUTANTS_READY := .venv/.ready-mutants
-MADE := .venv .venv-bench .pytest_cache .mypy_cache .ruff_cache .coverage* mutants site tests/screenshots
+MADE := .venv .venv-bench .pytest_cache .mypy_cache .ruff_cache .coverage* mutants site wheels tests/screenshots
 
 # pip's torch for Linux contains CUDA, unless an index with another build is named
 INDEX := $(PIP_ARGS) $(PIP_INDEX_URL) $(PIP_EXTRA_INDEX_URL)
@@ -21,11 +21,11 @@ MEGABYTES := $(if $(CUDA),7500,2500)
 SIZE := $(if $(CUDA),about 7 GB with a torch for GPUs (how to take one of 1 GB: see A smaller torch in docs/installing.md),about 2 GB)
 
 # settings of the user must not change what the tests see
-test coverage test-long refresh: export MATPLOTLIBRC := /dev/null
-test coverage test-long refresh: export IPYTHONDIR := $(CURDIR)/.venv/ipython
+test coverage test-long refresh exercises: export MATPLOTLIBRC := /dev/null
+test coverage test-long refresh exercises: export IPYTHONDIR := $(CURDIR)/.venv/ipython
 
 .DEFAULT_GOAL := help
-.PHONY: help run test coverage test-long lab check refresh site matrix faults bench mutants clean
+.PHONY: help run test coverage test-long lab wheels check refresh exercises site matrix faults bench mutants clean
 
 help: # show this list
 	@sed -n 's/^\([a-z-]*\):[^#]*# \(.*\)/  make \1\t\2/p' Makefile | expand -t 18
@@ -52,11 +52,17 @@ test-long: $(READY) # the tests that take too long for every day: about half an 
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m long -rs $(WORKERS) --no-loadscope-reorder tests
 
 lab: $(READY) # open copies of the notebooks in JupyterLab
-	@mkdir -p my-notebooks
-	@for name in $(notdir $(wildcard notebooks/*.ipynb)); do \
-		test -e my-notebooks/$$name || cp notebooks/$$name my-notebooks/; done
+	@mkdir -p my-notebooks/exercises/student
+	@cd notebooks && for name in *.ipynb exercises/student/*.ipynb; do \
+		test -e ../my-notebooks/$$name || cp $$name ../my-notebooks/$$name; done
 	@echo "Your copies are in my-notebooks/ and stay as you leave them. Delete one to get the course's again."
 	@$(BIN)/jupyter lab --notebook-dir=. my-notebooks/01_explore.ipynb
+
+wheels: $(READY) # collect the packages in wheels/, to install machines without a network from there
+	@$(BIN)/python -m pip freeze --exclude-editable > .venv/packages.txt
+	@$(BIN)/python -m pip wheel $(PIP_ARGS) --no-deps --wheel-dir wheels \
+		--requirement .venv/packages.txt 'setuptools>=68' # the last one builds the course itself
+	@du -sh wheels
 
 check: $(READY) # check format, style and types only
 	@$(BIN)/ruff format --check .
@@ -65,6 +71,9 @@ check: $(READY) # check format, style and types only
 
 refresh: $(READY) # run the committed notebooks anew, in place, and show what changed
 	@$(BIN)/python -m tests.refresh
+
+exercises: $(READY) # run the exercises, and write their student versions and solutions
+	@$(BIN)/python -m tests.exercises
 
 site: $(READY) # write the course as web pages, from the committed outputs, to site/: ten seconds
 	@$(BIN)/python -m tests.site

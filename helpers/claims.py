@@ -1,12 +1,19 @@
-"""Check that a measured number is inside an expected band.
+"""Check that a measured number is inside an expected band, and compare readers' bets with results.
 
 Training is not bit-equal across machines. The lower end of a band is the mean minus 4 standard
 deviations over measured runs; bands.json holds the settings at which they were measured.
 """
 
 import json
+import re
+from collections.abc import Mapping
+from numbers import Real
+from typing import TYPE_CHECKING, Any
 
 from helpers.files import PROJECT
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 BANDS = PROJECT / "benchmarks" / "results" / "bands.json"
 
@@ -41,3 +48,37 @@ def band(name: str, /, **settings: object) -> tuple[float, float]:
         if entry["settings"] == settings:
             return entry["lo"], entry["hi"]
     return 0.0, 1.0
+
+
+def compare_bets(bets: Mapping[str, tuple[Any, ...]]) -> "pd.DataFrame":
+    """The reader's bets beside the results: a row for each question with a bet other than None.
+
+    `bets` has (bet, result) for each question, or (bet, result, format). With a format such as
+    ".0%" the result is a fraction; the bet may be 67, "67 %" or, below 1, a fraction such as 0.67.
+    In words neither case, order nor punctuation counts. Without any bet, one row says so.
+    """
+    import pandas as pd
+
+    rows = {}
+    for question, (bet, result, *form) in bets.items():
+        spec = form[0] if form else ",.6g"
+        number = _read_number(bet, spec.endswith("%")) if isinstance(result, Real) else None
+        if number is not None:
+            shown, hit = format(number, spec), format(result, spec)
+            off = format(abs(number - result), spec).replace("%", " points")
+            rows[question] = (shown, hit, "right" if shown == hit else f"off by {off}")
+        elif bet is not None:
+            said, was = (re.findall(r"[^\W_]+", str(words).casefold()) for words in (bet, result))
+            same = "".join(sorted(said)) == "".join(sorted(was))
+            rows[question] = (bet, result, "right" if same else "not so")
+    rows = rows or {"no bet was placed": ("–", "–", "–")}
+    return pd.DataFrame(rows, index=["your bet", "result", "how close"]).T
+
+
+def _read_number(bet: object, percent: bool) -> float | None:
+    """The first number in a bet such as 84, "84 %" or "1,000"; a comma may mark the decimals."""
+    text = re.sub(r"(?<!\b0),(?=\d{3}(?!\d))", "", str(bet)).replace(",", ".")
+    if not (found := re.search(r"-?\d*\.?\d+", text)):
+        return None
+    number = float(found[0])
+    return number / 100 if percent and (number >= 1 or "%" in text) else number

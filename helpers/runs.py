@@ -9,6 +9,7 @@ import functools
 import itertools
 import json
 import math
+import os
 import subprocess
 from collections.abc import Mapping
 from importlib.metadata import version
@@ -38,8 +39,11 @@ REPORTED = {"mnist": 0.98, "fashion_mnist": 0.86}  # test accuracies of the stud
 
 
 def run_dir(output: str, notebook: str) -> Path:
-    """The folder for a notebook's results: `output`, or else `runs/by-hand/<notebook>`."""
-    return Path(output) if output else ROOT / "by-hand" / notebook
+    """The folder for a notebook's results: `output`, or else `runs/by-hand/<notebook>`, in the
+    clone or, if nothing can be written there, in the working folder.
+    """
+    root = ROOT if os.access(ROOT if ROOT.exists() else PROJECT, os.W_OK) else Path("runs")
+    return Path(output) if output else root / "by-hand" / notebook
 
 
 def create_run(root: Path, name: str) -> Path:

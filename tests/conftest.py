@@ -27,9 +27,9 @@ tqdm.set_lock(threading.RLock())
 tqdm.monitor_interval = 0
 
 LONGEST = (
-    "06_doubtful_labels.ipynb", "03_train_fashion_mnist.ipynb", "test_browser.py",
-    "02_train_mnist.ipynb", "07_many_runs.ipynb", "test_defects.py", "test_faults.py",
-    "05_better_architecture.ipynb", "test_pretrained.py",
+    "06_doubtful_labels.ipynb", "test_exercises.py", "03_train_fashion_mnist.ipynb",
+    "test_browser.py", "02_train_mnist.ipynb", "07_many_runs.ipynb", "test_defects.py",
+    "test_faults.py", "05_better_architecture.ipynb", "test_pretrained.py",
 )  # fmt: skip
 
 

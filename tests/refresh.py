@@ -22,7 +22,7 @@ from helpers import headless
 from helpers.files import write_atomic
 
 ENCRYPTED = Config({"KernelManager": {"transport_encryption": "auto"}})
-KEPT = ("tags", "alt")  # of the metadata of a cell
+KEPT = ("tags", "alt", "nbgrader")  # of the metadata of a cell
 
 
 def main(

@@ -1,4 +1,4 @@
-"""The pages of a run, and each notebook in the real JupyterLab, in a real browser.
+"""The pages of a run, the explorer, and each notebook in JupyterLab, in a real browser.
 
 It needs a Chromium on the PATH. The cells run at the quick profile, since the front end is what is
 tested here. Every day: the first notebook, a training with its bar and the stop button, the review
@@ -8,6 +8,7 @@ sees are kept in tests/screenshots/.
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -17,12 +18,16 @@ import urllib.request
 from pathlib import Path
 
 import nbformat
+import numpy as np
 import pandas as pd
 import pytest
+import torch
 from papermill.iorw import load_notebook_node
 from papermill.parameterize import parameterize_notebook
+from PIL import Image
+from torch import nn
 
-from helpers import headless
+from helpers import data, evaluation, headless, models
 from helpers.files import PROJECT
 from helpers.headless import doctor
 
@@ -270,6 +275,240 @@ def test_a_page_shows_its_way_and_is_printed_as_a_whole(browser, run_pages):
     cut = "all => all.filter(n => n.scrollWidth > n.clientWidth + 1).map(n => n.outerHTML)"
     assert page.locator("main pre, main table, main figure").evaluate_all(cut) == []
     page.close()
+
+
+@pytest.fixture(scope="module")
+def explored(tmp_path_factory, mnist) -> Path:
+    """The page that shows the shipped TinyVGG."""
+    path = tmp_path_factory.mktemp("explorer") / "page.html"
+    notes = {"dataset": "mnist", "test_accuracy": 0.9916, "date": "2026-11-27"}
+    model = models.load_pretrained("mnist/tiny_vgg")
+    return evaluation.write_explorer(model, path, examples=mnist.test, notes=notes)
+
+
+TWO_FRAMES = "new Promise(d => requestAnimationFrame(() => requestAnimationFrame(() => d())))"
+LOGITS = "images => images.map(image => [...forward(Uint8Array.from(image)).at(-2)])"
+
+
+def difference(page, path: Path, model: nn.Module, images: torch.Tensor) -> float:
+    """The greatest between logits that the page and torch compute."""
+    page.goto(path.as_uri())
+    found = torch.tensor(page.evaluate(LOGITS, images.flatten(1).tolist()))
+    with torch.inference_mode():
+        return (found - model.eval()(images)).abs().max().item()
+
+
+def test_the_explorer_computes_the_logits_of_torch(page, explored, mnist):
+    model = models.load_pretrained("mnist/tiny_vgg")
+    assert difference(page, explored, model, mnist.test.images[:200]) < 1e-4
+
+
+def varied() -> nn.Sequential:
+    """A network with a layer of each kind, and with odd sizes, for images (3, 20, 20)."""
+    torch.manual_seed(0)
+    norms = nn.BatchNorm2d(6), nn.BatchNorm1d(8)
+    for norm in norms:
+        for tensor in (norm.running_mean, norm.running_var, norm.weight.data, norm.bias.data):
+            tensor.uniform_(0.5, 2)
+    return nn.Sequential(
+        models.Normalize(0.5, 0.2), nn.Conv2d(3, 5, (3, 5), stride=(1, 2), padding=(0, 3)),
+        nn.AvgPool2d((2, 3), stride=(2, 1)), nn.Conv2d(5, 6, 3, padding="same", bias=False),
+        norms[0], nn.ReLU(inplace=True), nn.MaxPool2d(3, stride=2), nn.Conv2d(6, 4, 2),
+        nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 8), norms[1], nn.ReLU(), nn.Dropout(),
+        nn.Linear(8, 3),
+    )  # fmt: skip
+
+
+def test_every_kind_of_layer_is_computed_and_taken_apart(page, tmp_path):
+    images = torch.randint(256, (20, 3, 20, 20), generator=torch.Generator().manual_seed(1)).byte()
+    names, told = ["<script>alert(1)</script>", "<b>", "Löwe & 'Co'"], []
+    page.on("dialog", lambda dialog: (told.append(dialog.message), dialog.dismiss()))
+    page.on("pageerror", lambda error: told.append(str(error)))
+    path = evaluation.write_explorer(
+        varied(), tmp_path / "page.html", examples=data.Split(images, torch.arange(20) % 3),
+        notes={"class_names": names, "dataset": "</title><script>alert(2)</script>"},
+    )  # fmt: skip
+    assert difference(page, path, varied(), images) < 1e-4
+    for name in names:
+        page.locator("#bars .bar", has_text=name).wait_for()
+    for layer in range(page.evaluate("layers.length")):
+        size = page.evaluate(f"product(layers[{layer}].shape)")
+        for index in {0, size // 3, size - 1}:
+            page.evaluate(f"choose({layer}, {index})")
+            parts = page.locator("#made .term b")
+            if page.locator("#made .term .name", has_text="bias").count():
+                sums = [float(p.lstrip("= ").replace("−", "-")) for p in parts.all_inner_texts()]
+                value = page.evaluate(f"outputs[{layer}][{index}]")
+                assert sum(sums) == pytest.approx(value, abs=0.0006 * len(sums))
+        page.evaluate(f"goTo({layer})")
+        assert page.locator("#says").inner_text()
+    assert told == []
+
+
+def test_a_picture_of_ones_own_is_opened_as_python_reads_it(page, tmp_path):
+    path = evaluation.write_explorer(varied(), tmp_path / "page.html", examples=data.Split(
+        torch.zeros(3, 3, 20, 20, dtype=torch.uint8), torch.arange(3)
+    ))  # fmt: skip
+    page.goto(path.as_uri())
+    steps = np.linspace(0, 255, 200, dtype=np.uint8)
+    smooth = np.stack([np.tile(steps, (100, 1)), np.tile(steps[::2, None], (1, 200))], axis=2)
+    pixels = np.concatenate([smooth, np.full((100, 200, 1), 90, np.uint8)], axis=2)
+    exact = np.random.default_rng(0).integers(256, size=(20, 20, 3), dtype=np.uint8)
+    for name, array, tolerance in (("exact", exact, 0), ("wide", pixels, 12)):
+        Image.fromarray(array).save(tmp_path / f"{name}.png")
+        page.locator("input[type=file]").set_input_files(tmp_path / f"{name}.png")
+        (expected,) = data.read_pictures([tmp_path / f"{name}.png"], size=20)
+        for _ in range(100):  # it is decoded in the background
+            found = np.array(page.evaluate("[...readPaper()]")).reshape(3, 20, 20)
+            if np.abs(found - expected).max() <= tolerance:
+                break
+            page.wait_for_timeout(100)  # milliseconds
+        assert np.abs(found - expected).max() <= tolerance
+    (tmp_path / "none.png").write_bytes(b"no picture")
+    page.locator("input[type=file]").set_input_files(tmp_path / "none.png")
+    page.get_by_text("This file is no picture.").wait_for()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_everybody_can_read_the_explorer_and_it_loads_nothing(browser, explored, scheme):
+    for width in (1280, 390):
+        page = browser.new_page(color_scheme=scheme, viewport={"width": width, "height": 900})
+        asked: list[str] = []
+        page.on("request", lambda request, asked=asked: asked.append(request.url))
+        page.goto(explored.as_uri())
+        for layer in range(page.evaluate("layers.length")):
+            page.evaluate(f"goTo({layer})")
+            assert page.evaluate(ACCESSIBLE) == []
+            assert page.evaluate("document.documentElement.scrollWidth") <= width
+            home = page.evaluate("byId('panel').parentElement.className || 'side'")
+            assert home == ("layer now" if width == 390 else "side")
+        assert {url for url in asked if not url.startswith("data:")} == {explored.as_uri()}
+        unnamed = (
+            "all => all.filter(n => !n.ariaLabel && !n.innerText.trim()).map(n => n.outerHTML)"
+        )
+        assert (
+            page.locator("button, canvas[role], div[role]:not([role=status])").evaluate_all(unnamed)
+            == []
+        )
+        SCREENSHOTS.mkdir(exist_ok=True)
+        page.evaluate("choose(4, 5000)")
+        page.screenshot(path=SCREENSHOTS / f"explorer-{scheme}-{width}.png", full_page=True)
+        page.close()
+
+
+def test_a_number_is_found_with_the_keys_alone(page, explored, mnist):
+    page.goto(explored.as_uri())
+    page.locator("#next").focus()
+    for _ in range(4):  # the image, the normalized image, block_1.0, block_1.1
+        page.keyboard.press("Tab")
+    for key in ("ArrowDown", "ArrowRight", "ArrowRight", "ArrowRight", "ArrowLeft"):
+        page.keyboard.press(key)
+    assert page.evaluate("document.activeElement.ariaLabel") == "map 2 of block_1.2"
+    page.keyboard.press("Enter")
+    index = page.evaluate("chosen.index")
+    row, column = divmod(index - 2 * 784, 28)
+    page.keyboard.press("ArrowDown" if row < 14 else "ArrowUp")
+    page.keyboard.press("ArrowLeft" if column > 14 else "ArrowRight")
+    row, column = row + (1 if row < 14 else -1), column + (-1 if column > 14 else 1)
+    title = page.locator("#panel-title").inner_text()
+    assert title == f"Convolution 3 × 3: block_1.2[2, {row}, {column}]"
+
+    model = models.load_pretrained("mnist/tiny_vgg")
+    first = mnist.test.images[(mnist.test.targets == 0).nonzero()[0]]
+    with torch.inference_mode():
+        maps = model.block_1[:3](model.normalize(first))[0]
+    shown = page.locator(".number").inner_text().replace("−", "-")
+    assert float(shown) == pytest.approx(maps[2, row, column].item(), abs=6e-4)
+    page.keyboard.press("Escape")
+    assert page.evaluate("document.activeElement.ariaLabel") == "map 2 of block_1.2"
+
+
+def test_a_number_is_followed_back_to_the_pixels(page, explored, mnist):
+    """Through a linear layer by hand: the largest of the 490 products of the winning class."""
+    page.goto(explored.as_uri())
+    model = models.load_pretrained("mnist/tiny_vgg")
+    first = mnist.test.images[(mnist.test.targets == 0).nonzero()[0]]
+    with torch.inference_mode():
+        features = model.block_2(model.block_1(model.normalize(first)))[0]
+        products = features.flatten() * model.classifier[1].weight[0]
+    page.locator("section.layer .rows .bar").nth(10).click()  # the probability of a 0
+    follow = page.get_by_role("button", name="Where most of it comes from")
+    for _ in range(2):
+        follow.press("Enter")
+    assert page.evaluate("[chosen.layer, chosen.index]") == [12, int(products.argmax())]
+    follow.press("Enter")  # no number is changed by flattening
+    _, index = page.evaluate("[chosen.layer, chosen.index]")
+    follow.press("Enter")
+    channel, row, column = np.unravel_index(index, (10, 7, 7))
+    _, came_from = page.evaluate("[chosen.layer, chosen.index]")
+    with torch.inference_mode():
+        before = model.block_2[:4](model.block_1(model.normalize(first)))[0]
+    window = before[channel, 2 * row : 2 * row + 2, 2 * column : 2 * column + 2]
+    assert before.flatten()[came_from] == window.max() == features[channel, row, column]
+    for _ in range(10):
+        follow.press("Enter")
+    assert page.evaluate("chosen.layer") == 0
+    assert not follow.is_visible()
+    assert page.locator("#made").inner_text().startswith("A pixel: ")
+
+
+def drag(page, start: tuple[int, int], end: tuple[int, int]) -> None:
+    """Draw a line on the paper of the explorer, from and to points in its pixels."""
+    box = page.locator("#paper").bounding_box()
+    page.mouse.move(box["x"] + start[0], box["y"] + start[1])
+    page.mouse.down()
+    page.mouse.move(box["x"] + end[0], box["y"] + end[1], steps=10)
+    page.mouse.up()
+    page.evaluate(TWO_FRAMES)
+
+
+def test_a_chosen_image_is_exact_and_a_drawing_is_read(page, explored, mnist):
+    page.goto(explored.as_uri())
+    wrong = page.get_by_role("group", name="Test images that it gets wrong").get_by_role("button")
+    row = int(re.search(r"test image (\d+)", wrong.nth(4).get_attribute("aria-label"))[1])
+    wrong.nth(4).click()
+    image = mnist.test.images[row].flatten()
+    assert page.evaluate("[...readPaper()]") == image.tolist()
+    assert page.locator("#answer small").inner_text() == "wrong: the label is 4"
+    page.locator("#eraser").click()
+    drag(page, (20, 110), (200, 110))
+    left = torch.tensor(page.evaluate("[...readPaper()]"))
+    assert (left <= image).all()
+    assert (left > 0).sum() < (image > 0).sum()
+    assert page.locator("#answer small").inner_text() == ""  # it is not that image any more
+
+    page.locator("#pen").click()
+    page.locator("#clear").click()
+    drag(page, (60, 40), (60, 180))  # left of the middle: it is centered, as in MNIST
+    assert page.locator("#answer").inner_text().startswith("1, ")
+    drawn = torch.tensor(page.evaluate("[...readPaper()]")).view(28, 28)
+    rows, columns = (drawn > 0).nonzero().unbind(1)
+    assert len(rows.unique()) == 20
+    assert {13, 14} <= set(columns.tolist()) <= {12, 13, 14, 15}
+
+    page.locator("#clear").click()
+    assert page.evaluate("readPaper().every(value => value === 0)")
+    page.locator("#paper").focus()
+    for key in ("Space", *("ArrowUp",) * 8):  # the pen of the keys starts in the middle
+        page.keyboard.press(key)
+    assert page.evaluate("readPaper().filter(value => value > 0).length") > 20
+
+
+def test_play_walks_from_the_image_to_the_probabilities_and_stops(page, explored):
+    page.clock.install()
+    page.goto(explored.as_uri())
+    page.get_by_role("button", name="Play").click()
+    said = []
+    for _ in range(15):
+        said.append(page.locator("#says").inner_text())
+        assert page.locator(".layer.now").count() == 1
+        page.clock.run_for(6_000)
+    assert said[0].startswith("The network gets 28 × 28 pixels")
+    assert re.search(r"The network says 0, with (> )?\d+\.\d %\.$", said[14])
+    assert len(set(said)) >= 9  # the four ReLUs say the same
+    assert page.locator("#play").inner_text() == "▶ Play"
+    page.get_by_role("button", name="layer before").click()
+    assert page.locator(".layer.now h3").inner_text() == "Linear (logits)"
 
 
 TRAINING = """\

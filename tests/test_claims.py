@@ -1,6 +1,7 @@
 import json
 import math
 
+import numpy as np
 import pytest
 
 from helpers import claims
@@ -45,3 +46,55 @@ def test_the_shipped_bands_contain_their_means():
         assert 0.5 < entry["lo"] < entry["mean"] < entry["hi"] <= 1
         assert entry["date"] >= "2026"
         assert entry["n"] >= 1
+
+
+@pytest.mark.parametrize("bet", [67, 0.67, "67 %", "67%", "about 67,0 percent", ".67"])
+def test_a_bet_on_a_share_may_be_a_percentage_or_a_fraction(bet):
+    ((shown, result, how_close),) = claims.compare_bets({"?": (bet, 0.7, ".0%")}).to_numpy()
+    assert (shown, result, how_close) == ("67%", "70%", "off by 3 points")
+
+
+@pytest.mark.parametrize(
+    ("bet", "shown"), [(1, "1.0%"), ("0.5 %", "0.5%"), (100, "100.0%"), ("0,125", "12.5%")]
+)
+def test_small_shares_and_decimal_commas_are_read_as_they_were_meant(bet, shown):
+    assert claims.compare_bets({"?": (bet, 0.5, ".1%")}).loc["?", "your bet"] == shown
+
+
+@pytest.mark.parametrize(
+    ("bet", "close"), [(84, "right"), ("1,084", "off by 1,000"), (-3, "off by 87")]
+)
+def test_a_bet_on_a_number(bet, close):
+    assert claims.compare_bets({"mistakes": (bet, 84)}).loc["mistakes", "how close"] == close
+
+
+@pytest.mark.parametrize("result", [84, np.int64(84), np.float32(84)])
+def test_results_may_come_from_numpy(result):
+    assert claims.compare_bets({"?": ("84", result)}).loc["?"].to_list() == ["84", "84", "right"]
+
+
+@pytest.mark.parametrize(
+    ("bet", "result", "close"),
+    [
+        ("9 and 4", "4 / 9", "not so"),  # "and" is no class
+        ("9,4", "4 / 9", "right"),
+        ("TinyVGG", "tiny_vgg", "right"),
+        ("shirt / t-shirt/top", "T-shirt/top / Shirt", "right"),
+        ("coat", "shirt", "not so"),
+        ("many", 84, "not so"),  # words, where a number was asked for
+    ],
+)
+def test_words_count_but_not_their_case_and_order(bet, result, close):
+    row = claims.compare_bets({"?": (bet, result)}).loc["?"]
+    assert row.to_list() == [bet, result, close]
+
+
+def test_only_the_questions_with_a_bet_are_shown():
+    table = claims.compare_bets({"a": (None, 0.2, ".0%"), "b": (0, 3), "c": (None, "x")})
+    assert table.index.to_list() == ["b"]
+
+
+def test_without_bets_the_table_says_so_whatever_the_results():
+    first = claims.compare_bets({"a": (None, 0.2, ".0%"), "b": (None, "x")})
+    assert first.equals(claims.compare_bets({"a": (None, 0.9, ".0%"), "b": (None, 3)}))
+    assert first.index.to_list() == ["no bet was placed"]

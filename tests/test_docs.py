@@ -108,9 +108,10 @@ def test_the_readme_is_short_and_shows_its_results_first():
         assert f"| `{recipe}`" in beginning
 
 
-@pytest.mark.parametrize("page", [page for page in PAGES if page != "README.md"])
+@pytest.mark.parametrize("page", sorted({*PAGES} - {"README.md", "docs/glossary.md"}))
 def test_pages_are_short(page):
-    assert len(read(page).splitlines()) <= 200
+    allowed = {"docs/teaching.md": 400}  # it holds a plan for each of eight lessons
+    assert len(read(page).splitlines()) <= allowed.get(page, 200)
 
 
 def test_the_page_on_handwriting_states_what_the_record_holds():
@@ -388,7 +389,7 @@ def test_commands_on_the_pages_exist_with_their_options(page, call):
 
 
 def test_the_exercises_are_where_the_page_on_teaching_says():
-    rows = table("docs/teaching.md", "exercise", "where")
+    rows = table("docs/teaching.md", "exercise", "where", "checked exercise")
     assert [int(row[0].split()[0]) for row in rows] == list(range(1, 14))
     headings = "\n".join(
         "".join(cell["source"])
@@ -399,6 +400,18 @@ def test_the_exercises_are_where_the_page_on_teaching_says():
     for row in rows:
         for section in re.findall(r"\b\d\.\d+\b", row[1]):
             assert re.search(rf"^## {re.escape(section)} ", headings, flags=re.MULTILINE), section
+
+
+def test_each_exercise_of_the_course_can_be_done_where_the_page_says():
+    for what, _, link in table("docs/teaching.md", "exercise", "where"):
+        number, file = re.fullmatch(r"\[(\d\.\d+)\]\(\.\./(.+)\)", link).groups()
+        headings = re.findall(rf"## {re.escape(number)} [^\n]*", notebook_prose(file))
+        assert headings[0].endswith(f"(course exercise {what.split()[0]})")
+
+
+def notebook_prose(file: str) -> str:
+    cells = json.loads(read(file))["cells"]
+    return "\n".join("".join(c["source"]) for c in cells if c["cell_type"] == "markdown")
 
 
 def test_every_package_is_explained_on_the_page_on_installing():

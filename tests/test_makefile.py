@@ -20,6 +20,8 @@ case "$*" in
   *"import venv"*) exit ${NO_VENV:-0} ;;
   "-m venv"*) mkdir -p .venv/bin; cp "$0" .venv/bin/python ;;
   *"pip install"*) echo "pip shows its progress: $*"; exit ${NO_NETWORK:-0} ;;
+  *"pip freeze"*) echo "torch==2.7" ;;
+  *"pip wheel"*) mkdir -p wheels; echo "collects $(cat .venv/packages.txt): $*" ;;
   *helpers*) echo "the series runs" ;;
 esac
 """
@@ -62,6 +64,12 @@ def test_a_smaller_torch_is_said_to_be_smaller(clone):
     assert "--extra-index-url https://an.index/cpu" in done.stdout
 
 
+def test_wheels_collects_the_packages_of_the_environment(clone):
+    done = make(clone, "wheels", "PIP_ARGS=--extra-index-url https://an.index/cpu")
+    assert "collects torch==2.7: -m pip wheel --extra-index-url https://an.index/cpu" in done.stdout
+    assert done.returncode == 0
+
+
 @pytest.mark.parametrize(
     ("environment", "told"),
     [
@@ -101,8 +109,9 @@ def test_a_folder_that_cannot_be_written_to_is_told(clone):
 
 
 def test_lab_opens_copies_and_never_overwrites_one(clone):
-    (clone / "notebooks").mkdir()
-    for name in ("01_explore", "02_train_mnist"):
+    (clone / "notebooks/exercises/student").mkdir(parents=True)
+    names = ("01_explore", "02_train_mnist", "exercises/student/01_explore")
+    for name in names:
         (clone / "notebooks" / f"{name}.ipynb").write_text("of the course")
     (clone / "my-notebooks").mkdir()
     mine = clone / "my-notebooks" / "02_train_mnist.ipynb"
@@ -116,7 +125,12 @@ def test_lab_opens_copies_and_never_overwrites_one(clone):
     assert "Your copies are in my-notebooks/" in done.stdout
     assert "opened: lab --notebook-dir=. my-notebooks/01_explore.ipynb" in done.stdout
     assert mine.read_text() == "of the reader"
-    assert (clone / "my-notebooks" / "01_explore.ipynb").read_text() == "of the course"
+    for name in (names[0], names[2]):
+        assert (clone / "my-notebooks" / f"{name}.ipynb").read_text() == "of the course"
+    mine = clone / "my-notebooks" / f"{names[2]}.ipynb"
+    mine.write_text("of the reader")
+    make(clone, "lab")
+    assert mine.read_text() == "of the reader"
 
 
 def test_clean_deletes_only_when_asked_and_runs_only_when_asked_for(clone):

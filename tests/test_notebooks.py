@@ -35,6 +35,11 @@ def states_a_claim(cell):
     return not is_ignored(cell) and ": True\n" in printed
 
 
+def is_a_bet(cell):
+    """Whether a cell only takes the reader's guess."""
+    return cell.source.startswith("bet_")
+
+
 each_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 
 
@@ -79,7 +84,7 @@ def test_parameters_are_annotated_literals_with_a_word_on_each(path):
 @each_notebook
 def test_what_nbval_does_not_compare_is_the_exception(path):
     """Known tags only; few cells ignored, each with a claim in one of the three cells after it."""
-    code = cells(path, "code")
+    code = [cell for cell in cells(path, "code") if not is_a_bet(cell)]
     for cell in code:
         assert set(cell.metadata.get("tags", [])) <= {"parameters", "nbval-ignore-output"}
     with_output = [cell for cell in code if cell.outputs]
@@ -108,6 +113,25 @@ def test_every_picture_is_told_in_words(path):
     for cell in cells(path, "code"):
         shows = any("image/png" in output.get("data", {}) for output in cell.outputs)
         assert bool(cell.metadata.get("alt")) == shows
+
+
+@each_notebook
+def test_readers_bet_before_they_see_and_find_all_bets_in_the_section_before_the_last(path):
+    notebook = nbformat.read(path, as_version=4).cells
+    (table,) = (i for i, cell in enumerate(notebook) if "claims.compare_bets(" in cell.source)
+    bets = [i for i, cell in enumerate(notebook) if is_a_bet(cell)]
+    assert 2 <= len(bets) <= 4
+    assert max(bets) < table
+    for i in bets:
+        name, _, words = notebook[i].source.partition(" = None  # your bet")
+        assert name.isidentifier()
+        assert words.startswith((":", ", in %: ", ", in points: ", " on "))
+        assert f"({name}, " in notebook[table].source
+        assert notebook[i - 1].cell_type == "markdown"  # which asks
+    headings = [i for i, cell in enumerate(notebook) if re.search("^## ", cell.source, re.M)]
+    assert headings[-2] < table < headings[-1]
+    (output,) = notebook[table].outputs  # without bets it is the same whatever the results
+    assert output.data["text/plain"].split()[-7:] == ["no", "bet", "was", "placed", *"–––"]
 
 
 @each_notebook

@@ -1,6 +1,7 @@
 import datetime
 import json
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -268,6 +269,12 @@ def test_a_place_that_cannot_be_written_to_is_named(tmp_path):
 def test_where_a_notebook_leaves_its_results():
     assert runs.run_dir("/somewhere", "01_explore").as_posix() == "/somewhere"
     assert runs.run_dir("", "01_explore") == runs.ROOT / "by-hand" / "01_explore"
+
+
+def test_in_a_clone_that_is_read_only_a_notebook_leaves_them_where_it_runs(monkeypatch):
+    monkeypatch.setattr(runs.os, "access", lambda path, mode: False)
+    assert runs.run_dir("", "01_explore") == Path("runs/by-hand/01_explore")
+    assert runs.run_dir("/somewhere", "01_explore") == Path("/somewhere")
 
 
 def test_of_a_run_are_its_own_notebooks_only(tmp_path):

@@ -6,6 +6,7 @@ from helpers.evaluation.error_analysis import (
     SIDES, class_means, closest_calls, closest_pairs, mistakes, most_confident_mistakes,
     neighbour_votes, random_mistakes, ranked_pairs,
 )
+from helpers.evaluation.explorer import write_explorer
 from helpers.evaluation.handwriting import Reading, read_handwriting
 from helpers.evaluation.inspection import count_flops, layer_summary, occlusion, profile_ops
 from helpers.evaluation.neighbours import (

@@ -35,6 +35,7 @@ app = typer.Typer(
 app.add_typer(runs_commands.app, name="runs")
 app.command()(model_commands.predict)
 app.command()(model_commands.export)
+app.command()(model_commands.explore)
 app.command()(report_command.report)
 DATASETS = ("mnist", "fashion_mnist")  # written out, since the help must not import torch
 NOTES = ("source", "measured", "duration")  # of a recipe: not settings
@@ -196,7 +197,7 @@ def train(
     with report_errors(*errors), training.join_process_group(device_name) as (group, chosen):
         first = group.rank == 0  # only one of several processes prints, tests and writes
         own = dict(size=size, channels=channels, skip_broken=skip_broken)
-        splits, settings = _load(dataset, recipe, model_name, own, root, first, err=as_json)
+        splits, settings, options = _load(dataset, recipe, model_name, own, root, first, as_json)
         settings = replace(settings, precision=precision or settings.precision_on(chosen))
         hardware = f"{group.size} × {device.describe(chosen)}".removeprefix("1 × ")
         line = f"{recipe} on {splits.spec.title}, {hardware}, {settings.precision}"
@@ -214,27 +215,32 @@ def train(
                 ),
             )  # fmt: skip
             if first:
-                options = dict(recipe=recipe, seed=seed, compile=compile, processes=group.size)
+                options |= dict(recipe=recipe, seed=seed, compile=compile, processes=group.size)
                 _test_and_save(model, history, splits, settings, options, hardware, root, as_json)
                 shutil.rmtree(unfinished, ignore_errors=True)
 
 
 def _load(
     dataset: str, recipe: str, model: str, own: dict, root: Path, printed: bool, err: bool
-) -> "tuple[Splits, Recipe]":
-    """The data set and the recipe for it. What was found in a folder of one's own is printed."""
+) -> "tuple[Splits, Recipe, dict[str, object]]":
+    """The data set, the recipe for it, and what a record says of a folder of one's own.
+
+    What was found in that folder is printed.
+    """
     from helpers import data, models, training
 
+    options: dict[str, object] = {}
     if dataset in DATASETS:
         splits = data.load_splits(dataset)
     else:
+        options = {"dataset": str(Path(dataset).resolve()), **own}
         progress = printed and terminal.show_progress()
         splits = data.from_folder(dataset, cache_dir=root / "data", progress=progress, **own)
     for note in splits.notes:
         terminal.echo(note, printed, err=err)
     found = training.find_recipe(recipe, splits, model)
     models.count_parameters(found.build(splits.spec))  # a mistake in your model shows now
-    return splits, found
+    return splits, found, options
 
 
 @contextmanager
@@ -320,7 +326,7 @@ def audit(
     with report_errors(ValueError, OSError):
         chosen = device.choose(device_name)
         own = dict(size=size, channels=channels, skip_broken=skip_broken)
-        splits, settings = _load(dataset, recipe, model_name, own, root, True, err=as_json)
+        splits, settings, options = _load(dataset, recipe, model_name, own, root, True, as_json)
         name = splits.spec.name
         about = f"{seeds} × {folds} trainings of {recipe}, {device.describe(chosen)}"
         typer.echo(about, err=as_json)
@@ -333,7 +339,7 @@ def audit(
         page = labels.write_gallery(audited, folder)
         record = runs.save(
             folder, notebook=f"audit_{name}", dataset=audited.spec,
-            parameters={"recipe": recipe, "folds": folds, "seeds": seeds},
+            parameters={"recipe": recipe, "folds": folds, "seeds": seeds} | options,
             measured=labels.summarize(audited), device=device.describe(chosen),
         )  # fmt: skip
         headless.write_runs_index(root)

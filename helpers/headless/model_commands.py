@@ -1,4 +1,4 @@
-"""The commands `predict` and `export`, which use a trained model."""
+"""The commands `predict`, `export` and `explore`, which use a trained model."""
 
 import io
 import json
@@ -21,7 +21,11 @@ if TYPE_CHECKING:
     from torch.nn import Module
 
 FORMATS = ("onnx", "torchscript", "safetensors")
-MODEL = "A run, a file of weights, or a shipped model such as mnist/accurate."
+_MODEL = "A run, a file of weights, or a shipped model such as mnist/accurate."
+RunArgument = Annotated[str, typer.Argument(help=_MODEL)]
+OutOption = Annotated[
+    Path | None, typer.Option("--out", help="The file; else it is named after the model.")
+]
 CodeOption = Annotated[
     str | None, typer.Option(help="my_file.py:MyNet, if the model is a class of your own.")
 ]
@@ -31,7 +35,7 @@ def predict(
     files: Annotated[
         list[str], typer.Argument(help="Pictures, folders of pictures, or - for standard input.")
     ],
-    model: Annotated[str, typer.Option(help=MODEL)] = "mnist/accurate",
+    model: Annotated[str, typer.Option(help=_MODEL)] = "mnist/accurate",
     code: CodeOption = None,
     as_json: JsonOption = False,
     root: RootOption = runs.ROOT,
@@ -162,7 +166,7 @@ def _answers(model: "Module", notes: dict[str, Any], images: "Tensor") -> list[d
 
 
 def export(
-    run: Annotated[str, typer.Argument(help=MODEL)],
+    run: RunArgument,
     to: Annotated[
         str,
         typer.Option(
@@ -170,9 +174,7 @@ def export(
             **one_of("format", FORMATS) | {"metavar": "FORMAT"},
         ),
     ],
-    out: Annotated[
-        Path | None, typer.Option("--out", help="The file; else it is named after the model.")
-    ] = None,
+    out: OutOption = None,
     code: CodeOption = None,
     root: RootOption = runs.ROOT,
 ) -> None:
@@ -181,13 +183,43 @@ def export(
 
     with report_errors(ValueError, OSError, ImportError):
         model, notes, kind = _load(run, code, root)
-        name = f"{notes.get('dataset', 'model')}-{kind}{models.FORMATS[to]}"
-        path = out / name if out and out.is_dir() else out or Path(name)
+        path = _name(out, notes, f"{kind}{models.FORMATS[to]}")
         difference = models.export(model, path, to, notes=notes)
     typer.echo(
         f"Wrote {path} ({path.stat().st_size / 1e3:,.0f} kB). On 1,000 images its logits differ "
         f"from those of the model by at most {difference:.1e}."
     )
+
+
+def explore(
+    run: RunArgument,
+    out: OutOption = None,
+    code: CodeOption = None,
+    root: RootOption = runs.ROOT,
+) -> None:
+    """Write a web page to look into a model: every layer, every number, and what made it."""
+    from helpers import data, evaluation, models
+
+    with report_errors(ValueError, OSError):
+        weights = _find_weights(run, root)
+        model, notes, kind = _load(str(weights), code, root)
+        records = runs.read_records(weights.parent, levels=0)  # the one beside the weights
+        dates = [str(record["finished"])[:10] for record in records if "finished" in record]
+        about = {"date": "".join(dates[:1]), "sha256": models.read_metadata(weights)["sha256"]}
+        examples = None
+        with suppress(FileNotFoundError):  # without the archives the page has no images
+            if notes.get("dataset") in data.SPECS:
+                examples = data.load_splits(notes["dataset"]).test
+        path = _name(out, notes, f"{kind}-explorer.html")
+        evaluation.write_explorer(model, path, examples=examples, notes=about | notes)
+    size = f"{path.stat().st_size / 1e3:,.0f} kB"
+    typer.echo(f"Wrote {path} ({size}). Open it in a browser; it needs no network.")
+
+
+def _name(out: Path | None, notes: dict[str, Any], ending: str) -> Path:
+    """The file to write: `out`, or one in it, named after data set and model."""
+    name = f"{notes.get('dataset', 'model')}-{ending}"
+    return out / name if out and out.is_dir() else out or Path(name)
 
 
 def _load(name: str, code: str | None, root: Path) -> "tuple[Module, dict[str, Any], str]":

@@ -8,6 +8,7 @@ import html
 import re
 import sys
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,6 +25,10 @@ SHOWN = re.compile(r"image/(svg\+xml|png|jpeg)|text/(html|markdown|latex|plain)"
 TAGS = ["table", "caption", "thead", "tbody", "tr", "th", "td", "div", "p", "br", "b", "code"]
 _ASSIGNMENT = re.compile(r"^(\w+)(?:: [\w. |\[\]]+)? = (.*?)(?:  # (.*))?$", re.MULTILINE)
 _LINK = re.compile(r'<a href="(?!\w+:|#)([^"#]+)(#[^"]*)?">(.*?)</a>', re.DOTALL)
+# an equation in HTML, not in code; $5 and $6 are no equation
+_EQUATION = re.compile(
+    r"<(code|pre)\b.*?</\1>|\$\$(.+?)\$\$|(?<![\\$])\$(?!\s)([^$<>]+)(?<!\s)\$(?![\d$])", re.DOTALL
+)
 _HEADING = re.compile(r"<h([1-6])[^>]*>(.*?)</h\1>", re.DOTALL)
 
 
@@ -42,7 +47,7 @@ def write_pages(folder: Path) -> Path:
     shown = {name: nb for name in entries if (nb := _read(folder / name / f"{name}.ipynb"))}
     links = {f"{name}.ipynb": f"../{name}/{name}.html" for name in shown}
     for name, entry in entries.items():
-        entry["files"] = sorted(p.name for p in (folder / name).glob("*.*") if p.suffix != ".html")
+        entry["files"] = sorted({p.name for p in (folder / name).glob("*.*")} - {f"{name}.html"})
         if (predictions := folder / name / runs.PREDICTIONS).is_file():
             entry["images"] = len(predictions.read_text(encoding="utf-8").splitlines()) - 1
         if name in shown:
@@ -53,7 +58,10 @@ def write_pages(folder: Path) -> Path:
     )
     for name in shown:
         write_page(folder / name / f"{name}.html", "notebook.html", page | {"name": name})
-    page |= {"interval": evaluation.accuracy_interval, "report": (folder / "report.html").is_file()}
+    reports = [
+        file for kind in ("html", "pdf", "md") for file in sorted(folder.glob(f"report*.{kind}"))
+    ]
+    page |= {"interval": evaluation.accuracy_interval, "reports": [file.name for file in reports]}
     return write_page(folder / "index.html", "index.html", page)
 
 
@@ -110,11 +118,39 @@ def convert(notebook: "NotebookNode", link: Callable[[str], str | None]) -> tupl
             data.setdefault("text/plain", "")
             if "text/html" in data:
                 data["text/html"] = _clean(data["text/html"])
-    exporter = HTMLExporter(exclude_anchor_links=True)
+    filters = {"equations": partial(_EQUATION.sub, _draw_equation)}
+    exporter = HTMLExporter(exclude_anchor_links=True, filters=filters)
     exporter.raw_template = (TEMPLATES / "cells.html.j2").read_text(encoding="utf-8")
     contents: Headings = {}
     body = _LINK.sub(relink, exporter.from_notebook_node(notebook)[0])
     return _HEADING.sub(anchor, body.replace("<th></th>", "<td></td>")), contents
+
+
+def _draw_equation(match: re.Match[str]) -> str:
+    """An equation as a drawing in the color of the text, with its TeX for who cannot see it.
+    What matplotlib cannot draw stays as TeX.
+    """
+    from matplotlib.textpath import TextPath
+
+    if match[1]:
+        return match[0]
+    tex = html.unescape(match[2] or match[3]).strip()
+    try:
+        path = TextPath((0, 0), f"${tex}$", size=16)
+    except ValueError:
+        return f"<code>{html.escape(tex)}</code>"
+    (left, bottom), (right, top) = path.get_extents().get_points()
+    steps = [
+        "MLQC"[code - 1] + " ".join(f"{v:.1f}" for v in points) if code < 5 else "Z"
+        for points, code in path.iter_segments()
+    ]
+    box = f"{left:.1f} {-top:.1f} {right - left:.1f} {top - bottom:.1f}"
+    size = f"height: {(top - bottom) / 16:.2f}em; vertical-align: {bottom / 16:.2f}em"
+    kind, label = "inline" if match[3] else "display", html.escape(tex)
+    return (
+        f'<svg class="equation {kind}" role="img" aria-label="{label}" viewBox="{box}" '
+        f'style="{size}"><path transform="scale(1 -1)" d="{"".join(steps)}"/></svg>'
+    )
 
 
 def _clean(table: str) -> str:

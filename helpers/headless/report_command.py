@@ -18,6 +18,7 @@ import typer
 
 from helpers import runs
 from helpers.files import write_atomic
+from helpers.headless.report import write_pages
 from helpers.headless.runs_commands import RootOption
 from helpers.headless.terminal import one_of, report_errors
 from helpers.messages import unknown_name
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from helpers.data import Splits
-    from helpers.headless.student_report import Facts, Training
+    from helpers.headless.student_report import Audit, Facts, Training
 
 TEMPLATES, LOCALES = Path(__file__).parent / "templates", Path(__file__).parent / "locales"
 LANGUAGES = ("en", *sorted(path.stem for path in LOCALES.glob("*.po")))
@@ -57,6 +58,8 @@ def report(
         written = write_report(
             facts, folder, formats, language=language, author=author, title=title
         )
+        if (folder / "index.html").is_file():
+            write_pages(folder)  # their index links to all reports
     for path in written:
         typer.echo(f"The report: {path} ({path.stat().st_size / 1e3:,.0f} kB)")
     if "pdf" in formats and not any(path.suffix == ".pdf" for path in written):
@@ -68,7 +71,10 @@ def report(
 def _find(root: Path, name: str) -> Path:
     """The folder of the run of that name, or of the one that was worked on last."""
     if name:
-        return root / name if (root / name).is_dir() else runs.find(root, name)
+        recorded = (
+            any((root / name).glob(f"**/{runs.RESULT}")) or (root / name / runs.STATUS).exists()
+        )
+        return root / name if recorded else runs.find(root, name)
     files = [*root.glob(f"*/*/{runs.RESULT}"), *root.glob(f"*/{runs.STATUS}")]
     if not files:
         raise ValueError(f"There are no runs in {root}. `python -m helpers run` makes one.")
@@ -124,7 +130,8 @@ def _print(browser: str, html: Path) -> Path | None:
     pdf = html.with_suffix(".pdf")
     command = [
         browser, "--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage",
-        "--no-pdf-header-footer", f"--print-to-pdf={pdf}", html.as_uri(),
+        "--no-pdf-header-footer", "--generate-pdf-document-outline",  # with bookmarks
+        f"--print-to-pdf={pdf}", html.as_uri(),
     ]  # fmt: skip
     with suppress(subprocess.TimeoutExpired):
         done = subprocess.run(command, capture_output=True, timeout=120, check=False)
@@ -143,9 +150,13 @@ def render(
     """
     environment = _environment(language)
     drawn: dict[str, bytes] = {}
-    galleries = {}  # by the folder of the training
+    galleries: dict[str, dict[str, list]] = {}  # by the folder of the training or audit
     for training in facts.trainings:
         galleries[training.record["folder"]], files = _pictures(training)
+        drawn |= files
+    for audit in facts.audits:
+        of_folder = galleries.setdefault(audit.record["folder"], {})
+        of_folder["doubtful"], files = _doubtful_pictures(audit)
         drawn |= files
 
     def picture(name: str, **drawing: object) -> str:
@@ -236,6 +247,18 @@ def _pictures(training: "Training") -> tuple[dict[str, list[dict[str, Any]]], di
              "predicted": named[i][1], "confidence": sure.get(i)} for i in rows
         ] for kind, rows in chosen.items()
     }, files  # fmt: skip
+
+
+def _doubtful_pictures(audit: "Audit") -> tuple[list[dict[str, Any]], dict[str, bytes]]:
+    """The nine most doubtful labels, and PNG files by name; none without the data."""
+    entries, files = [], {}
+    for row in audit.doubtful[:9]:
+        name = f"label-{audit.record['dataset']}-{row['split']}-{row['image']}.png"
+        images = audit.images.get(row["split"], ())
+        if 0 <= row["image"] < len(images):
+            entries.append(row | {"picture": name})
+            files[name] = _png(images[row["image"]])
+    return entries, files
 
 
 def _samples(splits: "Splits", changes: Mapping[str, Any]) -> bytes:

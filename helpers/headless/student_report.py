@@ -15,7 +15,7 @@ from helpers.headless.notebooks import PROFILES, SERIES
 
 if TYPE_CHECKING:
     import pandas as pd
-    from torch import nn
+    from torch import Tensor, nn
 
     from helpers.data import Splits
     from helpers.evaluation import Predictions
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 REPORTED_PAIRS = {"mnist": ("4 / 9",), "fashion_mnist": ("T-shirt/top / Shirt", "Sandal / Sneaker")}
 TITLES = {"mnist": "MNIST", "fashion_mnist": "Fashion-MNIST"}
 ORDER = {notebook.name: place for place, notebook in enumerate(SERIES)}
-_HISTORY = ("epoch", "train_loss", "train_accuracy", "validation_loss", "validation_accuracy",
-            "learning_rate")  # fmt: skip
+_HISTORY = dict.fromkeys(("epoch", "train_loss", "train_accuracy", "validation_loss",
+                          "validation_accuracy", "learning_rate"), "float64")  # fmt: skip
 _CHANGES = ("shift", "degrees", "scale", "flip", "erase")  # of an Augmentation
 Row = dict[str, Any]
 
@@ -48,6 +48,15 @@ class Training:
 
 
 @dataclass(frozen=True)
+class Audit:
+    """What an audit of the labels has found."""
+
+    record: Row
+    doubtful: Sequence[Row]  # labels in its list, the most doubtful first
+    images: "Mapping[str, Tensor]"  # by split, in the order of its list; {} without the data
+
+
+@dataclass(frozen=True)
 class Facts:
     """All that the report of a run states."""
 
@@ -58,6 +67,7 @@ class Facts:
     rows: Sequence[Row]  # one for each notebook or training, in the order of the course
     not_started: Sequence[str]  # notebooks that were to be run
     trainings: Sequence[Training]
+    audits: Sequence[Audit]
 
 
 def collect_facts(folder: Path) -> Facts:
@@ -82,9 +92,11 @@ def collect_facts(folder: Path) -> Facts:
     profile = fitting[0] if settings and fitting else ""
     dates = [row["finished"] for row in rows if "finished" in row]
     tested = [row for row in rows if {"measured.test_accuracy", "epochs"} <= set(row)]
+    audits = [row for row in rows if {"measured.test_label_doubtful", "dataset"} <= set(row)]
     return Facts(
         run=folder.name, profile=profile, settings=settings, rows=rows,
         trainings=[_training(row) for row in tested],
+        audits=[Audit(row, _doubtful(row), _images(row)) for row in audits],
         finished=datetime.datetime.fromisoformat(max(dates)) if dates else None,
         not_started=sorted(settings.keys() - {row["notebook"] for row in rows}),
     )  # fmt: skip
@@ -137,12 +149,32 @@ def _network(path: Path) -> "tuple[nn.Module | None, list[Row], Row, str]":
     return model, layers, about["notes"], ""
 
 
-def _read(path: Path, columns: Sequence[str]) -> "pd.DataFrame | None":
-    """A file of numbers with these columns; None if there is none. ValueError for a damaged one."""
+def _doubtful(audit: Row) -> list[Row]:
+    columns = {"split": str, "verdict": str, "image": "int64", "label": str, "suggested": str}
+    frame = _read(Path(audit["folder"], "labels.csv"), columns)
+    if frame is None:
+        return []
+    found = frame[frame["verdict"] == "label doubtful"]
+    return [{str(name): value for name, value in row.items()} for row in found.to_dict("records")]
+
+
+def _images(audit: Row) -> "dict[str, Tensor]":
+    from helpers import data
+
+    if (splits := _splits(audit)) is None:
+        return {}
+    train = splits.labelled
+    if audit["dataset"] in TITLES:  # whose list has the order of the published files
+        train, _ = data.load_published(audit["dataset"])
+    return {"train": train.images, "test": splits.test.images}
+
+
+def _read(path: Path, columns: Mapping[str, Any]) -> "pd.DataFrame | None":
+    """These columns of a file, with their types; None if there is none. ValueError if damaged."""
     import pandas as pd
 
     try:
-        return pd.read_csv(path)[list(columns)].astype("float64")
+        return pd.read_csv(path)[list(columns)].astype(dict(columns))
     except FileNotFoundError:
         return None
     except (ValueError, KeyError) as error:
@@ -155,7 +187,7 @@ def _predictions(path: Path, classes: int) -> "Predictions | None":
 
     from helpers.evaluation import Predictions
 
-    frame = _read(path, ("target", "predicted"))
+    frame = _read(path, {"target": "float64", "predicted": "float64"})
     if frame is None or frame.empty:
         return None
     if not frame.isin(range(classes)).all(axis=None):
@@ -197,17 +229,18 @@ def _splits(row: Row) -> "Splits | None":
     """The data set, if it can be read and is the one that the model was trained and tested on."""
     from helpers import data
 
-    own = row.get("parameters.dataset")  # of notebook 8; empty for the folder that it has written
+    own = row.get("parameters.dataset")  # a folder; empty for the one that notebook 8 has written
     try:
         if row["dataset"] in TITLES:
             splits = data.load_splits(row["dataset"])
         elif own is None:
             return None
         else:
-            options = {k: row[f"parameters.{k}"] for k in ("size", "skip_broken")
+            options = {k: row[f"parameters.{k}"] for k in ("size", "channels", "skip_broken")
                        if f"parameters.{k}" in row}  # fmt: skip
             source = own or Path(row["folder"], "digits")
-            splits = data.from_folder(source, progress=False, **options)
+            cache = Path(row["folder"]).parents[1] / "data"  # as `train FOLDER` has it
+            splits = data.from_folder(source, cache_dir=cache, progress=False, **options)
     except (ValueError, OSError):
         return None
     return splits if splits.spec.digest == row.get("data_digest") else None

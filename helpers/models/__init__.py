@@ -3,7 +3,7 @@
 
 from helpers.models.checkpoints import (
     PRETRAINED, CheckpointError, describe, list_pretrained, load, load_pretrained, read_metadata,
-    save,
+    save, weights_digest,
 )
 from helpers.models.export import FORMATS, export
 from helpers.models.networks import (

@@ -31,7 +31,7 @@ def save(model: nn.Module, path: Path | str, **notes: object) -> Path:
     """
     model = getattr(model, "_orig_mod", model)  # the model inside the wrapper of torch.compile
     weights = {name: of.detach().cpu().contiguous() for name, of in model.state_dict().items()}
-    about = {"architecture": describe(model), "sha256": _digest(weights), "notes": notes}
+    about = {"architecture": describe(model), "sha256": weights_digest(weights), "notes": notes}
     content = safetensors.torch.save(weights, metadata={"about": json.dumps(about)})
     write_atomic(Path(path), content)
     return Path(path)
@@ -56,8 +56,8 @@ def load(
     if dataset is not None and trained_on != dataset:
         raise CheckpointError(f"{path} was trained on {trained_on!r}, wanted {dataset!r}.")
     weights = safetensors.torch.load(Path(path).read_bytes())
-    if _digest(weights) != metadata["sha256"]:
-        digests = f"{_digest(weights)}, wanted {metadata['sha256']}"
+    if weights_digest(weights) != metadata["sha256"]:
+        digests = f"{weights_digest(weights)}, wanted {metadata['sha256']}"
         advice = "Train again, or restore the file."
         raise CheckpointError(f"{path} is damaged: its weights have SHA-256 {digests}. {advice}")
     architecture = metadata["architecture"]
@@ -116,7 +116,7 @@ def _upgrade_names(weights: dict[str, Tensor]) -> dict[str, Tensor]:
     return {names[name]: tensor for name, tensor in weights.items()}
 
 
-def _digest(weights: dict[str, Tensor]) -> str:
+def weights_digest(weights: dict[str, Tensor]) -> str:
     """SHA-256 over names, dtypes, shapes and bytes of the weights, in the order of their names."""
     total = hashlib.sha256()
     for name, tensor in sorted(weights.items()):

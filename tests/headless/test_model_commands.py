@@ -1,4 +1,4 @@
-"""`predict`: pictures in, classes out. The tests of `export` are beside the other commands."""
+"""`predict`: pictures in, classes out; `explore`. `export` is tested beside the other commands."""
 
 import json
 
@@ -163,3 +163,74 @@ def test_the_whole_way_with_a_folder_of_ones_own(tmp_path, monkeypatch, steps, l
     assert str(listed) in audited.output
     found = json.loads(run("predict", folder / f"{i}.png", "--model", "fast", "--json").stdout)
     assert found[0]["predicted"] == str(digits.target[-1])
+    assert "the first training image of each class" in report(run, "fast", tmp_path)
+    assert "the most doubtful labels" in report(run, "audit", tmp_path)
+
+
+def report(run, name, folder):
+    """The text of the report of the run of that name, which shows the folder's own pictures."""
+    run("report", name, "--to", "md")
+    (path,) = (folder / "runs").glob(f"*-{name}/report.md")
+    assert list(path.parent.glob("report_files/*.png"))
+    return path.read_text(encoding="utf-8")
+
+
+def explore(*arguments):
+    return CliRunner().invoke(app, ["explore", *map(str, arguments)])
+
+
+def test_a_shipped_model_is_explored_with_test_images(tmp_path):
+    done = explore("mnist/tiny_vgg", "--out", tmp_path)
+    path = tmp_path / "mnist-tiny_vgg-explorer.html"
+    page = path.read_text(encoding="utf-8")
+    size = f"{path.stat().st_size / 1e3:.0f} kB"
+    assert done.stdout == f"Wrote {path} ({size}). Open it in a browser; it needs no network.\n"
+    assert "test accuracy <b>99.16 %</b>" in page
+    assert "SHA-256 of the weights <b>422be97db9cf…</b>" in page  # of the file, as it was shipped
+    assert "trained <b>" not in page  # its record is not shipped
+    assert '"examples": {' in page
+
+
+def test_a_run_is_explored_with_the_date_of_its_record(tmp_path):
+    model = models.build("tiny_vgg", hidden_units=2, num_classes=3, channels=3, size=16)
+    splits = data.from_arrays(
+        np.random.default_rng(0).integers(256, size=(30, 16, 16, 3), dtype=np.uint8),
+        np.arange(30) % 3, ["Löwe", "été", "<b>"],
+    )  # fmt: skip
+    record = runs.save(
+        tmp_path / "1" / "train", notebook="train", dataset=splits.spec, parameters={},
+        measured={"test_accuracy": 0.5}, model=model,
+    )  # fmt: skip
+    done = explore("1", "--root", tmp_path, "--out", tmp_path / "x.html")
+    assert done.exit_code == 0
+    page = (tmp_path / "x.html").read_text(encoding="utf-8")
+    assert f"trained <b>{json.loads(record.read_text())['finished'][:10]}</b>" in page
+    assert "test accuracy <b>50.00 %</b>" in page
+    assert r'"classes": ["L\u00f6we", "\u00e9t\u00e9", "\u003cb\u003e"]' in page
+    assert '"examples": null' in page
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("mnist/accurate", "cannot show stage_1.0.conv_1 (Conv2d)"),
+        ("mnist/tiny_vg", "Shipped are: fashion_mnist/accurate"),
+        ("none.safetensors", "There is no checkpoint at none.safetensors"),
+    ],
+)
+def test_what_cannot_be_explored_is_refused_in_a_line(tmp_path, monkeypatch, name, message):
+    monkeypatch.chdir(tmp_path)
+    done = explore(name, "--root", tmp_path)
+    assert done.exit_code == 2
+    assert message in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_without_the_archives_the_page_has_no_images(tmp_path, monkeypatch):
+    def missing(name):
+        raise FileNotFoundError(name)
+
+    monkeypatch.setattr(data, "load_splits", missing)
+    assert explore("mnist/tiny_vgg", "--out", tmp_path / "x.html").exit_code == 0
+    assert '"examples": null' in (tmp_path / "x.html").read_text(encoding="utf-8")

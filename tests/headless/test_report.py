@@ -70,8 +70,9 @@ def test_an_index_says_what_the_run_is_and_leads_to_pages_figures_and_data(tmp_p
     for said in ("1 · One", "01.epochs=1", "abc1234", "The notebook finished."):
         assert said in words(html)
     assert "report.html" not in html
-    (folder / "report.html").touch()
-    assert 'href="report.html"' in headless.write_pages(folder).read_text()
+    for name in ("report.html", "report-id.pdf"):
+        (folder / name).touch()
+        assert f'href="{name}"' in headless.write_pages(folder).read_text()
 
 
 def test_the_table_compares_each_test_accuracy_with_the_report(tmp_path):
@@ -279,3 +280,37 @@ def test_of_a_notebook_without_test_accuracy_three_values_are_shown(tmp_path):
     for name in names:
         found = [f"{name.replace('_', ' ')} {i}" in text for i in range(5)]
         assert found == [True, True, True, False, False]
+
+
+@pytest.mark.parametrize(
+    ("text", "label"),
+    [
+        (r"Loss $-\log p_y$.", r"-\log p_y"),
+        (r"$$\frac{a}{b} < \sum_i w_i x_i$$", r"\frac{a}{b} &lt; \sum_i w_i x_i"),
+    ],
+)
+def test_an_equation_is_drawn_without_a_script(text, label):
+    (drawing,) = re.findall(r"<svg .*?</svg>", converted(text), re.DOTALL)
+    assert f'aria-label="{label}"' in drawing
+    assert "$" not in converted(text)
+    steps = re.search(r' d="([^"]+)"', drawing)[1]
+    left, top, width, height = map(float, re.search(r'(?i)viewBox="([^"]+)"', drawing)[1].split())
+    points = re.findall(r"[-\d.]+ [-\d.]+", re.sub("[MLQCZ]", " ", steps))
+    xs, ys = zip(*(map(float, point.split()) for point in points), strict=True)
+    assert left - 0.1 <= min(xs) < max(xs) <= left + width + 0.1
+    assert top - 0.1 <= min(-y for y in ys) < max(-y for y in ys) <= top + height + 0.1
+
+
+@pytest.mark.parametrize("text", ["It costs $5 and $6.", "`$a$`", "    $a$ and $b$\n"])
+def test_dollars_that_are_no_equation_stay(text):
+    assert "<svg" not in converted(text)
+    assert "$" in converted(text)
+
+
+def test_an_equation_that_cannot_be_drawn_stays_as_tex():
+    assert r"<code>\begin{cases} 1 &lt; 2</code>" in converted(r"$\begin{cases} 1 < 2$")
+
+
+def converted(text):
+    cells = [nbformat.v4.new_markdown_cell(text)]
+    return headless.report.convert(nbformat.v4.new_notebook(cells=cells), {}.get)[0]

@@ -49,6 +49,12 @@ MEASURED = {
     },
     "07_many_runs": {"optimism_points": 0.13},
 }  # fmt: skip
+DOUBTFUL = [
+    ("train", 3, "Coat", "Shirt", "label doubtful"),
+    ("test", 7, "Sneaker", "Ankle boot", "label doubtful"),
+    ("test", 8, "Bag", "Shirt", "class ambiguous"),
+    ("test", 16, "Shirt", "T-shirt/top", "label doubtful"),
+]
 
 
 def split_of(classes: int, n: int = 200) -> Split:
@@ -62,6 +68,7 @@ def load_tiny(name: str) -> Splits:
 @pytest.fixture(autouse=True)
 def _tiny_data(monkeypatch):
     monkeypatch.setattr(data, "load_splits", load_tiny)
+    monkeypatch.setattr(data, "load_published", lambda _: (split_of(10, 90), split_of(10)))
 
 
 def predicted(errors, classes=10, n=200):
@@ -113,6 +120,8 @@ def finished(tmp_path_factory):
     for name, measured in MEASURED.items():
         runs.save(folder / name, notebook=name, dataset=data.FASHION_MNIST, parameters={},
                   measured=measured)  # fmt: skip
+    listed = pd.DataFrame(DOUBTFUL, columns=["split", "image", "label", "suggested", "verdict"])
+    listed.to_csv(folder / "06_doubtful_labels" / "labels.csv", index=False)
     for path in folder.glob("*/result.json"):  # or two records would be of different seconds
         edit(path, finished="2026-11-28T12:00:00+00:00", commit="0123456789")
     names = [notebook.name for notebook in SERIES[:7]]
@@ -150,6 +159,7 @@ def sentences(folder, language="en") -> Counter:
 def before(finished):
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(data, "load_splits", load_tiny)
+        patched.setattr(data, "load_published", lambda _: (split_of(10, 90), split_of(10)))
         return sentences(finished)
 
 
@@ -166,6 +176,10 @@ def state(folder, notebook, state, message=""):
         if entry["notebook"] == notebook:
             entry |= {"state": state, "message": message}
     (folder / "status.json").write_text(json.dumps(status))
+
+
+def relabel(path, old, new):
+    path.write_text(path.read_text().replace(old, new))
 
 
 def record(notebook, **changes):
@@ -298,6 +312,16 @@ CASES = {
         "finds 18 doubtful ones",
         "18|17",
     ),
+    "a list of doubtful labels": (
+        lambda run: relabel(run / "06_doubtful_labels" / "labels.csv", "Ankle boot", "Sandal"),
+        "| Sneaker | Sandal |",
+        r"\| Sneaker \| (Ankle boot|Sandal) \|",
+    ),
+    "no list of doubtful labels": (
+        lose("06_doubtful_labels/labels.csv"),
+        "",
+        r"label-fashion|the most doubtful labels|^The label is what|^\| (image|---)",
+    ),
     "votes": (
         record("04_error_analysis", measured__with_the_label=4),
         "for 4 (20%) they side",
@@ -379,7 +403,7 @@ def test_the_report_changes_where_the_record_did_and_nowhere_else(case, run, bef
     gone, new = before - after, after - before
     assert gone or new
     assert any(says in sentence for sentence in new or [""]), list(new)
-    if "a worse" in case:
+    if case in ("a worse architecture", "no list of doubtful labels"):
         assert not new
     for sentence in [*gone, *new]:
         assert re.search(where, sentence), sentence
@@ -579,8 +603,16 @@ def test_chromium_prints_it(run):
     done = command(RUN, "--root", run.parent, "--to", "pdf")
     assert done.exit_code == 0, done.output
     pdf = (run / "report.pdf").read_bytes()
-    pages = max(map(int, re.findall(rb"/Count (\d+)", pdf)))
-    assert 4 <= pages <= 8
+    (pages,) = re.findall(rb"/Type /Pages[^>]*/Count (\d+)", pdf)
+    assert 4 <= int(pages) <= 8
+    bookmarks = re.findall(rb"/Title \(([^)]*)\)", pdf)
+    assert {b"1.1 Abstract", b"1.5 Conclusion and future work"} <= set(bookmarks)
+
+
+def test_the_pages_of_the_run_are_written_anew_and_link_to_the_report(run):
+    (run / "index.html").write_text("of an older version")
+    assert command(RUN, "--root", run.parent, "--language", "id").exit_code == 0
+    assert 'href="report-id.html"' in (run / "index.html").read_text()
 
 
 def test_a_browser_that_fails_leaves_the_page(run, monkeypatch):
@@ -628,6 +660,7 @@ def test_what_cannot_be_reported_is_told_in_a_line(run, arguments, message):
         ("02_train_mnist/predictions.csv", "target\n3\n"),
         ("02_train_mnist/predictions.csv", ""),
         ("02_train_mnist/history.csv", "epoch,train_loss\n1,x\n"),
+        ("06_doubtful_labels/labels.csv", "split,image\ntest,1\n"),
     ],
 )  # fmt: skip
 def test_damaged_files_are_told_in_a_line(run, path, content):
@@ -641,7 +674,7 @@ def test_damaged_files_are_told_in_a_line(run, path, content):
 def test_without_runs_there_is_nothing_to_report(tmp_path):
     assert "There are no runs" in command("--root", tmp_path).stderr
     (tmp_path / "empty").mkdir()
-    assert "nothing to report" in command("empty", "--root", tmp_path).stderr
+    assert "There is no run 'empty'" in command("empty", "--root", tmp_path).stderr
 
 
 def test_a_run_of_an_older_version_is_reported(tmp_path):

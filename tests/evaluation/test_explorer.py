@@ -1,0 +1,164 @@
+"""The page to look into a model: what it holds, what it refuses. test_browser.py opens it."""
+
+import base64
+import json
+import re
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from helpers import data, evaluation, models
+from helpers.data import Split
+from helpers.evaluation import explorer
+
+NORMALIZE = models.Normalize(0.1, 0.3)
+
+
+def write(folder, model, **options) -> tuple[str, dict]:
+    """The page of a model, and the content that its script reads."""
+    page = evaluation.write_explorer(model, folder / "page.html", **options).read_text("utf-8")
+    (content,) = re.findall(r'<script type="application/json" id="content">(.+?)</script>', page)
+    return page, json.loads(content)
+
+
+def sequential(*layers: nn.Module) -> nn.Sequential:
+    return nn.Sequential(NORMALIZE, *layers)
+
+
+@pytest.fixture(scope="module")
+def tiny_vgg() -> nn.Module:
+    return models.load_pretrained("mnist/tiny_vgg")
+
+
+def test_the_page_holds_the_weights_of_the_model_and_is_small(tmp_path, tiny_vgg, mnist):
+    notes = {"dataset": "mnist", "test_accuracy": 0.9916, "date": "2026-11-27"}
+    page, content = write(tmp_path, tiny_vgg, examples=mnist.test[:500], notes=notes)
+    weights = np.frombuffer(base64.b64decode(content["weights"]), dtype="<f4")
+    assert np.array_equal(
+        weights, torch.cat([p.flatten() for p in tiny_vgg.parameters()]).detach().numpy()
+    )
+    assert (tmp_path / "page.html").stat().st_size < 150_000
+    facts = re.findall(r"<li>(.+?) <b>(.+?)</b></li>", page)
+    digest = models.weights_digest(tiny_vgg.state_dict())[:12]
+    assert facts[:4] == [
+        ("parameters", "7,740"), ("test accuracy", "99.16 %"), ("trained", "2026-11-27"),
+        ("SHA-256 of the weights", f"{digest}…"),
+    ]  # fmt: skip
+    assert "<title>Inside tiny_vgg, trained on MNIST</title>" in page
+    assert not re.search(r"https?:|//\w+\.", page)
+
+
+def test_the_layers_are_those_of_the_summary_with_their_shapes(tmp_path, tiny_vgg, mnist):
+    _, content = write(tmp_path, tiny_vgg)
+    expected = evaluation.layer_summary(tiny_vgg, mnist.test.images[:1])
+    found = [
+        (layer["name"], (1, *layer["shape"]), layer["parameters"]) for layer in content["layers"]
+    ]
+    assert found == [(row["layer"], row["output"], row["parameters"]) for row in expected]
+
+
+def test_of_each_class_two_images_are_right_and_one_is_wrong(tmp_path, tiny_vgg, mnist):
+    _, content = write(tmp_path, tiny_vgg, examples=mnist.test)
+    chosen = content["examples"]
+    assert chosen["targets"] == [*range(10)] * 3
+    right = [t == p for t, p in zip(chosen["targets"], chosen["predicted"], strict=True)]
+    assert right == [True] * 20 + [False] * 10
+    assert mnist.test.targets[chosen["rows"]].tolist() == chosen["targets"]
+    pixels = np.frombuffer(base64.b64decode(chosen["images"]), dtype=np.uint8)
+    assert np.array_equal(pixels, mnist.test.images[chosen["rows"]].numpy().ravel())
+
+
+def test_of_large_images_as_many_are_shown_as_there_is_room(tmp_path):
+    images = torch.randint(256, (12, 3, 64, 64), dtype=torch.uint8)
+    model = models.build("tiny_vgg", hidden_units=2, channels=3, size=64, num_classes=4)
+    _, content = write(tmp_path, model, examples=Split(images, torch.arange(12) % 4))
+    assert len(content["examples"]["rows"]) == explorer.EXAMPLES // (3 * 64 * 64) == 3
+
+
+def test_names_of_classes_and_data_cannot_break_out_of_the_page(tmp_path):
+    names = ["</script><script>alert(1)</script>", "<b>", "Löwe & 'Co'"]
+    notes = {"class_names": names, "dataset": "<i>birds"}
+    page, content = write(tmp_path, models.build("linear", num_classes=3), notes=notes)
+    assert content["classes"] == names
+    assert page.count("</script>") == 2
+    assert "<b>birds" not in page
+    assert "<i>birds" not in page
+
+
+def test_a_batch_norm_is_a_scale_and_a_shift(tmp_path):
+    norm = nn.BatchNorm2d(2, eps=0.0)
+    norm.running_mean, norm.running_var = torch.tensor([1.0, 2.0]), torch.tensor([4.0, 9.0])
+    with torch.no_grad():
+        norm.weight.copy_(torch.tensor([2.0, 6.0]))
+        norm.bias.copy_(torch.tensor([0.5, 1.0]))
+    model = sequential(nn.Conv2d(1, 2, 1, bias=False), norm, nn.Flatten(), nn.Linear(2 * 784, 2))
+    _, content = write(tmp_path, model)
+    weights = np.frombuffer(base64.b64decode(content["weights"]), dtype="<f4")
+    assert weights[2:4].tolist() == [0, 0]  # the bias that the convolution does not have
+    assert weights[4:8].tolist() == pytest.approx([1, 2, 0.5 - 1, 1 - 4])
+
+
+def test_what_a_model_does_with_functions_is_shown_if_it_computes_nothing(tmp_path):
+    class Reshapes(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv, self.linear = nn.Conv2d(1, 2, 3), nn.Linear(2 * 26 * 26, 10)
+            self.relu, self.drop = nn.ReLU(inplace=True), nn.Dropout()
+
+        def forward(self, images):
+            return self.linear(self.drop(self.relu(self.conv(images.float()))).flatten(1))
+
+    model = Reshapes()
+    _, content = write(tmp_path, model)
+    kinds = [(layer["kind"], layer["shape"]) for layer in content["layers"]]
+    assert kinds == [
+        ("conv", [2, 26, 26]), ("relu", [2, 26, 26]), ("flatten", [1352]), ("linear", [10]),
+    ]  # fmt: skip
+    assert model.training
+    assert model.relu.inplace
+    assert not model.conv._forward_hooks
+
+
+class FunctionalReLU(nn.Sequential):
+    def forward(self, images):
+        return self[3](torch.relu(self[2](self[1](self[0](images)))))
+
+
+class WithSoftmax(nn.Sequential):
+    def forward(self, images):
+        return super().forward(images).softmax(1)
+
+
+FLAT = (nn.Flatten(), nn.Linear(784, 10))
+
+
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [
+        (models.build("resnet"), r"cannot show stage_1\.0\.conv_1 \(Conv2d\): between"),
+        (sequential(nn.GELU(), *FLAT), r"cannot show 1 \(GELU\)\. It shows Normalize, Conv2d"),
+        (sequential(nn.Conv2d(1, 2, 3, dilation=2), nn.ReLU()), r"1 \(Conv2d\) with dilation="),
+        (sequential(nn.MaxPool2d(3, 2, padding=1)), r"cannot show 1 \(MaxPool2d\)"),
+        (sequential(*FLAT, nn.LogSoftmax(1)), r"cannot show 3 \(LogSoftmax\)"),
+        (FunctionalReLU(*sequential(*FLAT, nn.Linear(10, 10))), r"3 \(Linear\): between 2 and it"),
+        (WithSoftmax(*sequential(*FLAT)), "cannot show the logits: between 2 and it"),
+        (sequential(nn.Conv2d(3, 2, 3)), r"takes no images of shape \(1, 28, 28\): Given groups=1"),
+        (sequential(nn.Conv2d(1, 4, 3)), r"for an output of \[4, 26, 26\]"),
+        (models.build("fast_cnn"), "75,546 parameters: its page would have 45. kB, wanted at most"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else type(value).__name__,
+)  # fmt: skip
+def test_what_cannot_be_shown_is_named_in_a_line_and_nothing_is_written(tmp_path, model, message):
+    with pytest.raises(ValueError, match=message) as raised:
+        evaluation.write_explorer(model.eval(), tmp_path / "page.html")
+    assert "\n" not in str(raised.value)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_wrong_number_of_names_is_refused(tmp_path, tiny_vgg):
+    with pytest.raises(ValueError, match=r"Got 3 class names for an output of \[10\]"):
+        evaluation.write_explorer(
+            tiny_vgg, tmp_path / "x", notes={"class_names": data.MNIST.class_names[:3]}
+        )
