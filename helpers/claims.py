@@ -1,8 +1,7 @@
 """Check that a measured number is inside an expected band, and compare readers' bets with results.
 
-Training is not bit-equal across machines, so a notebook checks that each number is inside a band.
-The lower end of a band is the mean minus 4 standard deviations over measured runs. bands.json holds
-the bands and the settings at which they were measured.
+Training is not bit-equal across machines. The lower end of a band is the mean minus 4 standard
+deviations over measured runs; bands.json holds the settings at which they were measured.
 """
 
 import json

@@ -27,12 +27,15 @@ def short_digest(*parts: bytes | memoryview | str) -> str:
 def write_atomic(path: Path, content: bytes | str) -> None:
     """Write `content` to `path` so that a reader sees the old file or the whole new one.
 
-    A temporary file in the same folder is synced to the disk and renamed. Temporary files of killed
-    processes are deleted, and parent folders are made. Raises OSError if the folder cannot be
-    written to; `path` is then unchanged.
+    Parent folders are made. Temporary files of killed processes are deleted. Raises OSError if the
+    folder cannot be written to; `path` is then unchanged.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    clear_leftovers(path.parent)
+    for left in path.parent.glob(f".*.{platform.node()}.*{TEMPORARY}"):
+        writer = int(left.name.removesuffix(TEMPORARY).rpartition(".")[2])
+        if not psutil.pid_exists(writer):
+            with suppress(OSError):  # another process was quicker, or the folder is read-only
+                left.unlink()
     name = f".{path.name}.{uuid.uuid4().hex}.{platform.node()}.{os.getpid()}{TEMPORARY}"
     temporary = path.with_name(name)
     try:
@@ -48,22 +51,12 @@ def write_atomic(path: Path, content: bytes | str) -> None:
         raise
 
 
-def clear_leftovers(folder: Path) -> None:
-    """Delete the temporary files in `folder` of processes of this machine that have ended."""
-    for path in folder.glob(f".*.{platform.node()}.*{TEMPORARY}"):
-        writer = int(path.name.removesuffix(TEMPORARY).rpartition(".")[2])
-        if not psutil.pid_exists(writer):
-            with suppress(OSError):  # another process was quicker, or the folder is read-only
-                path.unlink()
-
-
 @contextmanager
 def lock_folder(folder: Path, *, wait: bool = False) -> Iterator[None]:
     """Lock a folder, so that no other process works in it meanwhile. The folder is made if needed.
 
-    The operating system releases the lock when the process ends, in whatever way. A folder that is
-    empty at the end is removed. Raises BlockingIOError if another process has the lock, unless it
-    shall `wait` for that one; and OSError if the folder cannot be written to.
+    A folder that is empty at the end is removed. Raises BlockingIOError if another process has the
+    lock, unless it shall `wait` for that one; and OSError if the folder cannot be written to.
     """
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / ".lock"

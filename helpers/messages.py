@@ -4,7 +4,7 @@ import io
 import os
 import sys
 import threading
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from difflib import get_close_matches
 from typing import Any, Literal
 
@@ -15,10 +15,7 @@ Show = bool | None | Literal["log"]
 
 
 def progress_bar(show: Show = None, **options: Any) -> std_tqdm:
-    """A bar from tqdm with these options; with "log", a line every ten seconds instead.
-
-    With None it is shown if somebody watches.
-    """
+    """A bar from tqdm; with "log" a line every ten seconds, with None only if somebody watches."""
     options = {"leave": False, **options}
     if show == "log":
         return ProgressLog(**options)
@@ -65,6 +62,12 @@ def is_interactive() -> bool:
     Jupyter sets JPY_SESSION_NAME for kernels of people; papermill, nbval and nbconvert do not.
     """
     return "JPY_SESSION_NAME" in os.environ or (os.isatty(2) and "JPY_PARENT_PID" not in os.environ)
+
+
+def check_name(kind: str, name: str, known: Collection[str]) -> None:
+    """Raise ValueError, with the message of `unknown_name`, if a name is not known."""
+    if name not in known:
+        raise ValueError(unknown_name(kind, name, known))
 
 
 def unknown_name(kind: str, name: str, known: Iterable[str]) -> str:

@@ -32,6 +32,8 @@ STATUS = "status.json"  # of all notebooks of a run, also of those without a rec
 WEIGHTS = "weights.safetensors"
 PREDICTIONS = "predictions.csv"  # on the test images: true and predicted class
 PACKAGES = ("torch", "torchvision", "torchmetrics", "numpy", "image-classification-notebooks")
+# columns of a frame of records that the tables below show, if any record has them
+MEASURED = ["parameters.seed", "measured.validation_accuracy", "measured.test_accuracy"]
 _OLD_STATES = {"done": "finished", "interrupted": "stopped"}
 REPORTED = {"mnist": 0.98, "fashion_mnist": 0.86}  # test accuracies of the student's report
 
@@ -73,13 +75,10 @@ def save(
     device: str = "",
     predictions: "Predictions | None" = None,
 ) -> Path:
-    """Save the results of a notebook in `folder`; the record is written last.
+    """Save the results of a notebook in `folder`; the record `result.json` is written last.
 
-    A model is saved as `weights.safetensors`, a history as `history.csv`, and predictions of the
-    test images as `predictions.csv`. The record `result.json` holds the `parameters`, the figures
-    in `measured` (accuracies are fractions in [0, 1]), the data set with its digest, the device,
-    the commit and the versions of packages. Returns the path of the record.
-    Raises OSError if the folder cannot be written to.
+    Accuracies in `measured` are fractions in [0, 1]; `predictions` are those of the test images.
+    Returns the path of the record. Raises OSError if the folder cannot be written to.
     """
     from helpers import models
 
@@ -123,11 +122,9 @@ def commit() -> str:
 def collect(root: Path | str | None = None) -> "pd.DataFrame":
     """Read the records of all runs below `root` (by default `runs/`) into one frame, oldest first.
 
-    A row for each `result.json`, then one for each notebook without a record. Columns: `run`,
-    `notebook`, `state` ("finished", "stopped", "failed", …), `message`, `finished`, `dataset`,
-    `device`, `epochs` and `planned_epochs`, `seconds` of training, `wall_seconds` of the notebook,
-    `folder`; then one for each parameter, such as `parameters.seed`, and figure, such as
-    `measured.test_accuracy`. Missing values are nan.
+    A row for each `result.json`, then one for each notebook without a record. `seconds` are those
+    of training, `wall_seconds` of the notebook; there is a column for each parameter, such as
+    `parameters.seed`, and figure, such as `measured.test_accuracy`. Missing values are nan.
     Raises FileNotFoundError if there is no such folder, ValueError for a record that is not valid.
     """
     import pandas as pd
@@ -206,54 +203,42 @@ def _read(path: Path, strict: bool) -> dict:
 
 
 def summary(frame: "pd.DataFrame") -> "pd.DataFrame":
-    """A row for each test accuracy, beside that of the student's report."""
+    """A row of text for each test accuracy, beside that of the student's report."""
     import pandas as pd
 
-    rows = []
-    for _, row in frame.iterrows():
-        if math.isnan(row.get("measured.test_accuracy", math.nan)):
-            continue
-        epochs, seconds = row["epochs"], row["seconds"]
-        rows.append({
-            "notebook": row["notebook"], "data set": row["dataset"],
-            "epochs": "" if math.isnan(epochs) else int(epochs),
-            "seconds": "" if math.isnan(seconds) else round(seconds),
-            "validation": _percent(row.get("measured.validation_accuracy", math.nan)),
-            "test": _percent(row["measured.test_accuracy"]),
-            "report": f"{REPORTED[d]:.0%}" if (d := row["dataset"]) in REPORTED else "",
-        })  # fmt: skip
-    return pd.DataFrame(rows)
+    frame = frame.reindex(columns=frame.columns.union(MEASURED))
+    frame = frame.dropna(subset=["measured.test_accuracy"])
+    columns = {
+        "notebook": frame["notebook"], "data set": frame["dataset"],
+        "epochs": frame["epochs"].map(_whole), "seconds": frame["seconds"].map(_whole),
+        "validation": frame["measured.validation_accuracy"].map(_percent),
+        "test": frame["measured.test_accuracy"].map(_percent),
+        "report": [f"{REPORTED[d]:.0%}" if d in REPORTED else "" for d in frame["dataset"]],
+    }  # fmt: skip
+    return pd.DataFrame(columns)
 
 
 def overview(frame: "pd.DataFrame", root: Path) -> "pd.DataFrame":
-    """A row for each run in a frame from `collect(root)`, with what tells it from the others.
-
-    The columns are text: `run` (its folder below root), `when`, `what`, `data set`, `epochs`,
-    `seed`, `test`, `state` and `seconds` of training, or else of the notebook. It may be empty.
-    """
+    """A row of text for each run in a frame from `collect(root)`, which may be empty."""
     import pandas as pd
 
     if frame.empty:
         return frame
-    optional = ["parameters.seed", "measured.test_accuracy"]
-    frame = frame.reindex(columns=frame.columns.union(optional))
+    frame = frame.reindex(columns=frame.columns.union(MEASURED))
     seconds = frame["seconds"].fillna(frame["wall_seconds"])
+    planned = frame["planned_epochs"].fillna(frame["epochs"])
+    of_planned = " of " + planned.map(_whole)  # such as "2 of 5" for a stopped training
+    epochs = frame["epochs"].map(_whole) + of_planned.where(planned > frame["epochs"], "")
     columns = {
         "run": [Path(folder).relative_to(root).as_posix() for folder in frame["folder"]],
         "when": frame["finished"].astype(object).fillna("").str[:16].str.replace("T", " "),
         "what": frame["notebook"], "data set": frame["dataset"].astype(object).fillna(""),
-        "epochs": [_of(*pair) for pair in frame[["epochs", "planned_epochs"]].to_numpy()],
+        "epochs": epochs,
         "seed": frame["parameters.seed"].map(_whole),
         "test": frame["measured.test_accuracy"].map(_percent), "state": frame["state"],
         "seconds": seconds.map(_whole),
     }  # fmt: skip
     return pd.DataFrame(columns)
-
-
-def _of(epochs: float, planned: float) -> str:
-    """Such as "5", or "2 of 5" for a stopped training."""
-    same = math.isnan(planned) or epochs == planned
-    return _whole(epochs) if same else f"{epochs:.0f} of {planned:.0f}"
 
 
 def find(root: Path, name: str) -> Path:

@@ -25,10 +25,10 @@ TRAIN_MNIST, TRAIN_FASHION = "02_train_mnist", "03_train_fashion_mnist"
 
 @dataclass(frozen=True)
 class Defect:
-    """One change to one module, and words of the cell that first notices it."""
+    """One change to one file of helpers/, and words of the cell that first notices it."""
 
-    module: str
-    sound: str  # stands in the module exactly once
+    file: str
+    sound: str  # stands in the file exactly once
     planted: str  # what stands there instead
     noticed_by: str
     notebook: str = TRAIN_MNIST
@@ -37,41 +37,41 @@ class Defect:
 
 DEFECTS = {
     "labels shuffled": Defect(
-        "data/datasets",
+        "data/datasets.py",
         "a[8:].long() for i, a",
         "a[8:].long()[torch.randperm(len(a) - 8)] for i, a",
         'claims.expect("test accuracy"',
     ),
     "weights frozen": Defect(
-        "training/loop", "                scaled.step()\n", "", 'claims.expect("test accuracy"'
+        "training/loop.py", "                scaled.step()\n", "", 'claims.expect("test accuracy"'
     ),
     "evaluation order shuffled": Defect(
-        "evaluation/predictions",
+        "evaluation/predictions.py",
         "    with preserve_train_mode(model), torch.inference_mode():",
         "    images = images[torch.randperm(len(images))]\n"
         "    with preserve_train_mode(model), torch.inference_mode():",
         "row i is image i",
     ),
     "evaluation in training mode": Defect(
-        "evaluation/predictions",
+        "evaluation/predictions.py",
         "        model.eval()\n",
         "        model.train()\n",
         "depends on the image alone",
     ),
     "mean of batch means": Defect(
-        "training/history",
+        "training/history.py",
         "((losses * sizes).sum() / sizes.sum()).item()",
         "losses.mean().item()",
         "the loss is the mean over images",
     ),
     "confusion matrix transposed": Defect(
-        "evaluation/predictions",
+        "evaluation/predictions.py",
         "predictions.predicted, predictions.targets, num_classes",
         "predictions.targets, predictions.predicted, num_classes",
         "rows add up to the class sizes",
     ),
     "augmentation left on at evaluation": Defect(
-        "evaluation/predictions",
+        "evaluation/predictions.py",
         "        logits = [model(batch.to(device)) for",
         "        from helpers.data import random_shift\n\n"
         "        moved = lambda x: random_shift(x, torch.default_generator, pixels=1)\n"
@@ -79,36 +79,36 @@ DEFECTS = {
         "the loss is the mean over images",
     ),
     "constants of the other data set": Defect(
-        "data/datasets",
-        "mean=0.1307,\n    std=0.3081",
-        "mean=0.2860,\n    std=0.3530",
+        "data/datasets.toml",
+        "mean = 0.1307\nstd = 0.3081",
+        "mean = 0.2860\nstd = 0.3530",
         "pixels are normalized by",
         before_training=True,
     ),
     "validation leaks into training": Defect(
-        "data/splits",
+        "data/splits.py",
         "return Splits(train, validation,",
         "return Splits(published[:-VALIDATION_SIZE], validation,",  # as many images as before
         "validation images that are training images as well",
         before_training=True,
     ),
     "schedule never stepped": Defect(
-        "training/loop",
+        "training/loop.py",
         "                if scheduler is not None:\n                    scheduler.step()\n",
         "",
         "the learning rate ended near zero",
     ),
     "best weights not restored": Defect(
-        "training/loop",
+        "training/loop.py",
         "model.load_state_dict(progress.best_weights)",
         "pass",
         "the lowest validation loss of its curve",
         TRAIN_FASHION,
     ),
     "class names off by one": Defect(
-        "data/datasets",
-        'class_names=(\n        "T-shirt/top",',
-        'class_names=(\n        "background",\n        "T-shirt/top",',
+        "data/datasets.toml",
+        'class_names = [\n    "T-shirt/top",',
+        'class_names = [\n    "background", "T-shirt/top",',
         "the first five are",
         TRAIN_FASHION,
         before_training=True,
@@ -119,7 +119,7 @@ DEFECTS = {
 @pytest.mark.parametrize("name", DEFECTS)
 def test_the_place_for_each_defect_is_there(name):
     defect = DEFECTS[name]
-    assert (PROJECT / "helpers" / f"{defect.module}.py").read_text().count(defect.sound) == 1
+    assert (PROJECT / "helpers" / defect.file).read_text().count(defect.sound) == 1
 
 
 @pytest.fixture(scope="module")
@@ -139,8 +139,8 @@ def regression_test(executed: Path, folder: Path, defect: Defect | None) -> str:
     )
     (folder / "data").symlink_to(PROJECT / "data", target_is_directory=True)
     if defect is not None:
-        module = folder / "helpers" / f"{defect.module}.py"
-        module.write_text(module.read_text().replace(defect.sound, defect.planted))
+        file = folder / "helpers" / defect.file
+        file.write_text(file.read_text().replace(defect.sound, defect.planted))
     notebook = shutil.copy(executed, folder)
     # a defective copy is not what coverage is asked about
     environment = {k: v for k, v in os.environ.items() if not k.startswith("COVERAGE")}

@@ -196,8 +196,8 @@ def test_the_summary_puts_the_report_beside_what_was_measured(tmp_path, history)
         {
             "notebook": "02_train_mnist",
             "data set": "mnist",
-            "epochs": 2,
-            "seconds": 3,
+            "epochs": "2",
+            "seconds": "3",
             "validation": "98.00%",
             "test": "99.12%",
             "report": "98%",

@@ -7,6 +7,7 @@ copy that could be damaged, half written or taken from the other data set.
 import hashlib
 import socket
 import tempfile
+import tomllib
 import zlib
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -16,30 +17,9 @@ import torch
 from torch import Tensor
 
 from helpers.files import write_atomic
-from helpers.messages import unknown_name
+from helpers.messages import check_name
 
 DOWNLOAD_TIMEOUT = 30.0  # seconds without a byte, after which a download is given up
-
-ARCHIVES = (
-    "train-images-idx3-ubyte.gz", "train-labels-idx1-ubyte.gz",
-    "t10k-images-idx3-ubyte.gz", "t10k-labels-idx1-ubyte.gz",
-)  # fmt: skip
-# SHA-256 of the published archives, whose MD5 torchvision checks
-_SHA256 = {
-    "MNIST": (
-        "440fcabf73cc546fa21475e81ea370265605f56be210a4024d2ca8f203523609",
-        "3552534a0a558bbed6aed32b30c495cca23d567ec52cac8be1a0730e8010255c",
-        "8d422c7b0a1c1c79245a5bcf07fe86e33eeafee792b84584aec276f5a2dbc4e6",
-        "f7ae60f92e00ec6debd23a6088c31dbd2371eca3ffa0defaefb259924204aec6",
-    ),
-    "FashionMNIST": (
-        "3aede38d61863908ad78613f6a32ed271626dd12800ba2636569512369268a84",
-        "a04f17134ac03560a47e3764e11b92fc97de4d1bfaf8ba1a3aa29af54cc90845",
-        "346e55b948d973a97e58d2351dde16a484bd415d4595297633bb08f03db6a073",
-        "67da17c76eaffca5446c3361aaab5c3cd6d1c2608764d35dfb1850b086bf8dd5",
-    ),
-}
-DIGESTS = {f: dict(zip(ARCHIVES, digests, strict=True)) for f, digests in _SHA256.items()}
 
 
 class DamagedDataError(ValueError):
@@ -61,29 +41,19 @@ class DatasetSpec:
     size: int = 28  # height and width in pixels
 
 
-MNIST = DatasetSpec(
-    name="mnist", title="MNIST", folder="MNIST", class_names=tuple("0123456789"), mean=0.1307,
-    std=0.3081, digest="0fa6d6565a8c",
-)  # fmt: skip
-FASHION_MNIST = DatasetSpec(
-    name="fashion_mnist",
-    title="Fashion-MNIST",
-    folder="FashionMNIST",
-    class_names=(
-        "T-shirt/top", "Trouser", "Pullover", "Dress", "Coat",
-        "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot",
-    ),
-    mean=0.2860,
-    std=0.3530,
-    digest="bd7794149301",
-)  # fmt: skip
-SPECS = {spec.name: spec for spec in (MNIST, FASHION_MNIST)}
+_TABLES = tomllib.loads((Path(__file__).parent / "datasets.toml").read_text(encoding="utf-8"))
+# SHA-256 of the archives, by folder and name: training images and targets, then those of the test
+DIGESTS = {table["folder"]: table.pop("sha256") for table in _TABLES.values()}
+SPECS = {
+    name: DatasetSpec(name, **table | {"class_names": tuple(table["class_names"])})
+    for name, table in _TABLES.items()
+}
+MNIST, FASHION_MNIST = SPECS["mnist"], SPECS["fashion_mnist"]
 
 
 def spec(name: str) -> DatasetSpec:
     """Look up a data set by name. Raises ValueError if there is none of that name."""
-    if name not in SPECS:
-        raise ValueError(unknown_name("data set", name, SPECS))
+    check_name("data set", name, SPECS)
     return SPECS[name]
 
 

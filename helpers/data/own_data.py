@@ -1,10 +1,8 @@
-"""Images of your own as a data set: from folders, from arrays, or from torchvision.
-
-Whatever they were, they become what the course works with: uint8 (N, C, S, S) in three splits.
-"""
+"""Images of your own, from folders, arrays or torchvision, as a data set of the course."""
 
 import hashlib
 import re
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,11 +11,10 @@ import numpy as np
 import safetensors.torch
 import torch
 import torch.nn.functional as F
-from PIL import Image
 from torch import Tensor
 
 from helpers.data.datasets import SPECS, DatasetSpec
-from helpers.data.pictures import prepare, read_pictures, stack
+from helpers.data.pictures import prepare, read_pictures, stack, to_picture
 from helpers.data.splits import SIZES, Split, Splits, load_splits, pixel_statistics
 from helpers.files import PROJECT, short_digest, write_atomic
 from helpers.messages import Show
@@ -49,24 +46,23 @@ def from_folder(
 
     `path` holds the folders of the classes; or `train` and, as far as there are, `validation` and
     `test`, with the folders of the classes in each. What is missing is taken from the training
-    pictures, as `from_arrays` does. Pictures are turned upright and scaled to `size` pixels without
-    distortion; the rest of the square gets the color of their border. `channels` is 1 (grey) or 3;
-    by default 3 if any picture has colors. Large sets are kept in `cache_dir`, under a digest of
-    all files. `splits.files` names the file of each image, below `path`, and `splits.notes` says
-    what was found. Raises ValueError for a folder that does not hold classes of pictures, and for
-    pictures that cannot be read, unless `skip_broken` leaves these out.
+    pictures, as `from_arrays` does. Pictures are scaled to `size` pixels as by `prepare`.
+    `channels` is 1 (grey) or 3; by default 3 if any picture has colors. Large sets are kept in
+    `cache_dir`. `splits.files` names the file of each image, `splits.notes` say what was found.
+    Raises ValueError for a folder that does not hold classes of pictures, and for pictures that
+    cannot be read, unless `skip_broken` leaves these out.
     """
     path = Path(path)
     _check_format(size, channels)
     files, others = _find_files(path)
-    images, broken = _read(path, files, size, channels, Path(cache_dir), progress)
+    images, readable = _read(path, files, size, channels, Path(cache_dir), progress)
+    kept = [file for file, ok in zip(files, readable, strict=True) if ok]
+    broken = [file for file, ok in zip(files, readable, strict=True) if not ok]
     if broken and not skip_broken:
         raise ValueError(
             f"{_list(broken)} cannot be read, in {path}. Replace what is broken, or leave it out "
             "with --skip-broken, in Python skip_broken=True."
         )
-    left_out = set(broken)
-    kept = [file for file in files if file not in left_out]
     if not kept:
         raise ValueError(f"No picture in {path} can be read.")
     classes = [Path(file).parent.name for file in kept]
@@ -128,25 +124,21 @@ def from_torchvision(
 ) -> Splits:
     """Make three splits of a data set of pairs (picture, target), as torchvision's data sets are.
 
-    Pictures are PIL images, or tensors (C, H, W) of uint8 or of numbers in [0, 1]. They are scaled
-    as `from_folder` does. `test` is a data set of the same kind; without it, a part of `dataset` is
-    the test split, as in `from_arrays`. Raises ValueError as that does.
+    Pictures are PIL images, or tensors (C, H, W) of uint8 or of numbers in [0, 1]. `test` is a data
+    set of the same kind. All else is as in `from_folder` and `from_arrays`.
     """
     _check_format(size, channels)
     pairs = [of[i] for of in (dataset, test) for i in range(len(of))]
-    images = stack([prepare(_picture(picture), size) for picture, _ in pairs], channels)
+    pictures = [
+        to_picture((255 * image).round().byte() if image.is_floating_point() else image)
+        if isinstance(image, Tensor) else image
+        for image, _ in pairs
+    ]  # fmt: skip
+    images = stack([prepare(picture, size) for picture in pictures], channels)
     targets = torch.tensor([int(target) for _, target in pairs])
     names = [str(name) for name in getattr(dataset, "classes", range(int(targets.max()) + 1))]
     given = ["train"] * len(dataset) + ["test"] * len(test) if len(test) else []
     return _split(images, targets, names, name or type(dataset).__name__.lower(), given)
-
-
-def _picture(image: Image.Image | Tensor) -> Image.Image:
-    if isinstance(image, Image.Image):
-        return image
-    if image.is_floating_point():
-        image = (255 * image).round().to(torch.uint8)
-    return Image.fromarray(image.movedim(0, 2).squeeze(2).numpy())
 
 
 def _check_format(size: int, channels: int | None) -> None:
@@ -157,10 +149,7 @@ def _check_format(size: int, channels: int | None) -> None:
 
 
 def _find_files(path: Path) -> tuple[list[str], list[str]]:
-    """All pictures in the folders of the classes, and the files there that are none.
-
-    Both are named by their path below `path`. Raises ValueError for another layout.
-    """
+    """Paths below `path` of the pictures in the folders of classes, and of other files there."""
     wanted = "Wanted a folder that holds a folder of pictures for each class."
     if not path.is_dir():
         if not path.exists():
@@ -169,20 +158,16 @@ def _find_files(path: Path) -> tuple[list[str], list[str]]:
         raise ValueError(f"{path} is a file.{archive} {wanted}")
     top = _folders(path)
     parts = [folder for folder in top if folder.name.lower() in PARTS]
-    if not any(folder.name.lower() == "train" for folder in parts):
-        parts = []
-    elif len(parts) < len(top):
+    train = [folder for folder in parts if folder.name.lower() == "train"]
+    if train and len(parts) < len(top):
         beside = _list([folder.name for folder in top if folder not in parts])
         raise ValueError(f"{path} has the folder train and, beside it, {beside}. {wanted}")
-    by_part = {part: _folders(part) for part in parts} or {path: top}
-    folders = [folder for classes in by_part.values() for folder in classes]
+    folders = [folder for part in (parts if train else [path]) for folder in _folders(part)]
     if not folders:
         raise ValueError(f"{path} holds no folders. {wanted}")
-    first = {folder.name for folder in next(iter(by_part.values()))}
-    if parts:
-        first = {f.name for part in parts if part.name.lower() == "train" for f in by_part[part]}
-    _check_classes(path, sorted(first))
-    unknown = sorted({folder.name for folder in folders} - first)
+    trained = {folder.name for part in train or [path] for folder in _folders(part)}
+    _check_classes(path, sorted(trained))
+    unknown = sorted({folder.name for folder in folders} - trained)
     if unknown:
         raise ValueError(f"{path / 'train'} has no pictures of {_list(unknown)}, the others do.")
     files, others = [], []
@@ -219,26 +204,22 @@ def _list(names: Sequence[str]) -> str:
 
 def _read(
     path: Path, files: list[str], size: int, channels: int | None, cache_dir: Path, show: Show
-) -> tuple[Tensor, list[str]]:
-    """The images uint8 (N, C, S, S) of the files that can be read, and the other files."""
-    cached = None
+) -> tuple[Tensor, list[bool]]:
+    """The images uint8 (N, C, S, S) of the files that can be read, and which files can."""
+    paths, cached = [path / file for file in files], None
     if len(files) >= CACHED_FROM:
-        digests = (_digest(path / file) for file in files)
-        key = short_digest(f"{size} {channels}", *files, *digests)
+        key = short_digest(f"{size} {channels}", *files, *map(_digest, paths))
         cached = cache_dir / f"{key}.safetensors"
         if cached.is_file():
             found = safetensors.torch.load(cached.read_bytes())
-            readable = found["readable"].tolist()
-            broken = [file for file, ok in zip(files, readable, strict=True) if not ok]
-            return found["images"], broken
-    pictures = read_pictures([path / file for file in files], size=size, progress=show)
+            return found["images"], found["readable"].tolist()
+    pictures = read_pictures(paths, size=size, progress=show)
     readable = [not isinstance(picture, str) for picture in pictures]
-    broken = [file for file, ok in zip(files, readable, strict=True) if not ok]
     images = stack([p for p in pictures if not isinstance(p, str)], channels)
     if cached is not None:
         tensors = {"images": images, "readable": torch.tensor(readable)}
         write_atomic(cached, safetensors.torch.save(tensors))
-    return images, broken
+    return images, readable
 
 
 def _digest(path: Path) -> str:
@@ -298,18 +279,18 @@ def _divide(targets: Tensor, given: Sequence[str]) -> np.ndarray:
 
 def _repeated(splits: dict[str, Split]) -> list[str]:
     """A line about images that occur several times, if any do."""
-    labels: dict[bytes, set[int]] = {}
-    trained = {image.tobytes() for image in splits["train"].images.numpy()}
-    repeated, leaked = 0, 0
-    for name, split in splits.items():
-        for image, target in zip(split.images.numpy(), split.targets.tolist(), strict=True):
-            content = image.tobytes()
-            repeated += content in labels
-            leaked += name != "train" and content in trained
-            labels.setdefault(content, set()).add(target)
+    contents = {
+        name: [image.tobytes() for image in split.images.numpy()] for name, split in splits.items()
+    }
+    everything = [content for of_split in contents.values() for content in of_split]
+    repeated = len(everything) - len(set(everything))
     if not repeated:
         return []
-    contradicting = sum(len(found) > 1 for found in labels.values())
+    trained, others = set(contents["train"]), [*contents["validation"], *contents["test"]]
+    leaked = sum(content in trained for content in others)
+    targets = torch.cat([split.targets for split in splits.values()]).tolist()
+    labels = Counter(content for content, _ in set(zip(everything, targets, strict=True)))
+    contradicting = sum(count > 1 for count in labels.values())
     return [
         f"{repeated} images repeat another one; {leaked} of validation and test are in training as "
         f"well; {contradicting} have several labels"

@@ -31,10 +31,7 @@ class Handwriting:
 
 
 def read_digit(path: Path | str | BinaryIO) -> Tensor:
-    """Read a picture of one digit as `read_digits` does: uint8 (1, 1, 28, 28).
-
-    Raises as `read_digits`, and ValueError if the picture shows no digit or several.
-    """
+    """Read a picture of one digit: uint8 (1, 1, 28, 28). ValueError if it shows none or several."""
     images = read_digits(path).images
     if len(images) != 1:
         raise ValueError(
@@ -149,10 +146,7 @@ def _find_ink(grey: np.ndarray) -> np.ndarray:
 
 
 def _remove_rulings(ink: np.ndarray) -> np.ndarray:
-    """Ink without the straight lines that run through the whole picture, float32 (H, W).
-
-    On a line only that ink stays which is thicker than the line, or much darker: crossing strokes.
-    """
+    """Ink (H, W) without straight lines through the whole picture; strokes that cross them stay."""
     if min(ink.shape) < 100:
         return ink
     mask = ink > max(LEAST_CONTRAST / 3, np.quantile(ink, 0.999) / 5)
@@ -202,10 +196,7 @@ def _cut_out(ink: np.ndarray) -> list[tuple[tuple[slice, ...], np.ndarray]]:
 
 
 def _find_strokes(ink: np.ndarray) -> tuple[np.ndarray, int]:
-    """Where strokes are, bool (H, W), and the height of the tallest, or 0 without any.
-
-    Shadows have soft edges, strokes sharp ones. Specks are left out.
-    """
+    """Where strokes are, bool (H, W), and the height of the tallest, or 0. No shadows or specks."""
     side, level = max(ink.shape), np.quantile(ink, 0.999)
     noise = 1.4826 * np.median(np.abs(ink - np.median(ink)))
     if level < max(LEAST_CONTRAST, 6 * noise):

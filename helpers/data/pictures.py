@@ -1,5 +1,6 @@
 """Read pictures of all kinds as arrays of one size."""
 
+import base64
 import io
 import warnings
 from collections.abc import Sequence
@@ -88,8 +89,9 @@ def stack(pictures: Sequence[np.ndarray], channels: int | None) -> Tensor:
     ]
     if channels is None:
         channels = 3 if any(len(p) == 3 and (p != p[:1]).any() for p in eight) else 1
-    convert = _to_grey if channels == 1 else _to_color
-    return torch.from_numpy(np.stack([convert(p) for p in eight]))
+    if channels == 1:
+        return torch.from_numpy(np.stack([_to_grey(p) for p in eight]))
+    return torch.from_numpy(np.stack([np.broadcast_to(p, (3, *p.shape[1:])) for p in eight]))
 
 
 def white_level(peak: float) -> int:
@@ -106,5 +108,13 @@ def _to_grey(picture: np.ndarray) -> np.ndarray:
     return np.rint(np.tensordot(LUMINANCE, picture, 1)).astype(np.uint8)[None]
 
 
-def _to_color(picture: np.ndarray) -> np.ndarray:
-    return np.broadcast_to(picture, (3, *picture.shape[1:]))
+def to_picture(image: Tensor) -> Image.Image:
+    """An image uint8 (C, H, W) as a picture of Pillow."""
+    return Image.fromarray(image.movedim(0, 2).squeeze(2).cpu().numpy())
+
+
+def data_url(image: Tensor) -> str:
+    """An image uint8 (C, H, W) as a URL that holds the picture itself."""
+    buffer = io.BytesIO()
+    to_picture(image).save(buffer, "PNG")
+    return f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}"

@@ -78,10 +78,9 @@ def load_splits(name: str, root: Path | str | None = None) -> Splits:
     """Load the verified images of "mnist" or "fashion_mnist" as three splits.
 
     `root` is the folder that holds `MNIST/` and `FashionMNIST/`; by default the project's `data/`.
-    The 60,000 published training images are divided 55,000 to 5,000. Sorted by class, every twelfth
-    image is held out for validation, so each class has its share and no random numbers are needed.
-    Raises ValueError for an unknown name, DamagedDataError (a ValueError) for files that are not
-    the published ones, FileNotFoundError for files that are missing and cannot be downloaded.
+    Of the 60,000 published training images, sorted by class, every twelfth is held out for
+    validation, so each class has its share and no random numbers are needed. Raises ValueError for
+    an unknown name, and what `read_verified` raises.
     """
     published, test = load_published(name, root)
     step = len(published) // VALIDATION_SIZE
@@ -106,9 +105,8 @@ def batches(
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Cut a split into batches (images uint8 (B, C, S, S), targets int64 (B,)).
 
-    Batches are slices of tensors that are on the device already, so no Python runs for each image.
-    With a `generator` the order is random. It is drawn on the CPU, so it is the same on every
-    device. Without one, the order is that of the split. The last batch may be smaller.
+    No Python runs for each image. With a `generator` the order is random, drawn on the CPU and so
+    the same on every device; else it is that of the split. The last batch may be smaller.
     """
     if generator is None:
         for start in range(0, len(split), batch_size):

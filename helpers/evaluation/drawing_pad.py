@@ -20,10 +20,9 @@ TEMPLATES = Path(__file__).parent / "templates"
 def drawing_pad(model: nn.Module, class_names: Sequence[str]) -> "AnyWidget":
     """A widget for JupyterLab: draw with mouse, pen or finger, and see the predictions meanwhile.
 
-    The drawing is prepared by `data.read_digit`, as the images of MNIST were. `model` takes uint8
-    (1, 1, 28, 28) and has one class for each of `class_names`. The trait `probabilities` holds what
-    it says, K floats in [0, 1], or nothing if nothing is drawn. Where no widget can be shown, it is
-    one line of text. Raises ValueError if the model takes other images.
+    The drawing is prepared by `data.read_digit`, as the images of MNIST were. The trait
+    `probabilities` holds what the model says, K floats in [0, 1]; nothing if nothing is drawn.
+    Raises ValueError if the model takes other images than uint8 (1, 1, 28, 28).
     """
     import anywidget
     import traitlets
@@ -51,7 +50,7 @@ def drawing_pad(model: nn.Module, class_names: Sequence[str]) -> "AnyWidget":
         def _predict(self, _: object) -> None:
             image = _read(self.drawing)
             with self.hold_sync():  # picture and bars change together
-                self.picture = "" if image is None else _png_url(image)
+                self.picture = "" if image is None else data.data_url(image[0])
                 self.probabilities = (
                     [] if image is None else predict(model, image).probabilities[0].tolist()
                 )
@@ -66,12 +65,3 @@ def _read(drawing: str) -> Tensor | None:
         return data.read_digit(io.BytesIO(png)) if png else None
     except ValueError:  # covered with ink from edge to edge
         return None
-
-
-def _png_url(image: Tensor) -> str:
-    """An image uint8 (1, 1, H, W) as a URL that holds the picture itself."""
-    from PIL import Image
-
-    buffer = io.BytesIO()
-    Image.fromarray(image[0, 0].numpy()).save(buffer, "PNG")
-    return f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}"

@@ -17,10 +17,7 @@ class Neighbours:
     distances: Tensor  # float32 (N, k), Euclidean, in the unit of the vectors
 
     def votes(self, targets: Tensor, classes: int) -> Tensor:
-        """The share of the neighbours in each class, float32 (N, K); each row sums to 1.
-
-        `targets` int64 (M,) are the classes of the pool.
-        """
+        """The share of the neighbours in each class, float32 (N, K), by the pool's `targets`."""
         return F.one_hot(targets[self.rows], classes).float().mean(dim=1)
 
 
@@ -29,9 +26,9 @@ def nearest_neighbours(
 ) -> Neighbours:
     """Find the `k` rows of `pool` (M, …) that are nearest to each of the `queries` (N, …).
 
-    Both are images uint8 (N, C, S, S) or features float (N, F), on one device; `chunk` queries are
-    taken at a time. `exclude` int64 (N,) is a row of the pool for each query that is not returned,
-    such as the query itself. Raises ValueError if the pool has fewer than `k` rows.
+    Both are images uint8 (N, C, S, S) or features float (N, F), on one device. `exclude` int64 (N,)
+    is a row of the pool that is not returned, such as the query itself. Raises ValueError if the
+    pool has fewer than `k` rows.
     """
     available = len(pool) - (exclude is not None)
     if k > available:
@@ -56,9 +53,8 @@ def nearest_neighbours(
 def extract_features(model: nn.Module, images: Tensor, *, batch_size: int = 250) -> Tensor:
     """The input of a model's last Linear layer, its classifier, float32 (N, F), on the CPU.
 
-    `images` is uint8 (N, C, S, S). The features are computed in evaluation mode, in the order of
-    the images. Each vector is scaled to length 1, so that distances depend on the angle between two
-    vectors and not on how bright an image is. Raises ValueError if there is no such layer.
+    Each vector is scaled to length 1, so that distances depend on the angle between two vectors and
+    not on how bright an image is. Raises ValueError if there is no such layer.
     """
     return predict_with_features(model, images, batch_size=batch_size)[1]
 

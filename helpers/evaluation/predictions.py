@@ -1,7 +1,4 @@
-"""Predictions of a model, and the metrics computed from them.
-
-`predict` runs the model once, in data-set order. All metrics are pure functions of what it returns.
-"""
+"""`predict` runs a model once, in data-set order; metrics are pure functions of what it returns."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -50,10 +47,9 @@ class Predictions:
 def predict(model: nn.Module, images: Split | Tensor, *, batch_size: int = 250) -> Predictions:
     """Run `model` over `images` in their order, in evaluation mode, without gradients.
 
-    `images` is a Split, or uint8 (N, C, S, S) if the targets are not known. They may be on any
-    device; each batch is moved to the device of the model. The model is left in the mode it was in.
-    The activations of batches of 250 fit in the processor's cache, a third faster than 1,000.
-    Raises ValueError if the images have another shape or dtype, or if there are none.
+    `images` is a Split, or uint8 (N, C, S, S) if the targets are not known, on any device. The
+    activations of batches of 250 fit in the processor's cache, a third faster than 1,000. Raises
+    ValueError if the images have another shape or dtype, or if there are none.
     """
     if isinstance(images, Tensor):
         # a target for each row, so that Split checks shape and dtype of the images
@@ -89,11 +85,10 @@ def preserve_train_mode(model: nn.Module) -> Iterator[None]:
 def predict_tta(model: nn.Module, split: Split, augmentation: Augmentation) -> Predictions:
     """Test-time augmentation: average the predictions for several views of each image.
 
-    The views are the image itself; if `augmentation` shifts images, the image moved by one pixel in
-    each of four directions; if it flips images, all of these mirrored as well. `augmentation` is
-    that of the training, so the model sees no kind of view that it was not trained on. Krizhevsky
-    et al., "ImageNet Classification with Deep Convolutional Neural Networks", NIPS 2012, section
-    4.1. Raises ValueError as `predict` does.
+    The views are the image itself; if `augmentation`, that of the training, shifts images, the
+    image moved by one pixel in each of four directions; if it flips images, all of these mirrored
+    as well. Krizhevsky et al., "ImageNet Classification with Deep Convolutional Neural Networks",
+    NIPS 2012, section 4.1.
     """
     views = tta_views(split.images, augmentation)
     return average_predictions([predict(model, Split(view, split.targets)) for view in views])
@@ -118,10 +113,7 @@ def num_views(augmentation: Augmentation) -> int:
 
 
 def tta_views(images: Tensor, augmentation: Augmentation) -> Iterator[Tensor]:
-    """The views of images (N, 1, H, W) one after another, each a tensor of the same shape.
-
-    Pixels that move in from outside the image are black.
-    """
+    """Views of images (N, 1, H, W) one after another; what moves in from outside is black."""
     height, width = images.shape[2:]
     padded = F.pad(images, [1] * 4)
     corners = ((1, 1), (2, 1), (0, 1), (1, 2), (1, 0)) if augmentation.shift else ((1, 1),)
@@ -187,10 +179,7 @@ def per_class(predictions: Predictions, class_names: Sequence[str]) -> "pd.DataF
 
 
 def _precision_recall_f1(counts: Tensor, cells: Tensor, classes: int) -> Tensor:
-    """From counts (D, M) in `cells` (M, 2) of D confusion matrices, float64 (3, D, K).
-
-    It is 0 where the denominator is 0.
-    """
+    """From counts (D, M) in `cells` (M, 2) of D matrices, float64 (3, D, K); 0 for 0 / 0."""
     actual, predicted, correct = torch.zeros(3, len(counts), classes, dtype=torch.float64)
     on_diagonal = cells[:, 0] == cells[:, 1]
     actual.index_add_(1, cells[:, 0], counts)

@@ -4,6 +4,7 @@ Heavy packages are imported inside the commands, so that `--help` answers at onc
 """
 
 import json
+import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,6 +18,7 @@ import typer
 from helpers import __version__, headless, runs
 from helpers.files import PROJECT
 from helpers.headless import model_commands, report_command, runs_commands, terminal
+from helpers.headless.runs_commands import JsonOption, RootOption
 from helpers.headless.terminal import one_of, report_errors, report_interrupt, write
 
 if TYPE_CHECKING:
@@ -40,8 +42,6 @@ NOTES = ("source", "measured", "duration")  # of a recipe: not settings
 RECIPES = ("report", "sprint", "fast", "compact", "accurate")
 
 Repeatable = list[str] | None
-RootOption = runs_commands.RootOption
-JsonOption = runs_commands.JsonOption
 DatasetArgument = Annotated[str, typer.Argument(**one_of("data set", DATASETS, or_folder=True))]
 SizeOption = Annotated[int, typer.Option(min=16, max=96, help="Of your own pictures, in pixels.")]
 ChannelsOption = Annotated[
@@ -118,7 +118,9 @@ def run(
     """Run the notebooks headlessly; write notebooks, pages, weights, figures and records."""
     with report_errors(ValueError, OSError):
         if dataset is not None:
-            parameter, only = [_own_dataset(dataset), *(parameter or ())], ["08"]
+            if not dataset.is_dir():
+                raise ValueError(f"--dataset wants a folder; there is none at {dataset}.")
+            parameter, only = [f"08.dataset={dataset.resolve()}", *(parameter or ())], ["08"]
         settings = headless.settings_for(profile, parameter or (), only or ())
         find = headless.find_unfinished
         folder = find(root, settings) if resume else runs.create_run(root, profile)
@@ -132,9 +134,7 @@ def run(
     try:
         with (
             report_errors(OSError),
-            report_interrupt(
-                "Finished notebooks are kept; the same command with --resume goes on."
-            ),
+            report_interrupt("Finished notebooks are kept; add --resume to go on."),
         ):
             headless.run_notebooks(
                 settings, folder, cell_timeout=cell_timeout, on_done=report,
@@ -159,12 +159,6 @@ def _write_pages(folder: Path) -> None:
         finally:  # they say which record is damaged, and lead to the report
             typer.echo(f"Read it at {headless.write_pages(folder)}")
             headless.write_runs_index(folder.parent)
-
-
-def _own_dataset(folder: Path) -> str:
-    if not folder.is_dir():
-        raise ValueError(f"--dataset wants a folder of pictures; there is none at {folder}.")
-    return f"08.dataset={folder.resolve()}"
 
 
 def _result_line(result: "NotebookResult", folder: Path) -> str:
@@ -381,7 +375,6 @@ def sweep(
     from dask.system import CPU_COUNT  # of this process, also in a container
 
     processes = processes or CPU_COUNT
-    root = root.resolve()  # workers have other working directories
     with report_errors(ValueError, OSError):
         trials = _plan(notebook, grid, ranges, random, parameter, plan).trials()
         resources = {name: float(amount) for name, amount in _pairs(resource).items()}
@@ -465,7 +458,8 @@ def doctor(as_json: JsonOption = False, root: RootOption = runs.ROOT) -> None:
         findings.append(finding)
         if not as_json:
             colors = {"ok": "green", "hint": "yellow", "bad": "red"}
-            typer.secho(str(finding), fg=terminal.color(colors[finding.state]))
+            color = None if os.environ.get("NO_COLOR") else colors[finding.state]
+            typer.secho(str(finding), fg=color)
     if as_json:
         typer.echo(json.dumps([asdict(f) | {"state": f.state} for f in findings], indent=2))
     raise typer.Exit(int("bad" in {finding.state for finding in findings}))

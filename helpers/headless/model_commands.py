@@ -45,7 +45,7 @@ def predict(
     import torch
 
     with report_errors(ValueError, OSError):
-        trained, notes, _ = _load(model, code, root.resolve())
+        trained, notes, _ = _load(model, code, root)
         trained = trained.to(memory_format=torch.channels_last)  # a quarter faster
         found = _predict(trained, notes, _pictures(files))
     if as_json:
@@ -80,15 +80,20 @@ def _predict(
     model: "Module", notes: dict[str, Any], pictures: dict[str, Path | bytes]
 ) -> list[dict[str, Any]]:
     """A record for each picture: what was `predicted`, with its `probability`; or a `problem`."""
-    photographs, read = {}, {"mnist": _read_digits, "fashion_mnist": _read_garment}
-    if notes.get("dataset") in read:  # pictures in another format than that of the data set
+    from helpers import data
+
+    photographs = {}
+    if notes.get("dataset") in data.SPECS:  # pictures in another format than that of the data set
         photographs = {name: p for name, p in pictures.items() if _size(p) not in (None, (28, 28))}
     others = {name: p for name, p in pictures.items() if name not in photographs}
     found = _classify(model, notes, others)
     for name, picture in photographs.items():
         source = io.BytesIO(picture) if isinstance(picture, bytes) else picture
         try:
-            found[name] = read[notes["dataset"]](model, notes, source)
+            if notes["dataset"] == "mnist":
+                found[name] = _read_digits(model, source)
+            else:
+                found[name] = _answers(model, notes, data.read_garment(source))[0]
         except (ValueError, OSError) as error:
             found[name] = {"problem": str(error)}
     return [{"file": name} | found[name] for name in pictures]
@@ -104,9 +109,7 @@ def _size(picture: Path | bytes) -> tuple[int, int] | None:
     return None
 
 
-def _read_digits(
-    model: "Module", notes: dict[str, Any], picture: Path | io.BytesIO
-) -> dict[str, Any]:
+def _read_digits(model: "Module", picture: Path | io.BytesIO) -> dict[str, Any]:
     from helpers import evaluation
 
     read = evaluation.read_handwriting(model, picture)
@@ -119,14 +122,6 @@ def _read_digits(
     ]
     sure = [thing["probability"] for thing in things if thing["digit"] is not None]
     return {"predicted": str(read), "probability": min(sure, default=None), "things": things}
-
-
-def _read_garment(
-    model: "Module", notes: dict[str, Any], picture: Path | io.BytesIO
-) -> dict[str, Any]:
-    from helpers import data
-
-    return _answers(model, notes, data.read_garment(picture))[0]
 
 
 def _classify(
@@ -187,7 +182,7 @@ def export(
     from helpers import models
 
     with report_errors(ValueError, OSError, ImportError):
-        model, notes, kind = _load(run, code, root.resolve())
+        model, notes, kind = _load(run, code, root)
         path = _name(out, notes, f"{kind}{models.FORMATS[to]}")
         difference = models.export(model, path, to, notes=notes)
     typer.echo(
@@ -206,7 +201,7 @@ def explore(
     from helpers import data, evaluation, models
 
     with report_errors(ValueError, OSError):
-        weights = _find_weights(run, root.resolve())
+        weights = _find_weights(run, root)
         model, notes, kind = _load(str(weights), code, root)
         records = runs.read_records(weights.parent, levels=0)  # the one beside the weights
         dates = [str(record["finished"])[:10] for record in records if "finished" in record]

@@ -2,12 +2,14 @@
 
 import ast
 import contextlib
+import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from helpers.files import PROJECT
-from helpers.messages import unknown_name
+from helpers.messages import check_name, unknown_name
 
 NOTEBOOKS = PROJECT / "notebooks"
 
@@ -21,30 +23,9 @@ class Notebook:
     weights_from: Mapping[str, str] = field(default_factory=dict)  # its default data set first
 
 
-_TRAINED = {"fashion_mnist": "03_train_fashion_mnist", "mnist": "02_train_mnist"}
-SERIES = (
-    Notebook("01_explore", 8), Notebook("02_train_mnist", 63),
-    Notebook("03_train_fashion_mnist", 67),
-    Notebook("04_error_analysis", 17, weights_from=_TRAINED),
-    Notebook("05_better_architecture", 39), Notebook("06_doubtful_labels", 88),
-    Notebook("07_many_runs", 57), Notebook("08_your_own_data", 21),
-)  # fmt: skip
-
-# parameters that differ from those in the notebooks
-PROFILES: dict[str, dict[str, dict[str, object]]] = {
-    "quick": {
-        "02_train_mnist": {"epochs": 1, "train_images": 15_000, "timed_images": 1_600},
-        "03_train_fashion_mnist": {"epochs": 1, "train_images": 15_000, "overfit_epochs": 20},
-        "06_doubtful_labels": {"folds": 2, "recipe": "sprint"},
-        "07_many_runs": {"seeds": 1, "models": 8}, "08_your_own_data": {"folds": 2},
-    },
-    "standard": {},
-    "full": {
-        "02_train_mnist": {"epochs": 20},
-        "03_train_fashion_mnist": {"epochs": 20, "overfit_epochs": 100},
-        "06_doubtful_labels": {"folds": 5, "seeds": 3}, "07_many_runs": {"seeds": 5, "models": 60},
-    },
-}  # fmt: skip
+_TABLES = tomllib.loads((Path(__file__).parent / "notebooks.toml").read_text(encoding="utf-8"))
+SERIES = tuple(Notebook(name, **table) for name, table in _TABLES["series"].items())
+PROFILES: dict[str, dict[str, dict[str, object]]] = _TABLES["profiles"]
 
 
 def find_notebook(name: str) -> Notebook:
@@ -67,13 +48,10 @@ def settings_for(
 ) -> dict[str, dict[str, object]]:
     """The parameters of each notebook to run, by name, in the order of the series.
 
-    They are those of the profile, changed by assignments like "02.epochs=3". Values are read as the
-    type that the notebook's parameters cell annotates. `only` names the notebooks to run; all if it
-    is empty. Raises ValueError for an unknown profile, notebook or parameter, a value of another
-    type, and a parameter of a notebook that is not run.
+    They are those of the profile, changed by assignments like "02.epochs=3". `only` names the
+    notebooks to run, if not all. Raises ValueError for what is unknown or of another type.
     """
-    if profile not in PROFILES:
-        raise ValueError(unknown_name("profile", profile, PROFILES))
+    check_name("profile", profile, PROFILES)
     chosen = {find_notebook(name).name for name in only}
     names = [notebook.name for notebook in SERIES if notebook.name in chosen or not chosen]
     settings = {name: dict(PROFILES[profile].get(name, {})) for name in names}
@@ -95,8 +73,8 @@ def settings_for(
 def parameter_reader(notebook: Notebook) -> Callable[..., object]:
     """A function `read(name, text, target=name)` for the parameters of a notebook.
 
-    It reads `text` as the type that the parameters cell annotates; its messages call the parameter
-    `target`. It raises ValueError for an unknown parameter or a value of another type.
+    It reads `text` as the type that the parameters cell annotates. It raises ValueError, which
+    calls the parameter `target`, for an unknown one or a value of another type.
     """
     known = parameters_of(notebook)
     known.pop("output", None)  # the run sets it

@@ -19,14 +19,14 @@ if TYPE_CHECKING:
 app = typer.Typer(pretty_exceptions_enable=False, help="List, show, compare and delete runs.")
 
 
-def _no_address(root: Path) -> Path:
+def _resolve(root: Path) -> Path:
     with report_errors(ValueError):
         if re.match(r"[a-z][a-z0-9+.-]+:/", str(root)):
             raise ValueError(f"--root wants a folder of this machine, got the address {root}.")
-    return root
+    return root.resolve()  # workers, for example, have other working directories
 
 
-RootOption = Annotated[Path, typer.Option("--root", help="Folder of runs.", callback=_no_address)]
+RootOption = Annotated[Path, typer.Option("--root", help="Folder of runs.", callback=_resolve)]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as JSON, nothing else.")]
 RunArgument = Annotated[str, typer.Argument(help="A folder as `runs` lists it, or part of it.")]
 
@@ -45,7 +45,6 @@ def list_runs(
     """List all runs: when, what, how far, how good."""
     if context.invoked_subcommand is not None:
         return
-    root = root.resolve()
     with report_errors(ValueError, OSError):
         frame = runs.collect(root)
         frame = _sorted(frame.tail(last) if last else frame, sort)
@@ -84,7 +83,6 @@ def _text(value: object) -> str:
 @app.command()
 def show(run: RunArgument, as_json: JsonOption = False, root: RootOption = runs.ROOT) -> None:
     """Show all that is known of one run: settings, figures, files."""
-    root = root.resolve()
     with report_errors(ValueError, OSError):
         folder = runs.find(root, run)
         records = [_record(row) for row in runs.collect(folder).to_dict("records")]
@@ -103,7 +101,6 @@ def compare(first: RunArgument, second: RunArgument, root: RootOption = runs.ROO
     """Show what differs between two runs, and whether their accuracies do (McNemar's test)."""
     import pandas as pd
 
-    root = root.resolve()
     with report_errors(ValueError, OSError):
         pair = [_only(runs.find(root, name)) for name in (first, second)]
     names = [name for name in {**pair[0], **pair[1]} if name not in ("folder", "run", "finished")]
@@ -155,7 +152,6 @@ def rm(
     root: RootOption = runs.ROOT,
 ) -> None:
     """Delete runs, after asking."""
-    root = root.resolve()
     with report_errors(ValueError, OSError):
         named = {runs.find(root, name) for name in run}
         folders = sorted(folder for folder in named if folder.parent not in named)

@@ -1,25 +1,28 @@
-"""Run many trials on the workers of a Dask cluster, on this machine or on others.
+"""Sweeps: many runs of a notebook with other parameters, on the workers of a Dask cluster.
 
-The trial of a worker that dies is given to another one. Each trial has a folder that is named by
-everything it depends on, so a finished trial is never run again, by whichever sweep.
+A plan says what is run; each trial is one run. The trial of a worker that dies is given to another
+one. Each trial has a folder that is named by everything it depends on, so a finished trial is never
+run again, by whichever sweep.
 """
 
 import errno
+import itertools
 import json
 import logging
+import math
 import os
+import random
 import statistics
 import uuid
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager, suppress
-from dataclasses import asdict, replace
-from itertools import islice
+from dataclasses import dataclass, fields, replace
+from functools import cache, cached_property, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from helpers.files import lock_folder, write_atomic
-from helpers.headless import plans, runner
-from helpers.headless.plans import Trial
+from helpers.files import PROJECT, lock_folder, short_digest, write_atomic
+from helpers.headless import notebooks, runner
 from helpers.headless.runner import NotebookResult
 from helpers.messages import Show, progress_bar
 from helpers.runs import STATUS
@@ -28,14 +31,180 @@ if TYPE_CHECKING:
     from distributed import Client, Future
 
 CONNECT_TIMEOUT = 15  # seconds that a scheduler has to answer
+Reader = Callable[..., object]  # see notebooks.parameter_reader
 
 
 class TrialError(RuntimeError):
-    """A trial failed. Dask retries it if it was asked to."""
+    """A trial failed, with its NotebookResult. Dask retries it if it was asked to."""
 
 
 class ClusterError(RuntimeError):
     """The workers cannot be used; the message says why, and what to do."""
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One run of a notebook."""
+
+    notebook: str
+    params: Mapping[str, object]  # those that differ from the notebook's own
+
+    @cached_property
+    def digest(self) -> str:
+        """Twelve hex digits that identify the notebook's code, the parameters and this package."""
+        path = notebooks.NOTEBOOKS / f"{self.notebook}.ipynb"
+        code = _code_of(path, path.stat().st_mtime_ns)
+        parts = [self.notebook, code, dict(self.params), code_version()]
+        return short_digest(json.dumps(parts, sort_keys=True))
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a sweep runs. Every value is text, as on the command line."""
+
+    notebook: str
+    grid: Mapping[str, Sequence[str]]  # values by parameter
+    ranges: Mapping[str, str]  # "lo:hi" or "lo:hi:log" by parameter
+    random: int = 0  # number of draws from the ranges; each is combined with all of the grid
+    fixed: Mapping[str, str] | None = None  # the same in all trials
+    seed: int = 0  # of the draws
+
+    def trials(self) -> list[Trial]:
+        """All trials, in the order of the values. Raises ValueError for what cannot be run."""
+        notebook = notebooks.find_notebook(self.notebook)
+        read = notebooks.parameter_reader(notebook)
+        names = [*self.grid, *self.ranges, *(self.fixed or {})]
+        twice = {name for name in names if names.count(name) > 1}
+        if twice:
+            raise ValueError(f"Given more than once: {', '.join(sorted(twice))}.")
+        if self.random < 0:
+            raise ValueError(f"The number of draws is 1 or more, got {self.random}.")
+        if bool(self.ranges) != bool(self.random):
+            raise ValueError("Ranges need a number of draws, and draws need ranges: --random 20.")
+        grid = {n: _distinct(n, [read(n, text) for text in of]) for n, of in self.grid.items()}
+        fixed = {name: read(name, text) for name, text in (self.fixed or {}).items()}
+        spans = {name: _span(name, text, read) for name, text in self.ranges.items()}
+        generator = random.Random(self.seed)
+        draws = [{n: draw(generator) for n, draw in spans.items()} for _ in range(self.random)]
+        if not grid and not self.ranges:
+            raise ValueError("A sweep needs something that varies, such as --grid seed=0:5.")
+        points = [dict(zip(grid, of, strict=True)) for of in itertools.product(*grid.values())]
+        combined = (fixed | draw | point for draw in draws or [{}] for point in points)
+        # the same draw twice is one trial
+        distinct = {json.dumps(params, sort_keys=True): params for params in combined}
+        return [Trial(notebook.name, params) for params in distinct.values()]
+
+
+def read_plan(path: Path) -> Plan:
+    """Read a plan from a YAML file, such as benchmarks/rates.yaml.
+    Raises FileNotFoundError, or ValueError that names the file and what is wrong in it.
+    """
+    import yaml
+
+    class Loader(yaml.BaseLoader):  # every value stays text
+        def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
+            names = [key.value for key, _ in node.value]
+            if twice := [str(name) for name in names if names.count(name) > 1]:
+                raise ValueError(f"{path}: {twice[0]!r} is there twice.")
+            return super().construct_mapping(node, deep)
+
+    try:
+        content = yaml.load(path.read_bytes(), Loader=Loader)
+    except (yaml.YAMLError, UnicodeError) as error:
+        raise ValueError(f"{path} is not YAML: {' '.join(str(error).split())}.") from error
+    known = [field.name for field in fields(Plan)]
+    if not isinstance(content, dict) or not isinstance(content.get("notebook"), str):
+        raise ValueError(f"{path} names no notebook, such as notebook: 03.")
+    if unknown := [key for key in content if key not in known]:
+        raise ValueError(f"{path}: {unknown[0]!r} is none of {', '.join(known)}.")
+    try:
+        grid, ranges, fixed = (_section(content, name) for name in ("grid", "ranges", "fixed"))
+        numbers = {name: content[name] for name in ("random", "seed") if name in content}
+        for name, text in numbers.items():
+            if not isinstance(text, str) or not text.isdecimal():
+                raise ValueError(f"{name} is a whole number, got {text!r}.")
+        plan = Plan(
+            content["notebook"],
+            {name: v if isinstance(v, list) else parse_values(v) for name, v in grid.items()},
+            ranges, fixed=fixed, **{name: int(text) for name, text in numbers.items()},
+        )  # fmt: skip
+        plan.trials()
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+    return plan
+
+
+def _section(content: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """Names with values; only those of a grid may be lists."""
+    section = content.get(name) or {}
+    if not isinstance(section, dict):
+        raise ValueError(f"{name} lists names with values, such as seed: 0:5.")
+    for parameter, value in section.items():
+        items = value if isinstance(value, list) and name == "grid" else [value]
+        if not all(isinstance(item, str) and item for item in items):
+            raise ValueError(f"{parameter} has no single value: {value!r}.")
+    return section
+
+
+@lru_cache(maxsize=16)
+def _code_of(path: Path, modified: int) -> list:
+    """The code cells of a notebook with their tags. Outputs and prose change no trial."""
+    cells = json.loads(path.read_bytes())["cells"]
+    code = [cell for cell in cells if cell["cell_type"] == "code"]
+    return [["".join(cell["source"]), cell["metadata"].get("tags", [])] for cell in code]
+
+
+def parse_values(text: str) -> list[str]:
+    """The values in "0.05,0.1,0.2", or the whole numbers of "0:5", which are 0, 1, 2, 3 and 4."""
+    first, colon, last = text.partition(":")
+    if colon and all(part.removeprefix("-").isdigit() for part in (first, last)):
+        return [str(number) for number in range(int(first), int(last))]
+    return [part.strip() for part in text.split(",") if part.strip()]
+
+
+@cache
+def code_version() -> str:
+    """The version of this package: its number, and six hex digits of its source's digest."""
+    from importlib.metadata import version
+
+    files = (PROJECT / "helpers").rglob("*")
+    sources = sorted(path for path in files if path.suffix in (".py", ".toml"))
+    digest = short_digest(*(path.read_bytes() for path in sources))
+    return f"{version('image-classification-notebooks')}+{digest[:6]}"
+
+
+def _distinct(name: str, values: list[object]) -> list[object]:
+    if not values:
+        raise ValueError(f"{name} has no values. Give some, such as --grid {name}=1,2 or =0:5.")
+    if len(set(values)) < len(values):
+        twice = next(value for value in values if values.count(value) > 1)
+        raise ValueError(f"{name} has the value {twice!r} more than once.")
+    return values
+
+
+def _span(name: str, text: str, read: Reader) -> Callable[[random.Random], object]:
+    """Draws from "lo:hi" uniformly, or from "lo:hi:log" uniformly on a logarithmic scale."""
+    parts = text.split(":")
+    if len(parts) < 2 or parts[2:] not in ([], ["log"]):
+        raise ValueError(f"A range is lo:hi or lo:hi:log, got {name}={text}.")
+    lo, hi = (read(name, part) for part in parts[:2])
+    if not isinstance(lo, int | float) or not isinstance(hi, int | float) or not lo < hi:
+        raise ValueError(f"A range goes from a smaller to a larger number, got {name}={text}.")
+    if parts[2:] and lo <= 0:
+        raise ValueError(f"A logarithmic range is above 0, got {name}={text}.")
+
+    logarithmic, whole = bool(parts[2:]), isinstance(lo, int)
+    # half a step more at each end, so that the first and last whole number are as likely as others
+    least, most = (lo - 0.5, hi + 0.5) if whole else (lo, hi)
+
+    def draw(generator: random.Random) -> object:
+        if logarithmic:
+            drawn = math.exp(generator.uniform(math.log(least), math.log(most)))
+        else:
+            drawn = generator.uniform(least, most)
+        return min(max(round(drawn) if whole else float(f"{drawn:.4g}"), lo), hi)
+
+    return draw
 
 
 def trial_dir(trial: Trial, root: Path) -> Path:
@@ -61,10 +230,9 @@ def run_sweep(
 ) -> list[NotebookResult]:
     """Run all trials on the workers of `client`; returns their results in the same order.
 
-    A trial that fails is retried up to `retries` times; then its notebook is kept and the others go
-    on. `resources` are what a worker must have for a trial, such as {"GPU": 1}. `on_done` is called
-    for each trial when it ends, finished ones first. Ctrl-C cancels what has not started. Raises
-    OSError when a disk is full, and ClusterError when the scheduler is gone.
+    A trial that fails is retried up to `retries` times; then the others go on. `resources` are what
+    a worker must have, such as {"GPU": 1}. `on_done` is called for each trial when it ends, those
+    finished before first. Raises OSError for a full disk, ClusterError if the scheduler is gone.
     """
     results: dict[str, NotebookResult] = {}
     bar = progress_bar(progress, total=len(trials), unit=" trials", desc="sweep")
@@ -103,7 +271,7 @@ def _completed(
 
     def submit() -> "Iterator[Future]":
         workers = max(1, sum(client.nthreads().values()))
-        for trial in islice(rest, max(0, workers - len(running))):
+        for trial in itertools.islice(rest, max(0, workers - len(running))):
             future = client.submit(run_trial, trial, *arguments, pure=False, **options)
             running[future.key] = (trial, future)
             yield future
@@ -127,8 +295,7 @@ def run_trial(trial: Trial, root: Path, cell_timeout: int = 3_600) -> NotebookRe
     folder = trial_dir(trial, root)
     if replace(trial).digest != trial.digest:  # the copy computes its digest here
         message = "the notebook or this package differs from the one where the sweep started"
-        result = NotebookResult(trial.notebook, "failed", message=message)
-        raise TrialError(json.dumps(asdict(result)))
+        raise TrialError(NotebookResult(trial.notebook, "failed", message=message))
     with lock_folder(folder, wait=True):
         if (before := finished_trial(trial, root)) is not None:
             return before
@@ -140,7 +307,7 @@ def run_trial(trial: Trial, root: Path, cell_timeout: int = 3_600) -> NotebookRe
     if "No space left" in result.message:
         raise OSError(errno.ENOSPC, "No space left on device", str(folder))
     if result.state != "finished":
-        raise TrialError(json.dumps(asdict(result)))
+        raise TrialError(result)
     return result
 
 
@@ -151,7 +318,7 @@ def _result_of(future: "Future", trial: Trial) -> NotebookResult:
     try:
         return future.result()
     except TrialError as error:
-        return NotebookResult(**json.loads(str(error)))
+        return error.args[0]
     except CancelledError as error:
         message = "The scheduler is gone. Finished trials are kept; the same command goes on."
         raise ClusterError(message) from error
@@ -183,9 +350,8 @@ def open_client(
 ) -> "Iterator[Client]":
     """Connect to the scheduler at `address`, or start single-threaded workers on this machine.
 
-    `root` is a folder that all workers must see, `resources` are what one of them must have, such
-    as {"GPU": 1}. Raises ClusterError if no scheduler answers, if a worker has another version of
-    this package or does not see the folder, or if none has the resources.
+    Raises ClusterError if no scheduler answers, if a worker has another version of this package or
+    does not see the folder `root`, or if none has the `resources`.
     """
     from distributed import Client, LocalCluster
 
@@ -217,14 +383,14 @@ def open_client(
 def _check_workers(client: "Client", root: Path | None) -> None:
     """All workers have this version of the package, and see the folder `root`."""
     try:
-        versions = client.run(plans.code_version)
+        versions = client.run(code_version)
     except ModuleNotFoundError as error:
         raise ClusterError(
             "The workers do not have this package. Install it where they start: pip install -e ."
         ) from error
     if not versions:
         raise ClusterError("The scheduler has no workers. Start some, or wait until they come.")
-    here = plans.code_version()
+    here = code_version()
     for worker, version in versions.items():
         if version != here:
             raise ClusterError(

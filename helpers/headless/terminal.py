@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Literal
 
 import typer
 
-from helpers.messages import unknown_name
+from helpers.messages import check_name
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -73,8 +73,8 @@ def one_of(kind: str, names: Iterable[str], *, or_folder: bool = False) -> dict:
     def check(value: str) -> str:
         is_path = or_folder and (Path(value).exists() or "/" in value or os.sep in value)
         with report_errors(ValueError):
-            if value not in names and not is_path:
-                raise ValueError(unknown_name(kind, value, names))
+            if not is_path:
+                check_name(kind, value, names)
         return value
 
     def complete(incomplete: str) -> list[str]:
@@ -115,8 +115,3 @@ def print_table(frame: "pd.DataFrame") -> None:
         table.add_row(*map(str, row))
     width = None if sys.stdout.isatty() else 500
     Console(width=width, markup=False, highlight=False, emoji=False).print(table)
-
-
-def color(name: str) -> str | None:
-    """The name of a color for `typer.secho`, or None where NO_COLOR asks for none."""
-    return None if os.environ.get("NO_COLOR") else name

@@ -57,9 +57,8 @@ def run_audit(
 ) -> Audit:
     """Collect the evidence on the labels of "mnist", "fashion_mnist", or splits of your own.
 
-    A stopped audit resumes from the predictions in `cache_dir`. Nearest images are searched for the
-    splits in `compared`; for "train" that takes as long as several trainings. The other arguments
-    are those of `predict_out_of_sample`. Raises as that and `data.load_published`.
+    Nearest images are searched for the splits in `compared`; for "train" that takes as long as
+    several trainings. All else is as in `predict_out_of_sample`.
     """
     files: dict[str, Sequence[str]] = {}
     if isinstance(dataset, str):
@@ -104,7 +103,14 @@ def nearest_duplicates(
         if name not in compared:
             frames[name] = pd.DataFrame(unknown, index=range(len(split)))
             continue
-        near, distances = _nearest(images, rows.to(device), progress)
+        about = dict(total=len(rows), unit=" images", desc="comparing images")
+        found = []
+        with progress_bar(progress, **about) as bar:
+            for some in rows.to(device).split(5_000):
+                found.append(evaluation.nearest_neighbours(images[some], images, 3, exclude=some))
+                bar.update(len(some))
+        near = torch.cat([some.rows for some in found]).cpu()  # (N, 3)
+        distances = torch.cat([some.distances for some in found]).cpu() / images[0].numel() ** 0.5
         other_label = targets[near] != split.targets[:, None]
         contradicts = (distances <= verdicts.NEAR_DUPLICATE_RMSE) & other_label
         first = contradicts.int().argmax(dim=1, keepdim=True)  # 0, the nearest, if there is none
@@ -113,18 +119,6 @@ def nearest_duplicates(
         frames[name]["nearest_distance"] = distances.gather(1, first).squeeze(1).numpy()
         frames[name]["nearest_label"] = targets[nearest].numpy()
     return frames
-
-
-def _nearest(images: Tensor, rows: Tensor, progress: Show) -> tuple[Tensor, Tensor]:
-    """The three nearest other images of those in `rows` (N,), and their distances; each (N, 3)."""
-    near, distances = [], []
-    with progress_bar(progress, total=len(rows), unit=" images", desc="comparing images") as bar:
-        for some in rows.split(5_000):
-            found = evaluation.nearest_neighbours(images[some], images, 3, exclude=some)
-            near.append(found.rows.cpu())
-            distances.append(found.distances.cpu() / images[0].numel() ** 0.5)
-            bar.update(len(some))
-    return torch.cat(near), torch.cat(distances)
 
 
 def collect_evidence(
@@ -189,9 +183,8 @@ def rank_labels(audit: Audit) -> pd.DataFrame:
 def summarize(audit: Audit) -> dict[str, object]:
     """The results of an audit as numbers.
 
-    They are the count of each verdict and of the label issues, by split; then, for each cause of an
-    error on the test images, `share_…`, the mean over the models of its fraction of their errors,
-    and `sd_…`, the standard deviation; then the means of `accuracies_without_doubtful`.
+    For each cause of an error on the test images, `share_…` is the mean over the models of its
+    fraction of their errors, and `sd_…` the standard deviation.
     """
     result: dict[str, object] = {}
     for split, frame in audit.evidence.items():

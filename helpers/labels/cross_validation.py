@@ -8,6 +8,7 @@ Study of Cross-Validation and Bootstrap …", IJCAI 1995).
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import product
 from pathlib import Path
 
 import safetensors.torch
@@ -58,22 +59,24 @@ def predict_out_of_sample(
 ) -> tuple[OutOfSamplePredictions, OutOfSamplePredictions]:
     """Predict the labelled images, with M = seeds, and the test images, with M = seeds * folds.
 
-    For each seed the labelled images are divided into `folds` in a new way, and for each fold a
-    model is trained by the recipe on all images of the other folds. The neighbours of an image are
-    the `k` images nearest in the model's feature space among those that it was trained on. Results
-    are cached in a folder of `cache_dir`, whose name depends on everything that decides them.
-    `progress` is that of `messages.progress_bar`. Raises ValueError for fewer than two folds or no
-    seed, and what `training.fit` raises. After Ctrl-C, finished models stay in the cache.
+    For each seed the images are divided into `folds` in a new way. The neighbours of an image are
+    the `k` nearest in the model's feature space among those that it was trained on. Results are
+    cached in a folder of `cache_dir`, whose name depends on everything that decides them, so a
+    stopped audit resumes. Raises ValueError for fewer than two folds or no seed.
     """
     if folds < 2 or not seeds:
         raise ValueError(f"Wanted at least 2 folds and a seed, got {folds} and {list(seeds)}.")
     folder = cache_dir / f"{spec.name}-{_digest(labelled, test, recipe, folds, k, device.type)}"
     for_labelled, for_test = [], []
-    with _progress_bar(folder, seeds, folds, recipe.epochs, progress) as bar:
+    paths = {pair: folder / CACHED.format(*pair) for pair in product(seeds, range(folds))}
+    steps = recipe.epochs + 2  # of each model: its epochs and two searches
+    known = steps * sum(path.is_file() for path in paths.values())
+    options = dict(total=steps * len(paths), initial=known, desc="audit", unit=" steps")
+    with progress_bar(progress, smoothing=0, **options) as bar:
         for seed in seeds:
             combined = torch.zeros(2, len(labelled), len(spec.class_names))
             for fold, (train, held_out) in enumerate(_divide(labelled.targets, folds, seed)):
-                path = folder / CACHED.format(seed, fold)
+                path = paths[seed, fold]
                 if not path.is_file():
                     unseen = {"held_out": labelled[held_out], "test": test}
                     found = _train_and_predict(
@@ -97,15 +100,6 @@ def _divide(targets: Tensor, folds: int, seed: int) -> list[tuple[Tensor, Tensor
         warnings.filterwarnings("ignore", "The least populated class")
         rows = list(divider.split(classes, classes))
     return [(torch.from_numpy(train), torch.from_numpy(held_out)) for train, held_out in rows]
-
-
-def _progress_bar(folder: Path, seeds: Sequence[int], folds: int, epochs: int, show: Show) -> tqdm:
-    """A bar over the epochs and the two searches of all models, those in the cache included."""
-    steps = epochs + 2
-    paths = [folder / CACHED.format(seed, fold) for seed in seeds for fold in range(folds)]
-    known = sum(path.is_file() for path in paths)
-    counts = {"initial": known * steps, "total": len(paths) * steps}
-    return progress_bar(show, desc="audit", unit=" steps", smoothing=0, **counts)
 
 
 def _train_and_predict(
@@ -142,6 +136,6 @@ def _digest(labelled: Split, test: Split, recipe: Recipe, *others: object) -> st
     package = Path(__file__).parents[1]
     code = [package / "device.py", Path(__file__)]
     for wing in ("data", "models", "evaluation", "training"):
-        code += sorted((package / wing).rglob("*.py"))
+        code += sorted(p for p in (package / wing).iterdir() if p.suffix in (".py", ".toml"))
     parts = [labelled.digest, test.digest, models.source_digest(recipe.model), settings]
     return short_digest(*parts, *(path.read_bytes() for path in code))

@@ -1,7 +1,5 @@
 """Look at the result of an audit: a gallery page, a figure for one label, a widget to review it."""
 
-import base64
-import io
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,10 +11,9 @@ import pandas as pd
 import traitlets
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
-from PIL import Image
 from torch import Tensor
 
-from helpers import plotting
+from helpers import data, plotting
 from helpers.files import write_atomic
 from helpers.labels import verdicts
 from helpers.labels.audit import Audit, rank_labels
@@ -29,11 +26,8 @@ COLUMNS = ["image", "label", "suggested", "decision"]
 def write_gallery(audit: Audit, folder: Path, *, shown: int = 200) -> Path:
     """Write `labels.csv`, `labels.json` and `index.html` to a folder; returns the path of the page.
 
-    The lists have a row for every label of both splits, most doubtful first, with the columns
-    `split`, `image` (its number in the published file) and those of `collect_evidence`. Of your own
-    data they name the `file`, and `kept.csv` lists the files whose label stands. The page shows the
-    first labels of each split, at most `shown`, and needs no network. Raises OSError if the folder
-    cannot be written to.
+    The lists are those of `rank_labels`. Of your own data, `kept.csv` lists the files whose label
+    stands. The page shows at most `shown` labels of each split, and needs no network.
     """
     ranked = rank_labels(audit).round(4)
     write_atomic(folder / "labels.csv", ranked.to_csv(index=False))
@@ -46,9 +40,9 @@ def write_gallery(audit: Audit, folder: Path, *, shown: int = 200) -> Path:
         of_split = ranked[ranked["split"] == split]
         cards = of_split.head(shown).to_dict("records")
         for card in cards:
-            card["picture"] = png_data_url(audit.image(f"{split} {card['image']}"))
+            card["picture"] = data.data_url(audit.image(f"{split} {card['image']}"))
             if card["nearest"]:
-                card["nearest_picture"] = png_data_url(audit.image(card["nearest"]))
+                card["nearest_picture"] = data.data_url(audit.image(card["nearest"]))
         counts = of_split["verdict"].value_counts().reindex(verdicts.VERDICTS, fill_value=0)
         models = len(audit.predictions[split].probabilities)
         sections.append({"split": split, "models": models, "counts": counts, "cards": cards})
@@ -57,13 +51,6 @@ def write_gallery(audit: Audit, folder: Path, *, shown: int = 200) -> Path:
     path = folder / "index.html"
     write_atomic(path, page.render(title=audit.spec.title, sections=sections, rule=verdicts))
     return path
-
-
-def png_data_url(image: Tensor) -> str:
-    """An image uint8 (C, H, W) as a URL that holds the picture itself."""
-    buffer = io.BytesIO()
-    Image.fromarray(plotting.pixels(image)).save(buffer, "PNG")
-    return f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}"
 
 
 def plot_evidence(audit: Audit, split: str, image: int) -> Figure:
@@ -128,19 +115,11 @@ def save_decision(path: Path | str, image: int, label: str, suggested: str, deci
     write_atomic(Path(path), decisions.reset_index()[COLUMNS].to_csv(index=False))
 
 
-def remove_decision(path: Path | str, image: int) -> None:
-    """Take the decision on one image out of the CSV. Raises KeyError if there is none."""
-    decisions = load_decisions(path).set_index("image").drop(index=image)
-    write_atomic(Path(path), decisions.reset_index()[COLUMNS].to_csv(index=False))
-
-
 class ReviewWidget(anywidget.AnyWidget):
     """A widget for JupyterLab that asks for a decision on each row of `evidence`, in its order.
 
-    `evidence` is a frame from `collect_evidence`, indexed by image; `images` uint8 (N, C, S, S)
-    are those of the whole split. Each decision is saved in the CSV at `path` before the next image
-    is shown. Images that have one there are not shown again, unless it is undone. Raises as
-    `load_decisions`.
+    `images` uint8 (N, C, S, S) are those of the whole split. Each decision is saved in the CSV at
+    `path` before the next image is shown. Images that have one are not shown again, unless undone.
     """
 
     _esm = (TEMPLATES / "review.js").read_text(encoding="utf-8")
@@ -177,7 +156,9 @@ class ReviewWidget(anywidget.AnyWidget):
         """
         try:
             if action == "undo" and self._done:
-                remove_decision(self._path, self._done[-1])
+                kept = load_decisions(self._path)
+                kept = kept[kept["image"] != self._done[-1]]
+                write_atomic(self._path, kept.to_csv(index=False))
                 self._waiting.insert(0, self._done.pop())
             elif action == "skip" and self._waiting:
                 self._waiting.append(self._waiting.pop(0))
@@ -204,7 +185,7 @@ class ReviewWidget(anywidget.AnyWidget):
             f"{row['models_suggested']:.0%} of the models predict {suggested}, and "
             f"{row['votes_suggested']:.0%} of the neighbours have that label."
         )
-        self.picture = png_data_url(self._images[image])
+        self.picture = data.data_url(self._images[image])
 
 
 review_widget = ReviewWidget  # called like a function, as `evaluation.drawing_pad` is

@@ -14,7 +14,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from helpers.files import write_atomic
-from helpers.messages import unknown_name
+from helpers.messages import check_name
 from helpers.models.networks import build
 
 PRETRAINED = Path(__file__).parent / "weights"
@@ -47,10 +47,9 @@ def load(
 ) -> nn.Module:
     """Load the model at `path`, on the CPU and in evaluation mode.
 
-    Set `dataset`, such as "mnist", to accept only a model that was trained on that data set. Give a
-    model of your own class as `into`: it gets the weights, and no code is run because a file names
-    it. Raises FileNotFoundError if there is no such file, and CheckpointError if it is damaged,
-    does not fit the model, or was trained on another data set.
+    With `dataset`, such as "mnist", it must have been trained on that. A model of your own class
+    `into` gets the weights: no code is run because a file names it. Raises FileNotFoundError, and
+    CheckpointError if the file is damaged, or does not fit the model or data set.
     """
     metadata = read_metadata(path)
     trained_on = metadata["notes"].get("dataset")
@@ -106,8 +105,7 @@ def load_pretrained(name: str) -> nn.Module:
     """Load weights that are shipped with the package, by "<data set>/<model>".
     Raises ValueError if there are none of that name.
     """
-    if name not in list_pretrained():
-        raise ValueError(unknown_name("shipped model", name, list_pretrained()))
+    check_name("shipped model", name, list_pretrained())
     return load(PRETRAINED / f"{name}.safetensors")
 
 

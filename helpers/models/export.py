@@ -1,7 +1,4 @@
-"""Export a model to a file for other programs: ONNX, TorchScript or safetensors.
-
-Before a file is moved to its place, it is loaded, and its logits are compared with the model's.
-"""
+"""Export a model to a file for other programs, which is kept only if it computes the same."""
 
 import copy
 import io
@@ -19,7 +16,7 @@ from torch import Tensor, nn
 
 from helpers import data
 from helpers.files import write_atomic
-from helpers.messages import unknown_name
+from helpers.messages import check_name
 from helpers.models import checkpoints
 from helpers.models.networks import MODELS
 
@@ -34,15 +31,12 @@ def export(
     """Write `model` to `path` in a `format` of FORMATS, if the file has the same logits.
 
     The file takes uint8 images (N, C, S, S) for every N ≥ 1, and returns float32 logits (N, K). Its
-    metadata hold `notes`, and as "class_names" `class_names`, or those of the notes, of the notes'
-    data set, or numbers. File and model are compared on 1,000 images: of the test split of a
-    built-in data set, else random ones. Returns the greatest difference between two logits.
-    Raises ValueError for an unknown format, a wrong number of names, a model that torch cannot
-    export, or logits that differ by more than MAX_DIFFERENCE; ImportError if a package is missing;
-    and OSError if the file cannot be written. In each case `path` is left as it was.
+    metadata hold `notes`, and `class_names`, else those of the notes or of the notes' data set. The
+    logits are compared on 1,000 images: of the test split of a built-in data set, else random ones.
+    Returns their greatest difference. Raises ValueError for a model that torch cannot export, or if
+    the difference is above MAX_DIFFERENCE, and ImportError if a package is missing.
     """
-    if format not in FORMATS:
-        raise ValueError(unknown_name("format", format, FORMATS))
+    check_name("format", format, FORMATS)
     model = copy.deepcopy(getattr(model, "_orig_mod", model)).cpu().eval().requires_grad_(False)
     spec = data.SPECS.get(notes.get("dataset", ""))
     images = _check_images(model, spec)

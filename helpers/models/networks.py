@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from helpers.files import short_digest
-from helpers.messages import unknown_name
+from helpers.messages import check_name, unknown_name
 
 
 class Normalize(nn.Module):
@@ -39,54 +39,57 @@ class Normalize(nn.Module):
         return (images.float() - self.mean) / self.std
 
 
-class Linear(nn.Module):
+class Network(nn.Module):
+    """What the networks share: images uint8 (N, C, S, S) go in and are normalized, logits come out.
+
+    `num_classes` is K, `channels` C and `size` S; `mean` and `std` are those of `Normalize`.
+    """
+
+    def __init__(
+        self,
+        num_classes: int = 10,
+        mean: float = 0.0,
+        std: float = 1.0,
+        channels: int = 1,
+        size: int = 28,
+    ) -> None:
+        super().__init__()
+        self.num_classes, self.channels, self.size = num_classes, channels, size
+        self.normalize = Normalize(mean, std)
+
+
+class Linear(Network):
     """Softmax regression: one weight for each pixel and class. 7,850 parameters.
 
     images (N, C, S, S) → flatten (N, C·S²) → linear (N, K).
     """
 
-    def __init__(
-        self,
-        num_classes: int = 10,
-        mean: float = 0.0,
-        std: float = 1.0,
-        channels: int = 1,
-        size: int = 28,
-    ) -> None:
-        super().__init__()
-        self.normalize = Normalize(mean, std)
-        self.classifier = nn.Sequential(nn.Flatten(), nn.Linear(channels * size**2, num_classes))
+    def __init__(self, **images: Any) -> None:
+        super().__init__(**images)
+        inputs = self.channels * self.size**2
+        self.classifier = nn.Sequential(nn.Flatten(), nn.Linear(inputs, self.num_classes))
 
     def forward(self, images: Tensor) -> Tensor:  # (N, 1, 28, 28)
         return self.classifier(self.normalize(images))  # (N, K)
 
 
-class MLP(nn.Module):
+class MLP(Network):
     """A multilayer perceptron: each hidden unit is connected to every pixel.
 
     images (N, C, S, S) → flatten (N, C·S²) → hidden (N, H) → ReLU → linear (N, K).
     """
 
-    def __init__(
-        self,
-        hidden_units: int = 128,
-        num_classes: int = 10,
-        mean: float = 0.0,
-        std: float = 1.0,
-        channels: int = 1,
-        size: int = 28,
-    ) -> None:
-        super().__init__()
-        self.normalize = Normalize(mean, std)
-        inputs = channels * size**2
+    def __init__(self, hidden_units: int = 128, **images: Any) -> None:
+        super().__init__(**images)
+        inputs = self.channels * self.size**2
         self.hidden = nn.Sequential(nn.Flatten(), nn.Linear(inputs, hidden_units), nn.ReLU())
-        self.classifier = nn.Linear(hidden_units, num_classes)
+        self.classifier = nn.Linear(hidden_units, self.num_classes)
 
     def forward(self, images: Tensor) -> Tensor:  # (N, 1, 28, 28)
         return self.classifier(self.hidden(self.normalize(images)))  # (N, K)
 
 
-class TinyVGG(nn.Module):
+class TinyVGG(Network):
     """Two blocks of conv-ReLU-conv-ReLU-pool and a linear classifier. 7,740 parameters at H = 10.
 
     The network of the CNN Explainer (Wang et al., "CNN Explainer: Learning Convolutional Neural
@@ -95,22 +98,12 @@ class TinyVGG(nn.Module):
     `batch_norm`, batch normalization follows each convolution (Ioffe and Szegedy, 2015).
     """
 
-    def __init__(
-        self,
-        hidden_units: int = 10,
-        batch_norm: bool = False,
-        num_classes: int = 10,
-        mean: float = 0.0,
-        std: float = 1.0,
-        channels: int = 1,
-        size: int = 28,
-    ) -> None:
-        super().__init__()
-        self.normalize = Normalize(mean, std)
-        self.block_1 = _vgg_block(channels, hidden_units, batch_norm)
+    def __init__(self, hidden_units: int = 10, batch_norm: bool = False, **images: Any) -> None:
+        super().__init__(**images)
+        self.block_1 = _vgg_block(self.channels, hidden_units, batch_norm)
         self.block_2 = _vgg_block(hidden_units, hidden_units, batch_norm)
-        features = hidden_units * (size // 4) ** 2
-        self.classifier = nn.Sequential(nn.Flatten(), nn.Linear(features, num_classes))
+        features = hidden_units * (self.size // 4) ** 2
+        self.classifier = nn.Sequential(nn.Flatten(), nn.Linear(features, self.num_classes))
 
     def forward(self, images: Tensor) -> Tensor:  # (N, 1, 28, 28)
         features = self.block_1(self.normalize(images))  # (N, H, 14, 14)
@@ -128,7 +121,7 @@ def _vgg_block(channels_in: int, channels_out: int, batch_norm: bool) -> nn.Sequ
     return nn.Sequential(*layers, nn.MaxPool2d(kernel_size=2))
 
 
-class FastCNN(nn.Module):
+class FastCNN(Network):
     """A network that trains in seconds on a CPU. 20,498 parameters at width 8, 75,546 at 16.
 
     The first convolution has a stride of 2, so all later layers work on a quarter of the pixels.
@@ -137,23 +130,14 @@ class FastCNN(nn.Module):
     a quarter of the work. Channels in multiples of 8 or 16 fill a processor's vector units.
     """
 
-    def __init__(
-        self,
-        width: int = 16,
-        num_classes: int = 10,
-        mean: float = 0.0,
-        std: float = 1.0,
-        channels: int = 1,
-        size: int = 28,
-    ) -> None:
-        super().__init__()
-        self.normalize = Normalize(mean, std)
-        convolution = nn.Conv2d(channels, width, kernel_size=4, stride=2, padding=1)
+    def __init__(self, width: int = 16, **images: Any) -> None:
+        super().__init__(**images)
+        convolution = nn.Conv2d(self.channels, width, kernel_size=4, stride=2, padding=1)
         self.stem = nn.Sequential(convolution, nn.ReLU())
         self.group_1 = _fast_group(width, 2 * width)
         self.group_2 = _fast_group(2 * width, 4 * width)
-        features = 4 * width * (size // 8) ** 2
-        self.classifier = nn.Sequential(nn.Flatten(), nn.Linear(features, num_classes))
+        features = 4 * width * (self.size // 8) ** 2
+        self.classifier = nn.Sequential(nn.Flatten(), nn.Linear(features, self.num_classes))
 
     def forward(self, images: Tensor) -> Tensor:  # (N, 1, 28, 28)
         features = self.stem(self.normalize(images))  # (N, W, 14, 14)
@@ -200,7 +184,7 @@ class Block(nn.Module):
         return out + identity if self.residual else out
 
 
-class ResNet(nn.Module):
+class ResNet(Network):
     """Three stages of residual blocks. 77,562 parameters at width 16 with one block in each stage.
 
     `blocks` is the number of blocks in each stage. Stages 2 and 3 halve height and width and double
@@ -215,17 +199,12 @@ class ResNet(nn.Module):
         blocks: Sequence[int] = (1, 1, 1),
         stride: int = 1,
         residual: bool = True,
-        num_classes: int = 10,
-        mean: float = 0.0,
-        std: float = 1.0,
-        channels: int = 1,
-        size: int = 28,
+        **images: Any,
     ) -> None:
-        super().__init__()
+        super().__init__(**images)
         if len(blocks) != 3 or min(blocks) < 1:
             raise ValueError(f"Wanted at least one block in each of three stages, got {blocks}.")
-        self.normalize = Normalize(mean, std)
-        self.stem = nn.Conv2d(channels, width, 2 + stride, stride, padding=1, bias=False)
+        self.stem = nn.Conv2d(self.channels, width, 2 + stride, stride, padding=1, bias=False)
         widths = [width, width, 2 * width, 4 * width]
         stages = []
         for i, c in enumerate(widths[1:]):
@@ -234,7 +213,7 @@ class ResNet(nn.Module):
             stages.append(nn.Sequential(first, *others))
         self.stage_1, self.stage_2, self.stage_3 = stages
         self.norm = nn.BatchNorm2d(4 * width)
-        self.classifier = nn.Linear(4 * width, num_classes)
+        self.classifier = nn.Linear(4 * width, self.num_classes)
 
     def forward(self, images: Tensor) -> Tensor:  # (N, 1, 28, 28)
         features = self.stem(self.normalize(images))  # (N, W, 28, 28) at stride 1
@@ -245,6 +224,7 @@ class ResNet(nn.Module):
         return self.classifier(features)  # (N, K)
 
 
+IMAGES = inspect.signature(Network).parameters  # of all networks
 MODELS: dict[str, Callable[..., nn.Module]] = {
     "linear": Linear,
     "mlp": MLP,
@@ -259,23 +239,21 @@ MODELS: dict[str, Callable[..., nn.Module]] = {
 def build(name: str, **model_kwargs: Any) -> nn.Module:
     """Build a model by its name in MODELS, such as "tiny_vgg", with random weights.
 
-    `model_kwargs` are the arguments of its class, such as `hidden_units`, the `mean` and `std` of
-    the data set's pixels, and the `channels` and `size` of its images. `model.architecture` records
-    the name and all arguments, so that a checkpoint can build the model again.
-    A name such as "my_file.py:MyNet" builds a class of your own; see `build_own`.
-    Raises ValueError for an unknown name or argument.
+    `model_kwargs` are the arguments of its class. `model.architecture` records the name and all
+    arguments, so that a checkpoint can build the model again. A name such as "my_file.py:MyNet"
+    builds a class of your own; see `build_own`. Raises ValueError for an unknown name or argument.
     """
     if ".py:" in name:
         return build_own(name, **model_kwargs)
-    if name not in MODELS:
-        raise ValueError(unknown_name("model", name, MODELS))
+    check_name("model", name, MODELS)
+    # defaults are recorded, too: old checkpoints still load if one changes
+    parameters = {**inspect.signature(MODELS[name]).parameters, **IMAGES}
+    defaults = {k: p.default for k, p in parameters.items() if k != "images"}
     try:
-        complete = inspect.signature(MODELS[name]).bind(**model_kwargs)
+        model = MODELS[name](**model_kwargs)
     except TypeError as error:
         raise ValueError(f"Model {name!r} cannot be built with {model_kwargs}: {error}.") from error
-    complete.apply_defaults()  # recorded too: old checkpoints still load if a default changes
-    model = MODELS[name](**complete.arguments)
-    model.architecture = {"name": name, **complete.arguments}  # type: ignore[assignment]
+    model.architecture = {"name": name, **defaults, **model_kwargs}  # type: ignore[assignment]
     return model
 
 

@@ -188,9 +188,8 @@ def pareto_front(
 ) -> Axes:
     """The `accuracy` (in percent) of models against their cost, on a logarithmic axis.
 
-    `models` has a row for each model, named by the index; `cost` names the column of the cost. The
-    models in `front`, cheapest first, are labelled and joined by a line. Columns `low` and `high`,
-    if there are any, are drawn as a vertical line.
+    `models` has a row for each model, with a column named `cost`. Those in `front`, cheapest first,
+    are labelled and joined by a line. Columns `low` and `high` are drawn as a vertical line.
     """
     ax = ax or plt.subplots(figsize=(6, 4), layout="constrained")[1]
     if {"low", "high"} <= set(models):

@@ -150,10 +150,7 @@ def handwriting(
 
 
 def activations(maps: Mapping[str, Tensor]) -> Figure:
-    """Activations of one image: a row for each layer, with its channels (C, h, w).
-
-    Each channel is scaled to its own range.
-    """
+    """A row for each layer: its channels (C, h, w) for one image, each scaled to its own range."""
     columns = max(len(channels) for channels in maps.values())
     size = (0.8 * columns + 1, 0.85 * len(maps))
     figure, axes = subplots(len(maps), columns, figsize=size, squeeze=False)

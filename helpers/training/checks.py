@@ -3,7 +3,7 @@
 import math
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
 from helpers import evaluation
@@ -40,10 +40,7 @@ def check_arguments(
 def check_optimizer(
     model: nn.Module, optimizer: torch.optim.Optimizer, scheduler: LRScheduler | None, steps: int
 ) -> None:
-    """Raise ValueError for an optimizer or a schedule that would not train this model.
-
-    `steps` is the number of steps of the whole training.
-    """
+    """Raise ValueError for an optimizer or schedule that would not train it for so many steps."""
     if isinstance(optimizer, torch.optim.LBFGS):
         raise ValueError(
             "LBFGS computes the loss several times in a step, which fit does not do. "
@@ -70,11 +67,7 @@ def check_optimizer(
 
 
 def check_model(model: nn.Module, train: Split, validation: Split | None) -> None:
-    """Raise ValueError for a model that cannot learn these images, after trying two of them.
-
-    It must take images uint8 (N, C, S, S) and return logits (N, K), every target must lie in
-    [0, K), and its weights must be float32, some of them trainable.
-    """
+    """Raise ValueError for a model that cannot learn these images, after trying two of them."""
     trained = [weights for weights in model.parameters() if weights.requires_grad]
     if not trained:
         advice = "Set requires_grad=True for those that should learn."
@@ -85,8 +78,20 @@ def check_model(model: nn.Module, train: Split, validation: Split | None) -> Non
             f"The weights must be float32, got {others.pop()}: call model.float(). "
             "To compute in another format, give execution=Execution(precision=...)."
         )
-    logits = _try_on(model, train.images[:2])
-    if logits.ndim != 2 or len(logits) != len(train.images[:2]) or not logits.is_floating_point():
+    images = train.images[:2].to(trained[0].device)
+    with evaluation.preserve_train_mode(model), torch.random.fork_rng(devices=[]):
+        try:
+            logits = model.eval()(images)
+        except torch.OutOfMemoryError:
+            raise
+        except (RuntimeError, TypeError, ValueError) as error:
+            kind = f"{images.dtype} {tuple(images.shape)}".removeprefix("torch.")
+            raise ValueError(
+                f"The model cannot take a batch of images, {kind}: {error} Its first layer must "
+                "turn pixels of 0 to 255 into numbers: "
+                "nn.Sequential(models.Normalize(mean, std), your_model)."
+            ) from error
+    if logits.ndim != 2 or len(logits) != len(images) or not logits.is_floating_point():
         raise ValueError(
             "The model must return logits, float (N, K): one row for each image and one column "
             f"for each class. For 2 images it returned {logits.dtype} {tuple(logits.shape)}."
@@ -103,21 +108,3 @@ def check_model(model: nn.Module, train: Split, validation: Split | None) -> Non
                     f"The {name} targets must lie in [0, {classes}), since the model has {classes} "
                     f"outputs; they go from {low} to {high}."
                 )
-
-
-def _try_on(model: nn.Module, images: Tensor) -> Tensor:
-    """The logits of a few images, in evaluation mode, so that nothing in the model changes."""
-    device = next(model.parameters()).device
-    with evaluation.preserve_train_mode(model), torch.random.fork_rng(devices=[]):
-        model.eval()
-        try:
-            return model(images.to(device))
-        except torch.OutOfMemoryError:
-            raise
-        except (RuntimeError, TypeError, ValueError) as error:
-            kind = f"{images.dtype} {tuple(images.shape)}".removeprefix("torch.")
-            raise ValueError(
-                f"The model cannot take a batch of images, {kind}: {error} Its first layer must "
-                "turn pixels of 0 to 255 into numbers: "
-                "nn.Sequential(models.Normalize(mean, std), your_model)."
-            ) from error

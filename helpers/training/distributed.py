@@ -1,8 +1,7 @@
 """Data-parallel training of one model by several processes.
 
-`torchrun` starts the processes. Each has a device, all of the images and a copy of the model. Each
-computes its share of every batch, and torch's DistributedDataParallel (DDP) averages the gradients,
-so that all copies take the step of the whole batch. `fit` also asks a process that trains alone.
+`torchrun` starts the processes. Each has a device, all of the images and a copy of the model, and
+computes its share of every batch. Torch's DistributedDataParallel (DDP) averages the gradients.
 """
 
 import os
@@ -66,10 +65,7 @@ class ProcessGroup(SingleProcess):
         self.rank, self.size = dist.get_rank(), dist.get_world_size()
 
     def wrap_ddp(self, model: nn.Module) -> nn.Module:
-        """On CUDA, batch normalization uses the statistics of the whole batch; on CPUs, of a share.
-
-        torch has SyncBatchNorm for GPUs only.
-        """
+        """On CUDA, batch norm sees the whole batch; on CPUs, where torch lacks that, a share."""
         if next(model.parameters()).device.type == "cuda":
             model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
         return DistributedDataParallel(model)
@@ -121,8 +117,7 @@ class ProcessGroup(SingleProcess):
 def join_process_group(device_name: str = "auto") -> Iterator[tuple[SingleProcess, torch.device]]:
     """Yield the process group of `torchrun`, or SINGLE_PROCESS without it, and the device to use.
 
-    Each rank has a GPU of its own. Ranks communicate over NCCL between GPUs and over gloo between
-    CPUs. Raises what `device.choose` raises, and ValueError if there are fewer devices than ranks.
+    Each rank has a GPU of its own. Raises ValueError for an unknown device, or too few of them.
     """
     chosen = device.choose(device_name)
     if not dist.is_torchelastic_launched():

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
-from helpers.messages import Show, progress_bar, unknown_name
+from helpers.messages import Show, check_name, progress_bar
 from helpers.training.distributed import SINGLE_PROCESS, SingleProcess
 
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -34,8 +34,7 @@ class Execution:
     progress: Show = None
 
     def __post_init__(self) -> None:
-        if self.precision not in PRECISIONS:
-            raise ValueError(unknown_name("precision", self.precision, PRECISIONS))
+        check_name("precision", self.precision, PRECISIONS)
 
     def progress_bar(self, images: int) -> tqdm:
         """One bar over the images of all epochs: JupyterLab hides a cell's outputs past fifty."""
@@ -125,10 +124,9 @@ def make_forward(
 class ScaledOptimizer:
     """An optimizer with loss scaling, which keeps small float16 gradients from becoming zero.
 
-    Micikevicius et al., "Mixed Precision Training", ICLR 2018, section 3.2. The gradients are
-    unscaled before the step. Where one is infinite, the step is skipped and the scale is halved.
-    For other precisions than float16 it is the optimizer itself. Raises ValueError for float16 on
-    "mps", whose fused optimizers do not support scaled gradients.
+    Micikevicius et al., "Mixed Precision Training", ICLR 2018, section 3.2. Where a gradient is
+    infinite, the step is skipped and the scale is halved. For other precisions it is the optimizer
+    itself. Raises ValueError on "mps", whose fused optimizers do not support scaled gradients.
     """
 
     def __init__(self, optimizer: torch.optim.Optimizer, precision: str, device: torch.device):

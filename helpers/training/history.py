@@ -61,27 +61,21 @@ class History:
 
 
 class StepStats:
-    """Loss and number of correct images of each step in an epoch, and the time since its start.
-
-    They stay on the device and are copied to the CPU once, to avoid a synchronization at each step.
-    """
+    """Loss and correct images of each step, on the device until the epoch ends, and its time."""
 
     def __init__(self) -> None:
         self._start = time.perf_counter()
-        self._losses: list[Tensor] = []
-        self._correct: list[Tensor] = []
-        self._sizes: list[int] = []
+        self._steps: list[tuple[Tensor, Tensor, int]] = []
 
     def add(self, loss: Tensor, logits: Tensor, targets: Tensor) -> None:
         """Add one step: its mean loss, logits (B, K) and targets (B,)."""
-        self._losses.append(loss.detach())
-        self._correct.append((logits.argmax(dim=1) == targets).sum())
-        self._sizes.append(len(targets))
+        correct = (logits.argmax(dim=1) == targets).sum()
+        self._steps.append((loss.detach(), correct, len(targets)))
 
     def tensors(self) -> tuple[Tensor, Tensor, Tensor]:
         """Of each step: mean loss (float32), correct images (int64), images (int64); on the CPU."""
-        losses, correct = torch.stack(self._losses).cpu(), torch.stack(self._correct).cpu()
-        return losses, correct, torch.tensor(self._sizes)
+        losses, correct, sizes = zip(*self._steps, strict=True)
+        return torch.stack(losses).cpu(), torch.stack(correct).cpu(), torch.tensor(sizes)
 
     def seconds(self) -> float:
         return time.perf_counter() - self._start

@@ -1,12 +1,15 @@
 """Recipes: settings of a training that are known to work, with the accuracy that they reach.
 
 A recipe is a frozen record of everything that a training depends on except data, seed and device.
-`find_recipe` looks one up by name and data set; `train` and `train_on` follow it.
+They are in recipes.toml; `find_recipe` looks one up by name and data set, `train` and `train_on`
+follow it.
 """
 
 import math
+import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -16,7 +19,7 @@ from torch.optim.lr_scheduler import OneCycleLR
 from helpers import data, models
 from helpers.data import Augmentation, DatasetSpec, Split, Splits
 from helpers.device import seed_everything
-from helpers.messages import unknown_name
+from helpers.messages import check_name
 from helpers.training.execution import Execution, fastest_precision
 from helpers.training.history import History
 from helpers.training.loop import fit
@@ -85,112 +88,46 @@ class Recipe:
         return optimizer, OneCycleLR(optimizer, rate, total_steps=steps, cycle_momentum=False)
 
 
-# fmt: off
-_REPORT = Recipe(
-    model="tiny_vgg", epochs=5, batch_size=64, learning_rate=0.04,
-    augmentation=Augmentation(shift=1), precision="float32",
-    source="the report's ingredients; rate and batch size chosen on validation",
-    measured="99.17 % ± 0.07 over 5 seeds", duration="30 to 60 s",
-)
-# The smallest network and the fewest images that reach the accuracy, chosen on validation. In so
-# few steps, augmentation costs more than it gains.
-_FAST = Recipe(
-    model="fast_cnn", model_kwargs={"width": 8}, epochs=1, batch_size=96, learning_rate=0.2,
-    weight_decay=5e-4, label_smoothing=0.1,
-    source="chosen on validation: width, rate, batch size and images for 99 % in the shortest time",
-    measured="99.14 % ± 0.06 over 20 seeds", duration="4 s",
-)
-# Chosen by the ablation of notebook 5 (benchmarks/ablation_steps.py).
-_COMPACT = Recipe(
-    model="compact", epochs=30, batch_size=128, learning_rate=0.1, weight_decay=5e-4,
-    label_smoothing=0.1, augmentation=Augmentation(shift=1, flip=True),
-    source="chosen on validation, one change at a time",
-    measured="93.80 % ± 0.18 over 5 seeds", duration="11 min",
-)
-# A larger network on the downsampled image, with strong augmentation and a long training. Chosen on
-# validation with 60 epochs and seed 0: 95.42 %; without erasing 94.98 %; with 16 epochs and without
-# erasing 94.60 %. When all was chosen: 100 epochs, and all 60,000 images.
-_ACCURATE = replace(
-    _COMPACT, model="accurate", epochs=100, train_on_validation=True,
-    augmentation=Augmentation(shift=1, flip=True, erase=0.5),
-    source="chosen on validation with 60 epochs; then longer, and on all images",
-    measured="95.03 % ± 0.08 over 5 seeds", duration="80 min",
-)
-_DIGITS = Augmentation(shift=2, degrees=10, scale=0.1)
-
-# By name and data set. `report` is what notebooks 2 and 3 do. `sprint` is the fastest to 98 % on
-# MNIST and 88 % on Fashion-MNIST, `fast` to 99 % and 90 %.
-RECIPES: dict[tuple[str, str], Recipe] = {
-    ("report", "mnist"): _REPORT,
-    ("report", "fashion_mnist"): replace(_REPORT, measured="90.51 % ± 0.23 over 5 seeds"),
-    ("sprint", "mnist"): replace(
-        _FAST, train_images=15_000, learning_rate=0.15,
-        source="as `fast`, for 98 % in the shortest time", measured="98.27 % ± 0.13 over 20 seeds",
-        duration="1 s",
-    ),
-    ("fast", "mnist"): _FAST,
-    ("sprint", "fashion_mnist"): replace(
-        _FAST, source="as `fast` on MNIST", measured="88.94 % ± 0.25 over 20 seeds", duration="4 s"
-    ),
-    ("fast", "fashion_mnist"): replace(
-        _FAST, model_kwargs={"width": 16}, train_images=40_000, epochs=2, batch_size=128,
-        source="as `fast` on MNIST, for 90 % in the shortest time",
-        measured="90.53 % ± 0.21 over 20 seeds", duration="9 s",
-    ),
-    ("compact", "mnist"): replace(
-        _COMPACT, epochs=8, learning_rate=0.4, augmentation=_DIGITS,
-        source="the network of Fashion-MNIST; augmentation and epochs chosen on validation",
-        measured="99.64 % ± 0.03 over 5 seeds", duration="3 min",
-    ),
-    ("compact", "fashion_mnist"): _COMPACT,
-    ("accurate", "mnist"): replace(
-        _ACCURATE, epochs=24, augmentation=_DIGITS,
-        source="network of Fashion-MNIST, augmentation of `compact`; 16 epochs, then as there",
-        measured="99.72 % ± 0.03 over 3 seeds", duration="19 min",
-    ),
-    ("accurate", "fashion_mnist"): _ACCURATE,
-}
-# fmt: on
+_TABLES = tomllib.loads((Path(__file__).parent / "recipes.toml").read_text(encoding="utf-8"))
+_OWN = "own"  # instead of a data set: for data of one's own
+_OWN_STEPS = 600  # that it is trained for at least
 
 
-# For data of one's own, by name: the least number of epochs, and the learning rate.
-_OWN = {"report": (5, 0.04), "fast": (2, 0.05), "compact": (8, 0.1), "accurate": (24, 0.1)}
-_OWN_STEPS = 600
+def _read(name: str, dataset: str) -> Recipe:
+    """The recipe in recipes.toml; what is not named there is as in the one that it is `like`."""
+    settings = dict(_TABLES[name][dataset])
+    if "augmentation" in settings:
+        settings["augmentation"] = Augmentation(**settings["augmentation"])
+    if "like" in settings:
+        return replace(_read(*settings.pop("like").split()), **settings)
+    return Recipe(**settings)
+
+
+# by name and data set
+RECIPES = {(name, of): _read(name, of) for name in _TABLES for of in _TABLES[name] if of != _OWN}
 
 
 def find_recipe(name: str, dataset: str | Splits, model: str = "") -> Recipe:
     """The recipe of that name for a data set, such as ("fast", "mnist").
 
-    That for splits of your own data is without what was tuned to Fashion-MNIST and its size, and
-    without augmentation that may change a class; it trains for at least 600 steps. `model` replaces
-    its model by a class of your own, such as "my_file.py:MyNet". Raises ValueError
-    if there is no such data set or recipe.
+    For splits of your own data it trains for at least 600 steps. `model` replaces its model by a
+    class of your own, such as "my_file.py:MyNet". Raises ValueError if there is no such data set or
+    recipe.
     """
     if model:
         return replace(find_recipe(name, dataset), model=model, model_kwargs={})
     if isinstance(dataset, Splits) and dataset.spec.name not in data.SPECS:
-        if name not in _OWN:
-            raise ValueError(unknown_name("recipe for your own data", name, _OWN))
-        epochs, rate = _OWN[name]
-        batch_size = min(32, len(dataset.train))
-        steps = math.ceil(len(dataset.train) / batch_size)
+        known = [recipe for recipe in _TABLES if _OWN in _TABLES[recipe]]
+        check_name("recipe for your own data", name, known)
+        recipe, batch_size = _read(name, _OWN), min(32, len(dataset.train))
+        epochs = math.ceil(_OWN_STEPS / math.ceil(len(dataset.train) / batch_size))
         return replace(
-            RECIPES[name, "fashion_mnist"],
-            epochs=max(epochs, math.ceil(_OWN_STEPS / steps)),
-            batch_size=batch_size,
-            learning_rate=rate,
-            train_images=None,
-            train_on_validation=False,
-            augmentation=Augmentation(shift=1),
-            source="as on MNIST, for data of your own",
-            measured="",
-            duration="",
-        )
+            recipe, epochs=max(recipe.epochs, epochs), batch_size=batch_size, measured="",
+            source="as on MNIST, for data of your own", duration="",
+        )  # fmt: skip
     dataset = dataset.spec.name if isinstance(dataset, Splits) else dataset
     data.spec(dataset)
-    if (name, dataset) not in RECIPES:
-        known = [recipe for recipe, for_dataset in RECIPES if for_dataset == dataset]
-        raise ValueError(unknown_name("recipe", name, known))
+    check_name("recipe", name, [recipe for recipe, of in RECIPES if of == dataset])
     return RECIPES[name, dataset]
 
 

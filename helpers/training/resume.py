@@ -73,7 +73,16 @@ class CheckpointManager:
         state = _load_newest(self.folder) if self.folder is not None else None
         if state is None:
             return Progress()
-        self._check(state)
+        if state.get("format") != FORMAT:
+            raise ResumeError(f"{self.folder} is from another version of this package. {ANEW}")
+        there, here = state["settings"], dict(self.settings)
+        differ = [name for name in {**there, **here} if there.get(name) != here.get(name)]
+        if differ:
+            listed = [f"{n} is {there.get(n)!r} there, {here.get(n)!r} here" for n in differ]
+            raise ResumeError(
+                f"{self.folder} belongs to another training: {'; '.join(listed)}. "
+                f"Use its settings, name another folder, or delete it to train from the beginning."
+            )
         for name, part in self.parts.items():
             if part is not None:
                 part.load_state_dict(state["parts"][name])
@@ -85,18 +94,6 @@ class CheckpointManager:
         history = History(**state["history"])
         history.epochs = [EpochRecord(**record) for record in state["history"]["epochs"]]
         return Progress(history, state["best_loss"], state["best_weights"])
-
-    def _check(self, state: Mapping[str, Any]) -> None:
-        if state.get("format") != FORMAT:
-            raise ResumeError(f"{self.folder} is from another version of this package. {ANEW}")
-        there, here = state["settings"], dict(self.settings)
-        differ = [name for name in {**there, **here} if there.get(name) != here.get(name)]
-        if differ:
-            listed = [f"{n} is {there.get(n)!r} there, {here.get(n)!r} here" for n in differ]
-            raise ResumeError(
-                f"{self.folder} belongs to another training: {'; '.join(listed)}. "
-                f"Use its settings, name another folder, or delete it to train from the beginning."
-            )
 
 
 def training_settings(

@@ -148,7 +148,7 @@ def test_a_run_that_was_stopped_goes_on_with_what_is_left(monkeypatch, tmp_path,
         ("finished", ""),
         ("stopped", "by SIGTERM"),
     ]
-    assert "the same command with --resume goes on" in capsys.readouterr().err
+    assert "add --resume to go on" in capsys.readouterr().err
     assert signal.getsignal(signal.SIGTERM) is before
 
     def counted(name, *arguments, **settings):

@@ -8,7 +8,7 @@ import nbformat
 import pytest
 
 from helpers import headless
-from helpers.headless import Plan, Trial, notebooks, plans
+from helpers.headless import Plan, Trial, notebooks, sweeps
 
 
 def plan(grid=None, **settings) -> Plan:
@@ -94,7 +94,7 @@ def test_a_digest_stands_for_notebook_parameters_and_code(monkeypatch, tmp_path)
         Trial("02_train_mnist", {"seed": 1, "epochs": 2}).digest,
     }
     with monkeypatch.context() as changed:
-        changed.setattr(plans, "code_version", lambda: "another")
+        changed.setattr(sweeps, "code_version", lambda: "another")
         others.add(Trial(first.notebook, first.params).digest)
     assert len({first.digest, *others}) == 4
     notebook = nbformat.read(notebooks.NOTEBOOKS / f"{first.notebook}.ipynb", as_version=4)
@@ -119,7 +119,7 @@ def test_whole_numbers_are_equally_likely_and_none_leaves_its_range():
     def drawn(name: str, span: str) -> list:
         told = plan({}, ranges={name: span}, fixed={}, random=3_000)
         chance = random.Random(0)
-        draw = plans._span(name, span, notebooks.parameter_reader(notebooks.find_notebook("03")))
+        draw = sweeps._span(name, span, notebooks.parameter_reader(notebooks.find_notebook("03")))
         assert {p.params[name] for p in told.trials()} <= {draw(chance) for _ in range(9_000)}
         chance = random.Random(0)
         return [draw(chance) for _ in range(3_000)]

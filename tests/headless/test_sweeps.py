@@ -9,7 +9,6 @@ import subprocess
 import sys
 import time
 from contextlib import nullcontext
-from dataclasses import asdict
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -20,7 +19,7 @@ from distributed import CancelledError, Client, LocalCluster, WorkerPlugin
 
 from helpers import headless, runs
 from helpers.files import PROJECT
-from helpers.headless import NotebookResult, Trial, cli, notebooks, plans, runner, sweeps
+from helpers.headless import NotebookResult, Trial, cli, notebooks, runner, sweeps
 from tests.faults.notebooks import heed_ctrl_c
 
 # Dask leaves some sockets to the garbage collector; a later test should not have to hear of it
@@ -125,7 +124,7 @@ class Ending:
 def test_an_error_of_a_trial_is_told_and_one_of_the_whole_sweep_ends_it():
     (trial,) = trials(1)
     lost = NotebookResult(NAME, "failed", 2.0, "cell [1] raised OSError: no", "error")
-    told = headless.TrialError(json.dumps(asdict(lost)))
+    told = headless.TrialError(lost)
     assert sweeps._result_of(Ending(told), trial) == lost
     result = sweeps._result_of(Ending(ModuleNotFoundError("No module named 'helpers'")), trial)
     assert (result.state, result.cause) == ("failed", "not run")
@@ -207,7 +206,7 @@ class Answering:
         self.versions = versions
 
     def run(self, call):
-        assert call is plans.code_version
+        assert call is sweeps.code_version
         if isinstance(self.versions, Exception):
             raise self.versions
         return self.versions
@@ -225,7 +224,7 @@ class Answering:
     ],
 )
 def test_workers_that_would_do_something_else_are_refused(monkeypatch, versions, told):
-    monkeypatch.setattr(plans, "code_version", lambda: "here")
+    monkeypatch.setattr(sweeps, "code_version", lambda: "here")
     with pytest.raises(headless.ClusterError, match=told):
         sweeps._check_workers(Answering(versions), None)
 
@@ -276,7 +275,7 @@ def test_a_trial_is_not_run_by_other_code_than_where_the_sweep_began(
     """A worker that comes later was not asked for its version."""
     started = trials(1)
     assert started[0].digest
-    monkeypatch.setattr(plans, "code_version", lambda: "newer")
+    monkeypatch.setattr(sweeps, "code_version", lambda: "newer")
     (result,) = headless.run_sweep(started, tmp_path, client)
     assert (result.state, executed.started) == ("failed", [])
     assert "differs from the one where the sweep started" in result.message

@@ -79,7 +79,7 @@ def test_a_checkpoint_still_loads_when_a_default_has_changed(tmp_path, monkeypat
     path = models.save(models.build("mlp"), tmp_path / "w.safetensors")
 
     def wider(hidden_units=500, num_classes=10, mean=0.0, std=1.0, channels=1, size=28):
-        return models.MLP(hidden_units, num_classes, mean, std)
+        return models.MLP(hidden_units, num_classes=num_classes, mean=mean, std=std)
 
     monkeypatch.setitem(models.MODELS, "mlp", wider)
     assert models.load(path).classifier.in_features == 128
