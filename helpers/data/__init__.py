@@ -13,3 +13,11 @@ from helpers.data.pictures import data_url, read_pictures, stack
 from helpers.data.splits import (
     Split, Splits, batches, load_published, load_splits, loader, pixel_statistics,
 )
+
+__all__ = [
+    "DIGESTS", "FASHION_MNIST", "MNIST", "SAMPLE_DIGIT", "SPECS", "SUFFIXES", "Augmentation",
+    "DamagedDataError", "DatasetSpec", "Handwriting", "Split", "Splits", "batches", "data_url",
+    "from_arrays", "from_folder", "from_torchvision", "load", "load_published", "load_splits",
+    "loader", "pixel_statistics", "random_affine", "random_erasing", "random_flip", "random_shift",
+    "read_archive", "read_digit", "read_digits", "read_garment", "read_pictures", "spec", "stack",
+]

@@ -7,11 +7,11 @@ as done only if papermill raised nothing *and* the notebook's last cell left its
 import json
 import logging
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -42,52 +42,90 @@ def run_notebooks(
 ) -> list[NotebookResult]:
     """Run the notebooks in `settings`, a dictionary from `settings_for`; returns their results.
 
-    Each has a folder of its name. A notebook that reads the weights of one that failed is skipped,
-    one that an earlier run into this folder finished is not run again. `status.json` is written
-    before and after each. Raises OSError if another process uses the folder, or for a full disk.
+    Each has `folder/<its name>/` for its executed copy, record and files. A notebook that reads the
+    weights of one that failed is skipped. `status.json` is written before and after each notebook;
+    those that an earlier run into this folder finished are not run again. Ctrl-C ends it with
+    KeyboardInterrupt. Raises OSError if another process uses the folder, or it is not writable.
     """
     results: dict[str, NotebookResult] = {}
-    execute = partial(execute_notebook, cell_timeout=cell_timeout, progress=progress)
+    options: dict[str, Any] = {"cell_timeout": cell_timeout, "progress": progress}
 
-    def record(result: NotebookResult) -> None:
+    def record(result: NotebookResult, *, final: bool = True) -> None:
         results[result.notebook] = result
         write_status(folder, settings, results.values())
-        if result.state != "running":
+        if final:
             on_done(result)
 
-    sources = {name: _weights_from(name, params) for name, params in settings.items()}
     with lock_folder(folder):
         finished = finished_notebooks(folder)
-        seconds = _expected_seconds(sources, finished)
-        total = sum(seconds.values())
-        with progress_bar(progress, total=total, unit=" s", leave=True, smoothing=0) as bar:
-            for i, (name, source) in enumerate(sources.items(), start=1):
-                bar.set_description_str(f"notebook {i} of {len(settings)}")
-                given = dict(settings[name])
-                if source in results:
-                    given["checkpoint"] = str(folder / source / WEIGHTS)
-                if name not in seconds:
-                    record(finished[name])
-                elif source in results and results[source].state != "finished":
-                    why = f"it reads the weights of {source}, which did not finish"
-                    record(NotebookResult(name, "skipped", message=why))
-                else:
-                    record(NotebookResult(name, "running"))
-                    try:
-                        record(execute(name, folder, given))
-                    except KeyboardInterrupt as stop:
-                        by = str(stop) or "Ctrl-C"
-                        record(NotebookResult(name, "stopped", message=f"by {by}"))
-                        raise
-                bar.update(seconds.get(name, 0))
+        expected = {name: notebooks.find_notebook(name).seconds for name in settings}
+        bar = _SeriesBar(progress, expected)
+        for name in bar.each(settings):
+            params = dict(settings[name])
+            source = _weights_from(name, params)
+            if name in finished and source not in settings.keys() - finished.keys():
+                record(finished[name])
+                continue
+            if source in results:
+                if results[source].state != "finished":
+                    reason = f"it reads the weights of {source}, which did not finish"
+                    record(NotebookResult(name, "skipped", message=reason))
+                    continue
+                params["checkpoint"] = str(folder / source / WEIGHTS)
+            record(NotebookResult(name, "running"), final=False)
+            try:
+                record(execute_notebook(name, folder, params, **options))
+            except KeyboardInterrupt as stop:
+                message = f"by {str(stop) or 'Ctrl-C'}"
+                record(NotebookResult(name, "stopped", message=message))
+                raise
     return list(results.values())
 
 
-def _expected_seconds(sources: Mapping[str, str], finished: Collection[str]) -> dict[str, int]:
-    """Of the notebooks to run: those not finished before, and those that read their weights."""
-    anew = sources.keys() - set(finished)
-    anew |= {name for name, source in sources.items() if source in anew}
-    return {name: notebooks.find_notebook(name).seconds for name in anew}
+class _SeriesBar:
+    """A bar over the seconds that the notebooks are expected to take, which goes on meanwhile.
+
+    The expectation is scaled by how long the notebooks before took, so the time left becomes right
+    on slower machines, and with other parameters.
+    """
+
+    def __init__(self, show: Show, expected: Mapping[str, float]) -> None:
+        self.expected, self.done = expected, 0.0
+        total = round(sum(expected.values()))
+        self.bar = progress_bar(show, total=total, unit=" s", leave=True, smoothing=0)
+        self.start = self.begun = time.monotonic()
+        self.ended = threading.Event()
+
+    def each(self, names: Collection[str]) -> Iterator[str]:
+        """The names, one after another, while the bar advances."""
+        with self.bar:
+            threading.Thread(target=self._advance, daemon=True).start()
+            try:
+                for i, name in enumerate(names, start=1):
+                    self.bar.set_description_str(f"notebook {i} of {len(names)}")
+                    self.current, self.begun = self.expected[name], time.monotonic()
+                    yield name
+                    self.done += self.current
+                    self.bar.update(round(self.done) - self.bar.n)
+            finally:
+                self.ended.set()
+
+    def _advance(self) -> None:
+        while not self.ended.wait(1):
+            before, passed = self.begun - self.start, time.monotonic() - self.begun
+            position = round(expected_position(self.done, self.current, before, passed))
+            self.bar.update(position - self.bar.n)
+
+
+def expected_position(done: float, current: float, before: float, passed: float) -> float:
+    """Where a run is, in the seconds that its notebooks are expected to take.
+
+    `done` were expected for the finished notebooks, which took `before`; `current` are expected for
+    the one that has run for `passed` seconds. The first 30 seconds count as if they were as
+    expected. A notebook that is not finished never counts for more than 95 %.
+    """
+    slowness = (before + 30) / (done + 30)
+    return done + min(passed / slowness, 0.95 * current)
 
 
 def write_status(

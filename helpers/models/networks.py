@@ -64,8 +64,8 @@ class Linear(Network):
     images (N, C, S, S) → flatten (N, C·S²) → linear (N, K).
     """
 
-    def __init__(self, **images: Any) -> None:
-        super().__init__(**images)
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
         inputs = self.channels * self.size**2
         self.classifier = nn.Sequential(nn.Flatten(), nn.Linear(inputs, self.num_classes))
 
@@ -79,8 +79,8 @@ class MLP(Network):
     images (N, C, S, S) → flatten (N, C·S²) → hidden (N, H) → ReLU → linear (N, K).
     """
 
-    def __init__(self, hidden_units: int = 128, **images: Any) -> None:
-        super().__init__(**images)
+    def __init__(self, hidden_units: int = 128, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
         inputs = self.channels * self.size**2
         self.hidden = nn.Sequential(nn.Flatten(), nn.Linear(inputs, hidden_units), nn.ReLU())
         self.classifier = nn.Linear(hidden_units, self.num_classes)
@@ -98,8 +98,8 @@ class TinyVGG(Network):
     `batch_norm`, batch normalization follows each convolution (Ioffe and Szegedy, 2015).
     """
 
-    def __init__(self, hidden_units: int = 10, batch_norm: bool = False, **images: Any) -> None:
-        super().__init__(**images)
+    def __init__(self, hidden_units: int = 10, batch_norm: bool = False, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
         self.block_1 = _vgg_block(self.channels, hidden_units, batch_norm)
         self.block_2 = _vgg_block(hidden_units, hidden_units, batch_norm)
         features = hidden_units * (self.size // 4) ** 2
@@ -130,8 +130,8 @@ class FastCNN(Network):
     a quarter of the work. Channels in multiples of 8 or 16 fill a processor's vector units.
     """
 
-    def __init__(self, width: int = 16, **images: Any) -> None:
-        super().__init__(**images)
+    def __init__(self, width: int = 16, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
         convolution = nn.Conv2d(self.channels, width, kernel_size=4, stride=2, padding=1)
         self.stem = nn.Sequential(convolution, nn.ReLU())
         self.group_1 = _fast_group(width, 2 * width)
@@ -199,9 +199,9 @@ class ResNet(Network):
         blocks: Sequence[int] = (1, 1, 1),
         stride: int = 1,
         residual: bool = True,
-        **images: Any,
+        **kwargs: Any,
     ) -> None:
-        super().__init__(**images)
+        super().__init__(**kwargs)
         if len(blocks) != 3 or min(blocks) < 1:
             raise ValueError(f"Wanted at least one block in each of three stages, got {blocks}.")
         self.stem = nn.Conv2d(self.channels, width, 2 + stride, stride, padding=1, bias=False)

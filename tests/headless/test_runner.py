@@ -204,6 +204,15 @@ def test_a_bar_over_the_notebooks_shows_where_asked_for(
     assert handed_on[1]["cell_timeout"] >= 3_600
 
 
+@pytest.mark.parametrize(
+    ("passed", "position"),
+    [(0, 100), (115, 165), (230, 230), (10_000, 385)],  # the last: 95 % of the 300 that are left
+)
+def test_the_time_left_follows_how_long_the_notebooks_before_took(passed, position):
+    # 100 s were expected and 200 s passed: from then on 230 s of the clock count as 130
+    assert runner.expected_position(100, 300, 200, passed) == pytest.approx(position)
+
+
 def test_what_was_given_is_not_changed(small, tmp_path, monkeypatch):
     fake_execution(monkeypatch)
     settings = headless.settings_for("standard")
