@@ -7,8 +7,8 @@ import torch.nn.functional as F
 from matplotlib.figure import Figure
 from torch import nn
 
+from checks.kinds import Choice, Function, Model, Parts, Plot, Value
 from helpers import check, files
-from helpers.check import Choice, Function, Model, Parts, Plot, Value
 
 TABLE = torch.tensor([[0.7, 0.2, 0.1], [0.1, 0.6, 0.3]])
 LOGITS = torch.tensor([[2.0, 0.0, 1.0], [0.0, 3.0, 1.0], [1.0, 5.0, 0.0], [0.0, 1.0, 4.0]])

@@ -5,7 +5,7 @@ from functools import cache
 import torch.nn.functional as F
 
 from helpers import data
-from helpers.check import Choice, Function, Parts, Plot, Value
+from checks.kinds import Choice, Function, Parts, Plot, Value
 
 
 @cache

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from helpers import data, device, models
-from helpers.check import Choice, Function, Model, Parts, Value
+from checks.kinds import Choice, Function, Model, Parts, Value
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ import torch
 from torch import nn
 
 from helpers import data, evaluation, models
-from helpers.check import Choice, Function, Parts, Plot, Value
+from checks.kinds import Choice, Function, Parts, Plot, Value
 
 
 def beside() -> Plot:

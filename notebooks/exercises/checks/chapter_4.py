@@ -3,7 +3,7 @@
 import torch
 
 from helpers import data, evaluation, models
-from helpers.check import Function, Plot
+from checks.kinds import Function, Plot
 
 
 def ends(accuracy, n, width=1.96, root=True, variance=None):

@@ -10,7 +10,8 @@ import torch.nn.functional as F
 from scipy import stats
 from torch import Tensor, nn
 
-from helpers import check, evaluation
+from checks.kinds import Function, Value
+from helpers import evaluation
 
 # 5.1 How many parameters has a residual block?
 
@@ -232,10 +233,10 @@ def one_cycle(steps: int, used: int | None = None) -> list[float]:
     return rates
 
 
-def rates() -> check.Value:
+def rates() -> Value:
     right = one_cycle(24)
     shifted = torch.tensor(right[1:], dtype=torch.float64)
-    return check.Value(
+    return Value(
         right,
         [
             (
@@ -379,13 +380,13 @@ def outputs(inputs: tuple[nn.Conv2d, nn.BatchNorm2d], result: object) -> Tensor:
 
 
 EXERCISES = {
-    "5.1": check.Function(
+    "5.1": Function(
         block_parameters,
         [(16, 32), (16, 16), (8, 64)],
         [(plus(off), hint) for off, hint in OFF],
         "Count layer by layer: two normalizations, two convolutions, sometimes one more.",
     ),
-    "5.2": check.Function(
+    "5.2": Function(
         receptive_field,
         [([(3, 1)],), ([(3, 1), (3, 1)],), (TINY_VGG,), (STRIDED,)],
         [
@@ -417,7 +418,7 @@ EXERCISES = {
     ),
     "5.3": ResidualBlock(),
     "5.4": rates,
-    "5.5": check.Function(
+    "5.5": Function(
         gain_interval,
         [SEEDS],
         [
@@ -457,7 +458,7 @@ EXERCISES = {
         ],
         "First one gain for each seed, then the interval of their mean.",
     ),
-    "5.6": check.Function(
+    "5.6": Function(
         folded,
         [layers(bias=True), layers(bias=False)],
         [

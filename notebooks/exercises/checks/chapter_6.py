@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from helpers import check
+from checks.kinds import Function, Value
 
 # 6.1 The confident joint by hand
 
@@ -163,7 +163,7 @@ DISTANCES = "These are distances. Which of them are at most the limit?"
 WRAPS = "In uint8, 100 − 101 is 255, and squares overflow. Turn the pixels into float first."
 
 EXERCISES = {
-    "6.1": check.Value(
+    "6.1": Value(
         joint(OWN),
         [
             (joint(OWN).T, "Rows are labels, columns are confident classes; yours are exchanged."),
@@ -196,7 +196,7 @@ EXERCISES = {
         ],
         "Write the three thresholds down, then mark in each row what reaches its own.",
     ),
-    "6.2": check.Value(
+    "6.2": Value(
         0.164,
         [
             (
@@ -220,7 +220,7 @@ EXERCISES = {
         "Which share of the counted labels 0 is wrong? And of the 2,000? Then the same for 1.",
         tolerance=2e-3,
     ),
-    "6.3": check.Value(
+    "6.3": Value(
         flips(0.1, 0.1),
         [
             (flips(0.05, 0.05), "Of both classes together a tenth is changed. So, of each class?"),
@@ -245,7 +245,7 @@ EXERCISES = {
         ],
         "What happens to a pullover, what to a coat, and what to all others?",
     ),
-    "6.4": check.Function(
+    "6.4": Function(
         average_precision,
         LISTS,
         [
@@ -286,7 +286,7 @@ EXERCISES = {
         ],
         "Try it by hand with three labels: planted, correct, planted.",
     ),
-    "6.5": check.Function(
+    "6.5": Function(
         out_of_sample,
         [divided(3, [0, 1, 2, 0, 2, 1, 1]), divided(2, [1, 1, 0, 0])],
         [
@@ -320,7 +320,7 @@ EXERCISES = {
         ],
         "Which one model has not seen an image of part m?",
     ),
-    "6.6": check.Function(
+    "6.6": Function(
         near_duplicates,
         [image_pairs()],
         [

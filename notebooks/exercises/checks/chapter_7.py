@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from helpers import evaluation
-from helpers.check import Function, Parts, Value
+from checks.kinds import Function, Parts, Value
 
 # 7.1 A mean and its spread
 

@@ -12,7 +12,7 @@ from PIL import Image
 from torch import Tensor
 
 from helpers import data, evaluation
-from helpers.check import Function, Value
+from checks.kinds import Function, Value
 
 
 @dataclass(frozen=True)
