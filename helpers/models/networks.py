@@ -248,7 +248,7 @@ def build(name: str, **model_kwargs: Any) -> nn.Module:
     check_name("model", name, MODELS)
     # defaults are recorded, too: old checkpoints still load if one changes
     parameters = {**inspect.signature(MODELS[name]).parameters, **IMAGES}
-    defaults = {k: p.default for k, p in parameters.items() if k != "images"}
+    defaults = {k: p.default for k, p in parameters.items() if p.kind is not p.VAR_KEYWORD}
     try:
         model = MODELS[name](**model_kwargs)
     except TypeError as error:
