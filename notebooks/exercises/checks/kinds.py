@@ -125,7 +125,7 @@ def _is_floating(numbers: Any) -> bool:
 def _wrong_dtype(answer: object, right: Any) -> str | None:
     if isinstance(answer, Tensor) and answer.ndim and isinstance(right, Tensor):
         if answer.is_floating_point() and not right.is_floating_point():
-            return "The values are right, the dtype is not: whole numbers (int64) are wanted."
+            return f"The values are right, the dtype is not: {str(right.dtype)[6:]} is wanted."
         if right.is_floating_point() and not answer.is_floating_point():
             return "The values are right, the dtype is not: float32 is wanted."
     return None
