@@ -234,7 +234,7 @@ WRONG = {
         (shares_of_all, "shares of all images"),
         (pairs_once, "only once"),
         (from_sklearn, "use `classes`"),
-        (as_floats, "whole numbers (int64)"),
+        (as_floats, "int64 is wanted"),
         (misspelled, "NameError"),
     ],
     "3.3": [
