@@ -20,6 +20,10 @@ CUDA := $(if $(findstring cpu,$(INDEX)),,$(filter Linux,$(shell uname -s)))
 MEGABYTES := $(if $(CUDA),7500,2500)
 SIZE := $(if $(CUDA),about 7 GB with a torch for GPUs (how to take one of 1 GB: see A smaller torch in docs/installing.md),about 2 GB)
 
+# JupyterLab asks nobody whether it may fetch news, which a class without a network cannot have
+LAB_SETTINGS := .venv/share/jupyter/lab/settings
+NO_NEWS := {"@jupyterlab/apputils-extension:notification": {"checkForUpdates": false, "fetchNews": "false"}}
+
 # settings of the user must not change what the tests see
 test coverage test-long refresh exercises: export MATPLOTLIBRC := /dev/null
 test coverage test-long refresh exercises: export IPYTHONDIR := $(CURDIR)/.venv/ipython
@@ -56,6 +60,7 @@ lab: $(READY) # open copies of the notebooks in JupyterLab
 	@cd notebooks && for name in *.ipynb exercises/student/*.ipynb; do \
 		test -e ../my-notebooks/$$name || cp $$name ../my-notebooks/$$name; done
 	@echo "Your copies are in my-notebooks/ and stay as you leave them. Delete one to get the course's again."
+	@mkdir -p $(LAB_SETTINGS) && echo '$(NO_NEWS)' > $(LAB_SETTINGS)/overrides.json
 	@$(BIN)/jupyter lab --notebook-dir=. my-notebooks/01_explore.ipynb
 
 wheels: $(READY) # collect the packages in wheels/, to install machines without a network from there

@@ -1,5 +1,6 @@
 """What `make` says while it sets up, with a Python that only pretends to install."""
 
+import json
 import os
 import re
 import shutil
@@ -124,6 +125,9 @@ def test_lab_opens_copies_and_never_overwrites_one(clone):
     done = make(clone, "lab")
     assert "Your copies are in my-notebooks/" in done.stdout
     assert "opened: lab --notebook-dir=. my-notebooks/01_explore.ipynb" in done.stdout
+    overrides = clone / ".venv" / "share" / "jupyter" / "lab" / "settings" / "overrides.json"
+    (notices,) = json.loads(overrides.read_text()).values()
+    assert notices == {"checkForUpdates": False, "fetchNews": "false"}
     assert mine.read_text() == "of the reader"
     for name in (names[0], names[2]):
         assert (clone / "my-notebooks" / f"{name}.ipynb").read_text() == "of the course"
