@@ -9,7 +9,7 @@ from helpers.data.datasets import (
 )
 from helpers.data.own_data import SUFFIXES, from_arrays, from_folder, from_torchvision, load
 from helpers.data.own_image import SAMPLE_DIGIT, Handwriting, read_digit, read_digits, read_garment
-from helpers.data.pictures import data_url, read_pictures, stack
+from helpers.data.pictures import data_url, read_pictures, stack, to_png
 from helpers.data.splits import (
     Split, Splits, batches, load_published, load_splits, loader, pixel_statistics,
 )
@@ -20,4 +20,5 @@ __all__ = [
     "from_arrays", "from_folder", "from_torchvision", "load", "load_published", "load_splits",
     "loader", "pixel_statistics", "random_affine", "random_erasing", "random_flip", "random_shift",
     "read_archive", "read_digit", "read_digits", "read_garment", "read_pictures", "spec", "stack",
+    "to_png",
 ]

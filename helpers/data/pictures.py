@@ -113,8 +113,13 @@ def to_picture(image: Tensor) -> Image.Image:
     return Image.fromarray(image.movedim(0, 2).squeeze(2).cpu().numpy())
 
 
+def to_png(image: Tensor) -> bytes:
+    """An image uint8 (C, H, W) as the content of a PNG file."""
+    file = io.BytesIO()
+    to_picture(image).save(file, "PNG")
+    return file.getvalue()
+
+
 def data_url(image: Tensor) -> str:
     """An image uint8 (C, H, W) as a URL that holds the picture itself."""
-    buffer = io.BytesIO()
-    to_picture(image).save(buffer, "PNG")
-    return f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}"
+    return f"data:image/png;base64,{base64.b64encode(to_png(image)).decode()}"

@@ -277,12 +277,9 @@ def _samples(splits: "Splits", changes: Mapping[str, Any]) -> bytes:
 
 def _png(image: "Tensor") -> bytes:
     """An image uint8 (C, H, W) as the content of a PNG file, each pixel as three by three."""
-    from PIL import Image
+    from helpers import data
 
-    large = image.repeat_interleave(3, 1).repeat_interleave(3, 2).movedim(0, 2).squeeze(2)
-    file = io.BytesIO()
-    Image.fromarray(large.numpy()).save(file, "PNG")
-    return file.getvalue()
+    return data.to_png(image.repeat_interleave(3, 1).repeat_interleave(3, 2))
 
 
 @cache

@@ -93,10 +93,12 @@ def collect_facts(folder: Path) -> Facts:
     dates = [row["finished"] for row in rows if "finished" in row]
     tested = [row for row in rows if {"measured.test_accuracy", "epochs"} <= set(row)]
     audits = [row for row in rows if {"measured.test_label_doubtful", "dataset"} <= set(row)]
+    # notebook 8 trains and audits: its pictures are read once
+    splits = {row["folder"]: _splits(row) for row in rows if row in tested or row in audits}
     return Facts(
         run=folder.name, profile=profile, settings=settings, rows=rows,
-        trainings=[_training(row) for row in tested],
-        audits=[Audit(row, _doubtful(row), _images(row)) for row in audits],
+        trainings=[_training(row, splits[row["folder"]]) for row in tested],
+        audits=[Audit(row, _doubtful(row), _images(row, splits[row["folder"]])) for row in audits],
         finished=datetime.datetime.fromisoformat(max(dates)) if dates else None,
         not_started=sorted(settings.keys() - {row["notebook"] for row in rows}),
     )  # fmt: skip
@@ -107,12 +109,11 @@ def _whole(value: Any) -> Any:
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
-def _training(row: Row) -> Training:
+def _training(row: Row, splits: "Splits | None") -> Training:
     from helpers import data
 
     folder, name = Path(row["folder"]), row["dataset"]
     model, layers, notes, problem = _network(folder / runs.WEIGHTS)
-    splits = _splits(row)
     spec = splits.spec if splits else data.SPECS.get(name)
     numbers = [str(k) for k in range(row.get("model.num_classes", 10))]
     names = spec.class_names if spec else notes.get("class_names", numbers)
@@ -158,10 +159,10 @@ def _doubtful(audit: Row) -> list[Row]:
     return [{str(name): value for name, value in row.items()} for row in found.to_dict("records")]
 
 
-def _images(audit: Row) -> "dict[str, Tensor]":
+def _images(audit: Row, splits: "Splits | None") -> "dict[str, Tensor]":
     from helpers import data
 
-    if (splits := _splits(audit)) is None:
+    if splits is None:
         return {}
     train = splits.labelled
     if audit["dataset"] in TITLES:  # whose list has the order of the published files

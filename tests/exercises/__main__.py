@@ -11,6 +11,7 @@ from typing import Annotated
 import nbformat
 import typer
 
+from helpers import headless
 from helpers.files import write_atomic
 from tests import refresh
 from tests.exercises.versions import SOURCES, read, solution_page, student_version, targets
@@ -23,8 +24,9 @@ def main(
     run: Annotated[bool, typer.Option(help="Run them, or only write from the last run.")] = True,
 ) -> None:
     """Run the exercise notebooks, and write what is generated from them."""
+    chosen = [headless.find_notebook(name).name for name in only or ()]
     for path in SOURCES:
-        if only and path.stem.split("_")[0] not in only:
+        if chosen and path.stem not in chosen:
             continue
         typer.echo(f"{'Running' if run else 'Writing from'} {path.stem}")
         write(path, run=run)
