@@ -123,6 +123,11 @@ def join_process_group(device_name: str = "auto") -> Iterator[tuple[SingleProces
     if not dist.is_torchelastic_launched():
         yield SINGLE_PROCESS, chosen
         return
+    # DDP imports these, and functions in them keep, as a default argument, the group that is there
+    # at import: its threads would outlive it, and can abort a process that ends
+    import torch.distributed.nn
+    import torch.distributed.optim
+
     chosen = _device_of_rank(chosen, device_name)
     backend = "cpu:gloo"  # counts and predictions are on the CPU
     if chosen.type != "cpu":

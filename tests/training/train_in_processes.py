@@ -3,10 +3,13 @@
 torchrun --nproc-per-node=2 -m tests.training.train_in_processes FOLDER
 """
 
+import gc
 import sys
+import weakref
 from pathlib import Path
 
 import torch
+import torch.distributed as dist
 
 from helpers import data, evaluation, training
 from helpers.data import Augmentation, Splits
@@ -40,6 +43,7 @@ def train(
 def main(folder: Path) -> None:
     """Train each kind of network; save weights, records and predictions of each rank."""
     with training.join_process_group("cpu") as (group, _):
+        of_torch = weakref.ref(dist.group.WORLD)
         for kind in KINDS:
             model, epochs = train(kind, group)
             predictions = group.predict(model, images(23))
@@ -52,6 +56,9 @@ def main(folder: Path) -> None:
                 "expected": evaluation.predict(model, images(23)).logits,
             }
             torch.save(kept, folder / f"{kind}-{group.rank}-of-{group.size}.pt")
+    gc.collect()
+    if of_torch() is not None:
+        raise RuntimeError("The process group of torch is kept: its threads may abort the process.")
 
 
 if __name__ == "__main__":
