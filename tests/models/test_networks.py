@@ -17,6 +17,7 @@ IMAGES = torch.randint(256, (3, 1, 28, 28), dtype=torch.uint8)
         ("resnet", {"width": 18}, 97_984),
         ("resnet", {"stride": 2}, 77_674),
         ("resnet", {"blocks": (1, 2, 1)}, 96_122),
+        ("resnet", {"width": 10, "blocks": (1, 2, 1), "separable": True}, 7_230),
         ("compact", {}, 96_122),
         ("accurate", {}, 1_226_122),
         ("linear", {}, 784 * 10 + 10),
@@ -152,6 +153,18 @@ def test_a_residual_block_with_zero_weights_is_the_identity():
     block.conv_2.weight.data.zero_()
     x = torch.randn(2, 4, 6, 6)
     assert torch.equal(block(x), x)
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+def test_a_separable_convolution_is_a_convolution_whose_kernels_are_products(stride):
+    """The kernel from channel i to channel o is that of channel i, times a number for (o, i)."""
+    conv = ResNet(width=4, separable=True).stage_2[0].conv_1  # 4 channels to 8, stride 2
+    filters, mixing = (layer.weight for layer in conv)  # (4, 1, 3, 3) and (8, 4, 1, 1)
+    assert (filters.shape, mixing.shape) == ((4, 1, 3, 3), (8, 4, 1, 1))
+    conv[0].stride = stride
+    x = torch.randn(2, 4, 6, 6)
+    expected = F.conv2d(x, filters[:, 0] * mixing, stride=stride, padding=1)
+    torch.testing.assert_close(conv(x), expected)
 
 
 def test_a_plain_network_has_the_same_layers_without_shortcuts():
