@@ -27,10 +27,11 @@ def short_digest(*parts: bytes | memoryview | str) -> str:
 def write_atomic(path: Path, content: bytes | str) -> None:
     """Write `content` to `path` so that a reader sees the old file or the whole new one.
 
-    Parent folders are made. Temporary files of killed processes are deleted. Raises OSError if the
-    folder cannot be written to; `path` is then unchanged.
+    That holds after a power loss, too, and once this has returned, it is the new one. Parent
+    folders are made. Temporary files of killed processes are deleted. Raises OSError if the folder
+    cannot be written to; `path` is then unchanged.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     for left in path.parent.glob(f".*.{platform.node()}.*{TEMPORARY}"):
         writer = int(left.name.removesuffix(TEMPORARY).rpartition(".")[2])
         if not psutil.pid_exists(writer):
@@ -44,11 +45,35 @@ def write_atomic(path: Path, content: bytes | str) -> None:
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
+        _sync_names(path.parent)
     except BaseException as error:
         temporary.unlink(missing_ok=True)
         if isinstance(error, OSError) and error.filename is None:
             error.filename = str(path)  # a full disk does not say where
         raise
+
+
+def make_folder(folder: Path, *, exist_ok: bool = True) -> None:
+    """Make a folder and its parents, as Path.mkdir does, so that they outlast a power loss."""
+    missing = [place for place in (folder, *folder.parents) if not place.exists()]
+    folder.mkdir(parents=True, exist_ok=exist_ok)
+    for made in missing:
+        _sync_names(made.parent)
+
+
+def _sync_names(folder: Path) -> None:
+    """Write the names of a folder's files to the disk, where the system can do that."""
+    if os.name == "nt":  # Windows does it by itself, and cannot open a folder
+        return
+    try:
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP, errno.EACCES):
+            raise
 
 
 @contextmanager
@@ -58,7 +83,7 @@ def lock_folder(folder: Path, *, wait: bool = False) -> Iterator[None]:
     A folder that is empty at the end is removed. Raises BlockingIOError if another process has the
     lock, unless it shall `wait` for that one; and OSError if the folder cannot be written to.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     path = folder / ".lock"
     lock = filelock.FileLock(path)
     try:

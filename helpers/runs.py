@@ -16,7 +16,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from helpers.files import PROJECT, write_atomic
+from helpers.files import PROJECT, make_folder, write_atomic
 
 if TYPE_CHECKING:  # importing this module does not import torch
     import pandas as pd
@@ -54,7 +54,7 @@ def create_run(root: Path, name: str) -> Path:
     path, numbers = root / stamp, itertools.count(2)
     while True:
         try:
-            path.mkdir(parents=True)
+            make_folder(path, exist_ok=False)
             return path
         except FileExistsError:
             path = root / f"{stamp}-{next(numbers)}"

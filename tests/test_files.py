@@ -1,4 +1,7 @@
+import errno
 import os
+import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -41,6 +44,73 @@ def test_an_error_that_names_a_file_keeps_its_name(tmp_path, monkeypatch):
     with pytest.raises(OSError, match="busy: 'somewhere else'"):
         write_atomic(tmp_path / "record.json", "new")
     assert not list(tmp_path.iterdir())
+
+
+class Disk:
+    """What a disk may hold after a power loss, from the calls that a program made.
+
+    The content of a file is safe once it was synced, its name once its folder was. What was not
+    synced may be on the disk or not. So a disk is a set of guesses about each name.
+    """
+
+    def __init__(self, monkeypatch, root: Path) -> None:
+        self.root, self.calls = root, []
+        for name in ("fsync", "replace", "mkdir"):
+            real = getattr(os, name)
+            monkeypatch.setattr(os, name, partial(self._record, name, real))
+
+    def _record(self, name, real, *arguments, **options):
+        done = real(*arguments, **options)
+        if name == "fsync":
+            arguments = (os.readlink(f"/proc/self/fd/{arguments[0]}"),)
+        self.calls.append((name, *map(str, arguments)))
+        return done
+
+    def after(self, calls: int, path: Path) -> set[str]:
+        """What a reader may find at `path` if the power fails after so many calls."""
+        synced, folders, named, unsure = set(), {str(self.root)}, {"old"}, set()
+        for name, *arguments in self.calls[:calls]:
+            if name == "replace":
+                new = "new" if arguments[0] in synced else "garbage"
+                named, unsure = named | {new}, {new}
+            elif name == "fsync" and arguments[0] == str(path.parent):
+                named = unsure or named
+                synced.add(arguments[0])
+            elif name == "fsync":
+                synced.add(arguments[0])
+                made = {f for f in self.calls[:calls] if f[0] == "mkdir"}
+                folders |= {f[1] for f in made if str(Path(f[1]).parent) == arguments[0]}
+        lost = [f for f in path.parents if self.root in f.parents and str(f) not in folders]
+        return named | {"old"} if lost else named
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
+@pytest.mark.parametrize("name", ["record.json", "new/folder/record.json"])
+def test_after_a_power_loss_there_is_the_old_file_or_the_new_one(tmp_path, monkeypatch, name):
+    disk, path = Disk(monkeypatch, tmp_path), tmp_path / name
+    write_atomic(path, "new")
+    assert {call[0] for call in disk.calls} >= {"fsync", "replace"}
+    for calls in range(len(disk.calls) + 1):
+        assert disk.after(calls, path) <= {"old", "new"}
+    assert disk.after(len(disk.calls), path) == {"new"}
+    for left_out in range(len(disk.calls)):  # all of the calls are needed
+        fewer = Disk.__new__(Disk)
+        fewer.root, fewer.calls = tmp_path, disk.calls[:left_out] + disk.calls[left_out + 1 :]
+        if disk.calls[left_out][0] != "mkdir":
+            assert fewer.after(len(fewer.calls), path) != {"new"}
+
+
+def test_a_file_system_that_cannot_sync_folders_is_accepted(tmp_path, monkeypatch):
+    real = os.fsync
+
+    def sync_files_only(handle: int) -> None:
+        if os.path.isdir(f"/proc/self/fd/{handle}"):
+            raise OSError(errno.EINVAL, "Invalid argument")
+        real(handle)
+
+    monkeypatch.setattr(os, "fsync", sync_files_only)
+    write_atomic(tmp_path / "a" / "record.json", "new")
+    assert (tmp_path / "a" / "record.json").read_text() == "new"
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no umask")

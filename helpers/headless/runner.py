@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from helpers.files import lock_folder, write_atomic
+from helpers.files import lock_folder, make_folder, write_atomic
 from helpers.headless import notebooks
 from helpers.messages import Show, progress_bar
 from helpers.runs import RESULT, STATUS, WEIGHTS, read_status
@@ -186,7 +186,7 @@ def execute_notebook(
 
     output = folder / name
     executed, record = output / f"{name}.ipynb", output / RESULT
-    output.mkdir(parents=True, exist_ok=True)
+    make_folder(output)
     record.unlink(missing_ok=True)  # one of an earlier run must not count for this one
     start, cause, message = time.perf_counter(), "", ""
     # papermill fills parameters into the braces of a path
