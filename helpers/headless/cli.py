@@ -186,8 +186,8 @@ def train(
     """Train one model by a recipe, test it once, and save weights, history and record.
 
     FOLDER holds a folder of pictures for each class; see docs/own-data.md. A stopped training
-    resumes after its last full epoch when the same command is given again. On several devices:
-    torchrun --nproc-per-node=2 -m helpers train …
+    resumes where it was when the same command is given again. On several devices:
+    torchrun --nproc-per-node=2 --max-restarts=3 -m helpers train …
     """
     from dataclasses import replace
 
@@ -254,7 +254,7 @@ def _note_stop(folder: Path | None, name: str, recipe: "Recipe") -> Iterator[Non
         yield
     except TrainingStopped as stop:
         history = stop.history
-        if folder is not None and history.epochs:
+        if folder is not None and folder.is_dir():
             message = f"after {len(history.epochs)} of {history.planned_epochs} epochs"
             seconds = round(history.seconds, 2)
             result = headless.NotebookResult(name, "stopped", seconds, message)

@@ -47,8 +47,12 @@ class SingleProcess:
         """As `evaluation.predict`; each rank predicts a part of the images."""
         return evaluation.predict(model, split)
 
-    def check_same_epoch(self, epochs: int) -> None:
-        """Raises ValueError unless all ranks resume after the same epoch."""
+    def maximum(self, number: int) -> int:
+        """The largest number of all ranks."""
+        return number
+
+    def check_same_start(self, images: int) -> None:
+        """Raises ValueError unless all ranks resume after so many images."""
 
     def lock_folder(self, folder: Path | None) -> AbstractContextManager[None]:
         """Lock the checkpoint folder, by the one rank that writes to it."""
@@ -102,14 +106,17 @@ class ProcessGroup(SingleProcess):
         dist.all_reduce(logits)  # a sum: each row comes from one rank, the others add 0
         return Predictions(logits, split.targets.cpu())
 
-    def check_same_epoch(self, epochs: int) -> None:
-        extremes = torch.tensor([epochs, -epochs])
-        dist.all_reduce(extremes, dist.ReduceOp.MAX)
-        if extremes[0] != -extremes[1]:
+    def maximum(self, number: int) -> int:
+        largest = torch.tensor(number)
+        dist.all_reduce(largest, dist.ReduceOp.MAX)
+        return int(largest)
+
+    def check_same_start(self, images: int) -> None:
+        most, fewest = self.maximum(images), -self.maximum(-images)
+        if most != fewest:
             raise ValueError(
-                f"Some processes would resume after epoch {extremes[0]}, others after "
-                f"{-extremes[1]}: they do not see the same folder. Name one with --root that all "
-                f"machines share."
+                f"Some processes would resume after {most:,} images, others after {fewest:,}: they "
+                f"do not see the same folder. Name one with --root that all machines share."
             )
 
 

@@ -3,7 +3,7 @@
 import copy
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field, fields
 from typing import TYPE_CHECKING
 
@@ -60,11 +60,18 @@ class History:
         return pd.DataFrame([asdict(record) for record in self.epochs], columns=names)
 
 
-class StepStats:
-    """Loss and correct images of each step, on the device until the epoch ends, and its time."""
+Steps = tuple[Tensor, ...]  # of each step: mean loss (float32), correct images, images (int64)
 
-    def __init__(self) -> None:
-        self._start = time.perf_counter()
+
+class StepStats:
+    """Loss and correct images of each step of an epoch, on the device until they are asked for.
+
+    `before` are those of the steps that were taken before a stop, and `seconds` their time.
+    """
+
+    def __init__(self, before: Steps = (), seconds: float = 0.0) -> None:
+        self._start = time.perf_counter() - seconds
+        self._before = before
         self._steps: list[tuple[Tensor, Tensor, int]] = []
 
     def add(self, loss: Tensor, logits: Tensor, targets: Tensor) -> None:
@@ -72,10 +79,15 @@ class StepStats:
         correct = (logits.argmax(dim=1) == targets).sum()
         self._steps.append((loss.detach(), correct, len(targets)))
 
-    def tensors(self) -> tuple[Tensor, Tensor, Tensor]:
-        """Of each step: mean loss (float32), correct images (int64), images (int64); on the CPU."""
+    def tensors(self, all_reduce: Callable[..., Steps]) -> Steps:
+        """All steps of the epoch so far, over all ranks, on the CPU."""
+        if not self._steps:
+            return self._before
         losses, correct, sizes = zip(*self._steps, strict=True)
-        return torch.stack(losses).cpu(), torch.stack(correct).cpu(), torch.tensor(sizes)
+        steps = torch.stack(losses).cpu(), torch.stack(correct).cpu(), torch.tensor(sizes)
+        after = all_reduce(*steps)
+        before = self._before or [torch.empty(0, dtype=tensor.dtype) for tensor in after]
+        return tuple(map(torch.cat, zip(before, after, strict=True)))
 
     def seconds(self) -> float:
         return time.perf_counter() - self._start
@@ -83,11 +95,19 @@ class StepStats:
 
 @dataclass
 class Progress:
-    """The state of a training at the end of an epoch."""
+    """The state of a training."""
 
     history: History = field(default_factory=History)
     best_loss: float = float("inf")  # the lowest validation loss so far, nats
     best_weights: dict[str, Tensor] | None = None  # the weights with that loss
+    steps: Steps = ()  # those of the current epoch that were taken before a stop
+    seconds: float = 0.0  # their time
+
+    def epoch_stats(self) -> StepStats:
+        """The statistics of the current epoch, with the steps that were taken before a stop."""
+        stats = StepStats(self.steps, self.seconds)
+        self.steps, self.seconds = (), 0.0
+        return stats
 
     def epochs_left(self, epochs: int) -> Iterator[int]:
         """The 1-based numbers of the epochs that are still to train."""
@@ -99,7 +119,7 @@ class Progress:
 
     def add(
         self,
-        steps: tuple[Tensor, ...],
+        steps: Steps,
         predictions: Predictions | None,
         model: nn.Module,
         optimizer: torch.optim.Optimizer,

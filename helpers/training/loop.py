@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
 
 import torch
@@ -16,8 +17,8 @@ from helpers.evaluation import preserve_train_mode
 from helpers.training.checks import check_arguments
 from helpers.training.distributed import SingleProcess
 from helpers.training.execution import Execution, LoadCheck, ScaledOptimizer, make_forward
-from helpers.training.history import EpochRecord, History, OutOfMemoryError, Progress, StepStats
-from helpers.training.resume import CheckpointManager, training_settings
+from helpers.training.history import EpochRecord, History, OutOfMemoryError, Progress
+from helpers.training.resume import CheckpointManager, hold_signals, training_settings
 
 Augment = Callable[[Tensor, torch.Generator], Tensor]
 
@@ -44,8 +45,9 @@ def fit(
     of images and a generator. `scheduler` steps after each batch. With `validation`, the model ends
     with the weights of the lowest validation loss; with `patience`, training stops after so many
     epochs without a new lowest. `on_epoch` is called with each EpochRecord. `checkpoint` is a
-    folder: the same call continues a stopped training there, exactly. Raises ValueError,
-    NonFiniteLossError, OutOfMemoryError, TrainingStopped; for the folder ResumeError or OSError.
+    folder: the same call continues a stopped training there, exactly, and at most a minute is lost.
+    Raises ValueError, NonFiniteLossError, OutOfMemoryError, TrainingStopped; for the folder
+    ResumeError or OSError.
     """
     check_arguments(model, optimizer, train, validation, epochs, batch_size, scheduler, patience)
     group, device = execution.process_group, next(model.parameters()).device
@@ -61,11 +63,11 @@ def fit(
         seed=torch.initial_seed(),
     )  # fmt: skip
     folder = Path(checkpoint) if checkpoint is not None else None
-    manager = CheckpointManager(folder, parts, batches.generators, settings, group.rank == 0)
+    manager = CheckpointManager(folder, parts, batches.generators, settings, group)
     with _session(model, manager, batches, group) as progress:
         for _ in progress.epochs_left(epochs):
             model.train()
-            stats = StepStats()
+            stats = progress.epoch_stats()
             for images, targets in group.shard_batches(batches):
                 logits = forward(images)
                 loss = F.cross_entropy(logits, targets, label_smoothing=label_smoothing)
@@ -75,8 +77,9 @@ def fit(
                 if scheduler is not None:
                     scheduler.step()
                 stats.add(loss, logits, targets)
+                manager.after_step(progress, stats)
             predictions = group.predict(model, validation) if validation is not None else None
-            steps = group.all_reduce_stats(*stats.tensors())
+            steps = stats.tensors(group.all_reduce_stats)
             record = progress.add(steps, predictions, model, optimizer, stats.seconds(), patience)
             manager.save(progress)
             if on_epoch is not None:
@@ -94,15 +97,21 @@ class _Batches:
         self.generators = {"order": torch.Generator(), "augmentation": torch.Generator(device)}
         for generator in self.generators.values():
             generator.manual_seed(seed)
+        self.skip = 0  # the batches of the next epoch that were trained on before a stop
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
         order, augmentation = self.generators.values()
         epoch, epochs = (1 + n // len(self.train) for n in (self.bar.n, self.bar.total - 1))
         self.bar.set_description_str(f"epoch {epoch}/{epochs}")
-        for images, targets in data.batches(self.train, self.batch_size, generator=order):
+        shuffle = torch.Generator()  # `order` itself changes when the epoch is done
+        shuffle.set_state(order.get_state())
+        batches = data.batches(self.train, self.batch_size, generator=shuffle)
+        for images, targets in islice(batches, self.skip, None):
             yield (self.augment(images, augmentation) if self.augment else images), targets
             self.bar.update(len(targets))
             self.load.report(self.bar)
+        order.set_state(shuffle.get_state())
+        self.skip = 0
 
 
 @contextmanager
@@ -113,10 +122,13 @@ def _session(
     with group.lock_folder(manager.folder), preserve_train_mode(model), batches.bar as bar:
         progress = manager.restore()
         history = progress.history
-        group.check_same_epoch(len(history.epochs))
-        bar.n = bar.initial = len(history.epochs) * len(batches.train)
+        *_, sizes = progress.steps or [torch.zeros(0, dtype=torch.int64)]
+        bar.n = bar.initial = len(history.epochs) * len(batches.train) + int(sizes.sum())
+        group.check_same_start(bar.n)
+        batches.skip = len(sizes)
         try:
-            yield progress
+            with hold_signals(manager.folder is not None) as manager.signal:
+                yield progress
             bar.total = bar.n  # or the bar of a training that stopped early would turn red
         except KeyboardInterrupt as stop:
             raise progress.stopped(model) from stop
@@ -125,9 +137,9 @@ def _session(
                 device, size = batches.train.images.device, batches.batch_size
                 message = f"The memory of {device} is full at batch_size={size}. Halve it."
                 raise OutOfMemoryError(message, history) from error
-            hint = "With a folder as `checkpoint`, it could resume after the last full epoch."
+            hint = "With a folder as `checkpoint`, it could resume."
             if manager.folder is not None:
-                hint = f"The epochs before are saved in {manager.folder}; the same call resumes."
+                hint = f"What was saved before is in {manager.folder}; the same call resumes."
             error.add_note(f"The training stopped in epoch {len(history.epochs) + 1}. {hint}")
             raise
         finally:

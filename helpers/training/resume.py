@@ -1,13 +1,18 @@
 """Save and restore the full state of a training, so that a stopped one resumes exactly.
 
-After each epoch one file is written with everything that the rest of the training depends on. The
-SHA-256 of its content is part of its name, so a damaged file is recognized.
+After each epoch, each minute within an epoch, and before Ctrl-C or SIGTERM ends the training, one
+file is written with everything that the rest of the training depends on. The SHA-256 of its content
+is part of its name, so a damaged file is recognized.
 """
 
 import hashlib
 import io
 import pickle
-from collections.abc import Callable, Mapping
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -18,10 +23,12 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from helpers.data import Split
 from helpers.files import write_atomic
-from helpers.training.history import EpochRecord, History, Progress
+from helpers.training.distributed import SINGLE_PROCESS, SingleProcess
+from helpers.training.history import EpochRecord, History, Progress, Steps, StepStats, check_finite
 
 Scalar = str | int | float | bool | None
-FORMAT = 2  # of the files; older ones have no format number
+FORMAT = 3  # of the files; those of 2 hold no steps of an epoch, older ones have no number
+SAVE_EVERY = 60.0  # seconds within an epoch
 KEPT = 2  # files: the newest, and the one before it in case that one is damaged
 ANEW = "Delete it to train from the beginning."
 
@@ -30,25 +37,45 @@ class ResumeError(ValueError):
     """A training cannot resume from the folder; the message says why, and what to do."""
 
 
-@dataclass(frozen=True)
+@dataclass
 class CheckpointManager:
-    """Saves the progress of one training in a folder after each epoch, and restores it.
+    """Saves the progress of one training in a folder, and restores it.
 
     `parts` are objects with a `state_dict`, such as model and optimizer, or None. A training
-    resumes only with the same `settings`. Nothing is saved without a folder; one rank `writes`.
+    resumes only with the same `settings`. Nothing is saved without a folder; rank 0 writes.
     """
 
     folder: Path | None
     parts: Mapping[str, Any]
     generators: Mapping[str, torch.Generator]
     settings: Mapping[str, Scalar]
-    writes: bool = True
+    group: SingleProcess = SINGLE_PROCESS
+    signal: Callable[[], int] = lambda: 0  # the number of one that wants to end the training
+    saved: float = 0.0  # when, on the monotonic clock
 
-    def save(self, progress: Progress) -> None:
-        """Write the state after an epoch atomically, and delete all files but the last two.
-        Raises OSError if the folder cannot be written to; older files are then unchanged.
+    def after_step(self, progress: Progress, stats: StepStats) -> None:
+        """Save within an epoch if it is time, or a signal came to any rank; that ends the training.
+        Raises KeyboardInterrupt after a signal, NonFiniteLossError, and what `save` raises.
         """
-        if self.folder is None or not self.writes:
+        if self.folder is None:
+            return
+        is_time = time.monotonic() - self.saved >= SAVE_EVERY
+        wanted = self.group.maximum(self.signal() or int(is_time))  # 1 is no signal of these
+        if wanted:
+            steps = stats.tensors(self.group.all_reduce_stats)
+            check_finite(steps[0], self.parts["model"], None, progress.history)
+            self.save(progress, steps, stats.seconds())
+        if wanted > 1:
+            raise KeyboardInterrupt
+
+    def save(self, progress: Progress, steps: Steps = (), seconds: float = 0.0) -> None:
+        """Write the state atomically, and delete all files but the last two.
+
+        Within an epoch, `steps` are those taken, and `seconds` their time. Raises OSError if the
+        folder cannot be written to; older files are then unchanged.
+        """
+        self.saved = time.monotonic()
+        if self.folder is None or self.group.rank > 0:
             return
         state = {
             "format": FORMAT, "settings": dict(self.settings),
@@ -57,11 +84,14 @@ class CheckpointManager:
             "random": {name: module.get_rng_state() for name, module in _torch_random().items()},
             "history": asdict(progress.history),
             "best_loss": progress.best_loss, "best_weights": progress.best_weights,
+            "steps": steps, "seconds": seconds,
         }  # fmt: skip
         buffer = io.BytesIO()
         torch.save(state, buffer)
         digest = hashlib.sha256(buffer.getvalue()).hexdigest()
-        name = f"epoch-{len(progress.history.epochs):04d}-{digest}.pt"
+        place = f"epoch-{len(progress.history.epochs):04d}"  # so many are full
+        place += f"-step-{len(steps[0]):06d}" if steps else ""  # sorts after it without steps
+        name = f"{place}-{digest}.pt"
         write_atomic(self.folder / name, buffer.getvalue())
         for old in _newest_first(self.folder)[KEPT:]:
             old.unlink(missing_ok=True)
@@ -70,10 +100,11 @@ class CheckpointManager:
         """Bring all parts and generators to the newest intact state, if there is one.
         Raises ResumeError if all files are damaged, or belong to a training with other settings.
         """
+        self.saved = time.monotonic()
         state = _load_newest(self.folder) if self.folder is not None else None
         if state is None:
             return Progress()
-        if state.get("format") != FORMAT:
+        if state.get("format") not in (2, FORMAT):
             raise ResumeError(f"{self.folder} is from another version of this package. {ANEW}")
         there, here = state["settings"], dict(self.settings)
         differ = [name for name in {**there, **here} if there.get(name) != here.get(name)]
@@ -93,7 +124,38 @@ class CheckpointManager:
                 module.set_rng_state(state["random"][name])
         history = History(**state["history"])
         history.epochs = [EpochRecord(**record) for record in state["history"]["epochs"]]
-        return Progress(history, state["best_loss"], state["best_weights"])
+        best = state["best_loss"], state["best_weights"]
+        return Progress(history, *best, state.get("steps", ()), state.get("seconds", 0.0))
+
+
+@contextmanager
+def hold_signals(hold: bool = True) -> Iterator[Callable[[], int]]:
+    """Hold Ctrl-C and SIGTERM back, so that the current step can end and be saved.
+
+    Yields a function that returns the number of the signal that came, or 0. At the end the signal
+    goes to who handled it before; a second Ctrl-C goes there at once. Only the main thread gets
+    signals, so in others nothing is held back.
+    """
+    came: list[int] = []
+    before: dict[int, Any] = {}
+
+    def keep(number: int, _: object) -> None:
+        if came and number == signal.SIGINT:
+            signal.signal(number, before[number])
+            signal.raise_signal(number)
+        came.append(number)
+
+    if hold and threading.current_thread() is threading.main_thread():
+        for kind in (signal.SIGINT, signal.SIGTERM):
+            if signal.getsignal(kind) not in (signal.SIG_IGN, None):
+                before[kind] = signal.signal(kind, keep)
+    try:
+        yield lambda: came[0] if came else 0
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        if came:
+            signal.raise_signal(came[0])
 
 
 def training_settings(

@@ -32,7 +32,7 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGKILL)
 
 def main(
     seed: Annotated[int, typer.Option(help="Decides when and where faults happen.")] = 0,
-    kills: Annotated[int, typer.Option(help="How often a training is killed.")] = 200,
+    kills: Annotated[int, typer.Option(help="How often a training is killed.")] = 300,
 ) -> None:
     """Cause all faults, and write docs/faults.md. The exit status is 1 if a result is wrong."""
     typer.echo(f"seed {seed}")

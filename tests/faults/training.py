@@ -7,6 +7,7 @@ import hashlib
 import os
 import random
 import signal
+import stat
 import tempfile
 import threading
 import time
@@ -22,13 +23,15 @@ from tqdm import tqdm
 from helpers import data, training
 from helpers.data import Splits
 from helpers.files import write_atomic
+from helpers.training import resume
 from tests.faults import PROCESSES
 
 # the moments of writing a checkpoint that chance would seldom hit, by the call that kills instead
 WRITING = {
-    "nothing written": ("tempfile", "mkstemp"),
+    "nothing written": ("uuid", "uuid4"),
     "half written": ("os", "fsync"),
     "written, not renamed": ("os", "replace"),
+    "renamed, its name not synced": ("helpers.files", "_sync_names"),
     "renamed, the old one still there": ("pathlib.Path", "unlink"),
 }
 
@@ -42,9 +45,10 @@ def splits() -> Splits:
 def train(given: Splits, folder: Path | None, out: Path, begun: Event, die: str = "") -> None:
     """Train six epochs by the fast recipe, and write down what came out; in a process of its own.
 
-    With the name of a moment in WRITING as `die`, the process kills itself there, when it
-    comes there for the second time.
+    It is saved ten times a second. With the name of a moment in WRITING as `die`, the process kills
+    itself there, when it comes there for the second time.
     """
+    resume.SAVE_EVERY = 0.1
     torch.set_num_threads(1)
     tqdm.set_lock(threading.RLock())  # one shared between processes would outlive a killed one
     recipe = replace(training.find_recipe("fast", "mnist"), epochs=6)
@@ -71,6 +75,8 @@ def _arm(die: str) -> None:
     call, count = getattr(place, name), Counter()
 
     def trap(*arguments, **named):
+        if name == "fsync" and not stat.S_ISREG(os.fstat(arguments[0]).st_mode):
+            return call(*arguments, **named)  # of a folder
         count["calls"] += 1
         if count["calls"] == 2:
             if name == "fsync":  # a file is as long as what has reached the disk

@@ -9,7 +9,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from helpers import evaluation, messages, models, training
 from helpers.data import Augmentation, Split, batches
-from helpers.training import EpochRecord, Execution, NonFiniteLossError
+from helpers.training import SINGLE_PROCESS, EpochRecord, Execution, NonFiniteLossError
 from helpers.training.history import StepStats
 
 
@@ -55,7 +55,7 @@ def test_step_stats_have_a_loss_and_two_counts_for_each_step():
     for targets in (torch.tensor([0, 0, 1]), torch.tensor([1, 0])):
         logits = torch.zeros(len(targets), 2, requires_grad=True)
         stats.add(F.cross_entropy(logits, targets), logits, targets)
-    losses, correct, sizes = stats.tensors()
+    losses, correct, sizes = stats.tensors(SINGLE_PROCESS.all_reduce_stats)
     torch.testing.assert_close(losses, torch.full((2,), math.log(2)))
     assert (correct.tolist(), sizes.tolist()) == ([2, 1], [3, 2])
     assert [t.dtype for t in (losses, correct, sizes)] == [torch.float32, torch.int64, torch.int64]

@@ -2,6 +2,10 @@
 
 import hashlib
 import pickle
+import signal
+import threading
+import traceback
+from collections import Counter
 
 import pytest
 import torch
@@ -38,8 +42,15 @@ def build(name: str = "fast_cnn") -> nn.Module:
     return models.build(name, width=8, mean=MNIST.mean, std=MNIST.std)
 
 
-def train(tiny, model, folder=None, *, stop_in=None, **changed):
-    """Train as a new process would; with `stop_in`, lose everything in that epoch."""
+def train(
+    tiny, model, folder=None, *, stop_in=None, stop_at=None, signal_at=(0, []), nan_at=None,
+    count=None, **changed,
+):  # fmt: skip
+    """Train as a new process would; with `stop_in`, lose everything in that epoch.
+
+    `stop_at` is the batch that stops it, `signal_at` one in which signals come, `nan_at` one that
+    makes a weight nan; `count` counts the batches.
+    """
     optimizer = torch.optim.SGD(model.parameters(), 0.05, momentum=0.9, nesterov=True)
     settings = {"epochs": EPOCHS, "batch_size": 16, "seed": 3, "validation": tiny[:20]} | changed
     torch.manual_seed(settings.pop("seed"))
@@ -49,6 +60,14 @@ def train(tiny, model, folder=None, *, stop_in=None, **changed):
     def augment(images, generator):
         """Fails in the third batch of an epoch."""
         augment.batches += 1
+        if count is not None:
+            count["batches"] += 1
+        if augment.batches == stop_at:
+            raise Stopped
+        for number in signal_at[1] if augment.batches == signal_at[0] else []:
+            signal.raise_signal(number)
+        if augment.batches == nan_at:
+            next(model.parameters()).data.fill_(torch.nan)
         if stop_in is not None and augment.batches == (stop_in - augment.from_epoch) * 5 + 3:
             raise Stopped
         return varied(images, generator)
@@ -92,6 +111,111 @@ def test_stopped_in_any_epoch_it_ends_as_if_it_had_not(tiny, tmp_path, name, epo
     went_on = train(tiny, resumed, tmp_path)
     assert same(unbroken, resumed)
     assert records(went_on) == records(history)
+
+
+@pytest.mark.parametrize("name", ["fast_cnn", "dropout"])
+@pytest.mark.parametrize("batch", [1, 2, 3, 5, 6, 13])
+def test_saved_within_an_epoch_it_loses_no_step(tiny, tmp_path, monkeypatch, name, batch):
+    """After each step it is saved, and it is stopped in that batch of all: 5 make an epoch."""
+    unbroken, resumed = build(name), build(name)
+    history = train(tiny, unbroken)
+    monkeypatch.setattr(resume, "SAVE_EVERY", 0)
+    with pytest.raises(Stopped):
+        train(tiny, build(name), tmp_path, stop_at=batch)
+    torch.rand(17)
+    seen = Counter()
+    went_on = train(tiny, resumed, tmp_path, count=seen)
+    assert seen["batches"] == EPOCHS * 5 - (batch - 1)
+    assert same(unbroken, resumed)
+    assert records(went_on) == records(history)
+    assert [r.train_accuracy for r in went_on.epochs] == [r.train_accuracy for r in history.epochs]
+
+
+def test_within_an_epoch_it_is_saved_each_minute(tiny, tmp_path, monkeypatch):
+    """A step takes 25 seconds of this clock, and an epoch has five."""
+    seen, saved = Counter(), []
+    monkeypatch.setattr(resume.time, "monotonic", lambda: 25 * seen["batches"])
+    monkeypatch.setattr(resume, "write_atomic", lambda path, _: saved.append(path.name[:22]))
+    train(tiny, build(), tmp_path, epochs=2, count=seen)
+    places = [name.rpartition("-")[0] if "step" not in name else name for name in saved]
+    assert places == [
+        "epoch-0000-step-000003",
+        "epoch-0001",
+        "epoch-0001-step-000003",
+        "epoch-0002",
+    ]
+
+
+def test_a_signal_waits_for_the_step_and_is_saved(tiny, tmp_path):
+    unbroken, resumed, handled = build(), build(), []
+    history = train(tiny, unbroken)
+    before = signal.signal(signal.SIGTERM, lambda number, _: handled.append(number))
+    try:
+        with pytest.raises(training.TrainingStopped, match="stopped in epoch 2 of 4"):
+            train(tiny, build(), tmp_path, signal_at=(8, [signal.SIGTERM]))
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert handled == [signal.SIGTERM]  # it was passed on, once
+    assert len(list(tmp_path.glob("epoch-0001-step-000003-*"))) == 1
+    seen = Counter()
+    assert records(train(tiny, resumed, tmp_path, count=seen)) == records(history)
+    assert (seen["batches"], same(unbroken, resumed)) == (EPOCHS * 5 - 8, True)
+
+
+def test_a_second_ctrl_c_ends_at_once(tiny, tmp_path):
+    handler = signal.getsignal(signal.SIGINT)
+    with pytest.raises(training.TrainingStopped) as stopped:
+        train(tiny, build(), tmp_path, signal_at=(8, [signal.SIGINT, signal.SIGINT]))
+    assert "augment" in [entry.name for entry in traceback_of(stopped.value.__cause__)]
+    assert not list(tmp_path.glob("*step*"))
+    assert signal.getsignal(signal.SIGINT) is handler
+
+
+def traceback_of(error: BaseException) -> list[traceback.FrameSummary]:
+    """Where the first error of its chain was raised."""
+    while error.__context__ is not None:
+        error = error.__context__
+    return traceback.extract_tb(error.__traceback__)
+
+
+@pytest.mark.parametrize("hold", [True, False])
+def test_without_a_folder_or_outside_the_main_thread_no_signal_is_held_back(hold):
+    handlers = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+    found = []
+
+    def look():
+        with resume.hold_signals(hold) as came:
+            found.append([signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)])
+            assert came() == 0
+
+    if hold:
+        thread = threading.Thread(target=look)
+        thread.start()
+        thread.join()
+    else:
+        look()
+    assert found == [handlers]
+
+
+def test_a_signal_that_is_ignored_stays_ignored():
+    """As Ctrl-C is in a program that a shell has started in the background."""
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with resume.hold_signals() as came:
+            signal.raise_signal(signal.SIGINT)
+            assert came() == 0
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def test_a_loss_of_nan_is_not_saved(tiny, tmp_path, monkeypatch):
+    monkeypatch.setattr(resume, "SAVE_EVERY", 0)
+    model = build()
+    with pytest.raises(training.NonFiniteLossError, match="epoch 1, step 3"):
+        train(tiny, model, tmp_path, nan_at=3)
+    assert sorted(path.name[:22] for path in tmp_path.glob("*.pt")) == [
+        "epoch-0000-step-000001", "epoch-0000-step-000002",
+    ]  # fmt: skip
 
 
 def test_stopped_again_and_again(tiny, tmp_path):

@@ -1,26 +1,30 @@
 """The training that test_distributed.py runs in several processes.
 
 torchrun --nproc-per-node=2 -m tests.training.train_in_processes FOLDER
+torchrun --nproc-per-node=2 --max-restarts=3 -m tests.training.train_in_processes FOLDER dies
 """
 
 import gc
+import os
+import signal
 import sys
 import weakref
 from pathlib import Path
+from unittest import mock
 
 import torch
 import torch.distributed as dist
 
 from helpers import data, evaluation, training
 from helpers.data import Augmentation, Splits
-from helpers.training import SINGLE_PROCESS, Execution, Recipe, SingleProcess
+from helpers.training import SINGLE_PROCESS, Execution, Recipe, SingleProcess, resume
 from tests.halves import images
 
 KINDS = ("tiny_vgg", "mlp")  # networks without batch normalization
 
 
 def train(
-    kind: str, group: SingleProcess = SINGLE_PROCESS, **changes
+    kind: str, group: SingleProcess = SINGLE_PROCESS, checkpoint: Path | None = None, **changes
 ) -> tuple[torch.nn.Module, list]:
     """One epoch over 70 images in batches of 16: the last has 6, which 4 cannot share evenly."""
     split = images(70)
@@ -36,6 +40,7 @@ def train(
         splits,
         device=torch.device("cpu"),
         execution=Execution(progress=False, process_group=group),
+        checkpoint=checkpoint,
     )
     return model, history.epochs
 
@@ -61,5 +66,27 @@ def main(folder: Path) -> None:
         raise RuntimeError("The process group of torch is kept: its threads may abort the process.")
 
 
+def die_and_resume(folder: Path) -> None:
+    """Rank 1 is killed before its fourth batch, unless it was started again; each step is saved."""
+    resume.SAVE_EVERY = 0
+    restarts, batches, taken = int(os.environ["TORCHELASTIC_RESTART_COUNT"]), data.batches, []
+
+    def killing(*arguments, **options):
+        for batch in batches(*arguments, **options):
+            if (restarts, group.rank, len(taken)) == (0, 1, 3):
+                os.kill(os.getpid(), signal.SIGKILL)
+            taken.append(batch)
+            yield batch
+
+    with (
+        training.join_process_group("cpu") as (group, _),
+        mock.patch.object(data, "batches", killing),
+    ):
+        found = [path.name for path in sorted((folder / "kept").glob("*.pt"))]
+        model, (epoch,) = train("tiny_vgg", group, folder / "kept")
+    kept = {"weights": model.state_dict(), "loss": epoch.train_loss, "found": found}
+    torch.save(kept, folder / f"resumed-{group.rank}.pt")
+
+
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    (die_and_resume if sys.argv[2:] else main)(Path(sys.argv[1]))
