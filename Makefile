@@ -29,7 +29,7 @@ test coverage test-long refresh exercises: export MATPLOTLIBRC := /dev/null
 test coverage test-long refresh exercises: export IPYTHONDIR := $(CURDIR)/.venv/ipython
 
 .DEFAULT_GOAL := help
-.PHONY: help run test coverage test-long lab wheels check refresh exercises site slides matrix faults bench mutants clean
+.PHONY: help run test coverage test-long lab wheels check refresh exercises site slides matrix faults bench gpu mutants clean
 
 help: # show this list
 	@sed -n 's/^\([a-z-]*\):[^#]*# \(.*\)/  make \1\t\2/p' Makefile | expand -t 18
@@ -98,6 +98,9 @@ bench: $(BENCH_READY) # race against what people use today: about two hours
 	@.venv-bench/bin/python -m benchmarks.limits
 	@.venv-bench/bin/python -m benchmarks.reliability
 	@.venv-bench/bin/python -m benchmarks.race $(ARGS)
+
+gpu: $(READY) # check and measure training on the GPU of this machine: at most eight minutes
+	@$(BIN)/python -m benchmarks.gpu $(ARGS)
 
 # one thread: a process that has started several cannot be forked, and mutmut forks for each mutant
 mutants: $(MUTANTS_READY) # break the helpers in one place after another: do the tests notice?

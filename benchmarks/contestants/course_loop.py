@@ -26,13 +26,16 @@ def block(channels_in: int, channels_out: int) -> list[nn.Module]:
     ]
 
 
-model = nn.Sequential(*block(1, 10), *block(10, 10), nn.Flatten(), nn.Linear(490, 10))
+model = nn.Sequential(*block(1, 10), *block(10, 10), nn.Flatten(), nn.Linear(490, 10)).to(
+    watch.device
+)
 loss_of = nn.CrossEntropyLoss()
 optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
 
 for _ in range(20):
     model.train()
     for images, targets in train_loader:
+        images, targets = images.to(watch.device), targets.to(watch.device)
         loss = loss_of(model(images), targets)
         optimizer.zero_grad()
         loss.backward()
@@ -41,6 +44,7 @@ for _ in range(20):
     right = 0
     with torch.inference_mode():
         for images, targets in test_loader:
+            images, targets = images.to(watch.device), targets.to(watch.device)
             right += (model(images).argmax(dim=1) == targets).sum().item()
     watch.lap(right / len(test))
 watch.finish()

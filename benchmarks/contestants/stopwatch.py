@@ -3,7 +3,8 @@
     python course_loop.py mnist --seed 0 --target 0.99 --limit 300 --threads 2 --out laps.json
 
 The clock starts at the first line after the imports, so loading the data counts. Each lap is an
-evaluation on the 10,000 test images, and its own cost counts as well. All compute on the CPU.
+evaluation on the 10,000 test images, and its own cost counts as well. All compute on the CPU,
+unless benchmarks/gpu.py names another device to those that know --device.
 """
 
 import argparse
@@ -36,8 +37,10 @@ class Stopwatch:
         parser.add_argument("--threads", type=int, default=2)
         parser.add_argument("--recipe", default="fast", help="for ours.py only")
         parser.add_argument("--precision", default="auto", help="for ours.py only")
+        parser.add_argument("--device", default="cpu", help="for course_loop, torch_example")
         parser.add_argument("--out", type=Path, default=None)
         self.told = parser.parse_args()
+        self.device = torch.device(self.told.device)
         self.dataset, self.seed = self.told.dataset, self.told.seed
         self.laps: list[tuple[float, float]] = []
         torch.set_num_threads(self.told.threads)

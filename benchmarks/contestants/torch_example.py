@@ -15,13 +15,14 @@ watch = Stopwatch()
 train, test = torchvision_splits(watch.dataset, normalise=True)
 train_loader = DataLoader(train, batch_size=64, shuffle=True)
 test_loader = DataLoader(test, batch_size=1000)
-model = ExampleNet()
+model = ExampleNet().to(watch.device)
 optimizer = torch.optim.Adadelta(model.parameters(), lr=1.0)
 schedule = torch.optim.lr_scheduler.StepLR(optimizer, step_size=1, gamma=0.7)
 
 for _ in range(14):
     model.train()
     for images, targets in train_loader:
+        images, targets = images.to(watch.device), targets.to(watch.device)
         optimizer.zero_grad()
         F.nll_loss(model(images), targets).backward()
         optimizer.step()
@@ -29,6 +30,7 @@ for _ in range(14):
     right = 0
     with torch.no_grad():
         for images, targets in test_loader:
+            images, targets = images.to(watch.device), targets.to(watch.device)
             right += (model(images).argmax(dim=1) == targets).sum().item()
     watch.lap(right / len(test))
     schedule.step()
