@@ -44,9 +44,8 @@ def fit(
     The order of the images follows torch's seed (`device.seed_everything`). `augment` gets a batch
     of images and a generator. `scheduler` steps after each batch. With `validation`, the model ends
     with the weights of the lowest validation loss; with `patience`, training stops after so many
-    epochs without a new lowest. `on_epoch` is called with each EpochRecord. `checkpoint` is a
-    folder: the same call resumes a stopped training there, exactly, with at most a minute lost.
-    Raises ValueError, TrainingError, TrainingStopped; for the folder ResumeError or OSError.
+    epochs without a new lowest. `checkpoint` is a folder: the same call resumes there, exactly, and
+    loses a minute at most. Raises ValueError, TrainingError, TrainingStopped, ResumeError, OSError.
     """
     check_arguments(model, optimizer, train, validation, epochs, batch_size, scheduler, patience)
     group, device = execution.process_group, next(model.parameters()).device
