@@ -92,7 +92,7 @@ def _read(text: str, kind: str, target: str) -> object:
     if kind == "str":
         return text
     value: object = text
-    with contextlib.suppress(ValueError, SyntaxError):
+    with contextlib.suppress(ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
         value = ast.literal_eval(text.capitalize() if text in ("true", "false") else text)
     if kind == "float" and type(value) is int:
         value = float(value)
