@@ -97,5 +97,5 @@ def _read(text: str, kind: str, target: str) -> object:
     if kind == "float" and type(value) is int:
         value = float(value)
     if type(value).__name__ != kind:
-        raise ValueError(f"{target} is of type {kind}, got {text!r}.")
+        raise ValueError(f"{target} is of type {kind}, got {text!r:.80}.")
     return value
