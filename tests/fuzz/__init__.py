@@ -8,6 +8,7 @@ import json
 import signal
 import tempfile
 import threading
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +18,7 @@ import psutil
 import pytest
 from hypothesis import HealthCheck, Phase, configuration, given, settings
 from hypothesis import strategies as st
+from hypothesis.errors import HypothesisWarning
 
 # what Hypothesis notes for itself stays out of the project
 configuration.set_hypothesis_home_dir(Path(tempfile.gettempdir(), "hypothesis"))
@@ -64,6 +66,7 @@ def fuzz(check: Callable[..., object], *inputs: st.SearchStrategy, tries: int) -
             check(*drawn)
 
     before = psutil.Process().memory_info().rss
+    warnings.simplefilter("ignore", HypothesisWarning)  # of long inputs, where one is shown
     options = settings(
         max_examples=tries, deadline=None, database=None, derandomize=True,
         suppress_health_check=list(HealthCheck), phases=set(Phase) - {Phase.explain},
