@@ -10,11 +10,12 @@ import itertools
 import json
 import math
 import os
+import re
 import subprocess
 from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from helpers.files import PROJECT, make_folder, write_atomic
 
@@ -34,6 +35,9 @@ PREDICTIONS = "predictions.csv"  # on the test images: true and predicted class
 PACKAGES = ("torch", "torchvision", "torchmetrics", "numpy", "image-classification-notebooks")
 # columns of a frame of records that the tables below show, if any record has them
 MEASURED = ["parameters.seed", "measured.validation_accuracy", "measured.test_accuracy"]
+_KINDS: dict[str, Any] = dict.fromkeys(("notebook", "dataset", "state", "finished", "message"), str)
+_KINDS |= dict.fromkeys(("parameters", "measured", "versions", "model", "settings"), dict)
+_KINDS |= {"notebooks": list, "epochs": int, "seconds": int | float}  # as far as they are there
 _OLD_STATES = {"done": "finished", "interrupted": "stopped"}
 REPORTED = {"mnist": 0.98, "fashion_mnist": 0.86}  # test accuracies of the student's report
 
@@ -194,12 +198,24 @@ def read_status(folder: Path, *, strict: bool = True) -> dict:
 
 def _read(path: Path, strict: bool) -> dict:
     try:
-        return {**json.loads(path.read_text(encoding="utf-8"))}
-    except (ValueError, TypeError) as error:
+        return _check({**json.loads(path.read_text(encoding="utf-8"))})
+    except (ValueError, TypeError, RecursionError) as error:
         message = f"{path} is not a record of a run: {error}. Delete that folder."
         if strict:
             raise ValueError(message) from error
         return {"state": "damaged", "message": message}
+
+
+def _check(content: dict) -> dict:
+    """The same record or status; raises TypeError or ValueError for a part of another kind."""
+    for name in (name for name in _KINDS if name in content):
+        if not isinstance(content[name], _KINDS[name]):
+            raise TypeError(f"{name} is {content[name]!r:.80}")
+    for entry in content.get("notebooks", ()):
+        _check({"notebook": None, "state": None, "message": None, "seconds": None} | entry)
+    if not re.fullmatch(r"(\w[\w.-]*)?", content.get("notebook", "")):  # it names a folder
+        raise ValueError(f"no notebook is called {content['notebook']!r:.80}")
+    return content
 
 
 def summary(frame: "pd.DataFrame") -> "pd.DataFrame":

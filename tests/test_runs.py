@@ -284,3 +284,35 @@ def test_of_a_run_are_its_own_notebooks_only(tmp_path):
     by_hand(run / "07_many_runs" / "sweeps" / "abc" / "03_train", notebook="03_train")
     assert list(runs.load_run(run)["notebook"]) == ["02_train_mnist"]
     assert len(runs.collect(run)) == 2
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        ("[" * 100_000, "recursion"),
+        ('{"notebook": null}', "notebook is None"),
+        ('{"measured": [1]}', r"measured is \[1\]"),
+        ('{"finished": 3}', "finished is 3"),
+        ('{"notebook": "../02"}', "no notebook is called '../02'"),
+    ],
+)
+def test_a_record_with_parts_of_another_kind_is_damaged(tmp_path, content, reason):
+    (tmp_path / "run" / "02").mkdir(parents=True)
+    (tmp_path / "run" / "02" / "result.json").write_text(content)
+    with pytest.raises(ValueError, match=rf"result.json is not a record of a run: .*{reason}"):
+        runs.collect(tmp_path)
+    (record,) = runs.read_records(tmp_path, levels=2)
+    assert record["state"] == "damaged"
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [{}, {"notebook": "02", "state": {}, "message": "", "seconds": 1}, 3,
+     {"notebook": "../../outside", "state": "failed", "message": "", "seconds": 1}],
+)  # fmt: skip
+def test_a_status_names_notebooks_and_no_other_folders(tmp_path, entry):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "status.json").write_text(json.dumps({"notebooks": [entry]}))
+    with pytest.raises(ValueError, match=r"status.json is not a record of a run"):
+        runs.collect(tmp_path)
+    assert runs.read_records(tmp_path, levels=2) == []

@@ -97,7 +97,7 @@ def from_arrays(
     elif images.ndim == 4 and images.shape[1] not in (1, 3) and images.shape[3] in (1, 3):
         images = images.movedim(3, 1)
     if images.is_floating_point():
-        if not 0 <= images.min() <= images.max() <= 1:
+        if images.numel() and not 0 <= images.min() <= images.max() <= 1:
             raise ValueError(
                 "Pixels that are floating-point numbers must lie in [0, 1]; they go from "
                 f"{images.min():g} to {images.max():g}. Divide them by the largest possible one."

@@ -100,14 +100,14 @@ def _read_grey(path: Path | str | BinaryIO) -> np.ndarray:
         raise FileNotFoundError(f"There is no picture at {path}.") from None
     except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
         raise ValueError(f"{path} is too large; save it with fewer pixels. {error}") from error
-    except OSError as error:
+    except Exception as error:  # Pillow's readers raise all kinds for damaged files
         raise ValueError(f"{path} is not a picture that can be read; PNG and JPEG can.") from error
 
 
 def _to_grey(picture: Image.Image) -> Image.Image:
     """Grey values from 0 to 255, reduced to LONGER_SIDE; transparency becomes black or white."""
-    if picture.mode.startswith("I"):  # 16 bits, which `convert` would clip instead of scaling
-        values = np.array(picture, dtype=np.float32)
+    if picture.mode[0] in "IF":  # 16 bits, which `convert` would clip instead of scaling
+        values = np.nan_to_num(np.array(picture, dtype=np.float32)).clip(0)
         picture = Image.fromarray(values * 255 / white_level(values.max()))
     else:
         picture = picture.convert("LA" if picture.has_transparency_data else "L")

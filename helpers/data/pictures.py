@@ -61,7 +61,7 @@ def prepare(picture: Image.Image, size: int) -> np.ndarray:
     """
     picture = ImageOps.exif_transpose(picture)  # phones record how they were held
     if picture.mode.startswith("I") or picture.mode == "F":
-        picture = Image.fromarray(np.asarray(picture, dtype=np.float32))
+        picture = Image.fromarray(np.nan_to_num(np.asarray(picture, dtype=np.float32)))
     elif picture.has_transparency_data:
         layers = picture.convert("RGBA")
         picture = Image.alpha_composite(Image.new("RGBA", layers.size, "white"), layers)
@@ -94,12 +94,12 @@ def stack(pictures: Sequence[np.ndarray], channels: int | None) -> Tensor:
     return torch.from_numpy(np.stack([np.broadcast_to(p, (3, *p.shape[1:])) for p in eight]))
 
 
-def white_level(peak: float) -> int:
+def white_level(peak: float) -> float:
     """What is white in pictures of 16 bits or more whose largest value is `peak`.
 
     Cameras and scanners often fill only the lower 8, 10, 12 or 14 of them.
     """
-    return next(2**bits - 1 for bits in (8, 10, 12, 14, 16, 32) if peak < 2**bits)
+    return next((2**bits - 1 for bits in (8, 10, 12, 14, 16, 32) if peak < 2**bits), peak)
 
 
 def _to_grey(picture: np.ndarray) -> np.ndarray:

@@ -104,8 +104,8 @@ def _size(picture: Path | bytes) -> tuple[int, int] | None:
     from PIL import Image
 
     source = io.BytesIO(picture) if isinstance(picture, bytes) else picture
-    with suppress(OSError), warnings.catch_warnings(action="ignore"), Image.open(source) as opened:
-        return opened.size
+    with suppress(Exception), warnings.catch_warnings(action="ignore"), Image.open(source) as file:
+        return file.size
     return None
 
 

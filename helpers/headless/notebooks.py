@@ -92,10 +92,10 @@ def _read(text: str, kind: str, target: str) -> object:
     if kind == "str":
         return text
     value: object = text
-    with contextlib.suppress(ValueError, SyntaxError):
+    with contextlib.suppress(ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
         value = ast.literal_eval(text.capitalize() if text in ("true", "false") else text)
     if kind == "float" and type(value) is int:
         value = float(value)
     if type(value).__name__ != kind:
-        raise ValueError(f"{target} is of type {kind}, got {text!r}.")
+        raise ValueError(f"{target} is of type {kind}, got {text!r:.80}.")
     return value

@@ -49,7 +49,7 @@ def write_pages(folder: Path) -> Path:
     for name, entry in entries.items():
         entry["files"] = sorted({p.name for p in (folder / name).glob("*.*")} - {f"{name}.html"})
         if (predictions := folder / name / runs.PREDICTIONS).is_file():
-            entry["images"] = len(predictions.read_text(encoding="utf-8").splitlines()) - 1
+            entry["images"] = max(0, predictions.read_bytes().count(b"\n") - 1)
         if name in shown:
             entry["body"], entry["contents"] = convert(shown[name], links.get)
             entry["figures"] = _write_figures(shown[name], folder / name)
@@ -86,7 +86,7 @@ def write_page(path: Path, template: str, values: Mapping[str, object]) -> Path:
 
     loader = jinja2.FileSystemLoader(TEMPLATES)
     env = jinja2.Environment(loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True)
-    write_atomic(path, env.get_template(template).render(values))
+    write_atomic(path, env.get_template(template).render(values).encode(errors="replace"))
     return path
 
 
@@ -171,8 +171,9 @@ def _read(path: Path) -> "NotebookNode | None":
         ran = re.search(rf'output = \\"([^"]+[/\\]){path.stem}\\"', text)
         for place in (ran[1] if ran else "", f"{PROJECT}/", f"{sys.prefix}/"):
             text = text.replace(place, "") if len(place) > 1 else text
-        return nbformat.reads(text, as_version=4)
-    except (OSError, ValueError, AttributeError, KeyError, nbformat.ValidationError):
+        nbformat.validate(notebook := nbformat.reads(text, as_version=4))
+        return notebook
+    except Exception:  # nbformat raises all kinds for what is no notebook
         return None
 
 

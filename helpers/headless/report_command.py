@@ -4,6 +4,7 @@ that has a catalogue `locales/<code>.po`; English is the language of the templat
 
 import base64
 import io
+import os
 import re
 import shlex
 import shutil
@@ -71,10 +72,10 @@ def report(
 def _find(root: Path, name: str) -> Path:
     """The folder of the run of that name, or of the one that was worked on last."""
     if name:
-        recorded = (
-            any((root / name).glob(f"**/{runs.RESULT}")) or (root / name / runs.STATUS).exists()
-        )
-        return root / name if recorded else runs.find(root, name)
+        place = Path(os.path.normpath(root / name))
+        files = place.rglob("*.json") if root in place.parents else ()  # not of all the disk
+        recorded = any(file.name in (runs.RESULT, runs.STATUS) for file in files)
+        return place if recorded else runs.find(root, name)
     files = [*root.glob(f"*/*/{runs.RESULT}"), *root.glob(f"*/{runs.STATUS}")]
     if not files:
         raise ValueError(f"There are no runs in {root}. `python -m helpers run` makes one.")

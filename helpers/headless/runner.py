@@ -141,7 +141,7 @@ def find_unfinished(root: Path, settings: Mapping[str, Mapping[str, object]]) ->
     Raises ValueError if there is none, or if all of its notebooks are finished.
     """
     for status in sorted(root.glob(f"*/{STATUS}"), reverse=True):
-        if json.loads(status.read_text(encoding="utf-8")).get("settings") == settings:
+        if read_status(status.parent, strict=False).get("settings") == settings:
             if settings.keys() - finished_notebooks(status.parent).keys():
                 return status.parent
             raise ValueError(f"Nothing is left to do in {status.parent}: all is finished.")
@@ -153,8 +153,8 @@ def finished_notebooks(folder: Path) -> dict[str, NotebookResult]:
     if not (folder / STATUS).is_file():
         return {}
     done = {}
-    for entry in read_status(folder)["notebooks"]:
-        result = NotebookResult(**entry)
+    for of in read_status(folder)["notebooks"]:
+        result = NotebookResult(**{k: of[k] for k in NotebookResult.__match_args__ if k in of})
         record = folder / result.notebook / RESULT
         with suppress(OSError, ValueError):
             if result.state == "finished" and json.loads(record.read_text(encoding="utf-8")):

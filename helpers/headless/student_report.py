@@ -91,7 +91,7 @@ def collect_facts(folder: Path) -> Facts:
     ]  # fmt: skip
     profile = fitting[0] if settings and fitting else ""
     dates = [row["finished"] for row in rows if "finished" in row]
-    tested = [row for row in rows if {"measured.test_accuracy", "epochs"} <= set(row)]
+    tested = [row for row in rows if {"measured.test_accuracy", "epochs", "dataset"} <= set(row)]
     audits = [row for row in rows if {"measured.test_label_doubtful", "dataset"} <= set(row)]
     # notebook 8 trains and audits: its pictures are read once
     splits = {row["folder"]: _splits(row) for row in rows if row in tested or row in audits}

@@ -19,6 +19,7 @@ from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass, fields, replace
 from functools import cache, cached_property, lru_cache
 from pathlib import Path
+from reprlib import repr as brief
 from typing import TYPE_CHECKING, Any
 
 from helpers.files import PROJECT, lock_folder, short_digest, write_atomic
@@ -30,6 +31,7 @@ from helpers.runs import STATUS
 if TYPE_CHECKING:
     from distributed import Client, Future
 
+MOST_TRIALS = 10_000  # of a sweep
 CONNECT_TIMEOUT = 15  # seconds that a scheduler has to answer
 Reader = Callable[..., object]  # see notebooks.parameter_reader
 
@@ -84,6 +86,8 @@ class Plan:
         grid = {n: _distinct(n, [read(n, text) for text in of]) for n, of in self.grid.items()}
         fixed = {name: read(name, text) for name, text in (self.fixed or {}).items()}
         spans = {name: _span(name, text, read) for name, text in self.ranges.items()}
+        if max(1, self.random) * math.prod(map(len, grid.values())) > MOST_TRIALS:
+            raise ValueError(f"A sweep has at most {MOST_TRIALS:,} trials; these are more.")
         generator = random.Random(self.seed)
         draws = [{n: draw(generator) for n, draw in spans.items()} for _ in range(self.random)]
         if not grid and not self.ranges:
@@ -110,7 +114,7 @@ def read_plan(path: Path) -> Plan:
 
     try:
         content = yaml.load(path.read_bytes(), Loader=Loader)
-    except (yaml.YAMLError, UnicodeError) as error:
+    except (yaml.YAMLError, UnicodeError, RecursionError) as error:
         raise ValueError(f"{path} is not YAML: {' '.join(str(error).split())}.") from error
     known = [field.name for field in fields(Plan)]
     if not isinstance(content, dict) or not isinstance(content.get("notebook"), str):
@@ -122,7 +126,7 @@ def read_plan(path: Path) -> Plan:
         numbers = {name: content[name] for name in ("random", "seed") if name in content}
         for name, text in numbers.items():
             if not isinstance(text, str) or not text.isdecimal():
-                raise ValueError(f"{name} is a whole number, got {text!r}.")
+                raise ValueError(f"{name} is a whole number, got {brief(text)}.")
         plan = Plan(
             content["notebook"],
             {name: v if isinstance(v, list) else parse_values(v) for name, v in grid.items()},
@@ -142,7 +146,7 @@ def _section(content: Mapping[str, Any], name: str) -> dict[str, Any]:
     for parameter, value in section.items():
         items = value if isinstance(value, list) and name == "grid" else [value]
         if not all(isinstance(item, str) and item for item in items):
-            raise ValueError(f"{parameter} has no single value: {value!r}.")
+            raise ValueError(f"{parameter} has no single value: {brief(value)}.")
     return section
 
 
@@ -158,7 +162,7 @@ def parse_values(text: str) -> list[str]:
     """The values in "0.05,0.1,0.2", or the whole numbers of "0:5", which are 0, 1, 2, 3 and 4."""
     first, colon, last = text.partition(":")
     if colon and all(part.removeprefix("-").isdigit() for part in (first, last)):
-        return [str(number) for number in range(int(first), int(last))]
+        return [str(n) for n in range(int(first), min(int(last), int(first) + MOST_TRIALS + 1))]
     return [part.strip() for part in text.split(",") if part.strip()]
 
 
@@ -188,7 +192,7 @@ def _span(name: str, text: str, read: Reader) -> Callable[[random.Random], objec
     if len(parts) < 2 or parts[2:] not in ([], ["log"]):
         raise ValueError(f"A range is lo:hi or lo:hi:log, got {name}={text}.")
     lo, hi = (read(name, part) for part in parts[:2])
-    if not isinstance(lo, int | float) or not isinstance(hi, int | float) or not lo < hi:
+    if not isinstance(lo, int | float) or not isinstance(hi, int | float) or not 0 < hi - lo < 1e99:
         raise ValueError(f"A range goes from a smaller to a larger number, got {name}={text}.")
     if parts[2:] and lo <= 0:
         raise ValueError(f"A logarithmic range is above 0, got {name}={text}.")

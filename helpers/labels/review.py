@@ -94,14 +94,14 @@ def load_decisions(path: Path | str) -> pd.DataFrame:
     path = Path(path)
     if not path.is_file():
         return pd.DataFrame(columns=COLUMNS)
-    decisions = pd.read_csv(path, dtype={"label": str, "suggested": str})
+    decisions = pd.read_csv(path, dtype=str, keep_default_na=False, encoding_errors="replace")
     if list(decisions.columns) != COLUMNS:
         got = f"its columns are {list(decisions.columns)}, wanted {COLUMNS}"
         raise ValueError(f"{path} holds no decisions: {got}. Move the file away and start again.")
     unknown = sorted(set(decisions["decision"]) - set(DECISIONS))
     if unknown:
         raise ValueError(f"{path} has the decisions {unknown}; known are {list(DECISIONS)}.")
-    return decisions
+    return decisions.astype({"image": "int64"})
 
 
 def save_decision(path: Path | str, image: int, label: str, suggested: str, decision: str) -> None:

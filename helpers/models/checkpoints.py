@@ -68,6 +68,9 @@ def load(
             "model and give it: models.load(path, into=model), or --code on the command line."
         )
     try:
+        if into is None:
+            with torch.device("meta"):  # where a model of any size needs no memory
+                build(**architecture).load_state_dict(_upgrade_names(weights), assign=True)
         model = build(**architecture) if into is None else into.cpu()
         model.load_state_dict(_upgrade_names(weights))
     except (TypeError, ValueError, RuntimeError) as error:
@@ -85,12 +88,12 @@ def read_metadata(path: Path | str) -> dict:
         )
     try:
         with safe_open(path, framework="pt") as file:
-            metadata = json.loads((file.metadata() or {})["about"])
+            metadata = {**json.loads((file.metadata() or {})["about"])}
         fields = {"architecture": dict, "sha256": str, "notes": dict}
         if not all(isinstance(metadata.get(name), kind) for name, kind in fields.items()):
             raise KeyError(", ".join(fields))
         return metadata
-    except (SafetensorError, AttributeError, KeyError, TypeError, ValueError) as error:
+    except (SafetensorError, KeyError, RecursionError, TypeError, ValueError) as error:
         message = f"{path} is not a checkpoint of this project, or is incomplete ({error!r})."
         raise CheckpointError(message) from error
 

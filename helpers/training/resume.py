@@ -201,6 +201,8 @@ def _load_newest(folder: Path) -> dict[str, Any] | None:
                 f"{path} holds something other than numbers and text, which could run code. It is "
                 f"not loaded. Delete it if you do not know where it comes from."
             ) from error
+        except Exception as error:  # torch raises all kinds for what it has not written
+            raise ResumeError(f"{path} holds no state of a training. {ANEW}") from error
     if files:
         raise ResumeError(f"All {len(files)} files in the folder {folder} are damaged. {ANEW}")
     return None

@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 from helpers import data
-from helpers.data import own_data
+from helpers.data import own_data, pictures
 
 RNG = np.random.default_rng(0)
 
@@ -389,3 +389,19 @@ def test_data_sets_of_torchvision(mode, side, classes, tensors):
 def test_a_folder_that_is_called_like_a_known_data_set_is_not_taken_for_it(folder):
     moved = folder.rename(folder.with_name("mnist"))
     assert data.from_folder(moved).spec.name == "own-mnist"
+
+
+def test_pixels_that_are_no_numbers_or_beyond_32_bits_are_read(tmp_path):
+    odd = np.full((20, 20), 5, np.float32)
+    odd[:2, :3] = [[np.nan, np.inf, -np.inf], [1e30, 2.0**32, -7]]
+    write(tmp_path / "a.tiff", Image.fromarray(odd))
+    (read,) = pictures.read_pictures([tmp_path / "a.tiff"], size=20, progress=False)
+    images = pictures.stack([read], None)
+    assert images.dtype == torch.uint8
+    assert images[0, 0, 0, 1] == 255
+    assert images[0, 0, 5, 5] == 0
+
+
+def test_no_images_at_all_are_refused():
+    with pytest.raises(ValueError, match="Images must be uint8"):
+        data.from_arrays(np.zeros((4, 0), np.float32), [0, 1, 0, 1])

@@ -304,3 +304,20 @@ def test_a_garment_of_the_color_of_the_ground_is_refused():
     Image.new("L", (90, 90), 200).save(buffer, "PNG")
     with pytest.raises(ValueError, match="differs from the ground"):
         data.read_garment(buffer)
+
+
+def test_damaged_pixels_are_told_and_not_shown_as_an_error_of_pillow(tmp_path):
+    Image.new("L", (40, 40), 9).save(tmp_path / "a.png")
+    content = bytearray((tmp_path / "a.png").read_bytes())
+    at = content.index(b"IDAT")
+    content[at : at + 4] = b"IDAX"
+    (tmp_path / "a.png").write_bytes(content)
+    with pytest.raises(ValueError, match="is not a picture that can be read"):
+        data.read_digits(tmp_path / "a.png")
+
+
+def test_a_picture_of_fractions_is_scaled_and_what_is_no_number_is_paper(tmp_path):
+    pixels = np.zeros((80, 80), np.float32)
+    pixels[10:50, 10:30], pixels[70, 70] = 60_000, np.nan
+    Image.fromarray(pixels).save(tmp_path / "a.tiff")
+    assert len(data.read_digits(tmp_path / "a.tiff").boxes) == 1

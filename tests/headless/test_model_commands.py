@@ -1,6 +1,8 @@
 """`predict`: pictures in, classes out; `explore`. `export` is tested beside the other commands."""
 
+import io
 import json
+import zlib
 
 import numpy as np
 import pandas as pd
@@ -10,6 +12,7 @@ from sklearn.datasets import load_digits
 from typer.testing import CliRunner
 
 from helpers import data, models, runs
+from helpers.headless import model_commands
 from helpers.headless.cli import app
 from helpers.training import recipes
 
@@ -234,3 +237,15 @@ def test_without_the_archives_the_page_has_no_images(tmp_path, monkeypatch):
     monkeypatch.setattr(data, "load_splits", missing)
     assert explore("mnist/tiny_vgg", "--out", tmp_path / "x.html").exit_code == 0
     assert '"examples": null' in (tmp_path / "x.html").read_text(encoding="utf-8")
+
+
+def test_a_picture_of_too_many_pixels_has_no_size():
+    file = io.BytesIO()
+    Image.new("L", (4, 4)).save(file, "PNG")
+    content = bytearray(file.getvalue())
+    content[16:24] = (30_000).to_bytes(4, "big") * 2
+    content[29:33] = zlib.crc32(bytes(content[12:29])).to_bytes(4, "big")
+    assert model_commands._size(bytes(content)) is None
+    done = predict("-", input=bytes(content))
+    assert done.exit_code == 1
+    assert "too large" in done.stdout

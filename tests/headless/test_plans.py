@@ -205,3 +205,44 @@ def test_a_plan_that_is_not_text_is_named(tmp_path, content):
     path.write_bytes(content)
     with pytest.raises(ValueError, match=r"plan\.yaml is not YAML"):
         headless.read_plan(path)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"grid": {"seed": headless.parse_values("0:99999999999")}},
+        {"grid": {"seed": ["1", "2"]}, "ranges": {"learning_rate": "0.1:0.2"}, "random": 10**11},
+    ],
+)
+def test_a_sweep_without_end_is_refused_before_it_is_listed(settings):
+    with pytest.raises(ValueError, match="at most 10,000 trials"):
+        plan(**settings).trials()
+
+
+@pytest.mark.parametrize("text", ["0:1e999", f"1:1{'0' * 400}", f"-1{'0' * 400}:1"])
+def test_the_ends_of_a_range_are_numbers_that_can_be_drawn(text):
+    name = "learning_rate" if "e" in text else "epochs"
+    with pytest.raises(ValueError, match="from a smaller to a larger number"):
+        plan(ranges={name: text}, random=1).trials()
+
+
+@pytest.mark.parametrize("value", ["(" * 5_000, "{[]: 1}", "-" * 9_000 + "1"])
+def test_a_value_that_python_cannot_read_is_of_another_type(value):
+    with pytest.raises(ValueError, match="epochs is of type int") as caught:
+        headless.settings_for("quick", [f"02.epochs={value}"])
+    assert len(str(caught.value)) < 200
+
+
+def test_a_plan_that_is_nested_too_deeply_or_grows_when_it_is_shown_is_refused(tmp_path):
+    path = tmp_path / "plan.yaml"
+    path.write_text("[" * 100_000)
+    with pytest.raises(ValueError, match="is not YAML"):
+        headless.read_plan(path)
+    lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x, x]"]
+    for i in range(1, 12):
+        lines.append(f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 10)}]")
+    laughs = "\n  ".join(lines)
+    path.write_text(f"notebook: '03'\ngrid:\n  {laughs}\n  seed: [*a11]\n")
+    with pytest.raises(ValueError, match="has no single value") as caught:
+        headless.read_plan(path)
+    assert len(str(caught.value)) < 1_000

@@ -314,3 +314,15 @@ def test_an_equation_that_cannot_be_drawn_stays_as_tex():
 def converted(text):
     cells = [nbformat.v4.new_markdown_cell(text)]
     return headless.report.convert(nbformat.v4.new_notebook(cells=cells), {}.get)[0]
+
+
+def test_tables_and_notebooks_that_cannot_be_read_stop_no_page(tmp_path):
+    folder = write_run(tmp_path / "run", {"01_a": []}, _01_a={"measured": {"test_accuracy": 0.5}})
+    (folder / "01_a" / "predictions.csv").write_bytes(b"")
+    for content in (b"[" * 100_000, b"[]", b"3", b"\xff"):
+        (folder / "01_a" / "01_a.ipynb").write_bytes(content)
+        assert "50.00" in headless.write_pages(folder).read_text()
+    (folder / "01_a" / "predictions.csv").write_bytes(b"target,pre\xffdicted\n0,0\n")
+    record = {"notebook": "01_a", "dataset": "mnist", "device": "\ud800"}
+    (folder / "01_a" / "result.json").write_text(json.dumps(record))
+    assert "nothing was measured" in headless.write_pages(folder).read_text()

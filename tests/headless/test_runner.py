@@ -483,3 +483,19 @@ def test_settings_of_the_user_do_not_reach_the_kernels(small, tmp_path, monkeypa
     assert seen == [False, "viridis"]
     executed = (tmp_path / "run" / "01_a" / "01_a.ipynb").read_text()
     assert "the startup file of the user was run" not in executed
+
+
+def test_a_status_with_more_than_is_known_is_read(tmp_path):
+    entry = {"notebook": "02", "state": "finished", "seconds": 1.0, "message": "", "new": [1]}
+    (tmp_path / "02").mkdir()
+    (tmp_path / "02" / "result.json").write_text('{"notebook": "02"}')
+    (tmp_path / "status.json").write_text(json.dumps({"notebooks": [entry]}))
+    assert headless.finished_notebooks(tmp_path) == {"02": NotebookResult("02", "finished", 1.0)}
+
+
+def test_a_damaged_status_is_none_that_is_to_be_resumed(tmp_path):
+    (tmp_path / "run").mkdir()
+    for content in ("{", "[]", "3"):
+        (tmp_path / "run" / "status.json").write_text(content)
+        with pytest.raises(ValueError, match=r"No run in .* has these settings"):
+            headless.find_unfinished(tmp_path, {"02": {}})

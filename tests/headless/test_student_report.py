@@ -701,3 +701,15 @@ def test_a_training_and_one_notebook_alone_are_reported(tmp_path, run):
         "python -m helpers train mnist --recipe fast --seed 3"
     ]
     assert facts.trainings[0].changes == {"flip": True}
+
+
+@pytest.mark.parametrize("name", ["../outside", "/etc", "20261128-120000-standard/../../outside"])
+def test_a_name_leads_to_no_folder_beside_the_runs(tmp_path, name):
+    for folder in (tmp_path / "runs" / RUN, tmp_path / "outside"):
+        (folder / "02").mkdir(parents=True)
+        (folder / "02" / "result.json").write_text('{"notebook": "02", "dataset": "mnist"}')
+    words = ["report", name, "--root", str(tmp_path / "runs")]
+    done = CliRunner().invoke(cli.app, words)
+    assert done.exit_code == 2
+    assert f"There is no run {name!r}" in done.stderr
+    assert [path.name for path in (tmp_path / "outside").iterdir()] == ["02"]

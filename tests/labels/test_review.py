@@ -206,3 +206,22 @@ def test_another_file_is_refused_and_not_overwritten(tmp_path, content, message)
 def test_an_unknown_decision_is_refused(tmp_path):
     with pytest.raises(ValueError, match=r"no decision 'perhaps'.*keep"):
         labels.save_decision(tmp_path / "decisions.csv", 7, "4", "9", "perhaps")
+
+
+def test_classes_may_be_called_like_a_missing_value(tmp_path):
+    path = tmp_path / "decisions.csv"
+    for image, label in enumerate(["None", "NA", "", "nan", "1.0"]):
+        labels.save_decision(path, image, label, "null", "keep")
+    read = labels.load_decisions(path)
+    assert read["label"].tolist() == ["None", "NA", "", "nan", "1.0"]
+    assert set(read["suggested"]) == {"null"}
+
+
+@pytest.mark.parametrize(
+    "row", [b"7,cat,dog,", b"7,cat,dog", b"7,c\xff,dog,\xff", b"x,cat,dog,keep"]
+)
+def test_a_damaged_row_of_decisions_is_refused(tmp_path, row):
+    path = tmp_path / "decisions.csv"
+    path.write_bytes(b"image,label,suggested,decision\n" + row + b"\n")
+    with pytest.raises(ValueError, match=r"has the decisions|invalid literal"):
+        labels.load_decisions(path)

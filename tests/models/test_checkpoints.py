@@ -179,3 +179,18 @@ def test_weights_that_are_not_shipped_are_refused():
         ValueError, match=r"'mnist/resnet'.*fashion_mnist/tiny_vgg, .*mnist/tiny_vgg"
     ):
         models.load_pretrained("mnist/resnet")
+
+
+def test_metadata_that_is_nested_too_deeply_is_refused(tmp_path):
+    path = tmp_path / "x.safetensors"
+    safetensors.torch.save_file({"x": torch.zeros(2)}, path, metadata={"about": "[" * 100_000})
+    with pytest.raises(CheckpointError, match="not a checkpoint of this project"):
+        models.load(path)
+
+
+def test_a_file_that_asks_for_a_huge_model_is_refused_before_that_is_built(tmp_path):
+    path, model = tmp_path / "x.safetensors", models.build("mlp")
+    model.architecture["hidden_units"] = 10**12
+    models.save(model, path)
+    with pytest.raises(CheckpointError, match="does not fit the models of this version"):
+        models.load(path)

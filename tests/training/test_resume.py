@@ -456,3 +456,10 @@ def test_a_state_of_version_0_1_is_refused(tiny, tmp_path):
         training.fit(model, torch.optim.SGD(model.parameters(), 0.01), tiny, epochs=2,
                      checkpoint=tmp_path)  # fmt: skip
     assert [path.name for path in tmp_path.iterdir()] == [old.name]
+
+
+@pytest.mark.parametrize("content", [b"", b"no state", b"PK\x03\x04" + bytes(40)])
+def test_a_file_of_another_kind_is_no_state_whatever_its_name(tiny, tmp_path, content):
+    (tmp_path / f"epoch-0001-{hashlib.sha256(content).hexdigest()}.pt").write_bytes(content)
+    with pytest.raises(ResumeError, match=r"holds (no state|something other)"):
+        train(tiny, build(), tmp_path)

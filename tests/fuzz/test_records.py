@@ -1,0 +1,107 @@
+"""Folders of runs and the file of bands: what is damaged in them is told, and shown as text."""
+
+import json
+import re
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import nbformat
+from hypothesis import strategies as st
+
+from helpers import claims, data, headless, models, runs
+from helpers.training import EpochRecord, History
+from tests.conftest import predictions_from
+from tests.fuzz import LEAVES, Refused, altered, attempt, damaged, fuzz, json_files, lengths
+
+NOTEBOOK, TRAINING = "01_explore", "02_train_mnist"
+SETTINGS = {TRAINING: {"seed": 0}, NOTEBOOK: {}}
+OWN = replace(data.MNIST, name="pets")  # whose pictures are not here, so none are read
+RECORDS = (f"{TRAINING}/result.json", f"{NOTEBOOK}/result.json", "status.json")
+TABLES = (f"{TRAINING}/history.csv", f"{TRAINING}/predictions.csv")
+
+
+def write_run(folder: Path) -> None:
+    """A run of two notebooks, one of which has trained, small enough to read it often."""
+    history = History([EpochRecord(e, 0.5, 0.8, 0.4, 0.9, 0.1, 1.5) for e in (1, 2)], 2)
+    runs.save(
+        folder / TRAINING, notebook=TRAINING, dataset=OWN, parameters={"seed": 0},
+        measured={"test_accuracy": 0.99, "validation_accuracy": 0.98}, history=history,
+        model=models.build("linear"), predictions=predictions_from([0, 1, 1], [0, 1, 2]),
+    )  # fmt: skip
+    measured = {"closest_MNIST": "4 and 9"}
+    runs.save(folder / NOTEBOOK, notebook=NOTEBOOK, dataset=OWN, parameters={}, measured=measured)
+    result = headless.NotebookResult(TRAINING, "finished", 2.0)
+    headless.write_status(folder, SETTINGS, [result])
+    for name in SETTINGS:
+        cells = [nbformat.v4.new_markdown_cell("# One")]
+        nbformat.write(nbformat.v4.new_notebook(cells=cells), folder / name / f"{name}.ipynb")
+
+
+def is_clean(page: Path) -> bool:
+    return not re.search(r"<script>alert|\"><b>", page.read_text(encoding="utf-8"))
+
+
+def broken(name: str, content: bytes) -> st.SearchStrategy[tuple[str, bytes]]:
+    """The name of a file of a run, with what shall be in it."""
+    return st.tuples(st.just(name), json_files(json.loads(content)) | damaged(content))
+
+
+@lengths()
+def test_a_damaged_record_is_shown_as_such_and_stops_no_page(tmp_path, tries):
+    root, sound = tmp_path / "runs", tmp_path / "20261126-090000-quick"
+    write_run(sound)
+    folder = root / sound.name
+    shutil.copytree(sound, folder)
+    contents = {name: (sound / name).read_bytes() for name in RECORDS + TABLES}
+
+    def check(case: tuple[str, bytes]) -> None:
+        for name, content in [*contents.items(), case]:
+            (folder / name).write_bytes(content)
+        frame = attempt(lambda: runs.collect(root), ValueError)
+        if isinstance(frame, Refused):
+            assert Path(case[0]).name in frame
+        assert len(runs.read_records(root, levels=2)) >= 2
+        attempt(lambda: headless.finished_notebooks(folder), ValueError)
+        attempt(lambda: headless.find_unfinished(root, SETTINGS), ValueError)
+        attempt(lambda: runs.find(root, "quick"), ValueError)
+
+    cases = [broken(name, contents[name]) for name in RECORDS]
+    fuzz(check, st.one_of(cases), tries=tries)
+
+
+@lengths(0.1)
+def test_pages_show_what_is_damaged_as_text(tmp_path, tries):
+    root, sound = tmp_path / "runs", tmp_path / "20261126-090000-quick"
+    write_run(sound)
+    folder = root / sound.name
+    shutil.copytree(sound, folder)
+    contents = {name: (sound / name).read_bytes() for name in RECORDS + TABLES}
+    record = json.loads(contents[RECORDS[1]])
+    parts = ("notebook", "dataset", "device", "commit", "message", "data_digest")
+
+    def check(case: tuple[str, bytes]) -> None:
+        for name, content in [*contents.items(), case]:
+            (folder / name).write_bytes(content)
+        assert is_clean(headless.write_pages(folder))
+        assert is_clean(headless.write_runs_index(root))
+        facts = attempt(lambda: headless.collect_facts(folder), ValueError)
+        if not isinstance(facts, Refused):
+            assert is_clean(headless.write_report(facts, folder)[0])
+        assert {path.name for path in tmp_path.iterdir()} == {"runs", sound.name}
+
+    texts = st.dictionaries(st.sampled_from(parts), LEAVES, max_size=3).map(
+        lambda new: record | new
+    )
+    named = st.tuples(st.just(RECORDS[1]), texts.map(lambda value: json.dumps(value).encode()))
+    tables = [st.tuples(st.just(name), damaged(contents[name])) for name in TABLES]
+    fuzz(check, st.one_of(named, *tables), tries=tries)
+
+
+@lengths()
+def test_a_bet_is_compared_whatever_it_is(tries):
+    def check(bet: object, result: object) -> None:
+        table = claims.compare_bets({"which?": (bet, result), "share?": (bet, 0.5, ".0%")})
+        assert len(table) >= 1
+
+    fuzz(check, altered([1]), st.floats(0, 1) | st.text(max_size=9), tries=tries)
