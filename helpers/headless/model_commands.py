@@ -104,8 +104,9 @@ def _size(picture: Path | bytes) -> tuple[int, int] | None:
     from PIL import Image
 
     source = io.BytesIO(picture) if isinstance(picture, bytes) else picture
-    with suppress(Exception), warnings.catch_warnings(action="ignore"), Image.open(source) as file:
-        return file.size
+    damaged = OSError, ValueError, Image.DecompressionBombError
+    with suppress(*damaged), warnings.catch_warnings(action="ignore"), Image.open(source) as opened:
+        return opened.size
     return None
 
 
