@@ -284,3 +284,15 @@ def test_of_a_run_are_its_own_notebooks_only(tmp_path):
     by_hand(run / "07_many_runs" / "sweeps" / "abc" / "03_train", notebook="03_train")
     assert list(runs.load_run(run)["notebook"]) == ["02_train_mnist"]
     assert len(runs.collect(run)) == 2
+
+
+def test_folders_may_be_given_as_text(tmp_path):
+    root = str(tmp_path)
+    run = runs.create_run(root, "x")
+    path = save(f"{run}/02", model=models.build("linear"))
+    assert path == run / "02" / "result.json"
+    assert len(runs.read_records(root)) == len(runs.load_run(str(run))) == 1
+    assert runs.find(root, f"{run.name}/02") == run / "02"
+    assert runs.overview(runs.collect(root), root)["run"].tolist() == [f"{run.name}/02"]
+    (run / "status.json").write_text("{}")
+    assert runs.read_status(str(run)) == {"notebooks": []}
