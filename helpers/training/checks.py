@@ -29,8 +29,7 @@ def check_arguments(
     if epochs < 1 or epochs % 1:  # or it is nan
         raise ValueError(f"epochs must be at least 1, got {epochs}; wanted a whole number.")
     if not 1 <= batch_size <= len(train) or batch_size % 1:
-        images = f"[1, {len(train)}], the number of images"
-        raise ValueError(f"batch_size must be in {images}, got {batch_size}.")
+        raise ValueError(f"batch_size must be in [1, {len(train)}] (the images), got {batch_size}.")
     if patience is not None and (patience < 1 or patience % 1):
         raise ValueError(f"patience must be at least 1 epoch, or None, got {patience}.")
     if patience is not None and validation is None:
@@ -78,8 +77,7 @@ def check_model(model: nn.Module, train: Split, validation: Split | None) -> Non
     """Raise ValueError for a model that cannot learn these images, after trying two of them."""
     trained = [weights for weights in model.parameters() if weights.requires_grad]
     if not trained:
-        advice = "Set requires_grad=True for those that should learn."
-        raise ValueError(f"All parameters of the model are frozen. {advice}")
+        raise ValueError("All parameters of the model are frozen. Set requires_grad=True for some.")
     others = {weights.dtype for weights in trained} - {torch.float32}
     if others:
         raise ValueError(
