@@ -41,7 +41,7 @@ def band(name: str, /, **settings: object) -> tuple[float, float]:
     For other settings it is (0, 1), which every accuracy meets: you can try any settings without an
     error. Raises ValueError if there is no band of that name for any settings.
     """
-    measured = [entry for entry in json.loads(BANDS.read_text())["bands"] if entry["name"] == name]
+    measured = [entry for entry in json.loads(BANDS.read_bytes())["bands"] if entry["name"] == name]
     if not measured:
         raise ValueError(f"{BANDS.name} has no band named {name!r}.")
     for entry in measured:

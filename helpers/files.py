@@ -4,6 +4,7 @@ import errno
 import hashlib
 import os
 import platform
+import re
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -14,6 +15,7 @@ import psutil
 
 PROJECT = Path(__file__).resolve().parent.parent  # the clone: data/, notebooks/ and runs/ are in it
 TEMPORARY = ".half-written"
+ADDRESS = re.compile(r"[a-z][a-z0-9+.-]+:([/\\]|$)", re.IGNORECASE)  # a drive has one letter
 
 
 def short_digest(*parts: bytes | memoryview | str) -> str:
@@ -55,6 +57,8 @@ def write_atomic(path: Path, content: bytes | str) -> None:
 
 def make_folder(folder: Path, *, exist_ok: bool = True) -> None:
     """Make a folder and its parents, as Path.mkdir does, so that they outlast a power loss."""
+    if ADDRESS.match(str(folder)):
+        raise ValueError(f"Wanted a place on this machine, got the address {folder}.")
     missing = [place for place in (folder, *folder.parents) if not place.exists()]
     folder.mkdir(parents=True, exist_ok=exist_ok)
     for made in missing:

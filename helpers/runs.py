@@ -50,25 +50,25 @@ def run_dir(output: str, notebook: str) -> Path:
     return Path(output) if output else root / "by-hand" / notebook
 
 
-def create_run(root: Path, name: str) -> Path:
+def create_run(root: Path | str, name: str) -> Path:
     """Make the folder `<root>/<date>-<time>-<name>` for a run; with `-2` if it exists already.
     Raises OSError that names the folder if that is impossible.
     """
     stamp = f"{datetime.datetime.now():%Y%m%d-%H%M%S}-{name}"
-    path, numbers = root / stamp, itertools.count(2)
+    path, numbers = Path(root, stamp), itertools.count(2)
     while True:
         try:
             make_folder(path, exist_ok=False)
             return path
         except FileExistsError:
-            path = root / f"{stamp}-{next(numbers)}"
+            path = Path(root, f"{stamp}-{next(numbers)}")
         except OSError as error:
             message = f"Cannot make the folder {path} ({error.strerror}). Name another with --root."
             raise OSError(message) from error
 
 
 def save(
-    folder: Path,
+    folder: Path | str,
     *,
     notebook: str,
     dataset: "DatasetSpec",
@@ -96,18 +96,18 @@ def save(
     if model is not None:
         record["model"] = models.describe(model)
         notes = {"class_names": dataset.class_names, "data_digest": dataset.digest, **measured}
-        models.save(model, folder / WEIGHTS, notebook=notebook, dataset=dataset.name, **notes)
+        models.save(model, Path(folder, WEIGHTS), notebook=notebook, dataset=dataset.name, **notes)
     if history is not None:
         record |= {"epochs": len(history.epochs), "planned_epochs": history.planned_epochs}
         record["seconds"] = round(history.seconds, 2)
-        write_atomic(folder / "history.csv", history.frame().to_csv(index=False))
+        write_atomic(Path(folder, "history.csv"), history.frame().to_csv(index=False))
     if predictions is not None:
         import pandas as pd
 
         columns = {"target": predictions.targets.cpu(), "predicted": predictions.predicted.cpu()}
-        write_atomic(folder / PREDICTIONS, pd.DataFrame(columns).to_csv(index=False))
-    write_atomic(folder / RESULT, json.dumps(record, indent=2) + "\n")
-    return folder / RESULT
+        write_atomic(Path(folder, PREDICTIONS), pd.DataFrame(columns).to_csv(index=False))
+    write_atomic(Path(folder, RESULT), json.dumps(record, indent=2) + "\n")
+    return Path(folder, RESULT)
 
 
 @functools.cache
@@ -145,12 +145,12 @@ def collect(root: Path | str | None = None) -> "pd.DataFrame":
     return frame.reindex(columns=columns).sort_values("finished", ignore_index=True)
 
 
-def read_records(root: Path, levels: int | None = None) -> list[dict]:
+def read_records(root: Path | str, levels: int | None = None) -> list[dict]:
     """The records of all notebooks below `root`, then of those without one what is known of them.
     With `levels`, only of notebooks so many folders below `root`; a damaged record then has the
     state "damaged" and a message, instead of raising ValueError.
     """
-    records, states = [], _states(root, levels)
+    records, states, root = [], _states(Path(root), levels), Path(root)
     for path in sorted(root.glob(("**/" if levels is None else "*/" * levels) + RESULT)):
         folder = path.parent
         place = {"run": folder.parent.name, "notebook": folder.name, "folder": str(folder)}
@@ -166,10 +166,10 @@ def read_records(root: Path, levels: int | None = None) -> list[dict]:
     return records
 
 
-def load_run(folder: Path) -> "pd.DataFrame":
+def load_run(folder: Path | str) -> "pd.DataFrame":
     """As `collect`, for one run: without the runs that its notebooks have started themselves."""
     frame = collect(folder)
-    return frame[frame["run"] == folder.name]
+    return frame[frame["run"] == Path(folder).name]
 
 
 def _states(root: Path, levels: int | None) -> dict[Path, dict[str, object]]:
@@ -185,12 +185,12 @@ def _states(root: Path, levels: int | None) -> dict[Path, dict[str, object]]:
     return states
 
 
-def read_status(folder: Path, *, strict: bool = True) -> dict:
+def read_status(folder: Path | str, *, strict: bool = True) -> dict:
     """The `status.json` of a run: its `settings`, and its `notebooks` with their `state`.
 
     States of older versions get the names of today. A damaged file raises ValueError, if `strict`.
     """
-    status = {"notebooks": []} | _read(folder / STATUS, strict)
+    status = {"notebooks": []} | _read(Path(folder, STATUS), strict)
     for entry in status["notebooks"]:
         entry["state"] = _OLD_STATES.get(entry["state"], entry["state"])
     return status
@@ -234,7 +234,7 @@ def summary(frame: "pd.DataFrame") -> "pd.DataFrame":
     return pd.DataFrame(columns)
 
 
-def overview(frame: "pd.DataFrame", root: Path) -> "pd.DataFrame":
+def overview(frame: "pd.DataFrame", root: Path | str) -> "pd.DataFrame":
     """A row of text for each run in a frame from `collect(root)`, which may be empty."""
     import pandas as pd
 
@@ -257,13 +257,13 @@ def overview(frame: "pd.DataFrame", root: Path) -> "pd.DataFrame":
     return pd.DataFrame(columns)
 
 
-def find(root: Path, name: str) -> Path:
+def find(root: Path | str, name: str) -> Path:
     """The folder below `root` of the run called `name`, or of the only one that contains it.
 
     A run is called as in `overview`. Raises ValueError if none or several fit.
     """
     folders = {Path(folder) for folder in collect(root)["folder"]}
-    folders |= {folder.parent for folder in folders if folder.parent != root}
+    folders |= {folder.parent for folder in folders if folder.parent != Path(root)}
     names = {folder.relative_to(root).as_posix(): folder for folder in folders}
     if name in names:
         return names[name]

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from helpers.files import lock_folder, short_digest, write_atomic
+from helpers.files import lock_folder, make_folder, short_digest, write_atomic
 
 
 def test_it_writes_text_and_bytes_and_makes_folders(tmp_path):
@@ -165,3 +165,12 @@ def test_a_folder_that_cannot_be_made_is_named(tmp_path):
 
 def test_a_short_digest_is_the_start_of_a_sha_256_over_all_parts():
     assert short_digest(b"a", "b", memoryview(b"c")) == "ba7816bf8f01"  # that of "abc", FIPS 180-2
+
+
+@pytest.mark.parametrize("address", ["https://example/x/y", "S3://bucket/y", "file:///y"])
+def test_no_folder_is_made_for_an_address(tmp_path, monkeypatch, address):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ValueError, match="Wanted a place on this machine, got the address"):
+        write_atomic(Path(address), "x")
+    assert not list(tmp_path.iterdir())
+    make_folder(Path("a:") / "b")  # as a drive of Windows is called

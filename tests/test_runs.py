@@ -316,3 +316,15 @@ def test_a_status_names_notebooks_and_no_other_folders(tmp_path, entry):
     with pytest.raises(ValueError, match=r"status.json is not a record of a run"):
         runs.collect(tmp_path)
     assert runs.read_records(tmp_path, levels=2) == []
+
+
+def test_folders_may_be_given_as_text(tmp_path):
+    root = str(tmp_path)
+    run = runs.create_run(root, "x")
+    path = save(f"{run}/02", model=models.build("linear"))
+    assert path == run / "02" / "result.json"
+    assert len(runs.read_records(root)) == len(runs.load_run(str(run))) == 1
+    assert runs.find(root, f"{run.name}/02") == run / "02"
+    assert runs.overview(runs.collect(root), root)["run"].tolist() == [f"{run.name}/02"]
+    (run / "status.json").write_text("{}")
+    assert runs.read_status(str(run)) == {"notebooks": []}

@@ -27,8 +27,8 @@ class Augmentation:
 
     def __post_init__(self) -> None:
         in_range = 0 <= self.scale < 1 and 0 <= self.erase <= 1
-        if self.shift < 0 or self.degrees < 0 or not in_range:
-            wanted = "shift >= 0, degrees >= 0, scale in [0, 1) and erase in [0, 1]"
+        if not (0 <= self.shift < math.inf and 0 <= self.degrees < math.inf and in_range):
+            wanted = "finite shift >= 0, degrees >= 0, scale in [0, 1) and erase in [0, 1]"
             raise ValueError(f"Wanted {wanted}, got {self}.")
 
     def __call__(self, images: Tensor, generator: Generator) -> Tensor:

@@ -98,4 +98,7 @@ def _read(text: str, kind: str, target: str) -> object:
         value = float(value)
     if type(value).__name__ != kind:
         raise ValueError(f"{target} is of type {kind}, got {text!r:.80}.")
+    least = _TABLES["least"].get(target.rpartition(".")[2], 0)
+    if isinstance(value, int | float) and not least <= value < float("inf"):
+        raise ValueError(f"{target} must be a finite number of at least {least}, got {text!r:.80}.")
     return value

@@ -1,7 +1,6 @@
 """The commands `runs`, `runs show`, `runs compare` and `runs rm`."""
 
 import json
-import re
 import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -9,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from helpers import runs
+from helpers.files import ADDRESS
 from helpers.headless.report import write_runs_index
 from helpers.headless.terminal import print_table, report_errors
 from helpers.messages import unknown_name
@@ -21,7 +21,7 @@ app = typer.Typer(pretty_exceptions_enable=False, help="List, show, compare and 
 
 def _resolve(root: Path) -> Path:
     with report_errors(ValueError):
-        if re.match(r"[a-z][a-z0-9+.-]+:/", str(root)):
+        if ADDRESS.match(str(root)):
             raise ValueError(f"--root wants a folder of this machine, got the address {root}.")
     return root.resolve()  # workers, for example, have other working directories
 

@@ -48,7 +48,7 @@ def run_audit(
     dataset: str | Splits,
     recipe: Recipe,
     *,
-    cache_dir: Path,
+    cache_dir: Path | str,
     folds: int = 5,
     seeds: Sequence[int] = (0, 1, 2),
     device: torch.device,

@@ -50,7 +50,7 @@ def predict_out_of_sample(
     spec: DatasetSpec,
     recipe: Recipe,
     *,
-    cache_dir: Path,
+    cache_dir: Path | str,
     folds: int = 5,
     seeds: Sequence[int] = (0, 1, 2),
     k: int = 10,
@@ -66,8 +66,8 @@ def predict_out_of_sample(
     """
     if folds < 2 or not seeds:
         raise ValueError(f"Wanted at least 2 folds and a seed, got {folds} and {list(seeds)}.")
-    folder = cache_dir / f"{spec.name}-{_digest(labelled, test, recipe, folds, k, device.type)}"
-    for_labelled, for_test = [], []
+    name = f"{spec.name}-{_digest(labelled, test, recipe, folds, k, device.type)}"
+    folder, for_labelled, for_test = Path(cache_dir, name), [], []
     paths = {pair: folder / CACHED.format(*pair) for pair in product(seeds, range(folds))}
     steps = recipe.epochs + 2  # of each model: its epochs and two searches
     known = steps * sum(path.is_file() for path in paths.values())

@@ -23,18 +23,18 @@ DECISIONS = ("keep", "wrong", "ambiguous")
 COLUMNS = ["image", "label", "suggested", "decision"]
 
 
-def write_gallery(audit: Audit, folder: Path, *, shown: int = 200) -> Path:
+def write_gallery(audit: Audit, folder: Path | str, *, shown: int = 200) -> Path:
     """Write `labels.csv`, `labels.json` and `index.html` to a folder; returns the path of the page.
 
     The lists are those of `rank_labels`. Of your own data, `kept.csv` lists the files whose label
     stands. The page shows at most `shown` labels of each split, and needs no network.
     """
     ranked = rank_labels(audit).round(4)
-    write_atomic(folder / "labels.csv", ranked.to_csv(index=False))
+    write_atomic(Path(folder, "labels.csv"), ranked.to_csv(index=False))
     if audit.files:
         kept = ranked[ranked["verdict"] == "label stands"].sort_values("file")
-        write_atomic(folder / "kept.csv", kept[["file", "label"]].to_csv(index=False))
-    write_atomic(folder / "labels.json", ranked.to_json(orient="records") + "\n")
+        write_atomic(Path(folder, "kept.csv"), kept[["file", "label"]].to_csv(index=False))
+    write_atomic(Path(folder, "labels.json"), ranked.to_json(orient="records") + "\n")
     sections = []
     for split in ("test", "train"):
         of_split = ranked[ranked["split"] == split]
@@ -48,7 +48,7 @@ def write_gallery(audit: Audit, folder: Path, *, shown: int = 200) -> Path:
         sections.append({"split": split, "models": models, "counts": counts, "cards": cards})
     templates = jinja2.Environment(loader=jinja2.PackageLoader("helpers.labels"), autoescape=True)
     page = templates.get_template("gallery.html")
-    path = folder / "index.html"
+    path = Path(folder, "index.html")
     write_atomic(path, page.render(title=audit.spec.title, sections=sections, rule=verdicts))
     return path
 

@@ -1,10 +1,12 @@
 """What is checked before a training begins, so that no mistake shows first inside torch."""
 
 import math
+from inspect import signature
+from typing import Any
 
 import torch
-from torch import nn
-from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
+from torch import Tensor, nn
+from torch.optim.lr_scheduler import LRScheduler
 
 from helpers import evaluation
 from helpers.data import Split
@@ -24,12 +26,11 @@ def check_arguments(
     for name, split in (("training", train), ("validation", validation)):
         if split is not None and not len(split):
             raise ValueError(f"There are no {name} images.")
-    if epochs < 1:
-        raise ValueError(f"epochs must be at least 1, got {epochs}.")
-    if not 1 <= batch_size <= len(train):
-        images = f"[1, {len(train)}], the number of images"
-        raise ValueError(f"batch_size must be in {images}, got {batch_size}.")
-    if patience is not None and patience < 1:
+    if epochs < 1 or epochs % 1:  # or it is nan
+        raise ValueError(f"epochs must be at least 1, got {epochs}; wanted a whole number.")
+    if not 1 <= batch_size <= len(train) or batch_size % 1:
+        raise ValueError(f"batch_size must be in [1, {len(train)}] (the images), got {batch_size}.")
+    if patience is not None and (patience < 1 or patience % 1):
         raise ValueError(f"patience must be at least 1 epoch, or None, got {patience}.")
     if patience is not None and validation is None:
         raise ValueError("patience watches the validation loss; give a validation split as well.")
@@ -41,24 +42,25 @@ def check_optimizer(
     model: nn.Module, optimizer: torch.optim.Optimizer, scheduler: LRScheduler | None, steps: int
 ) -> None:
     """Raise ValueError for an optimizer or schedule that would not train it for so many steps."""
-    if isinstance(optimizer, torch.optim.LBFGS):
-        raise ValueError(
-            "LBFGS computes the loss several times in a step, which fit does not do. "
-            "Choose another optimizer, such as SGD or AdamW."
-        )
+    if _needs_argument(optimizer):
+        kind, advice = type(optimizer).__name__, "Choose another optimizer, such as SGD or AdamW."
+        raise ValueError(f"{kind} computes the loss several times in a step, fit once. {advice}")
     rates = [float(group["lr"]) for group in optimizer.param_groups]
     if not all(math.isfinite(rate) and rate >= 0 for rate in rates):
         raise ValueError(f"The learning rate must be a finite number >= 0, got {rates}.")
+    for name, value in (pair for group in optimizer.param_groups for pair in group.items()):
+        if isinstance(value, float) and not math.isfinite(value):
+            raise ValueError(f"{name} of the optimizer must be a finite number, got {value}.")
     known = {id(weights) for group in optimizer.param_groups for weights in group["params"]}
     if not all(id(weights) in known for weights in model.parameters() if weights.requires_grad):
         raise ValueError(
             "The optimizer does not hold all of this model's parameters, so it would not train it. "
             "Build it from model.parameters(), after the model is built and moved to its device."
         )
-    if isinstance(scheduler, ReduceLROnPlateau):
+    if scheduler is not None and _needs_argument(scheduler):
         raise ValueError(
-            "fit steps a scheduler after each batch, ReduceLROnPlateau needs the loss of an epoch. "
-            "Instead give on_epoch=lambda record: scheduler.step(record.validation_loss)."
+            f"fit steps a scheduler after each batch, {type(scheduler).__name__} needs the loss of "
+            "an epoch. Instead give on_epoch=lambda record: scheduler.step(record.validation_loss)."
         )
     planned = getattr(scheduler, "total_steps", None)  # schedules of a fixed length have it
     if planned is not None and planned < steps:
@@ -66,12 +68,16 @@ def check_optimizer(
         raise ValueError(f"The schedule has {planned} steps, {here}.")
 
 
+def _needs_argument(stepped: Any) -> bool:
+    _, *others = signature(type(stepped).step).parameters.values()
+    return any(p.default is p.empty and p.kind < 2 for p in others)
+
+
 def check_model(model: nn.Module, train: Split, validation: Split | None) -> None:
     """Raise ValueError for a model that cannot learn these images, after trying two of them."""
     trained = [weights for weights in model.parameters() if weights.requires_grad]
     if not trained:
-        advice = "Set requires_grad=True for those that should learn."
-        raise ValueError(f"All parameters of the model are frozen. {advice}")
+        raise ValueError("All parameters of the model are frozen. Set requires_grad=True for some.")
     others = {weights.dtype for weights in trained} - {torch.float32}
     if others:
         raise ValueError(
@@ -84,17 +90,19 @@ def check_model(model: nn.Module, train: Split, validation: Split | None) -> Non
             logits = model.eval()(images)
         except torch.OutOfMemoryError:
             raise
-        except (RuntimeError, TypeError, ValueError) as error:
+        except Exception as error:  # whatever a model of one's own does
             kind = f"{images.dtype} {tuple(images.shape)}".removeprefix("torch.")
             raise ValueError(
                 f"The model cannot take a batch of images, {kind}: {error} Its first layer must "
                 "turn pixels of 0 to 255 into numbers: "
                 "nn.Sequential(models.Normalize(mean, std), your_model)."
             ) from error
-    if logits.ndim != 2 or len(logits) != len(images) or not logits.is_floating_point():
+    got = getattr(logits, "dtype", f"a {type(logits).__name__}")
+    are_floats = isinstance(logits, Tensor) and logits.is_floating_point()
+    if not are_floats or logits.ndim != 2 or len(logits) != len(images):
         raise ValueError(
             "The model must return logits, float (N, K): one row for each image and one column "
-            f"for each class. For 2 images it returned {logits.dtype} {tuple(logits.shape)}."
+            f"for each class. For 2 images it returned {got} {tuple(getattr(logits, 'shape', ()))}."
         )
     if not logits.requires_grad:
         question = "Does the model's forward use detach() or no_grad()?"

@@ -1,3 +1,5 @@
+import math
+
 import pytest
 import torch
 
@@ -165,7 +167,10 @@ def test_the_original_images_are_not_changed(images):
     assert torch.equal(images, before)
 
 
-@pytest.mark.parametrize("options", [{"shift": -1}, {"scale": 1}, {"erase": 1.5}, {"degrees": -3}])
+@pytest.mark.parametrize("options", [
+    {"shift": -1}, {"scale": 1}, {"erase": 1.5}, {"degrees": -3}, {"shift": math.nan},
+    {"shift": math.inf}, {"degrees": math.nan}, {"degrees": math.inf}, {"scale": math.nan},
+])  # fmt: skip
 def test_impossible_options_are_refused(options):
-    with pytest.raises(ValueError, match="Wanted shift >= 0"):
+    with pytest.raises(ValueError, match="Wanted finite shift >= 0"):
         Augmentation(**options)

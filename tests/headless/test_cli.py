@@ -438,8 +438,9 @@ def test_a_notebook_may_be_called_by_its_number_alone(monkeypatch, tmp_path, cap
     assert "02_train_mnist" in capsys.readouterr().out
 
 
-def test_the_runs_lie_in_a_folder_and_not_at_an_address(monkeypatch, capsys):
-    assert invoke(monkeypatch, "runs", "--root", "https://example/x") == 2
+@pytest.mark.parametrize("address", ["https://example/x", "HTTPS://example/x", "s3://b/x"])
+def test_the_runs_lie_in_a_folder_and_not_at_an_address(monkeypatch, capsys, address):
+    assert invoke(monkeypatch, "runs", "--root", address) == 2
     assert "wants a folder of this machine" in capsys.readouterr().err
 
 

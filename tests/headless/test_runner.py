@@ -4,6 +4,7 @@ import json
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import nbformat
@@ -12,6 +13,7 @@ import pytest
 from nbclient.exceptions import CellTimeoutError, DeadKernelError
 
 from helpers import headless
+from helpers.files import PROJECT
 from helpers.headless import Notebook, NotebookResult, runner
 from helpers.headless import notebooks as series
 
@@ -108,6 +110,10 @@ def test_settings_of_a_profile_and_by_name(small):
         ("01.epochs=True", "of type int"),
         ("01.rate=fast", "of type float"),
         ("01.flip=1", "of type bool"),
+        ("01.epochs=0", "01.epochs must be a finite number of at least 1, got '0'"),
+        ("01.rate=-0.1", "01.rate must be a finite number of at least 0, got '-0.1'"),
+        ("01.rate=1e400", "01.rate must be a finite number"),
+        ("01.rate=-1e400", "01.rate must be a finite number"),
         ("01.epochs=__import__('os').getcwd()", "of type int"),
         ("02.output=elsewhere", r"02_b: There is no parameter 'output'"),
         ("epochs=3", "NOTEBOOK.NAME=VALUE"),
@@ -117,6 +123,17 @@ def test_settings_of_a_profile_and_by_name(small):
 def test_bad_parameters_are_refused(small, given, message):
     with pytest.raises(ValueError, match=message):
         headless.settings_for("standard", [given])
+
+
+def test_least_values_are_those_of_parameters_and_of_their_defaults():
+    known = {
+        name: value["default"]
+        for notebook in series.SERIES
+        for name, value in series.parameters_of(notebook).items()
+    }
+    least = tomllib.loads((PROJECT / "helpers/headless/notebooks.toml").read_text())["least"]
+    assert all(int(known[name]) >= value for name, value in least.items())
+    assert set(least) >= {name for name in known if name.endswith(("epochs", "_size", "_images"))}
 
 
 def test_only_some_notebooks(small):

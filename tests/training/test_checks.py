@@ -1,5 +1,6 @@
 """What `fit` refuses before it begins: models, optimizers and targets that cannot work."""
 
+import math
 from functools import partial
 
 import pytest
@@ -19,6 +20,22 @@ def linear(**changes):
     return models.build("linear", mean=0.5, std=0.3, **changes)
 
 
+def ten_classes(first: int = 0) -> Split:
+    images = torch.zeros(10, 1, 28, 28, dtype=torch.uint8)
+    return Split(images, torch.arange(first, first + 10))
+
+
+class OwnForward(nn.Module):
+    """Hands its logits to a function."""
+
+    def __init__(self, function):
+        super().__init__()
+        self.inner, self.function = linear(), function
+
+    def forward(self, images):
+        return self.function(self.inner(images))
+
+
 @pytest.mark.parametrize(
     ("model", "message"),
     [
@@ -31,6 +48,12 @@ def linear(**changes):
         (linear().requires_grad_(False), "All parameters of the model are frozen"),
         (linear().double(), r"must be float32, got torch\.float64: call model\.float"),
         (linear().bfloat16(), r"must be float32, got torch\.bfloat16.*precision="),
+        (OwnForward(lambda x: (x,)), "For 2 images it returned a tuple"),
+        (OwnForward(lambda x: {"logits": x}), "For 2 images it returned a dict"),
+        (OwnForward(lambda x: None), "For 2 images it returned a NoneType"),
+        (OwnForward(lambda x: x[:, :, 0]), "cannot take .* too many indices"),
+        (OwnForward(lambda x: x.nothing), "cannot take .* no attribute 'nothing'"),
+        (OwnForward(lambda x: {}[0]), "cannot take a batch"),
         (linear(num_classes=9), r"training targets must lie in \[0, 9\).*from 0 to 9"),
     ],
 )  # fmt: skip
@@ -39,11 +62,6 @@ def test_a_model_of_ones_own_that_cannot_learn_is_refused_in_words(model, messag
     optimizer = torch.optim.SGD(parameters or model.parameters(), 0.01)
     with pytest.raises(ValueError, match=message):
         training.fit(model, optimizer, ten_classes(), epochs=1, batch_size=5)
-
-
-def ten_classes(first: int = 0) -> Split:
-    images = torch.zeros(10, 1, 28, 28, dtype=torch.uint8)
-    return Split(images, torch.arange(first, first + 10))
 
 
 def test_a_model_that_cuts_the_gradient_is_refused():
@@ -79,10 +97,69 @@ def test_optimizers_and_schedules_with_another_call_are_refused_by_name():
         training.fit(
             model, torch.optim.LBFGS(model.parameters()), ten_classes(), epochs=1, batch_size=5
         )
+    with pytest.raises(ValueError, match="WithClosure computes the loss several times"):
+        training.fit(
+            model, WithClosure(model.parameters(), 0.1), ten_classes(), epochs=1, batch_size=5
+        )
     optimizer = sgd(model)
     plateau = torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer)
     with pytest.raises(ValueError, match=r"on_epoch=lambda record: scheduler\.step"):
         training.fit(model, optimizer, ten_classes(), epochs=1, batch_size=5, scheduler=plateau)
+
+
+class WithClosure(torch.optim.SGD):
+    """An optimizer of one's own that computes the loss itself."""
+
+    def step(self, closure):
+        return super().step(closure)
+
+
+class ByLoss(torch.optim.lr_scheduler.ConstantLR):
+    """A schedule of one's own that wants the loss."""
+
+    def step(self, loss=None, /):
+        super().step()
+
+
+class OnlyByLoss(ByLoss):
+    def __init__(self, optimizer):
+        self.optimizer = optimizer
+
+    def step(self, loss):
+        super().step()
+
+
+def test_a_schedule_of_ones_own_is_refused_only_if_it_needs_the_loss():
+    model = linear()
+    optimizer = sgd(model)
+    fit = partial(training.fit, model, optimizer, ten_classes(), epochs=1, batch_size=5)
+    with pytest.raises(ValueError, match="OnlyByLoss needs the loss of an epoch"):
+        fit(scheduler=OnlyByLoss(optimizer))
+    assert fit(scheduler=ByLoss(optimizer)).epochs
+
+
+@pytest.mark.parametrize("settings", [{"momentum": math.nan}, {"weight_decay": math.inf}])
+def test_settings_of_an_optimizer_that_are_not_finite_are_refused(settings):
+    model = linear()
+    optimizer = torch.optim.SGD(model.parameters(), 0.1, **settings)
+    with pytest.raises(ValueError, match=r"(momentum|weight_decay) of the optimizer must be a fin"):
+        training.fit(model, optimizer, ten_classes(), epochs=1, batch_size=5)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"epochs": 1.5}, "epochs must be at least 1, got 1.5"),
+        ({"epochs": math.nan}, "epochs must be at least 1"),
+        ({"epochs": math.inf}, "epochs must be at least 1"),
+        ({"batch_size": 2.5}, "batch_size must be in"),
+        ({"validation": ten_classes(), "patience": math.nan}, "patience must be at least 1"),
+    ],
+)
+def test_counts_that_are_not_whole_are_refused(settings, message):
+    model = linear()
+    with pytest.raises(ValueError, match=message):
+        training.fit(model, sgd(model), ten_classes(), **{"epochs": 1, "batch_size": 5} | settings)
 
 
 def test_a_plateau_schedule_works_as_its_refusal_says():
