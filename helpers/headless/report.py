@@ -8,6 +8,7 @@ import html
 import re
 import sys
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -200,6 +201,7 @@ def _write_figures(notebook: "NotebookNode", folder: Path) -> dict[str, str]:
         outputs = [output.get("data", {}) for output in cell.get("outputs", [])]
         for picture in (data["image/png"] for data in outputs if "image/png" in data):
             name = f"{len(figures) + 1:02d}-{section}"
-            write_atomic(folder / "figures" / f"{name}.png", base64.b64decode(picture))
-            figures[f"{folder.name}/figures/{name}.png"] = cell.metadata.get("alt", name)
+            with suppress(ValueError):  # a damaged notebook has pictures that are none
+                write_atomic(folder / "figures" / f"{name}.png", base64.b64decode(picture))
+                figures[f"{folder.name}/figures/{name}.png"] = cell.metadata.get("alt", name)
     return figures

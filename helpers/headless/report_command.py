@@ -73,8 +73,8 @@ def _find(root: Path, name: str) -> Path:
     """The folder of the run of that name, or of the one that was worked on last."""
     if name:
         place = Path(os.path.normpath(root / name))
-        files = place.rglob("*.json") if root in place.parents else ()  # not of all the disk
-        recorded = any(file.name in (runs.RESULT, runs.STATUS) for file in files)
+        inside = place.rglob("*.json") if root in place.parents else ()  # not of all the disk
+        recorded = any(file.name in (runs.RESULT, runs.STATUS) for file in inside)
         return place if recorded else runs.find(root, name)
     files = [*root.glob(f"*/*/{runs.RESULT}"), *root.glob(f"*/{runs.STATUS}")]
     if not files:

@@ -156,7 +156,7 @@ def finished_notebooks(folder: Path) -> dict[str, NotebookResult]:
     for of in read_status(folder)["notebooks"]:
         result = NotebookResult(**{k: of[k] for k in NotebookResult.__match_args__ if k in of})
         record = folder / result.notebook / RESULT
-        with suppress(OSError, ValueError):
+        with suppress(OSError, ValueError, RecursionError):
             if result.state == "finished" and json.loads(record.read_text(encoding="utf-8")):
                 done[result.notebook] = result
     return done

@@ -14,7 +14,7 @@ from helpers import data
 from helpers.data.pictures import prepare, read_pictures, stack
 from tests.fuzz import Refused, attempt, damaged, fuzz, lengths
 
-pytestmark = pytest.mark.filterwarnings("default")  # Pillow has many, on what is odd but readable
+pytestmark = pytest.mark.filterwarnings("ignore")  # Pillow has many, on what is odd but readable
 
 
 def saved(picture: Image.Image, kind: str, **options) -> bytes:

@@ -75,7 +75,7 @@ def test_weights_are_the_saved_ones_or_refused(tmp_path, tries):
 
 
 # torch has a warning for each way in which a file is odd, but can be read
-pytestmark = pytest.mark.filterwarnings("default")
+pytestmark = pytest.mark.filterwarnings("ignore")
 
 
 def manager(folder: Path) -> CheckpointManager:

@@ -224,7 +224,7 @@ def test_a_sweep_without_end_is_refused_before_it_is_listed(settings):
 @pytest.mark.parametrize("text", ["0:1e999", f"1:1{'0' * 400}", f"-1{'0' * 400}:1"])
 def test_the_ends_of_a_range_are_numbers_that_can_be_drawn(text):
     name = "learning_rate" if "e" in text else "epochs"
-    with pytest.raises(ValueError, match="from a smaller to a larger number"):
+    with pytest.raises(ValueError, match=r"from a smaller to a larger number|must be a finite"):
         plan(ranges={name: text}, random=1).trials()
 
 
