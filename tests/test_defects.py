@@ -1,8 +1,8 @@
 """Would the notebooks notice? One defect at a time is planted in a copy of `helpers/`.
 
-Notebooks 2 and 3 are run at the quick profile with the sound helpers; nbval compares with what that
-wrote. With sound helpers they must be green. With each defect they must be red, and red in the cell
-that is there to notice it: a patch that merely crashes would not count.
+The notebooks that train are run at the quick profile with the sound helpers; nbval compares with
+what that wrote. With sound helpers they must be green. With each defect they must be red, and red
+in the cell that is there to notice it: a patch that merely crashes would not count.
 
 Some defects show before anything is trained. For these the committed notebooks are enough.
 """
@@ -20,7 +20,8 @@ import pytest
 from helpers import headless
 from helpers.files import PROJECT
 
-TRAIN_MNIST, TRAIN_FASHION = "02_train_mnist", "03_train_fashion_mnist"
+EXPLORE, TRAIN_MNIST, TRAIN_FASHION = "01_explore", "02_train_mnist", "03_train_fashion_mnist"
+ERRORS, MANY_RUNS, OWN_DATA = "04_error_analysis", "07_many_runs", "08_your_own_data"
 
 
 @dataclass(frozen=True)
@@ -113,7 +114,75 @@ DEFECTS = {
         TRAIN_FASHION,
         before_training=True,
     ),
+    "softmax before cross-entropy": Defect(
+        "training/loop.py",
+        "F.cross_entropy(logits, targets, label",
+        "F.cross_entropy(logits.softmax(dim=1), targets, label",
+        "the loss is the mean over images",
+    ),
+    "labels shifted after a filter": Defect(
+        "data/splits.py",
+        "train, validation = published[~is_validation], published[is_validation]",
+        "train, validation = published[~is_validation], published[is_validation]\n"
+        "    train = Split(train.images, published.targets[: len(train)])",
+        "shares.round(1)",
+        EXPLORE,
+        before_training=True,
+    ),
+    "test images in training": Defect(
+        "data/splits.py",
+        "return Splits(train, validation,",
+        "return Splits(train[: -len(test)] + test, validation,",  # as many images as before
+        "shares.round(1)",
+        EXPLORE,
+        before_training=True,
+    ),
+    "accuracy as a mean of batch means": Defect(
+        "evaluation/predictions.py",
+        "return (predictions.predicted == predictions.targets).double().mean().item()",
+        "batches = (predictions.predicted == predictions.targets).double().split(64)\n"
+        "    return torch.stack([batch.mean() for batch in batches]).mean().item()",
+        "recall adds up to the accuracy",
+        ERRORS,
+        before_training=True,
+    ),
+    "test images augmented": Defect(
+        "data/splits.py",
+        "    return Split(images, targets), Split(test_images, test_targets)",
+        "    from helpers.data.augmentation import random_shift\n\n"
+        "    test_images = random_shift(test_images, torch.Generator(), pixels=1)\n"
+        "    return Split(images, targets), Split(test_images, test_targets)",
+        'claims.expect("test accuracy"',
+        ERRORS,
+        before_training=True,
+    ),
+    "class names in alphabetical order": Defect(
+        "evaluation/error_analysis.py",
+        "in combinations(enumerate(class_names), 2)",
+        "in combinations(enumerate(sorted(class_names)), 2)",
+        "at least three of the guesses",
+        ERRORS,
+        before_training=True,
+    ),
+    "own validation images in training": Defect(
+        "data/own_data.py",
+        "np.flatnonzero(part == of)",
+        'np.flatnonzero((part == of) | ((part == "validation") & (of == "train")))',
+        "splits.notes",
+        OWN_DATA,
+        before_training=True,
+    ),
+    "seed not used": Defect(
+        "training/recipes.py",
+        "    seed_everything(seed)\n",
+        "    seed_everything(0)\n",
+        "looks better than it is",
+        MANY_RUNS,
+    ),
 }
+# those that a notebook notices only by what it trains; it is run at the quick profile
+AFTER_TRAINING = {name: defect for name, defect in DEFECTS.items() if not defect.before_training}
+QUICK = sorted({defect.notebook for defect in AFTER_TRAINING.values()})
 
 
 @pytest.mark.parametrize("name", DEFECTS)
@@ -124,12 +193,12 @@ def test_the_place_for_each_defect_is_there(name):
 
 @pytest.fixture(scope="module")
 def quick_runs(tmp_path_factory) -> dict[str, Path]:
-    """Notebooks 2 and 3 as the sound helpers run them, at the quick profile."""
+    """The notebooks of QUICK as the sound helpers run them."""
     folder = tmp_path_factory.mktemp("quick runs")
-    for name in (TRAIN_MNIST, TRAIN_FASHION):
+    for name in QUICK:
         outcome = headless.execute_notebook(name, folder, headless.PROFILES["quick"][name])
         assert outcome.state == "finished", outcome.message
-    return {name: folder / name / f"{name}.ipynb" for name in (TRAIN_MNIST, TRAIN_FASHION)}
+    return {name: folder / name / f"{name}.ipynb" for name in QUICK}
 
 
 def regression_test(executed: Path, folder: Path, defect: Defect | None) -> str:
@@ -137,7 +206,8 @@ def regression_test(executed: Path, folder: Path, defect: Defect | None) -> str:
     shutil.copytree(
         PROJECT / "helpers", folder / "helpers", ignore=shutil.ignore_patterns("__pycache__")
     )
-    (folder / "data").symlink_to(PROJECT / "data", target_is_directory=True)
+    for name in ("data", "benchmarks", "notebooks"):  # what the helpers read beside themselves
+        (folder / name).symlink_to(PROJECT / name, target_is_directory=True)
     if defect is not None:
         file = folder / "helpers" / defect.file
         file.write_text(file.read_text().replace(defect.sound, defect.planted))
@@ -161,7 +231,7 @@ def regression_test(executed: Path, folder: Path, defect: Defect | None) -> str:
 def reports(quick_runs, tmp_path_factory) -> dict[str, str]:
     """What nbval says in each case; a notebook has one thread, so as many at once as cores."""
     cases = {f"sound {name}": (name, None) for name in quick_runs} | {
-        name: (defect.notebook, defect) for name, defect in DEFECTS.items()
+        name: (defect.notebook, defect) for name, defect in AFTER_TRAINING.items()
     }
 
     def report(case: tuple[str, Defect | None]) -> str:
@@ -173,7 +243,7 @@ def reports(quick_runs, tmp_path_factory) -> dict[str, str]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", [name for name in DEFECTS if DEFECTS[name].before_training])
+@pytest.mark.parametrize("name", sorted(DEFECTS.keys() - AFTER_TRAINING))
 def test_committed_notebooks_notice_what_shows_before_training(name, tmp_path):
     defect = DEFECTS[name]
     committed = headless.NOTEBOOKS / f"{defect.notebook}.ipynb"
@@ -181,12 +251,12 @@ def test_committed_notebooks_notice_what_shows_before_training(name, tmp_path):
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("notebook", [TRAIN_MNIST, TRAIN_FASHION])
+@pytest.mark.parametrize("notebook", QUICK)
 def test_sound_helpers_are_green(reports, notebook):
     assert reports[f"sound {notebook}"] == ""
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("name", DEFECTS)
+@pytest.mark.parametrize("name", AFTER_TRAINING)
 def test_a_planted_defect_is_noticed(reports, name):
     assert DEFECTS[name].noticed_by in reports[name], reports[name] or "nothing was noticed"

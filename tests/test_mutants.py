@@ -1,9 +1,13 @@
-"""The page of `make mutants`, from three mutants of one function in mutmut's files."""
+"""The page of `make mutants`, from three mutants of one function; and the settings of mutmut."""
 
+import ast
 import json
+import re
+import tomllib
 
 import pytest
 
+from helpers.files import PROJECT
 from tests import mutants
 
 SOURCE = """\
@@ -67,3 +71,54 @@ def test_a_time_out_counts_as_killed_and_code_without_a_test_does_not(found):
     assert "| wing.a | 3 | 1 | 1 | 0 | 1 | 66.7% |" in page
     assert "| **all** | 3 | 1 | 1 | 0 | 1 | 66.7% |" in page
     assert "**No reason** (1)" in page
+
+
+def test_every_module_is_mutated():
+    """mutmut takes all below its source paths, unless a setting such as do_not_mutate names it."""
+    settings = tomllib.loads((PROJECT / "pyproject.toml").read_text(encoding="utf-8"))
+    settings = settings["tool"]["mutmut"]
+    assert not [name for name in settings if "mutate" in name]
+    paths = [PROJECT / path for path in settings["source_paths"]]
+    for module in (PROJECT / "helpers").rglob("*.py"):
+        assert set(paths) & {module, *module.parents}, module
+    words = settings["pytest_add_cli_args"]
+    left_out = [word.removeprefix("--ignore=") for word in words if word.startswith("--ignore=")]
+    assert [path for path in left_out if not (PROJECT / path).exists()] == []
+
+
+def test_every_module_has_tests_that_mutmut_runs():
+    """A module has the tests of its name, or those of another beside which it is tested."""
+    beside = {
+        "data.pictures": "data/test_own_data.py",
+        "headless.notebooks": "headless/test_plans.py",
+        "headless.report_command": "headless/test_report.py",
+        "headless.terminal": "headless/test_cli.py",
+        "training.history": "training/test_loop.py",
+        "__main__": "headless/test_cli.py",
+    }
+    for module in (PROJECT / "helpers").rglob("*.py"):
+        path = module.relative_to(PROJECT / "helpers")
+        name = ".".join(path.with_suffix("").parts)
+        if module.name != "__init__.py":  # these only list the names of a face
+            tests = beside.get(name, path.with_name(f"test_{path.name}").as_posix())
+            assert (PROJECT / "tests" / tests).is_file(), name
+
+
+def test_the_reasons_name_functions_of_today():
+    functions = set()
+    for path in (PROJECT / "helpers").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.FunctionDef):
+                functions |= {node.name, f"{path.stem}.{node.name}"}
+            elif isinstance(node, ast.ClassDef):
+                functions |= {f"{node.name}.{part}" for part in map(method, node.body) if part}
+    for reason in mutants.REASONS:
+        for pattern in reason["patterns"]:
+            # "function: " at its start or after a "|"; of a parameter, a type follows
+            found = re.findall(r"(?:^|\|)([a-zA-Z][\w.]*|_\w+): (?!int\b|float\b|bool\b)", pattern)
+            names = {".".join(name.split(".")[-2:]) for name in found}
+            assert names <= functions, f"{sorted(names - functions)} in {pattern}"
+
+
+def method(node: ast.stmt) -> str:
+    return node.name if isinstance(node, ast.FunctionDef) else ""

@@ -21,12 +21,14 @@ from tqdm import tqdm
 
 from benchmarks.machine import describe
 from benchmarks.tables import markdown, write_below_mark
+from helpers import runs
 from helpers.data import SPECS
 from helpers.files import PROJECT
 from tests.faults import images, notebooks, training
 
 REPORT = PROJECT / "docs" / "faults.md"
 WORDS = {"right": "correct", "reported": "clear error", "told": "clear error"}
+MEASURED = runs.commit()  # now: the code is committed on while the faults are caused
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGKILL)
 
 
@@ -35,7 +37,7 @@ def main(
     kills: Annotated[int, typer.Option(help="How often a training is killed.")] = 300,
 ) -> None:
     """Cause all faults, and write docs/faults.md. The exit status is 1 if a result is wrong."""
-    typer.echo(f"seed {seed}")
+    typer.echo(f"seed {seed}, commit {MEASURED}")
     rows = []
     for row in chain(_data(seed), _runs(), _training(seed, kills)):
         rows.append(row)
@@ -92,23 +94,28 @@ def _runs() -> Iterator[dict[str, object]]:
 
 
 def _training(seed: int, kills: int) -> Iterator[dict[str, object]]:
-    with tqdm(total=kills, desc="kills") as bar:
-        seen = training.campaign(kills, seed, bar.update)
-    results = (
-        f"{seen['trainings']} complete trainings: {seen['different']} different from one without "
-        f"kills; {seen['failed']} failed, {seen['left_over']} left files behind"
-    )
-    wrong = seen["different"] + seen["failed"] + seen["left_over"]
-    what = "a training killed at a random moment, continued"
-    yield {"fault": what, "times": seen["kills"], "result": results, "wrong": wrong}
+    for how, signals in {signal.SIGKILL: kills, signal.SIGTERM: kills // 5}.items():
+        with tqdm(total=signals, desc=how.name) as bar:
+            seen = training.campaign(signals, seed, bar.update, how)
+        aimed = f", {seen['aimed']} times at chosen ones" if seen["aimed"] else ""
+        results = (
+            f"{seen['trainings']} complete trainings: {seen['different']} different from one "
+            f"without signals; {seen['failed']} failed, {seen['left_over']} left files behind"
+        )
+        yield {
+            "fault": f"a training ended by {how.name} at a random moment{aimed}, continued",
+            "times": seen["kills"],
+            "result": results,
+            "wrong": seen["different"] + seen["failed"] + seen["left_over"],
+        }
 
 
 def _report(table: pd.DataFrame, seed: int) -> list[str]:
     """The measured part of docs/faults.md."""
     about = describe(os.cpu_count() or 1)
     torch = about["versions"]["torch"]
-    measured = f"Measured with seed {seed}: {about['date']}, {about['processor']}, torch {torch}."
-    return [measured, "", *markdown(table)]
+    measured = f"Measured with seed {seed}: {about['date']}, {about['processor']}, torch {torch}"
+    return [f"{measured}, commit {MEASURED[:12]}{MEASURED[40:]}.", "", *markdown(table)]
 
 
 if __name__ == "__main__":

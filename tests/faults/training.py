@@ -4,7 +4,9 @@ The kill is the real one, signal 9, which no process can prepare for.
 """
 
 import hashlib
+import itertools
 import os
+import pkgutil
 import random
 import signal
 import stat
@@ -26,13 +28,16 @@ from helpers.files import write_atomic
 from helpers.training import resume
 from tests.faults import PROCESSES
 
-# the moments of writing a checkpoint that chance would seldom hit, by the call that kills instead
-WRITING = {
+# the moments that chance would seldom hit, by the call that kills instead: those of writing a
+# checkpoint, and those between the last step of an epoch and its record
+MOMENTS = {
     "nothing written": ("uuid", "uuid4"),
     "half written": ("os", "fsync"),
     "written, not renamed": ("os", "replace"),
     "renamed, its name not synced": ("helpers.files", "_sync_names"),
     "renamed, the old one still there": ("pathlib.Path", "unlink"),
+    "validation begun": ("helpers.evaluation.predictions", "preserve_train_mode"),
+    "validated, not noted": ("helpers.training.history.Progress", "add"),
 }
 
 
@@ -45,7 +50,7 @@ def splits() -> Splits:
 def train(given: Splits, folder: Path | None, out: Path, begun: Event, die: str = "") -> None:
     """Train six epochs by the fast recipe, and write down what came out; in a process of its own.
 
-    It is saved ten times a second. With the name of a moment in WRITING as `die`, the process kills
+    It is saved ten times a second. With the name of a moment in MOMENTS as `die`, the process kills
     itself there, when it comes there for the second time.
     """
     resume.SAVE_EVERY = 0.1
@@ -64,14 +69,9 @@ def train(given: Splits, folder: Path | None, out: Path, begun: Event, die: str 
 
 
 def _arm(die: str) -> None:
-    """Put a trap where a checkpoint is written."""
-    import importlib
-
-    module, name = WRITING[die]
-    parts = module.split(".")
-    place = importlib.import_module(parts[0])
-    for part in parts[1:]:
-        place = getattr(place, part)
+    """Put a trap there."""
+    place_name, name = MOMENTS[die]
+    place = pkgutil.resolve_name(place_name)
     call, count = getattr(place, name), Counter()
 
     def trap(*arguments, **named):
@@ -87,16 +87,22 @@ def _arm(die: str) -> None:
     setattr(place, name, trap)
 
 
-def campaign(kills: int, seed: int, tell: Callable[[int], object] = int) -> Counter:
-    """Kill so many times, at moments drawn with `seed`; count what was seen.
+def campaign(
+    kills: int,
+    seed: int,
+    tell: Callable[[int], object] = int,
+    how: signal.Signals = signal.SIGKILL,
+) -> Counter:
+    """End trainings by signals, so many in all, at moments drawn with `seed`; count what was seen.
 
-    Counted are `kills`; the `trainings` that were killed until they came to their end, those of
-    them that ended `different` from the unbroken one, those that `failed` to go on; and the files
-    `left over`. Each training is killed at a moment of WRITING first, while there are any.
+    Counted are the signals that ended one, `kills`, and those of them in MOMENTS, `aimed`; the
+    `trainings` that came to their end at last, those of them that ended `different` from the
+    unbroken one, those that `failed` to go on; and the files `left over`. The first signal of every
+    training is SIGKILL in one of MOMENTS, in turn, until a quarter of all were.
     """
     chance, given = random.Random(seed), splits()
-    seen = Counter(kills=0, trainings=0, different=0, failed=0, left_over=0)
-    moments = list(WRITING)
+    seen = Counter(kills=0, aimed=0, trainings=0, different=0, failed=0, left_over=0)
+    moments = itertools.cycle(MOMENTS)
     with tempfile.TemporaryDirectory() as scratch:
         _attempt(given, None, Path(scratch) / "first")  # the first starts the server, and imports
         start = time.perf_counter()
@@ -105,17 +111,19 @@ def campaign(kills: int, seed: int, tell: Callable[[int], object] = int) -> Coun
         while seen["kills"] < kills:
             folder = Path(scratch) / f"training-{seen['trainings']}"
             folder.mkdir()
-            out, die = folder / "out", moments.pop() if moments else ""
+            out = folder / "out"
+            die = next(moments) if seen["aimed"] < kills / 4 and how == signal.SIGKILL else ""
             while not out.exists():
                 spared = seen["kills"] >= kills
                 wait = None if spared or die else chance.uniform(0, whole / 2)
-                code, _ = _attempt(given, folder / "kept", out, wait, die)
-                seen["kills"] += code == -signal.SIGKILL
-                tell(int(code == -signal.SIGKILL))
-                die = ""
-                if code not in (0, -signal.SIGKILL):
+                code, _ = _attempt(given, folder / "kept", out, wait, die, how)
+                seen["kills"] += code == -how
+                seen["aimed"] += code == -how and bool(die)
+                tell(int(code == -how))
+                if code not in (0, -how) or (die and code == 0):
                     seen["failed"] += 1
                     break
+                die = ""
             seen["trainings"] += 1
             seen["different"] += out.exists() and out.read_text() != unbroken
             seen["left_over"] += sum(
@@ -125,15 +133,21 @@ def campaign(kills: int, seed: int, tell: Callable[[int], object] = int) -> Coun
 
 
 def _attempt(
-    given: Splits, folder: Path | None, out: Path, wait: float | None = None, die: str = ""
+    given: Splits,
+    folder: Path | None,
+    out: Path,
+    wait: float | None = None,
+    die: str = "",
+    how: signal.Signals = signal.SIGKILL,
 ) -> tuple[int, str]:
-    """Train in a process, which is killed after `wait` seconds; its exit code and its result."""
+    """Train in a process, which gets a signal after `wait` seconds; its exit code and result."""
     begun = PROCESSES.Event()
     process = PROCESSES.Process(target=train, args=(given, folder, out, begun, die))
     process.start()
     begun.wait()
     if wait is not None:
         process.join(wait)
-        process.kill()
+        if process.is_alive():
+            os.kill(process.pid, how)
     process.join()
     return process.exitcode, out.read_text() if out.exists() else ""
