@@ -32,6 +32,7 @@ from helpers.files import PROJECT, short_digest, write_atomic
 from helpers.training import Recipe
 
 RESULTS = PROJECT / "benchmarks" / "results" / "ablation.json"
+FRONTIER_RESULTS = RESULTS.with_name("frontier.json")
 KEEP = PROJECT / "runs" / "ablation"
 PLAIN = Recipe(model="", epochs=0, batch_size=0, learning_rate=0, source="", measured="")
 
@@ -43,7 +44,14 @@ def main(
     out: Annotated[Path, typer.Option(help="Where results are kept.")] = RESULTS,
 ) -> None:
     """Train every step with every seed that is not in the results yet, and write them there."""
-    chosen = [step for step in named(STEPS, only) if dataset in (None, step.dataset)]
+    train_all(STEPS, only, dataset, jobs, out)
+
+
+def train_all(
+    steps: list[Step], only: list[str] | None, dataset: str | None, jobs: int, out: Path
+) -> None:
+    """Train those of the steps with these names and on this data set, in parallel."""
+    chosen = [step for step in named(steps, only) if dataset in (None, step.dataset)]
     results = json.loads(out.read_text()) if out.exists() else {}
     results = {**results, **describe(threads=1)}
     done = {row["key"]: row for row in results.get("trainings", []) + results.get("past", [])}
@@ -60,18 +68,18 @@ def main(
             row = finished.result()
             done[row["key"]] = row
             tqdm.write(f"{row['step']}, {row['dataset']}, seed {row['seed']}: {row['seconds']} s")
-            write_atomic(out, json.dumps(results | arranged(done), indent=1) + "\n")
+            write_atomic(out, json.dumps(results | arranged(done, steps), indent=1) + "\n")
             shutil.rmtree(KEEP / row["key"], ignore_errors=True)
     finally:
         pool.shutdown(cancel_futures=True)  # after an error, nothing else starts
 
 
-def arranged(done: dict[str, dict]) -> dict[str, list[dict]]:
+def arranged(done: dict[str, dict], steps: list[Step]) -> dict[str, list[dict]]:
     """The trainings of today's steps, in their order; and those of steps that were changed."""
-    steps = {key(step, seed): step for step in STEPS for seed in range(step.seeds)}
+    keys = {key(step, seed): step for step in steps for seed in range(step.seeds)}
     return {
-        "trainings": [done[k] | words(step) for k, step in steps.items() if k in done],
-        "past": [row for k, row in done.items() if k not in steps],
+        "trainings": [done[k] | words(step) for k, step in keys.items() if k in done],
+        "past": [row for k, row in done.items() if k not in keys],
     }
 
 

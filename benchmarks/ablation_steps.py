@@ -102,6 +102,14 @@ def _finals() -> list[Step]:
     return steps
 
 
+def _recipes(*names: str) -> list[Step]:
+    """Recipes that no ablation led to, on each data set that they are for."""
+    return [
+        Step(name, "", "", recipe, dataset, test=True)
+        for (name, dataset), recipe in training.RECIPES.items() if name in names
+    ]  # fmt: skip
+
+
 def named(steps: list[Step], names: list[str] | None) -> list[Step]:
     """The steps with these names, or all of them. Raises ValueError for an unknown name."""
     unknown = set(names or ()) - {step.name for step in steps}
@@ -112,3 +120,5 @@ def named(steps: list[Step], names: list[str] | None) -> list[Step]:
 
 
 STEPS = [*_ablation(), *(replace(step, test=True) for step in _finals())]
+FRONTIER = _recipes("tiny")  # for small networks; trained by benchmarks.frontier
+QUICK = _recipes("report", "sprint", "fast")  # measured by benchmarks.reliability

@@ -16,7 +16,7 @@ import torch
 import typer
 from tqdm import tqdm
 
-from benchmarks.ablation_steps import STEPS, Step
+from benchmarks.ablation_steps import FRONTIER, QUICK, STEPS, Step, named
 from benchmarks.machine import describe
 from helpers import data, training
 from helpers.data import Splits
@@ -28,12 +28,14 @@ PART = 8  # an epoch is so many times what is measured
 
 def main(
     rounds: Annotated[int, typer.Option(help="How often all steps take turns.")] = 3,
+    only: Annotated[list[str] | None, typer.Option(help="Names of steps; all by default.")] = None,
     out: Annotated[Path, typer.Option(help="Where results are kept.")] = OUT,
 ) -> None:
-    """Measure every step, and write the median of its turns."""
+    """Measure every step, and write the median of its turns. Other steps in `out` are kept."""
     torch.set_num_threads(1)
-    took: dict[tuple[str, str], list[float]] = {(step.name, step.dataset): [] for step in STEPS}
-    for _, step in tqdm([(turn, step) for turn in range(rounds) for step in STEPS]):
+    steps = named([*STEPS, *FRONTIER, *QUICK], only)
+    took: dict[tuple[str, str], list[float]] = {(step.name, step.dataset): [] for step in steps}
+    for _, step in tqdm([(turn, step) for turn in range(rounds) for step in steps]):
         seconds = seconds_an_epoch(step, data.load_splits(step.dataset))
         took[step.name, step.dataset].append(seconds)
     epochs = [
@@ -42,8 +44,11 @@ def main(
             "turns": [round(seconds, 2) for seconds in took[step.name, step.dataset]],
             "seconds an epoch": round(statistics.median(took[step.name, step.dataset]), 2),
         }
-        for step in STEPS
+        for step in steps
     ]  # fmt: skip
+    if only:
+        kept = [row for row in json.loads(out.read_text())["epochs"] if row["step"] not in only]
+        epochs = kept + epochs
     write_atomic(out, json.dumps(describe(threads=1) | {"epochs": epochs}, indent=1) + "\n")
 
 

@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from benchmarks.ablation import KEEP, RESULTS, seen_by
+from benchmarks.ablation import KEEP, seen_by
 from benchmarks.ablation_steps import Step
 from benchmarks.machine import describe
 from benchmarks.publish import finished
@@ -28,8 +28,7 @@ def main(
     out: Annotated[Path, typer.Option(help="Where results are kept.")] = OUT,
 ) -> None:
     """Measure every recipe that has been trained with all seeds."""
-    measured = json.loads(RESULTS.read_text())
-    ensembles = [measure(step, rows) for step, rows in finished(measured, only)]
+    ensembles = [measure(step, rows) for step, rows in finished(only)]
     new = {(entry["step"], entry["dataset"]) for entry in ensembles}
     others = json.loads(out.read_text())["ensembles"] if out.exists() else []
     kept = [entry for entry in others if (entry["step"], entry["dataset"]) not in new]

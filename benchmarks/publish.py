@@ -16,8 +16,8 @@ import pandas as pd
 import typer
 
 from benchmarks import costs
-from benchmarks.ablation import KEEP, RESULTS, key
-from benchmarks.ablation_steps import STEPS, Step, named
+from benchmarks.ablation import FRONTIER_RESULTS, KEEP, RESULTS, key
+from benchmarks.ablation_steps import FRONTIER, STEPS, Step, named
 from benchmarks.tables import markdown
 from helpers import data, evaluation, models, training
 from helpers.files import PROJECT, write_atomic
@@ -31,17 +31,18 @@ def main(
     ] = None,
 ) -> None:
     """Write weights and card of every recipe that has been trained with all seeds."""
-    measured = json.loads(RESULTS.read_text())
-    for step, rows in finished(measured, only):
+    for step, rows in finished(only):
         path = publish(step.name, step.dataset, rows)
         typer.echo(f"{path.relative_to(PROJECT)}, {path.stat().st_size / 1e6:.2f} MB")
 
 
-def finished(measured: dict, only: list[str] | None) -> Iterator[tuple[Step, list[dict]]]:
+def finished(only: list[str] | None) -> Iterator[tuple[Step, list[dict]]]:
     """The steps that are recipes and were trained with all seeds, with their records by seed."""
-    for step in named(STEPS, only):
+    files = [path for path in (RESULTS, FRONTIER_RESULTS) if path.exists()]
+    trainings = [row for path in files for row in json.loads(path.read_text())["trainings"]]
+    for step in named([*STEPS, *FRONTIER], only):
         keys = {key(step, seed) for seed in range(step.seeds)}  # as the recipe is now
-        rows = [row for row in measured["trainings"] if row["key"] in keys]
+        rows = [row for row in trainings if row["key"] in keys]
         if (step.name, step.dataset) in training.RECIPES and len(rows) == step.seeds:
             yield step, rows
 
@@ -124,7 +125,8 @@ def mean_and_spread(accuracies: list[float]) -> str:
 
 
 def _describe(architecture: dict) -> str:
-    settings = {k: v for k, v in architecture.items() if k in ("width", "blocks", "stride")}
+    names = "width", "blocks", "stride", "separable"
+    settings = {k: v for k, v in architecture.items() if k in names and v}
     return f"{architecture['name']}({', '.join(f'{k}={v}' for k, v in settings.items())})"
 
 
@@ -134,7 +136,7 @@ def _settings(recipe: training.Recipe) -> str:
         f"SGD with a Nesterov momentum of {recipe.momentum} in batches of {recipe.batch_size}",
         f"one-cycle schedule up to a rate of {recipe.learning_rate}",
         f"weight decay {recipe.weight_decay}",
-        f"label smoothing {recipe.label_smoothing}",
+        *([f"label smoothing {recipe.label_smoothing}"] if recipe.label_smoothing else []),
         f"images shifted by up to {varied.shift} pixel{'s' if varied.shift > 1 else ''}",
         *([f"turned by up to {varied.degrees}°"] if varied.degrees else []),
         *([f"resized by up to {varied.scale:.0%}"] if varied.scale else []),

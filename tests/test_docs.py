@@ -16,7 +16,8 @@ import pytest
 import typer
 import yaml
 
-from benchmarks import standings
+from benchmarks import frontier, standings
+from benchmarks.tables import markdown
 from helpers import data, evaluation, models, training
 from helpers.files import PROJECT
 from helpers.headless.cli import app
@@ -129,6 +130,10 @@ def test_recipes_state_what_the_records_hold():
     for row in record("reliability")["recipes"]:
         accuracy = mean_and_spread(row["test_accuracy"])
         assert measured(row["recipe"], row["dataset"]) == (accuracy, str(len(row["test_accuracy"])))
+    for dataset in DATASETS:
+        rows = [row for row in record("frontier")["trainings"] if row["dataset"] == dataset]
+        values = [row["test"]["accuracy"] for row in rows if row["step"] == "tiny"]
+        assert measured("tiny", dataset) == (mean_and_spread(values), str(len(values)))
     for recipe in ("compact", "accurate"):
         for dataset in DATASETS:
             values = accuracies(recipe, dataset, "test")
@@ -149,11 +154,10 @@ def report_band(dataset: str) -> dict[str, Any]:
 
 def test_the_results_in_the_readme():
     rows = {row[0]: row[1:] for row in table("README.md", "recipe", "parameters", "MNIST", "n")}
-    report, tiny_vgg, fast, compact, accurate = rows.values()
+    report, tiny_vgg, fast, tiny, compact, accurate = rows.values()
     assert report[1::2] == ["98 %", "86 %", ""]
-    for recipe, row in zip(
-        ("report", "fast", "compact", "accurate"), (tiny_vgg, fast, compact, accurate), strict=True
-    ):
+    recipes = {"report": tiny_vgg, "fast": fast, "tiny": tiny, "compact": compact}
+    for recipe, row in (recipes | {"accurate": accurate}).items():
         states = [cell for dataset in DATASETS for cell in measured(recipe, dataset)]
         assert row[:5] == [parameters(recipe), *states]
     race = record("race")["runs"]
@@ -164,7 +168,7 @@ def test_the_results_in_the_readme():
         ) for dataset in DATASETS
     }  # fmt: skip
     assert fast[5] == " and ".join(f"{value:.0f}" for value in seconds.values())
-    for recipe, row in (("compact", compact), ("accurate", accurate)):
+    for recipe, row in (("tiny", tiny), ("compact", compact), ("accurate", accurate)):
         seconds = [seconds_of_training(recipe, dataset) for dataset in DATASETS]
         assert row[5] == " and ".join(f"{value:,.0f}" for value in seconds)
     assert tiny_vgg[5] == "30 to 60"
@@ -193,7 +197,9 @@ def test_the_lines_of_python_in_the_readme_give_the_number_beside_them():
 
 def test_the_recipes_on_the_page_on_accuracy():
     rows = table("docs/accuracy.md", "recipe", "parameters", "MNIST", "n")
-    assert [row[0] for row in rows] == ["`report`", "`sprint`", "`fast`", "`compact`", "`accurate`"]
+    assert [row[0] for row in rows] == [
+        f"`{name}`" for name in ("report", "sprint", "fast", "tiny", "compact", "accurate")
+    ]
     for name, *row in rows:
         recipe = name.strip("`")
         states = [cell for dataset in DATASETS for cell in measured(recipe, dataset)]
@@ -249,6 +255,20 @@ def test_several_views_and_ensembles_on_the_page_on_accuracy():
     for (_, count, *row), split in zip(rows[2:], ("test", "test_tta"), strict=True):
         assert count == " and ".join(f"{ensembles[name]['parameters']:,}" for name in DATASETS)
         assert row == [f"{100 * ensembles[name][split]['accuracy']:.2f} %" for name in DATASETS]
+
+
+def test_the_frontier_on_the_page_on_accuracy():
+    for dataset in DATASETS:
+        assert "\n".join(markdown(frontier.table(dataset))) in read("docs/accuracy.md")
+    for row in record("frontier")["trainings"]:
+        assert f"`{row['step']}`" in read("docs/accuracy.md")
+    tried = pd.read_csv(PROJECT / "benchmarks/results/small_networks.csv")
+    told = [
+        (f"{row.parameters:,}", str(row.epochs), f"{100 * row.validation:.2f} %")
+        for row in tried.itertuples()
+    ]
+    rows = table("docs/accuracy.md", "change", "parameters", "epochs")
+    assert sorted(told) == sorted(tuple(row[1:]) for row in rows)
 
 
 def test_the_race_on_the_page_on_benchmarks():

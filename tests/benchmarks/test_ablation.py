@@ -108,11 +108,10 @@ def test_only_what_is_missing_is_trained(small, monkeypatch, tmp_path, capsys):
     assert second["past"] == first  # it took hours, and may be wanted again
 
 
-def test_what_was_trained_is_found_under_another_name_and_outlives_its_rung(small, monkeypatch):
+def test_what_was_trained_is_found_under_another_name_and_outlives_its_rung(small):
     rows = {ablation.key(small, seed): {"key": ablation.key(small, seed)} for seed in (1, 0)}
     renamed = replace(small, name="big", change="in name")
-    monkeypatch.setattr(ablation, "STEPS", [renamed])
-    told = ablation.arranged(rows | {"gone": {"key": "gone", "step": "that is no more"}})
+    told = ablation.arranged(rows | {"gone": {"key": "gone", "step": "that is no more"}}, [renamed])
     called = {"step": "big", "baseline": "", "change": "in name"}
     assert told["trainings"] == [{"key": ablation.key(small, seed)} | called for seed in range(2)]
     assert told["past"] == [{"key": "gone", "step": "that is no more"}]
@@ -196,6 +195,7 @@ def test_only_what_was_asked_for_and_has_all_its_seeds_is_shipped(small, monkeyp
         for epochs, name in enumerate(("small", "other", "older"), start=2)
     ]
     monkeypatch.setattr(publish, "STEPS", [*three, plain(small)])
+    monkeypatch.setattr(publish, "FRONTIER", [])
     for step in three:
         monkeypatch.setitem(training.RECIPES, (step.name, "mnist"), step.recipe)
     monkeypatch.setattr(publish, "RESULTS", tmp_path / "ablation.json")
@@ -235,7 +235,7 @@ def test_an_ensemble_is_the_mean_of_all_seeds(small, monkeypatch, tmp_path, tiny
     monkeypatch.setattr(ensemble, "KEEP", tmp_path)
     three = replace(small, seeds=3)
     monkeypatch.setattr(publish, "STEPS", [plain(small), three])
-    monkeypatch.setattr(ensemble, "RESULTS", tmp_path / "ablation.json")
+    monkeypatch.setattr(publish, "RESULTS", tmp_path / "ablation.json")
     torch.manual_seed(0)
     several, rows = [models.build("linear") for _ in range(3)], []
     for seed, model in enumerate(several):
@@ -269,12 +269,17 @@ def test_costs_are_of_the_second_pass_over_an_eighth(small, monkeypatch, tmp_pat
 
     monkeypatch.setattr(training, "train", train)
     monkeypatch.setattr(costs, "STEPS", [small, replace(small, name="other")])
+    monkeypatch.setattr(costs, "FRONTIER", [])
+    monkeypatch.setattr(costs, "QUICK", [])
     monkeypatch.setattr(torch, "set_num_threads", lambda _: None)
     costs.main(rounds=3, out=tmp_path / "costs.json")
     assert set(passes) == {(2, 70 // 8, 20 // 8)}
     told = json.loads((tmp_path / "costs.json").read_text())["epochs"]
     assert [row["turns"] for row in told] == [[8, 24, 40], [16, 32, 48]]  # in turn
     assert [row["seconds an epoch"] for row in told] == [24, 32]
+    costs.main(rounds=1, only=["small"], out=tmp_path / "costs.json")
+    other, again = json.loads((tmp_path / "costs.json").read_text())["epochs"]
+    assert (other, again["turns"]) == (told[1], [7 * 8])
 
 
 def test_mean_and_spread_by_hand():
