@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -140,11 +141,26 @@ def join_process_group(device_name: str = "auto") -> Iterator[tuple[SingleProces
     if chosen.type != "cpu":
         torch.accelerator.set_device_index(chosen.index)
         backend += f",{chosen.type}:{dist.get_default_backend_for_device(chosen)}"
-    dist.init_process_group(backend, timeout=TIMEOUT)
+    dist.init_process_group(backend, timeout=TIMEOUT, **_own_store())
     try:
         yield ProcessGroup(), chosen
     finally:
         dist.destroy_process_group()
+
+
+def _own_store() -> dict[str, Any]:
+    """Where the processes find one another: a part of torchrun's store for each restart.
+
+    torchrun keeps one store over all restarts, and torch would read there the addresses of the
+    processes before. Without a store of torchrun, torch's own way is taken.
+    """
+    if os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True":
+        return {}
+    place = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
+    store = dist.TCPStore(*place, is_master=False, timeout=TIMEOUT)
+    part = f"restart {os.environ['TORCHELASTIC_RESTART_COUNT']}"
+    numbers = {name.lower(): int(os.environ[name]) for name in ("RANK", "WORLD_SIZE")}
+    return {"store": dist.PrefixStore(part, store), **numbers}
 
 
 def _device_of_rank(chosen: torch.device, device_name: str) -> torch.device:

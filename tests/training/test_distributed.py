@@ -146,9 +146,12 @@ def test_the_command_trains_under_torchrun_and_one_process_writes(tmp_path):
 
 @pytest.mark.slow
 def test_a_rank_that_dies_is_started_again_and_the_training_goes_on(tmp_path):
-    """By SIGKILL within the epoch: torchrun starts all ranks again, and they end as if unbroken."""
+    """By SIGKILL within the epoch: torchrun starts all ranks again, and they end as if unbroken.
+
+    One restart is enough: the ranks do not look for one another where those before them were.
+    """
     script = ("-m", "tests.training.train_in_processes", str(tmp_path), "dies")
-    done = torchrun(2, "--max-restarts=3", *script)
+    done = torchrun(2, "--max-restarts=1", *script)
     assert done.returncode == 0, done.stderr
     assert "SIGKILL" in done.stderr or "exitcode: -9" in done.stderr
     model, epochs = train_in_processes.train("tiny_vgg")
