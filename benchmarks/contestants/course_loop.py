@@ -26,9 +26,8 @@ def block(channels_in: int, channels_out: int) -> list[nn.Module]:
     ]
 
 
-model = nn.Sequential(*block(1, 10), *block(10, 10), nn.Flatten(), nn.Linear(490, 10)).to(
-    watch.device
-)
+model = nn.Sequential(*block(1, 10), *block(10, 10), nn.Flatten(), nn.Linear(490, 10))
+model.to(watch.device)
 loss_of = nn.CrossEntropyLoss()
 optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
 

@@ -1,7 +1,7 @@
 """What is checked before a training begins, so that no mistake shows first inside torch."""
 
 import math
-from inspect import signature
+from inspect import Parameter, signature
 from typing import Any
 
 import torch
@@ -69,8 +69,10 @@ def check_optimizer(
 
 
 def _needs_argument(stepped: Any) -> bool:
+    """Whether its `step` cannot be called without one, such as the loss."""
     _, *others = signature(type(stepped).step).parameters.values()
-    return any(p.default is p.empty and p.kind < 2 for p in others)
+    named = Parameter.POSITIONAL_ONLY, Parameter.POSITIONAL_OR_KEYWORD
+    return any(p.default is p.empty and p.kind in named for p in others)
 
 
 def check_model(model: nn.Module, train: Split, validation: Split | None) -> None:

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import nbformat
+import pytest
 from hypothesis import strategies as st
 
 from helpers import claims, data, headless, models, runs
@@ -38,6 +39,15 @@ def write_run(folder: Path) -> None:
         nbformat.write(nbformat.v4.new_notebook(cells=cells), folder / name / f"{name}.ipynb")
 
 
+@pytest.fixture
+def sound_run(tmp_path) -> tuple[Path, dict[str, bytes]]:
+    """The folder of a run in `runs`, beside a copy of it, and the contents of its files."""
+    folder = tmp_path / "runs" / "20261126-090000-quick"
+    write_run(folder)
+    shutil.copytree(folder, tmp_path / folder.name)
+    return folder, {name: (folder / name).read_bytes() for name in RECORDS + TABLES}
+
+
 def is_clean(page: Path) -> bool:
     return not re.search(r"<script>alert|\"><b>", page.read_text(encoding="utf-8"))
 
@@ -48,12 +58,9 @@ def broken(name: str, content: bytes) -> st.SearchStrategy[tuple[str, bytes]]:
 
 
 @lengths()
-def test_a_damaged_record_is_shown_as_such_and_stops_no_page(tmp_path, tries):
-    root, sound = tmp_path / "runs", tmp_path / "20261126-090000-quick"
-    write_run(sound)
-    folder = root / sound.name
-    shutil.copytree(sound, folder)
-    contents = {name: (sound / name).read_bytes() for name in RECORDS + TABLES}
+def test_a_damaged_record_is_shown_as_such_and_stops_no_page(sound_run, tries):
+    folder, contents = sound_run
+    root = folder.parent
 
     def check(case: tuple[str, bytes]) -> None:
         for name, content in [*contents.items(), case]:
@@ -71,12 +78,9 @@ def test_a_damaged_record_is_shown_as_such_and_stops_no_page(tmp_path, tries):
 
 
 @lengths(0.1)
-def test_pages_show_what_is_damaged_as_text(tmp_path, tries):
-    root, sound = tmp_path / "runs", tmp_path / "20261126-090000-quick"
-    write_run(sound)
-    folder = root / sound.name
-    shutil.copytree(sound, folder)
-    contents = {name: (sound / name).read_bytes() for name in RECORDS + TABLES}
+def test_pages_show_what_is_damaged_as_text(tmp_path, sound_run, tries):
+    folder, contents = sound_run
+    root = folder.parent
     record = json.loads(contents[RECORDS[1]])
     parts = ("notebook", "dataset", "device", "commit", "message", "data_digest")
 
@@ -88,7 +92,7 @@ def test_pages_show_what_is_damaged_as_text(tmp_path, tries):
         facts = attempt(lambda: headless.collect_facts(folder), ValueError)
         if not isinstance(facts, Refused):
             assert is_clean(headless.write_report(facts, folder)[0])
-        assert {path.name for path in tmp_path.iterdir()} == {"runs", sound.name}
+        assert {path.name for path in tmp_path.iterdir()} == {"runs", folder.name}
 
     texts = st.dictionaries(st.sampled_from(parts), LEAVES, max_size=3).map(
         lambda new: record | new
