@@ -1,20 +1,27 @@
-"""Atomic writes, folder locks and short digests."""
+"""Atomic writes, folder locks, short digests, and the JSON files of many folders."""
 
 import errno
+import gc
 import hashlib
+import json
 import os
 import platform
 import re
+import time
 import uuid
-from collections.abc import Iterator
+import zlib
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import filelock
 import psutil
+from tqdm import tqdm
 
 PROJECT = Path(__file__).resolve().parent.parent  # the clone: data/, notebooks/ and runs/ are in it
 TEMPORARY = ".half-written"
+INDEX, INDEX_FORMAT = ".index.json", 1  # of `read_tree`; another format is as a missing one
+MANY = 2_000  # so many changes are kept in an index, since reading them anew takes half a second
 ADDRESS = re.compile(r"[a-z][a-z0-9+.-]+:([/\\]|$)", re.IGNORECASE)  # a drive has one letter
 
 
@@ -105,3 +112,102 @@ def lock_folder(folder: Path, *, wait: bool = False) -> Iterator[None]:
         with suppress(OSError):  # usually it is not empty
             folder.rmdir()
         lock.release()
+
+
+def read_tree(
+    root: Path, names: Collection[str], read: Callable[[Path], dict]
+) -> dict[str, dict[str, dict]]:
+    """What `read` makes of each file with one of these names in `root` and below: by the path of
+    its folder, and by name. Links to folders are not followed.
+
+    Of many folders it is kept in an index, a file in `root`, with the time and size of each file
+    and folder. Next time, only what has changed is read. A missing or damaged index is made anew.
+    """
+    index, todo, changes = _read_index(root / INDEX), [""], 0
+    entries: dict[str, list] = {}
+    found: dict[str, dict[str, dict]] = {}
+    settled = time.time_ns() - 2 * 10**9  # what is younger may change, and keep its time and size
+    for place in tqdm(_popped(todo), unit=" folders", delay=5, leave=False, disable=None):
+        folder, entry = f"{root}{place}", index.get(place)
+        stamp = _stamp(folder, settled)
+        if entry is None or not stamp or entry[0] != stamp:
+            entry = [stamp, *_list_folder(folder, names)]
+            changes += 1
+        for name, kept in entry[2].items():
+            stamp = _stamp(path := f"{folder}{os.sep}{name}", settled)
+            if not stamp or kept[0] != stamp:
+                kept[:] = [], None
+                with suppress(FileNotFoundError):  # deleted meanwhile
+                    kept[:] = stamp, read(Path(path))
+                changes += 1
+            if kept[1] is not None:
+                found.setdefault(folder, {})[name] = kept[1]
+        entries[place] = entry
+        todo += [f"{place}{os.sep}{name}" for name in entry[1]]
+    if changes >= MANY:
+        with suppress(OSError):  # it only saves time, and the folder may be read-only
+            _write_index(root / INDEX, entries)
+    return found
+
+
+def _popped(items: list[str]) -> Iterator[str]:
+    while items:
+        yield items.pop()
+
+
+def _stamp(path: str, settled: int) -> list[int]:
+    """Time and size of a file or folder; nothing if it is gone or younger than `settled`."""
+    try:
+        status = os.stat(path)
+    except OSError:
+        return []
+    return [status.st_mtime_ns, status.st_size] if status.st_mtime_ns < settled else []
+
+
+def _list_folder(folder: str, names: Collection[str]) -> tuple[list[str], dict[str, list]]:
+    """The folders in a folder, and the files with these names, of which nothing is known yet."""
+    folders: list[str] = []
+    files: dict[str, list] = {}
+    with suppress(FileNotFoundError, PermissionError), os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.is_dir(follow_symlinks=False):
+                folders.append(entry.name)
+            elif entry.name in names and entry.is_file():
+                files[entry.name] = [[], None]
+    return folders, files
+
+
+def _write_index(path: Path, entries: dict[str, list]) -> None:
+    """Write the entries: of each folder its stamp, its folders, and its files by name, each with
+    its stamp and content. That is written as the number of its keys, and its values.
+    """
+    numbers: dict[tuple, int] = {}
+    for kept in (kept for entry in entries.values() for kept in entry[2].values()):
+        keys = tuple(kept[1] or ())
+        kept[1:] = numbers.setdefault(keys, len(numbers)), *(kept[1] or {}).values()
+    text = json.dumps([list(numbers), entries], separators=(",", ":")).encode()
+    write_atomic(path, b"%08x %d\n%s" % (zlib.crc32(text), INDEX_FORMAT, text))
+
+
+def _read_index(path: Path) -> dict[str, list]:
+    """The entries that `_write_index` wrote; none if the index is missing, damaged or of old."""
+    with suppress(OSError):
+        checksum, _, text = path.read_bytes().partition(b"\n")
+        if checksum == b"%08x %d" % (zlib.crc32(text), INDEX_FORMAT):
+            keys, entries = json.loads(text)
+            for kept in (kept for entry in entries.values() for kept in entry[2].values()):
+                kept[1:] = [dict(zip(keys[kept[1]], kept[2:], strict=True))]
+            return entries
+    return {}
+
+
+@contextmanager
+def no_garbage_collection() -> Iterator[None]:
+    """For making millions of objects: the collector would look at all of them many times."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()

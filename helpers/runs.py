@@ -12,12 +12,12 @@ import math
 import os
 import re
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from helpers.files import PROJECT, make_folder, write_atomic
+from helpers.files import PROJECT, make_folder, no_garbage_collection, read_tree, write_atomic
 
 if TYPE_CHECKING:  # importing this module does not import torch
     import pandas as pd
@@ -32,6 +32,7 @@ RESULT = "result.json"
 STATUS = "status.json"  # of all notebooks of a run, also of those without a record
 WEIGHTS = "weights.safetensors"
 PREDICTIONS = "predictions.csv"  # on the test images: true and predicted class
+LISTED = 1_000  # so many runs stand at most in a table or on a page
 PACKAGES = ("torch", "torchvision", "torchmetrics", "numpy", "image-classification-notebooks")
 # columns of a frame of records that the tables below show, if any record has them
 MEASURED = ["parameters.seed", "measured.validation_accuracy", "measured.test_accuracy"]
@@ -140,49 +141,76 @@ def collect(root: Path | str | None = None) -> "pd.DataFrame":
         "run", "notebook", "state", "message", "finished", "dataset", "device", "epochs",
         "planned_epochs", "seconds", "wall_seconds", "folder",
     ]  # fmt: skip
-    frame = pd.json_normalize(read_records(root))
+    with no_garbage_collection():
+        read = functools.partial(_read_either, strict=True, flat=True)
+        frame = pd.DataFrame(_join(read_tree(root, (RESULT, STATUS), read)))
     columns = [*first, *frame.columns.difference(first, sort=False)]
     return frame.reindex(columns=columns).sort_values("finished", ignore_index=True)
 
 
-def read_records(root: Path | str, levels: int | None = None) -> list[dict]:
-    """The records of all notebooks below `root`, then of those without one what is known of them.
-    With `levels`, only of notebooks so many folders below `root`; a damaged record then has the
-    state "damaged" and a message, instead of raising ValueError.
+def read_records(root: Path | str, levels: int) -> list[dict]:
+    """The records of the notebooks so many folders below `root`, then of those without one what is
+    known of them. A damaged record has the state "damaged" and a message.
     """
-    records, states, root = [], _states(Path(root), levels), Path(root)
-    for path in sorted(root.glob(("**/" if levels is None else "*/" * levels) + RESULT)):
-        folder = path.parent
-        place = {"run": folder.parent.name, "notebook": folder.name, "folder": str(folder)}
-        noted, record = states.pop(folder, {}), _read(path, strict=levels is None)
-        if record.pop("interrupted", False):  # as versions before "state" wrote it
-            record["state"] = "stopped"
-        if noted.get("state", "finished") != "finished":  # something failed after the record
-            record["state"] = noted["state"]
-        records.append({"state": "finished"} | place | noted | record)
-    for folder, state in sorted(states.items()):
-        if state["state"] != "finished":
-            records.append({"run": folder.parent.name, "folder": str(folder)} | state)
-    return records
+    found: dict[str, dict[str, dict]] = {}
+    for name, above in ((RESULT, levels), (STATUS, levels - 1)):
+        for path in Path(root).glob("*/" * above + name):
+            found.setdefault(str(path.parent), {})[name] = _read_either(path, strict=False)
+    return _join(found)
+
+
+def _read_either(path: Path, strict: bool, flat: bool = False) -> dict:
+    """A record; or of a `status.json`, what it says of each notebook, by name. Parts of parts have
+    names such as `measured.test_accuracy`, if they shall be `flat`.
+    """
+    flatten = (lambda part: dict(_flat(part))) if flat else dict
+    if path.name == RESULT:
+        return flatten(_read(path, strict))
+    status, states = read_status(path.parent, strict=strict), {}
+    for entry in status["notebooks"]:
+        name = entry["notebook"]
+        known = {"notebook": name, "parameters": status.get("settings", {}).get(name, {})}
+        known |= {"state": entry["state"], "message": entry["message"]}
+        states[name] = flatten(known | {"wall_seconds": entry["seconds"]})
+    return states
+
+
+def _flat(record: dict, prefix: str = "") -> Iterator[tuple[str, object]]:
+    for name, value in record.items():
+        if isinstance(value, dict):
+            yield from _flat(value, f"{prefix}{name}.")
+        else:
+            yield prefix + name, value
+
+
+def _join(found: dict[str, dict[str, dict]]) -> list[dict]:
+    """The records by folder, each with what the status says of it; then what has no record."""
+    states = {
+        f"{folder}{os.sep}{name}": state
+        for folder, files in found.items() for name, state in files.get(STATUS, {}).items()
+    }  # fmt: skip
+    rows = []
+    for folder in sorted(folder for folder, files in found.items() if RESULT in files):
+        state = states.pop(folder, {})
+        row = {"state": "finished"} | _place(folder) | state | found[folder][RESULT]
+        if row.pop("interrupted", False):  # as versions before "state" wrote it
+            row["state"] = "stopped"
+        if state.get("state", "finished") != "finished":  # something failed after the record
+            row["state"] = state["state"]
+        rows.append(row)
+    failed = sorted(folder for folder, state in states.items() if state["state"] != "finished")
+    return rows + [_place(folder) | states[folder] for folder in failed]
+
+
+def _place(folder: str) -> dict[str, object]:
+    parent, name = os.path.split(folder)
+    return {"run": os.path.basename(parent), "notebook": name, "folder": folder}
 
 
 def load_run(folder: Path | str) -> "pd.DataFrame":
     """As `collect`, for one run: without the runs that its notebooks have started themselves."""
     frame = collect(folder)
     return frame[frame["run"] == Path(folder).name]
-
-
-def _states(root: Path, levels: int | None) -> dict[Path, dict[str, object]]:
-    """The state of each notebook in each `status.json`, by the folder of the notebook."""
-    states: dict[Path, dict[str, object]] = {}
-    for path in root.glob(("**/" if levels is None else "*/" * (levels - 1)) + STATUS):
-        status = read_status(path.parent, strict=levels is None)
-        for entry in status["notebooks"]:
-            name = entry["notebook"]
-            known = {"notebook": name, "parameters": status.get("settings", {}).get(name, {})}
-            known |= {"state": entry["state"], "message": entry["message"]}
-            states[path.parent / name] = known | {"wall_seconds": entry["seconds"]}
-    return states
 
 
 def read_status(folder: Path | str, *, strict: bool = True) -> dict:

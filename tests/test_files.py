@@ -1,4 +1,5 @@
 import errno
+import json
 import os
 import sys
 from functools import partial
@@ -6,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from helpers.files import lock_folder, make_folder, short_digest, write_atomic
+from helpers import files
+from helpers.files import lock_folder, make_folder, read_tree, short_digest, write_atomic
 
 
 def test_it_writes_text_and_bytes_and_makes_folders(tmp_path):
@@ -174,3 +176,113 @@ def test_no_folder_is_made_for_an_address(tmp_path, monkeypatch, address):
         write_atomic(Path(address), "x")
     assert not list(tmp_path.iterdir())
     make_folder(Path("a:") / "b")  # as a drive of Windows is called
+
+
+class Reader:
+    """Reads JSON, and counts how often."""
+
+    def __init__(self) -> None:
+        self.paths: list[str] = []
+
+    def __call__(self, path: Path) -> dict:
+        self.paths.append(path.name)
+        return json.loads(path.read_text())
+
+
+@pytest.fixture
+def tree(tmp_path, monkeypatch):
+    """Three folders with a file each, years old; an index of that few is kept, too."""
+    monkeypatch.setattr(files, "MANY", 1)
+    for n, content in enumerate(({"seed": 1}, {"seed": 2, "parts": {"a": [1, None]}}, {})):
+        folder = tmp_path / "runs" / f"run{n}" / "02"
+        folder.mkdir(parents=True)
+        (folder / "result.json").write_text(json.dumps(content))
+    age(tmp_path / "runs")
+    return tmp_path / "runs"
+
+
+def age(root: Path) -> None:
+    for path in (root, *root.rglob("*")):
+        os.utime(path, (1.7e9, 1.7e9))  # seconds since 1970
+
+
+def found(tree: Path) -> tuple[list[dict], int]:
+    """The contents in `tree`, sorted by folder, and how many files were read for them."""
+    reader = Reader()
+    by_folder = read_tree(tree, ["result.json"], reader)
+    assert all(Path(folder).is_relative_to(tree) for folder in by_folder)
+    return [by_folder[folder]["result.json"] for folder in sorted(by_folder)], len(reader.paths)
+
+
+EVERY = [{"seed": 1}, {"seed": 2, "parts": {"a": [1, None]}}, {}]
+
+
+def test_of_many_folders_only_what_has_changed_is_read_again(tree):
+    assert found(tree) == (EVERY, 3)
+    assert found(tree) == (EVERY, 0)
+    (tree / "run0" / "02" / "result.json").write_text('{"seed": 7}')  # the folder stays as it was
+    (tree / "new").mkdir()
+    (tree / "new" / "result.json").write_text('{"seed": 3}')
+    (tree / "run2" / "02" / "result.json").unlink()
+    assert found(tree) == ([{"seed": 3}, {"seed": 7}, EVERY[1]], 2)
+    assert found(tree) == ([{"seed": 3}, {"seed": 7}, EVERY[1]], 2)  # both are still young
+    age(tree)
+    assert [found(tree)[1] for _ in range(2)] == [2, 0]
+
+
+def test_an_index_moves_with_its_folder(tree, tmp_path, monkeypatch):
+    assert found(tree) == (EVERY, 3)
+    moved = tree.rename(tmp_path / "elsewhere")
+    monkeypatch.chdir(tmp_path)
+    for root in (moved, Path("elsewhere")):
+        assert found(root) == (EVERY, 0)
+
+
+@pytest.mark.parametrize("cut", [b"", b"x", b"00000000 1\n{}"])
+def test_a_damaged_index_is_made_anew(tree, cut):
+    found(tree)
+    index = tree / files.INDEX
+    whole = index.read_bytes()
+    for damaged in (cut, whole[:-1], whole.replace(b'"seed"', b'"need"')):
+        index.write_bytes(damaged)
+        assert found(tree) == (EVERY, 3)
+        assert found(tree) == (EVERY, 0)
+
+
+def test_the_index_of_another_format_is_not_read(tree, monkeypatch):
+    found(tree)
+    monkeypatch.setattr(files, "INDEX_FORMAT", 2)
+    assert [found(tree) for _ in range(2)] == [(EVERY, 3), (EVERY, 0)]
+
+
+def test_few_folders_have_no_index(tree, monkeypatch):
+    monkeypatch.setattr(files, "MANY", 1_000)
+    assert found(tree) == (EVERY, 3)
+    assert not (tree / files.INDEX).exists()
+
+
+def test_without_a_place_for_the_index_all_is_read_each_time(tree, monkeypatch):
+    def read_only(path: Path, content: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    monkeypatch.setattr(files, "write_atomic", read_only)
+    assert [found(tree) for _ in range(2)] == [(EVERY, 3)] * 2
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows lets only administrators make links")
+def test_links_to_folders_are_not_followed(tree, tmp_path):
+    (tree / "again").symlink_to(tree)
+    (tree / "gone").symlink_to(tmp_path / "nothing")
+    (tree / "run0" / "result.json").symlink_to(tmp_path / "nothing")
+    assert found(tree)[0] == EVERY
+
+
+def test_what_is_deleted_meanwhile_is_left_out(tree):
+    def read(path: Path) -> dict:
+        for other in tree.glob("*/02/result.json"):
+            if other != path:
+                other.unlink()
+        return {}
+
+    assert len(read_tree(tree, ["result.json"], read)) == 1
+    assert len(read_tree(tree, ["result.json"], read)) == 1

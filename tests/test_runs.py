@@ -323,7 +323,7 @@ def test_folders_may_be_given_as_text(tmp_path):
     run = runs.create_run(root, "x")
     path = save(f"{run}/02", model=models.build("linear"))
     assert path == run / "02" / "result.json"
-    assert len(runs.read_records(root)) == len(runs.load_run(str(run))) == 1
+    assert len(runs.read_records(root, levels=2)) == len(runs.load_run(str(run))) == 1
     assert runs.find(root, f"{run.name}/02") == run / "02"
     assert runs.overview(runs.collect(root), root)["run"].tolist() == [f"{run.name}/02"]
     (run / "status.json").write_text("{}")

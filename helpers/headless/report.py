@@ -5,6 +5,7 @@ The pages load nothing from elsewhere and need no script. How they look is in `t
 
 import base64
 import html
+import os
 import re
 import sys
 from collections.abc import Callable, Mapping
@@ -68,16 +69,22 @@ def write_pages(folder: Path) -> Path:
 
 def write_runs_index(root: Path) -> Path:
     """Write `index.html` in `root`, a list of the runs there, the newest first; returns its path.
-    It has a column for each thing that one of them has measured.
+    It has a column for each thing that one of them has measured, and at most 1,000 runs.
     """
     found: dict[str, list[dict]] = {}
-    for record in runs.read_records(root, levels=2):
-        found.setdefault(record["run"], []).append(record)
+    folders = sorted(entry.name for entry in os.scandir(root) if entry.is_dir())
+    while folders and len(found) < runs.LISTED:
+        name = folders.pop()
+        if records := runs.read_records(root / name, levels=1):
+            found[name] = records
     every = [record for records in found.values() for record in records]
-    pages = {page.relative_to(root).as_posix() for page in root.glob("*/index.html")}
-    pages |= {page.relative_to(root).as_posix() for page in root.glob("*/*/index.html")}  # audits
+    pages = {
+        page.relative_to(root).as_posix()
+        for name in found for pattern in ("index.html", "*/index.html")  # of a run; of an audit
+        for page in (root / name).glob(pattern)
+    }  # fmt: skip
     columns = sorted({(r["notebook"], name) for r in every for name in r.get("measured", ())})
-    page = dict(runs=dict(sorted(found.items(), reverse=True)), pages=pages, columns=columns)
+    page = dict(runs=found, pages=pages, columns=columns, older=len(folders))
     return write_page(root / "index.html", "runs.html", page)
 
 

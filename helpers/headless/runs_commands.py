@@ -56,7 +56,10 @@ def list_runs(
     elif frame.empty:
         typer.echo(f"There are no runs in {root}.")
     else:
-        print_table(runs.overview(frame, root))
+        print_table(runs.overview(frame.tail(runs.LISTED), root))
+        if len(frame) > runs.LISTED:
+            left = f"{len(frame) - runs.LISTED:,}"
+            typer.echo(f"{left} more come before these. --json prints all of them.")
 
 
 def _sorted(frame: "pd.DataFrame", column: str) -> "pd.DataFrame":

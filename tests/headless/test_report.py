@@ -11,7 +11,7 @@ import nbformat
 import pytest
 from PIL import Image
 
-from helpers import headless
+from helpers import headless, runs
 from helpers.files import PROJECT
 
 CODE, PROSE = nbformat.v4.new_code_cell, nbformat.v4.new_markdown_cell
@@ -270,6 +270,22 @@ def test_the_list_of_runs_has_a_column_for_each_thing_measured(tmp_path):
     assert "train_mnist mistakes test accuracy" in text
     assert "20261121-090000-fast ✓ finished 2 5,001 25.00 %" in text
     assert "20261119-090000-fast ✗ damaged" in text
+
+
+def test_of_very_many_runs_the_newest_are_listed(tmp_path, monkeypatch):
+    monkeypatch.setattr(runs, "LISTED", 2)
+    for day in range(1, 5):
+        write_run(tmp_path / f"2026110{day}-090000-fast", {"train_mnist": []})
+    (tmp_path / "unlike").mkdir()
+    text = words(headless.write_runs_index(tmp_path).read_text())
+    assert [f"2026110{day}-090000-fast" in text for day in range(1, 5)] == [
+        False,
+        False,
+        True,
+        True,
+    ]
+    assert "2 runs, the newest first" in text
+    assert "2 older ones are not listed here" in text
 
 
 def test_of_a_notebook_without_test_accuracy_three_values_are_shown(tmp_path):

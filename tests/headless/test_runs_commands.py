@@ -75,6 +75,14 @@ def test_the_list_is_sorted_cut_and_reduced_to_the_best(invoke):
     assert (status, "no column 'colour'" in told) == (2, True)
 
 
+def test_of_very_many_runs_the_last_are_listed(invoke, monkeypatch):
+    monkeypatch.setattr(runs, "LISTED", 2)
+    _, out, _ = invoke("--sort", "test")
+    assert [line.split()[0][:1] for line in out.splitlines()] == ["r", "c", "a", "1"]
+    assert out.splitlines()[-1] == "1 more come before these. --json prints all of them."
+    assert len(json.loads(invoke("--json")[1])) == 3
+
+
 def test_json_has_whole_numbers_and_no_empty_fields(invoke):
     records = json.loads(invoke("--json")[1])
     (fashion,) = (record for record in records if record["dataset"] == "fashion_mnist")
