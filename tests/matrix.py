@@ -23,7 +23,9 @@ from tqdm import tqdm
 
 from benchmarks.machine import describe
 from benchmarks.tables import markdown, write_below_mark
+from helpers import runs
 from helpers.files import PROJECT
+from tests import records
 from tests.conditions import CONDITIONS, Place
 
 LOGS = PROJECT / "runs" / "matrix"
@@ -38,7 +40,7 @@ def main(
     if unknown:
         raise typer.BadParameter(f"{', '.join(unknown)}; there are: {', '.join(CONDITIONS)}.")
     LOGS.mkdir(parents=True, exist_ok=True)
-    rows = []
+    code, commit, rows = records.behaviour(), runs.commit(), []
     for name in (bar := tqdm(only or CONDITIONS, unit=" conditions")):
         bar.set_description(name)
         with tempfile.TemporaryDirectory() as scratch:
@@ -46,16 +48,18 @@ def main(
     table = pd.DataFrame(rows)
     typer.echo(table.to_string(index=False))
     if only is None:
-        write_below_mark(REPORT, _report(table))
+        write_below_mark(REPORT, _report(table, commit))
+        records.note("matrix", code, commit)
     raise typer.Exit(int(not table["green"].all()))
 
 
-def _report(table: pd.DataFrame) -> list[str]:
+def _report(table: pd.DataFrame, commit: str) -> list[str]:
     """The measured part of docs/matrix.md."""
     about = describe(os.cpu_count() or 1)
     versions = ", ".join(f"{name} {version}" for name, version in about["versions"].items())
     machine = f"{about['processor']}, {about['threads']} cores"
-    return [f"Measured on {about['date']}: {machine}, {versions}.", "", *markdown(table)]
+    measured = f"Measured on {about['date']}: {machine}, {versions}, commit {commit[:12]}."
+    return [measured, "", *markdown(table)]
 
 
 def _outcome(name: str, scratch: Path) -> dict[str, object]:

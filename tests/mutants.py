@@ -3,6 +3,9 @@
 A mutant is a function of helpers/ with one change; it survives if no test fails. Each survivor
 needs a test, or a reason in mutants.toml. The exit status is 1 while one has neither, or while too
 few mutants are killed.
+
+All mutants take hours. So the results are kept by module in mutants.json, and those of modules that
+were not tried this time stay.
 """
 
 import datetime
@@ -14,30 +17,34 @@ import tomllib
 from collections import Counter
 from importlib.metadata import version
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import typer
 
 from benchmarks.tables import write_below_mark
-from helpers.files import PROJECT
+from helpers import runs
+from helpers.files import PROJECT, write_atomic
+from tests.records import behaviour
 
-WANTED = 0.85
+WANTED = 0.88
 MUTATED = PROJECT / "mutants" / "helpers"
 PAGE = PROJECT / "docs" / "mutants.md"
+RECORD = Path(__file__).with_suffix(".json")
 REASONS = tomllib.loads(Path(__file__).with_suffix(".toml").read_text())["reason"]
 # exit codes of mutmut; all others are time-outs
 STATES = {0: "survived", 1: "killed", 3: "killed", 5: "not covered", 33: "not covered"}
+LEFT = ("survived", "not covered")
 COLUMNS = ("killed", "timed out", "survived", "not covered")
 
 TEXT = """\
-Measured on {date} with mutmut {version}. Of {generated:,} mutants {killed:,} were killed, {timed_out} ran into the time
+Measured {dates} with mutmut {version}, {modules} modules. Of {generated:,} mutants {killed:,} were killed, {timed_out} ran into the time
 limit, {survived} survived, and {not_covered} lie in code that the fast tests do not reach: **{rate:.1%} were killed**. At
-least {wanted:.0%} are wanted.
+least {wanted:.0%} are wanted. {missing}
 
 These functions have a decorator, and were not changed: {decorated}.
 
-| module | mutants | killed | timed out | survived | not covered | rate |
-| --- | ---: | ---: | ---: | ---: | ---: | ---: |
+| module | mutants | killed | timed out | survived | not covered | rate | commit |
+| --- | ---: | ---: | ---: | ---: | ---: | ---: | --- |
 {rows}
 
 What survived, by the reason in `tests/mutants.toml`. The numbers are mutmut's: `.venv/bin/mutmut results` lists the full
@@ -63,14 +70,16 @@ class Mutant(NamedTuple):
 
 
 def read(meta: Path) -> list[Mutant]:
-    """The mutants of one module, from the files that mutmut writes beside its copy."""
+    """The mutants of one module, from the files that mutmut writes beside its copy; none if not all
+    were tried.
+    """
     module = ".".join(meta.relative_to(MUTATED).with_suffix("").with_suffix("").parts)
     spans = json.loads(meta.with_suffix(".spans").read_text())["spans"]
     lines = meta.with_suffix("").read_text().splitlines()
     mutants = []
     for key, code in json.loads(meta.read_text())["exit_code_by_key"].items():
-        if code is None:
-            sys.exit(f"{key} has not been tried: mutmut was stopped before the end.")
+        if code is None:  # mutmut was told not to try it, or was stopped before
+            return []
         mangled = key.rpartition(".")[2]
         function, _, number = mangled.partition("__mutmut_")
         before, after = (
@@ -96,9 +105,25 @@ def rate(counts: Counter[str]) -> float:
     return (counts["killed"] + counts["timed out"]) / max(counts.total(), 1)
 
 
-def row(name: str, counts: Counter[str]) -> str:
+def row(name: str, counts: Counter[str], commit: str) -> str:
     cells = [name, counts.total(), *(counts[column] for column in COLUMNS), f"{rate(counts):.1%}"]
-    return "| " + " | ".join(map(str, cells)) + " |"
+    return "| " + " | ".join(map(str, [*cells, commit])) + " |"
+
+
+def noted(mutants: list[Mutant], commit: str) -> dict[str, Any]:
+    """What is kept of the mutants of one module."""
+    return {
+        "date": str(datetime.date.today()),
+        "commit": commit,
+        "code": behaviour()[mutants[0].module],
+        "counts": dict(Counter(mutant.state for mutant in mutants)),
+        "left": [list(mutant[1:]) for mutant in mutants if mutant.state in LEFT],
+    }
+
+
+def left(record: dict[str, Any]) -> list[Mutant]:
+    """The mutants that no test noticed."""
+    return [Mutant(name, *mutant) for name, entry in record.items() for mutant in entry["left"]]
 
 
 def listed(mutants: list[Mutant]) -> list[str]:
@@ -122,18 +147,25 @@ def decorated() -> str:
     return ", ".join(names)
 
 
-def page(mutants: list[Mutant], mutmut: str) -> str:
-    counts = Counter(mutant.state for mutant in mutants)
-    modules = sorted({mutant.module for mutant in mutants})
-    rows = [row(m, Counter(x.state for x in mutants if x.module == m)) for m in modules]
+def missing(record: dict[str, Any]) -> str:
+    names = ", ".join(f"`{name}`" for name in behaviour() if name not in record)
+    return f"Not measured yet: {names}." if names else ""
+
+
+def page(record: dict[str, Any], mutmut: str) -> str:
+    """The measured part of docs/mutants.md."""
+    counts = {name: Counter(entry["counts"]) for name, entry in sorted(record.items())}
+    total = sum(counts.values(), Counter())
+    dates = sorted({entry["date"] for entry in record.values()})
+    rows = [row(name, counts[name], record[name]["commit"][:12]) for name in counts]
     text = TEXT.format(
-        wanted=WANTED, date=datetime.date.today(), version=mutmut, rate=rate(counts),
-        generated=counts.total(), rows="\n".join([*rows, row("**all**", counts)]),
-        decorated=decorated(), **{name.replace(" ", "_"): counts[name] for name in COLUMNS},
+        wanted=WANTED, dates=" to ".join(dict.fromkeys((dates[0], dates[-1]))), version=mutmut,
+        modules=len(record), missing=missing(record), rate=rate(total), generated=total.total(),
+        rows="\n".join([*rows, row("**all**", total, "")]),
+        decorated=decorated(), **{name.replace(" ", "_"): total[name] for name in COLUMNS},
     )  # fmt: skip
-    left = [mutant for mutant in mutants if mutant.state in ("survived", "not covered")]
     for why in [*(reason["why"] for reason in REASONS), ""]:
-        those = [mutant for mutant in left if mutant.reason == why]
+        those = [mutant for mutant in left(record) if mutant.reason == why]
         if those:
             text += "\n".join(
                 ["", f"**{why or 'No reason'}** ({len(those)})", "", *listed(those), ""]
@@ -142,17 +174,22 @@ def page(mutants: list[Mutant], mutmut: str) -> str:
 
 
 def main() -> None:
-    mutants = [mutant for meta in sorted(MUTATED.rglob("*.meta")) for mutant in read(meta)]
-    write_below_mark(PAGE, page(mutants, version("mutmut")).splitlines())
-    left = [mutant for mutant in mutants if mutant.state in ("survived", "not covered")]
-    for mutant in left:
+    record = json.loads(RECORD.read_text()) if RECORD.exists() else {}
+    record = {name: entry for name, entry in record.items() if name in behaviour()}
+    commit = runs.commit()
+    for meta in sorted(MUTATED.rglob("*.meta")):
+        if mutants := read(meta):
+            record[mutants[0].module] = noted(mutants, commit)
+    write_atomic(RECORD, json.dumps(record, indent=0, ensure_ascii=False, sort_keys=True) + "\n")
+    write_below_mark(PAGE, page(record, version("mutmut")).splitlines())
+    for mutant in left(record):
         if not mutant.reason:
             typer.echo(f"{mutant.module}.{mutant.function} {mutant.number}: {mutant.change}")
-    killed = rate(Counter(mutant.state for mutant in mutants))
-    typer.echo(
-        f"{killed:.1%} of {len(mutants):,} mutants are killed; see {PAGE.relative_to(PROJECT)}"
-    )
-    sys.exit(killed < WANTED or not all(mutant.reason for mutant in left))
+    total = sum((Counter(entry["counts"]) for entry in record.values()), Counter())
+    killed = f"{rate(total):.1%} of {total.total():,} mutants are killed"
+    typer.echo(f"{killed}; see {PAGE.relative_to(PROJECT)}. {missing(record)}")
+    unexplained = not all(mutant.reason for mutant in left(record))
+    sys.exit(rate(total) < WANTED or unexplained or bool(missing(record)))
 
 
 if __name__ == "__main__":

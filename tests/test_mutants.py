@@ -25,6 +25,7 @@ def x_double__mutmut_3(n):
 @pytest.fixture
 def found(tmp_path, monkeypatch):
     monkeypatch.setattr(mutants, "MUTATED", tmp_path)
+    monkeypatch.setattr(mutants, "behaviour", lambda: {"wing.a": "0123456789ab"})
     (tmp_path / "wing").mkdir()
 
     def leave(*codes: int | None):
@@ -57,20 +58,44 @@ def test_a_reason_is_looked_up_by_the_changed_lines(found, monkeypatch):
     ]
     monkeypatch.setattr(mutants, "REASONS", reasons)
     assert third.reason == "commutes"
-    page = mutants.page([third], "3")
+    page = mutants.page(record([third]), "3")
     assert "**commutes** (1)\n\n- wing.a: `double` 3\n" in page
 
 
-def test_a_run_that_was_stopped_is_not_counted(found):
-    with pytest.raises(SystemExit, match="has not been tried"):
-        mutants.read(found(1, 1, None))
+def record(found: list[mutants.Mutant], module: str = "wing.a") -> dict:
+    return {module: mutants.noted(found, "0123456789abcdef")}
+
+
+def test_of_a_module_that_was_not_tried_to_the_end_nothing_is_counted(found):
+    assert mutants.read(found(1, 1, None)) == []
 
 
 def test_a_time_out_counts_as_killed_and_code_without_a_test_does_not(found):
-    page = mutants.page(mutants.read(found(1, -24, 33)), "3")
-    assert "| wing.a | 3 | 1 | 1 | 0 | 1 | 66.7% |" in page
-    assert "| **all** | 3 | 1 | 1 | 0 | 1 | 66.7% |" in page
+    page = mutants.page(record(mutants.read(found(1, -24, 33))), "3")
+    assert "| wing.a | 3 | 1 | 1 | 0 | 1 | 66.7% | 0123456789ab |" in page
+    assert "| **all** | 3 | 1 | 1 | 0 | 1 | 66.7% |  |" in page
     assert "**No reason** (1)" in page
+
+
+def test_results_are_kept_by_module(found, tmp_path, monkeypatch, capsys):
+    """Those of a module that was not tried this time stay; those of one that is gone do not."""
+    monkeypatch.setattr(mutants, "RECORD", tmp_path / "mutants.json")
+    monkeypatch.setattr(mutants, "PAGE", tmp_path / "mutants.md")
+    monkeypatch.setattr(mutants, "PROJECT", tmp_path)
+    monkeypatch.setattr(mutants, "version", lambda name: "3")
+    monkeypatch.setattr(mutants, "behaviour", lambda: {"wing.a": "1", "wing.b": "2", "wing.c": "3"})
+    (tmp_path / "mutants.md").write_text("<!-- Everything below is written by a test. -->\n")
+    of_b = mutants.read(found(1, 1, 1))
+    kept = {"wing.b": mutants.noted(of_b, "b"), "gone": mutants.noted(of_b, "c")}
+    (tmp_path / "mutants.json").write_text(json.dumps(kept))
+    with pytest.raises(SystemExit) as caught:
+        mutants.main()
+    assert caught.value.code == 1  # one has not been tried
+    assert "100.0% of 6 mutants are killed" in (told := capsys.readouterr().out)
+    assert "Not measured yet: `wing.c`." in told
+    kept = json.loads((tmp_path / "mutants.json").read_text())
+    assert sorted(kept) == ["wing.a", "wing.b"]
+    assert "| wing.b | 3 | 3 | 0 | 0 | 0 | 100.0% | b |" in (tmp_path / "mutants.md").read_text()
 
 
 def test_every_module_is_mutated():

@@ -24,6 +24,7 @@ from benchmarks.tables import markdown, write_below_mark
 from helpers import runs
 from helpers.data import SPECS
 from helpers.files import PROJECT
+from tests import records
 from tests.faults import images, notebooks, training
 
 REPORT = PROJECT / "docs" / "faults.md"
@@ -38,12 +39,13 @@ def main(
 ) -> None:
     """Cause all faults, and write docs/faults.md. The exit status is 1 if a result is wrong."""
     typer.echo(f"seed {seed}, commit {MEASURED}")
-    rows = []
+    code, rows = records.behaviour(), []
     for row in chain(_data(seed), _runs(), _training(seed, kills)):
         rows.append(row)
         tqdm.write(" | ".join(map(str, row.values())))
     table = pd.DataFrame(rows)
     write_below_mark(REPORT, _report(table, seed))
+    records.note("faults", code, MEASURED)
     raise typer.Exit(int((table["wrong"] != 0).any()))
 
 

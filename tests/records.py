@@ -1,0 +1,58 @@
+"""How old is a measurement? The code that it was made with, and what has changed since.
+
+The pages of `make mutants`, `make faults` and `make matrix` were measured at some commit. Which
+code that was stands in records.json, and for the mutants in mutants.json; a test fails when a page
+is too old. Comments, docstrings and formatting do not count.
+"""
+
+import ast
+import datetime
+import io
+import json
+import tokenize
+from functools import cache
+from pathlib import Path
+
+from helpers.files import PROJECT, short_digest, write_atomic
+
+RECORDS = Path(__file__).with_suffix(".json")
+MAY_CHANGE = 12  # so many modules of helpers/ may have changed since a measurement
+
+
+@cache
+def behaviour() -> dict[str, str]:
+    """A digest of what each module of helpers/ does, by its name, such as "training.loop"."""
+    folder, found = PROJECT / "helpers", {}
+    for path in sorted(folder.rglob("*.py")):
+        if path.name != "__init__.py":  # these only list names
+            name = ".".join(path.relative_to(folder).with_suffix("").parts)
+            found[name] = digest(path.read_text(encoding="utf-8"))
+    return found
+
+
+def digest(source: str) -> str:
+    """Twelve hex digits of a module's code, without comments, docstrings and space."""
+    lines = source.splitlines()
+    for token in tokenize.generate_tokens(io.StringIO(source).readline):
+        if token.type == tokenize.COMMENT:
+            row, column = token.start
+            lines[row - 1] = lines[row - 1][:column]
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(
+            node
+        ):
+            text = node.body[0]
+            lines[text.lineno - 1 : text.end_lineno] = [""] * (text.end_lineno - text.lineno + 1)
+    return short_digest("".join("".join(lines).split()))
+
+
+def note(name: str, code: dict[str, str], commit: str) -> None:
+    """Keep that the measurement `name` was made now, with this code."""
+    records = json.loads(RECORDS.read_text()) if RECORDS.exists() else {}
+    records[name] = {"date": str(datetime.date.today()), "commit": commit, "code": code}
+    write_atomic(RECORDS, json.dumps(records, indent=0, sort_keys=True) + "\n")
+
+
+def changed(code: dict[str, str]) -> list[str]:
+    """The modules that are not there, or do something else, in a record of an earlier `code`."""
+    return [name for name, now in behaviour().items() if code.get(name) != now]
