@@ -1,0 +1,84 @@
+"""Everything that gets installed may be used and passed on together with this project (MIT)."""
+
+import re
+import tomllib
+from collections.abc import Iterator
+from importlib.metadata import PackageNotFoundError, distribution
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+from helpers.files import PROJECT
+
+# what is looked for in the metadata of a package; the first that fits is the one in the table
+FREE = {
+    "MPL": "MPL|Mozilla Public", "Apache": "Apache", "BSD": "BSD", "MIT": r"MIT\b|HPND",
+    "PSF": "PSF|Python Software Foundation", "ISC": "ISC",
+}  # fmt: skip
+STRICT = r"\b[AL]?GPL|General Public|SSPL|Business Source|non-?commercial"
+EXTRAS = ("", "test", "audit", "export")
+
+
+def installed() -> set[str]:
+    """The packages of pyproject.toml that are installed here, and all that they ask for."""
+    found: set[str] = set()
+    todo = [("image-classification-notebooks", EXTRAS)]
+    while todo:
+        name, extras = todo.pop()
+        try:
+            requires = distribution(name).requires or []
+        except PackageNotFoundError:  # for another system, or in place of another package
+            continue
+        found.add(name)
+        for need in map(Requirement, requires):
+            marker, wanted = need.marker, canonicalize_name(need.name)
+            if wanted in found or (
+                marker and not any(marker.evaluate({"extra": extra}) for extra in extras)
+            ):
+                continue
+            todo.append((wanted, ("", *need.extras)))
+    return found
+
+
+def words(name: str) -> str:
+    """What the metadata of a package say of its license: an expression, classifiers, or text."""
+    about = distribution(name).metadata
+    classes = [c for c in about.get_all("Classifier") or [] if c.startswith("License ::")]
+    text = about.get("License", "").strip()
+    return "; ".join([about.get("License-Expression", ""), *classes, text[:200]])
+
+
+def license_of(name: str) -> str:
+    return next((kind for kind, seen in FREE.items() if re.search(seen, words(name))), "")
+
+
+def direct() -> Iterator[str]:
+    project = tomllib.loads((PROJECT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    for wanted in (project["dependencies"], *project["optional-dependencies"].values()):
+        yield from (canonicalize_name(Requirement(line).name) for line in wanted)
+
+
+def test_no_package_asks_for_more_than_its_notice():
+    names = installed()
+    assert {"torch", "numpy", "jupyter-server", "cleanlab"} <= names
+    strict = {name: words(name) for name in names if re.search(STRICT, words(name))}
+    assert not strict
+    unknown = {name: words(name) for name in names if not license_of(name)}
+    # what a torch for CUDA brings with it: free of charge, but not free
+    assert {n for n in unknown if not re.match("nvidia-|cuda-toolkit", n)} == set()
+
+
+@pytest.mark.parametrize("said", ["AGPL-3.0-or-later", "GNU Affero General Public License v3"])
+def test_a_license_that_reaches_further_is_seen(said):
+    assert re.search(STRICT, said)
+    assert not re.search(STRICT, "Apache-2.0 AND BSD-3-Clause AND MPL-2.0")
+
+
+def test_the_table_of_licenses_is_that_of_what_is_installed():
+    text = (PROJECT / "docs" / "security.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| ([A-Z]\w+) \| ([a-z][\w, -]+) \|$", text, flags=re.MULTILINE)
+    told = {name: kind for kind, names in rows for name in names.split(", ")}
+    found = {name: license_of(name) for name in direct() if name in installed()}
+    assert {name: told.get(name) for name in found} == found
+    assert set(told) == set(direct())
