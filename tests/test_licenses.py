@@ -3,6 +3,7 @@
 import re
 import tomllib
 from collections.abc import Iterator
+from functools import cache
 from importlib.metadata import PackageNotFoundError, distribution
 
 import pytest
@@ -20,6 +21,7 @@ STRICT = r"\b[AL]?GPL|General Public|SSPL|Business Source|non-?commercial"
 EXTRAS = ("", "test", "audit", "export")
 
 
+@cache
 def installed() -> set[str]:
     """The packages of pyproject.toml that are installed here, and all that they ask for."""
     found: set[str] = set()
