@@ -6,7 +6,7 @@ import pytest
 
 from helpers import data
 from helpers.files import PROJECT
-from tests.faults import images, notebooks, training
+from tests.faults import images, notebooks, sweeps, training
 
 pytestmark = [
     pytest.mark.slow,
@@ -35,6 +35,17 @@ def test_a_mirror_gives_the_right_file_or_it_is_reported(right, manner):
 
 def test_several_processes_may_load_at_once(right):
     assert images.together("mnist", right["mnist"], processes=4) == "right"
+
+
+def test_of_several_trainings_in_one_folder_one_goes_on():
+    seen = training.crowd(4)
+    assert seen["right"] + seen["refused"] == 4
+    assert seen["right"] >= 1
+
+
+def test_a_sweep_whose_worker_is_killed_has_every_result_once(tmp_path):
+    seen = sweeps.campaign(6, 1, seed=2, folder=tmp_path)
+    assert seen == {"right": 6, "wrong": 0, "kills": 1}
 
 
 def test_a_folder_that_cannot_be_written_to_is_enough(right):

@@ -1,6 +1,6 @@
 """Cause faults of all kinds, many times, and count what happens.
 
-    python -m tests.faults               # about half an hour on two cores; writes docs/faults.md
+    python -m tests.faults               # about an hour on two cores; writes docs/faults.md
     python -m tests.faults --seed 7
 
 The quick part of it is in tests/test_faults.py.
@@ -25,22 +25,24 @@ from helpers import runs
 from helpers.data import SPECS
 from helpers.files import PROJECT
 from tests import records
-from tests.faults import images, notebooks, training
+from tests.faults import images, notebooks, sweeps, training
 
 REPORT = PROJECT / "docs" / "faults.md"
-WORDS = {"right": "correct", "reported": "clear error", "told": "clear error"}
+WORDS = {"right": "correct"} | dict.fromkeys(("reported", "told", "refused"), "clear error")
 MEASURED = runs.commit()  # now: the code is committed on while the faults are caused
+CROWD = 64
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGKILL)
 
 
 def main(
     seed: Annotated[int, typer.Option(help="Decides when and where faults happen.")] = 0,
     kills: Annotated[int, typer.Option(help="How often a training is killed.")] = 300,
+    trials: Annotated[int, typer.Option(help="Of a sweep whose workers are killed.")] = 1_000,
 ) -> None:
     """Cause all faults, and write docs/faults.md. The exit status is 1 if a result is wrong."""
     typer.echo(f"seed {seed}, commit {MEASURED}")
     code, rows = records.behaviour(), []
-    for row in chain(_data(seed), _runs(), _training(seed, kills)):
+    for row in chain(_data(seed), _runs(), _training(seed, kills), _sweep(seed, trials)):
         rows.append(row)
         tqdm.write(" | ".join(map(str, row.values())))
     table = pd.DataFrame(rows)
@@ -70,8 +72,8 @@ def _data(seed: int) -> Iterator[dict[str, object]]:
         yield _row(
             f"download: {manner}", counted, ("right",) if manner == "sound" else ("reported",)
         )
-    counted = Counter(images.together(name, right[name]) for name in SPECS for _ in range(3))
-    yield _row("first use by 8 processes at once", counted, ("right",))
+    counted = Counter(images.together(name, right[name], CROWD) for name in SPECS)
+    yield _row(f"first use of a data set by {CROWD} processes at once", counted, ("right",))
     counted = Counter(images.read_only(name, right[name]) for name in SPECS)
     yield _row("a folder that cannot be written to", counted, ("right",))
 
@@ -95,7 +97,19 @@ def _runs() -> Iterator[dict[str, object]]:
         yield _row(f"a run ended by {how.name} in each notebook, continued", counted, ("right",))
 
 
+def _sweep(seed: int, trials: int) -> Iterator[dict[str, object]]:
+    kills = trials // 40
+    with tempfile.TemporaryDirectory() as scratch, tqdm(total=trials, desc="sweep") as bar:
+        seen = sweeps.campaign(trials, kills, seed, Path(scratch), bar.update)
+    results = f"{seen['right']:,} correct"
+    what = f"a trial of a sweep of {trials:,}, while workers are killed {seen['kills']} times"
+    yield {"fault": what, "times": trials, "result": results, "wrong": seen["wrong"]}
+
+
 def _training(seed: int, kills: int) -> Iterator[dict[str, object]]:
+    seen = training.crowd(CROWD)
+    what = f"a training begun by {CROWD} processes at once in one folder"
+    yield _row(what, seen, ("right", "refused") if seen["right"] else ())
     for how, signals in {signal.SIGKILL: kills, signal.SIGTERM: kills // 5}.items():
         with tqdm(total=signals, desc=how.name) as bar:
             seen = training.campaign(signals, seed, bar.update, how)

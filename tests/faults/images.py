@@ -10,7 +10,8 @@ import random
 import shutil
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from unittest import mock
@@ -227,15 +228,21 @@ def _load(name: str, root: Path, out: Path) -> None:
 
 def together(name: str, right: str, processes: int = 8) -> str:
     """Load in several processes at once."""
-    with place() as root, tempfile.TemporaryDirectory() as scratch:
+    with place() as root:
+        seen = all_at_once(processes, _load, name, root)
+        return "right" if seen == {right: processes} else f"{seen}"
+
+
+def all_at_once(processes: int, call: Callable[..., None], *arguments: object) -> Counter[str]:
+    """Call it with these arguments and a path, in several processes; count what they wrote."""
+    with tempfile.TemporaryDirectory() as scratch:
         outs = [Path(scratch) / str(i) for i in range(processes)]
-        running = [PROCESSES.Process(target=_load, args=(name, root, out)) for out in outs]
+        running = [PROCESSES.Process(target=call, args=(*arguments, out)) for out in outs]
         for process in running:
             process.start()
         for process in running:
             process.join()
-        seen = {out.read_text() if out.exists() else "no images" for out in outs}
-        return "right" if seen == {right} else f"{seen}"
+        return Counter(out.read_text() if out.exists() else "nothing" for out in outs)
 
 
 def read_only(name: str, right: str) -> str:

@@ -85,9 +85,9 @@ BAD = {
 }
 
 
-def write(path: Path, *sources: str) -> None:
+def write(path: Path, *sources: str, parameters: str = PARAMETERS) -> None:
     """Write a notebook with a cell of parameters and these."""
-    cells = [nbformat.v4.new_code_cell(PARAMETERS, metadata={"tags": ["parameters"]})]
+    cells = [nbformat.v4.new_code_cell(parameters, metadata={"tags": ["parameters"]})]
     cells += [nbformat.v4.new_code_cell(source) for source in sources]
     kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
     notebook = nbformat.v4.new_notebook(cells=cells, metadata={"kernelspec": kernel})

@@ -27,6 +27,7 @@ from helpers.data import Splits
 from helpers.files import write_atomic
 from helpers.training import resume
 from tests.faults import PROCESSES
+from tests.faults.images import all_at_once
 
 # the moments that chance would seldom hit, by the call that kills instead: those of writing a
 # checkpoint, and those between the last step of an epoch and its record
@@ -47,7 +48,9 @@ def splits() -> Splits:
     return replace(mnist, train=mnist.train[:2_000], validation=mnist.validation[:500])
 
 
-def train(given: Splits, folder: Path | None, out: Path, begun: Event, die: str = "") -> None:
+def train(
+    given: Splits, folder: Path | None, out: Path, begun: Event | None = None, die: str = ""
+) -> None:
     """Train six epochs by the fast recipe, and write down what came out; in a process of its own.
 
     It is saved ten times a second. With the name of a moment in MOMENTS as `die`, the process kills
@@ -59,13 +62,33 @@ def train(given: Splits, folder: Path | None, out: Path, begun: Event, die: str 
     recipe = replace(training.find_recipe("fast", "mnist"), epochs=6)
     if die:
         _arm(die)
-    begun.set()
+    if begun:
+        begun.set()
     model, history = training.train(
         recipe, given, device=torch.device("cpu"), seed=5, checkpoint=folder
     )
     weights = [value.numpy().tobytes() for value in model.state_dict().values()]
     told = history.frame().drop(columns="seconds").to_csv()
     write_atomic(out, hashlib.sha256(b"".join([*weights, told.encode()])).hexdigest())
+
+
+def crowd(processes: int) -> Counter[str]:
+    """Train in one folder in several processes at once: one does, the others are `refused`.
+
+    The results are `right` if they are those of a training alone. Other words are counted as well.
+    """
+    (alone,) = all_at_once(1, _train_or_tell, splits(), None)
+    with tempfile.TemporaryDirectory() as folder:
+        seen = all_at_once(processes, _train_or_tell, splits(), Path(folder) / "kept")
+    return Counter({"right" if told == alone else told: n for told, n in seen.items()})
+
+
+def _train_or_tell(given: Splits, folder: Path | None, out: Path) -> None:
+    try:
+        train(given, folder, out)
+    except BlockingIOError as error:
+        told = "Another process works here" in str(error) and str(folder) in str(error)
+        write_atomic(out, "refused" if told else repr(error))
 
 
 def _arm(die: str) -> None:
