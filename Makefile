@@ -88,7 +88,7 @@ slides: $(READY) # write each notebook as slides, from the committed outputs, to
 	@$(BIN)/python -m tests.slides
 	@echo "Open them in a browser: $(CURDIR)/slides/01_explore.html and the others. S shows the speaker's notes."
 
-matrix: $(READY) # run the tests under other conditions as well: about 40 minutes
+matrix: $(READY) # run the tests under other conditions as well: ten minutes each
 	@$(BIN)/python -m tests.matrix $(ARGS)
 
 faults: $(READY) # break data, kernels and trainings in every way there is: an hour

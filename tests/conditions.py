@@ -12,6 +12,7 @@ import sys
 import tomllib
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 from helpers.files import PROJECT
@@ -31,12 +32,12 @@ class Place:
     begin: Callable[[], None] | None = None  # called in the new process, before pytest starts
 
 
-def threads(n: int) -> Callable[[Place, Path], Place]:
-    return lambda place, _: replace(place, environment={"OMP_NUM_THREADS": str(n)})
+def environment(**variables: str) -> Callable[[Place, Path], Place]:
+    return lambda place, _: replace(place, environment=variables)
 
 
-def no_vector_units(place: Place, _: Path) -> Place:
-    return replace(place, environment={"ATEN_CPU_CAPABILITY": "default"})
+def warnings_are_errors(place: Place, _: Path) -> Place:
+    return replace(place, options=("-W", "error"))  # also those that pyproject.toml tolerates
 
 
 def two_workers(place: Place, _: Path) -> Place:
@@ -49,7 +50,28 @@ def another_folder(place: Place, scratch: Path) -> Place:
 
 
 def odd_path(place: Place, scratch: Path) -> Place:
-    return copied(place, scratch / "Übung 3 & «données»")
+    return copied(place, scratch / "Übung {3} 100% & «données»")
+
+
+def read_only(place: Place, scratch: Path) -> Place:
+    """A clone in which nothing can be written; root, who may write anywhere, has it mounted so."""
+    place = copied(place, scratch / "read-only")
+    if os.geteuid() == 0:
+        return replace(place, begin=partial(_mount_read_only, place.project))
+    for path in (place.project, *place.project.rglob("*")):
+        path.chmod(path.stat().st_mode & ~0o222)
+    return place
+
+
+def _mount_read_only(folder: Path) -> None:
+    """Mount a folder on itself, read-only, for this process and its children only (Linux)."""
+    new_mounts = 0x00020000
+    if ctypes.CDLL(None, use_errno=True).unshare(new_mounts):
+        raise OSError(ctypes.get_errno(), "mounts of its own are not allowed here")
+    for words in (
+        ("--make-rprivate", "/"), ("--bind", folder, folder), ("-o", "remount,ro,bind", folder)
+    ):  # fmt: skip
+        subprocess.run(["mount", *words], check=True)
 
 
 def another_seed(place: Place, scratch: Path) -> Place:
@@ -95,27 +117,53 @@ def oldest_versions(place: Place, scratch: Path) -> Place:
     project = tomllib.loads((PROJECT / "pyproject.toml").read_text())["project"]
     wanted = [*project["dependencies"], *project["optional-dependencies"]["test"]]
     pins = [re.sub(r">=([\w.]+).*", r"==\1", line) for line in wanted]
-    place = copied(place, scratch / "project")
-    environment = scratch / "venv"
-    python = str(environment / "bin" / "python")
-    pip = [python, "-m", "pip", "install", "--quiet"]
-    subprocess.run([sys.executable, "-m", "venv", environment], check=True)
-    subprocess.run([*pip, *pins], check=True)
-    subprocess.run([*pip, "--no-deps", "--editable", place.project], check=True)
     tolerated = [
         f"-W=default::{kind}" for kind in ("DeprecationWarning", "PendingDeprecationWarning")
     ]
-    return replace(place, python=python, options=tuple(tolerated))
+    return replace(_installed(place, scratch, sys.executable, pins), options=tuple(tolerated))
+
+
+def python(version: str) -> Callable[[Place, Path], Place]:
+    """The newest packages with another Python, which must be on the PATH."""
+
+    def newest_versions(place: Place, scratch: Path) -> Place:
+        if not (found := shutil.which(f"python{version}")):
+            raise FileNotFoundError(f"There is no python{version} on the PATH.")
+        return _installed(place, scratch, found, [f"{PROJECT}[test]"])
+
+    return newest_versions
+
+
+def _installed(place: Place, scratch: Path, python: str, packages: list[str]) -> Place:
+    """A copy of the project in an environment of its own, with these packages."""
+    place = copied(place, scratch / "project")
+    own = str(scratch / "venv" / "bin" / "python")
+    pip = [own, "-m", "pip", "install", "--quiet"]
+    subprocess.run([python, "-m", "venv", scratch / "venv"], check=True)
+    subprocess.run([*pip, *packages], check=True)
+    subprocess.run([*pip, "--no-deps", "--editable", place.project], check=True)
+    return replace(place, python=own)
 
 
 CONDITIONS: dict[str, Callable[[Place, Path], Place]] = {
-    "1 thread": threads(1),
-    "2 threads": threads(2),
-    "no vector units": no_vector_units,
+    "1 thread": environment(OMP_NUM_THREADS="1"),
+    "2 threads": environment(OMP_NUM_THREADS="2"),
+    "no vector units": environment(ATEN_CPU_CAPABILITY="default"),
     "another seed": another_seed,
     "two workers": two_workers,
     "another working directory": another_folder,
-    "a path with spaces and accents": odd_path,
+    "a path with spaces, braces, % and accents": odd_path,
+    "a clone that is read-only": read_only,
     "no network": no_network,
+    "ASCII, and 14 hours east of UTC": environment(
+        LC_ALL="C", PYTHONUTF8="0", PYTHONCOERCECLOCALE="0", TZ="Pacific/Kiritimati"
+    ),
+    "9.5 hours west of UTC, hashes by chance": environment(
+        TZ="Pacific/Marquesas", PYTHONHASHSEED="random"
+    ),
+    "every warning is an error": warnings_are_errors,
     "oldest versions": oldest_versions,
+    "Python 3.12": python("3.12"),
+    "Python 3.13": python("3.13"),
+    "Python 3.14": python("3.14"),
 }

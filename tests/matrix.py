@@ -1,10 +1,11 @@
 """Is the suite green wherever nothing is wrong? It runs under other conditions, one after another.
 
-    python -m tests.matrix                     # about 40 minutes on two cores; ends with a table
+    python -m tests.matrix                     # hours; a condition takes about ten minutes
     python -m tests.matrix --only "another seed"
 
 Each time it is the fast tests, and nbval over the committed notebooks at their defaults. What a run
-printed is kept in runs/matrix/; the table of a whole one becomes docs/matrix.md.
+printed is kept in runs/matrix/. How it went is kept by condition in records.json, from which
+docs/matrix.md is written.
 """
 
 import os
@@ -30,6 +31,7 @@ from tests.conditions import CONDITIONS, Place
 
 LOGS = PROJECT / "runs" / "matrix"
 REPORT = PROJECT / "docs" / "matrix.md"
+KIND = "condition: "  # before the names of their records
 
 
 def main(
@@ -40,32 +42,35 @@ def main(
     if unknown:
         raise typer.BadParameter(f"{', '.join(unknown)}; there are: {', '.join(CONDITIONS)}.")
     LOGS.mkdir(parents=True, exist_ok=True)
-    code, commit, rows = records.behaviour(), runs.commit(), []
+    code, commit, green = records.behaviour(), runs.commit(), True
     for name in (bar := tqdm(only or CONDITIONS, unit=" conditions")):
         bar.set_description(name)
         with tempfile.TemporaryDirectory() as scratch:
-            rows.append({"condition": name, **_outcome(name, Path(scratch))})
+            row = _outcome(name, Path(scratch))
+        tqdm.write(f"{name}: {row}")
+        green = green and row["green"] == "yes"
+        records.note(f"{KIND}{name}", code, commit, processor=describe(1)["processor"], **row)
+        write_below_mark(REPORT, page(records.read()))
+    raise typer.Exit(int(not green))
+
+
+def page(found: dict[str, dict]) -> list[str]:
+    """The measured part of docs/matrix.md, from the records of the conditions."""
+    columns = ["tests", "cells", "minutes", "green", "date", "commit", "processor"]
+    rows = [
+        {"condition": name} | {column: found[KIND + name][column] for column in columns}
+        for name in CONDITIONS if KIND + name in found
+    ]  # fmt: skip
     table = pd.DataFrame(rows)
-    typer.echo(table.to_string(index=False))
-    if only is None:
-        write_below_mark(REPORT, _report(table, commit))
-        records.note("matrix", code, commit)
-    raise typer.Exit(int(not table["green"].all()))
+    left = [name for name in CONDITIONS if KIND + name not in found]
+    lines = markdown(table.assign(commit=table["commit"].str[:12]))
+    return [*lines, *(["", f"Not measured yet: {', '.join(left)}."] if left else [])]
 
 
-def _report(table: pd.DataFrame, commit: str) -> list[str]:
-    """The measured part of docs/matrix.md."""
-    about = describe(os.cpu_count() or 1)
-    versions = ", ".join(f"{name} {version}" for name, version in about["versions"].items())
-    machine = f"{about['processor']}, {about['threads']} cores"
-    measured = f"Measured on {about['date']}: {machine}, {versions}, commit {commit[:12]}."
-    return [measured, "", *markdown(table)]
-
-
-def _outcome(name: str, scratch: Path) -> dict[str, object]:
+def _outcome(name: str, scratch: Path) -> dict[str, str]:
     """Run the suite under one condition; what pytest counted, and whether all was green."""
     start = time.perf_counter()
-    with (LOGS / f"{name}.txt").open("w") as log:
+    with (LOGS / f"{name}.txt").open("w", encoding="utf-8") as log:
         place = CONDITIONS[name](Place(), scratch)
         suites = {
             "tests": ["tests"],
@@ -74,7 +79,8 @@ def _outcome(name: str, scratch: Path) -> dict[str, object]:
         done = {suite: _pytest(place, arguments, log) for suite, arguments in suites.items()}
     counts = {suite: _last_line(output) for suite, (_, output) in done.items()}
     green = all(code == 0 for code, _ in done.values())
-    return {**counts, "seconds": round(time.perf_counter() - start), "green": green}
+    minutes = (time.perf_counter() - start) / 60
+    return {**counts, "minutes": f"{minutes:.0f}", "green": "yes" if green else "**no**"}
 
 
 def _pytest(place: Place, arguments: Iterable[str], log) -> tuple[int, str]:

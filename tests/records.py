@@ -46,11 +46,17 @@ def digest(source: str) -> str:
     return short_digest("".join("".join(lines).split()))
 
 
-def note(name: str, code: dict[str, str], commit: str) -> None:
-    """Keep that the measurement `name` was made now, with this code."""
-    records = json.loads(RECORDS.read_text()) if RECORDS.exists() else {}
-    records[name] = {"date": str(datetime.date.today()), "commit": commit, "code": code}
-    write_atomic(RECORDS, json.dumps(records, indent=0, sort_keys=True) + "\n")
+def read() -> dict[str, dict]:
+    """All records: of each measurement its date, its commit, the code, and what was found."""
+    return json.loads(RECORDS.read_text(encoding="utf-8")) if RECORDS.exists() else {}
+
+
+def note(name: str, code: dict[str, str], commit: str, **facts: object) -> None:
+    """Keep that the measurement `name` was made now, with this code; a line for each record."""
+    record = {"date": str(datetime.date.today()), "commit": commit, **facts, "code": code}
+    records = sorted((read() | {name: record}).items())
+    lines = [f"{json.dumps(key)}: {json.dumps(of, ensure_ascii=False)}" for key, of in records]
+    write_atomic(RECORDS, "{\n" + ",\n".join(lines) + "\n}\n")
 
 
 def changed(code: dict[str, str]) -> list[str]:

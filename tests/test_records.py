@@ -3,29 +3,36 @@
 import json
 import re
 
-import pytest
-
 from helpers.files import PROJECT
-from tests import mutants, records
+from tests import matrix, mutants, records
+from tests.conditions import CONDITIONS
 
 OLDER = "older version of the code"  # a page that has not been measured anew yet says so
 
 
-def recorded() -> dict[str, dict]:
-    """The records of each page that has one."""
-    return json.loads(records.RECORDS.read_text()) if records.RECORDS.exists() else {}
-
-
-@pytest.mark.parametrize("name", ["faults", "matrix"])
-def test_a_page_is_as_old_as_it_says_and_not_too_old(name):
-    text = (PROJECT / "docs" / f"{name}.md").read_text(encoding="utf-8")
+def test_the_faults_are_as_old_as_their_page_says_and_not_too_old():
+    text = (PROJECT / "docs" / "faults.md").read_text(encoding="utf-8")
     if OLDER in text:
-        assert name not in recorded()
+        assert "faults" not in records.read()
         return
-    record = recorded()[name]
+    record = records.read()["faults"]
     assert f"commit {record['commit'][:12]}" in text
     changed = records.changed(record["code"])
-    assert len(changed) <= records.MAY_CHANGE, f"make {name}: {', '.join(changed)} changed since"
+    assert len(changed) <= records.MAY_CHANGE, f"make faults: {', '.join(changed)} changed since"
+
+
+def test_no_condition_is_missing_or_too_old():
+    text = (PROJECT / "docs" / "matrix.md").read_text(encoding="utf-8")
+    found = records.read()
+    if OLDER in text:
+        assert not [name for name in found if name.startswith(matrix.KIND)]
+        return
+    assert text.rstrip("\n").endswith("\n".join(matrix.page(found)))
+    for name, record in found.items():
+        if name.startswith(matrix.KIND):
+            assert name.removeprefix(matrix.KIND) in CONDITIONS
+            changed = records.changed(record["code"])
+            assert len(changed) <= records.MAY_CHANGE, f"{name}: {', '.join(changed)} changed"
 
 
 def test_the_mutants_are_of_every_module_and_not_too_old():
