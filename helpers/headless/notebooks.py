@@ -40,7 +40,12 @@ def parameters_of(notebook: Notebook) -> dict[str, dict[str, Any]]:
     """The parameters of a notebook, each with its `inferred_type_name`, `default` and `help`."""
     import papermill
 
-    return papermill.inspect_notebook(str(NOTEBOOKS / f"{notebook.name}.ipynb"))
+    return papermill.inspect_notebook(escape_braces(NOTEBOOKS / f"{notebook.name}.ipynb"))
+
+
+def escape_braces(path: Path) -> str:
+    """The path as text for papermill, which fills parameters into braces."""
+    return str(path).replace("{", "{{").replace("}", "}}")
 
 
 def settings_for(

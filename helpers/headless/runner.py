@@ -189,9 +189,8 @@ def execute_notebook(
     make_folder(output)
     record.unlink(missing_ok=True)  # one of an earlier run must not count for this one
     start, cause, message = time.perf_counter(), "", ""
-    # papermill fills parameters into the braces of a path
     paths = (notebooks.NOTEBOOKS / f"{name}.ipynb", executed)
-    source, target = (str(path).replace("{", "{{").replace("}", "}}") for path in paths)
+    source, target = map(notebooks.escape_braces, paths)
     try:
         with _papermill_options(name, cell_timeout, progress) as options:
             papermill.execute_notebook(source, target, {**params, "output": str(output)}, **options)

@@ -2,6 +2,7 @@
 
 import itertools
 import random
+import shutil
 from collections import Counter
 
 import nbformat
@@ -39,6 +40,16 @@ def test_a_grid_has_every_combination_and_the_types_of_the_notebook():
     ]
     assert {trial.notebook for trial in trials.trials()} == {"03_train_fashion_mnist"}
     assert type(trials.trials()[2].params["learning_rate"]) is float
+
+
+def test_a_clone_may_lie_in_a_folder_with_braces(tmp_path, monkeypatch):
+    """papermill would take them for the name of a parameter."""
+    folder = tmp_path / "{3} 100% {"
+    folder.mkdir()
+    shutil.copy(notebooks.NOTEBOOKS / "03_train_fashion_mnist.ipynb", folder)
+    monkeypatch.setattr(notebooks, "NOTEBOOKS", folder)
+    known = notebooks.parameters_of(notebooks.find_notebook("03"))
+    assert known["seed"]["inferred_type_name"] == "int"
 
 
 def test_draws_lie_in_their_ranges_and_come_again_with_the_seed():
