@@ -341,4 +341,4 @@ def test_tables_and_notebooks_that_cannot_be_read_stop_no_page(tmp_path):
     (folder / "01_a" / "predictions.csv").write_bytes(b"target,pre\xffdicted\n0,0\n")
     record = {"notebook": "01_a", "dataset": "mnist", "device": "\ud800"}
     (folder / "01_a" / "result.json").write_text(json.dumps(record))
-    assert "nothing was measured" in headless.write_pages(folder).read_text()
+    assert "surrogates not allowed" in headless.write_pages(folder).read_text()

@@ -62,7 +62,7 @@ def executed(monkeypatch):
             failing[seed] -= 1
             return NotebookResult(name, "failed", 0.5, "cell [3] raised OSError: no", "error")
         (folder / name).mkdir(parents=True)
-        record = {"notebook": name, "finished": "2026", "measured": {"seed": seed}}
+        record = {"notebook": name, "finished": "2026-01-01", "measured": {"seed": seed}}
         (folder / name / runs.RESULT).write_text(json.dumps(record))
         return NotebookResult(name, "finished", 0.5)
 
