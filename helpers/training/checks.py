@@ -12,6 +12,17 @@ from helpers import evaluation
 from helpers.data import Split
 
 
+def count_steps(images: int, epochs: int, batch_size: int) -> int:
+    """The steps of a training, `total_steps` of its schedule; ValueError if there would be none."""
+    if not images:
+        raise ValueError("There are no training images.")
+    if epochs < 1 or epochs % 1:  # or it is nan
+        raise ValueError(f"epochs must be at least 1, got {epochs}; wanted a whole number.")
+    if not 1 <= batch_size <= images or batch_size % 1:
+        raise ValueError(f"batch_size must be in [1, {images}] (the images), got {batch_size}.")
+    return epochs * math.ceil(images / batch_size)
+
+
 def check_arguments(
     model: nn.Module,
     optimizer: torch.optim.Optimizer,
@@ -23,18 +34,14 @@ def check_arguments(
     patience: int | None,
 ) -> None:
     """Raise ValueError for arguments of `fit` that cannot work, before any weight has changed."""
-    for name, split in (("training", train), ("validation", validation)):
-        if split is not None and not len(split):
-            raise ValueError(f"There are no {name} images.")
-    if epochs < 1 or epochs % 1:  # or it is nan
-        raise ValueError(f"epochs must be at least 1, got {epochs}; wanted a whole number.")
-    if not 1 <= batch_size <= len(train) or batch_size % 1:
-        raise ValueError(f"batch_size must be in [1, {len(train)}] (the images), got {batch_size}.")
+    steps = count_steps(len(train), epochs, batch_size)
+    if validation is not None and not len(validation):
+        raise ValueError("There are no validation images.")
     if patience is not None and (patience < 1 or patience % 1):
         raise ValueError(f"patience must be at least 1 epoch, or None, got {patience}.")
     if patience is not None and validation is None:
         raise ValueError("patience watches the validation loss; give a validation split as well.")
-    check_optimizer(model, optimizer, scheduler, steps=epochs * math.ceil(len(train) / batch_size))
+    check_optimizer(model, optimizer, scheduler, steps)
     check_model(model, train, validation)
 
 
