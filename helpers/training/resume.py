@@ -195,6 +195,7 @@ def training_settings(
         "validation images": validation.digest if validation is not None else None,
         # a function by its name, a record by its settings; not by an address in memory
         "augmentation": getattr(augment, "__qualname__", None) or repr(augment),
+        "seed": torch.initial_seed(),
         **numbers,
     }
 

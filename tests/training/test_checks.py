@@ -102,10 +102,21 @@ def test_optimizers_and_schedules_with_another_call_are_refused_by_name():
         training.fit(
             model, WithClosure(model.parameters(), 0.1), ten_classes(), epochs=1, batch_size=5
         )
+    with pytest.raises(ValueError, match="SparseAdam takes only sparse"):
+        training.fit(
+            model, torch.optim.SparseAdam(model.parameters()), ten_classes(), epochs=1, batch_size=5
+        )
     optimizer = sgd(model)
     plateau = torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer)
     with pytest.raises(ValueError, match=r"on_epoch=lambda record: scheduler\.step"):
         training.fit(model, optimizer, ten_classes(), epochs=1, batch_size=5, scheduler=plateau)
+
+
+def test_the_schedule_of_another_optimizer_is_refused():
+    model = linear()
+    schedule = torch.optim.lr_scheduler.ConstantLR(sgd(model))
+    with pytest.raises(ValueError, match="The schedule is that of another optimizer"):
+        training.fit(model, sgd(model), ten_classes(), epochs=1, batch_size=5, scheduler=schedule)
 
 
 class WithClosure(torch.optim.SGD):
