@@ -413,7 +413,10 @@ def test_a_dry_run_tells_and_does_nothing(monkeypatch, capsys, tmp_path):
         (("03", "--grid", "sead=1"), "no parameter 'sead'"),
         (("03", "--plan", "x.yaml"), "give nothing else with --plan"),
         (("--plan", "there-is-none.yaml"), "there-is-none.yaml"),
-        (("03", "--grid", "seed=1", "--resource", "GPU=one"), "could not convert"),
+        (("03", "--grid", "seed=1", "--resource", "GPU=one"), "GPU is of type float, got 'one'"),
+        (("03", "--grid", "seed=1", "--resource", "GPU=nan"), "GPU is of type float, got 'nan'"),
+        (("03", "--grid", "seed=1", "--resource", "GPU=1e400"), "GPU must be a finite number"),
+        (("03", "--grid", "seed=1", "--resource", "GPU=-1"), "GPU must be a finite number"),
         (("03", "--grid", "seed=1", "--workers", "-1"), "--workers"),
     ],
 )
