@@ -84,6 +84,15 @@ def test_each_trial_is_run_once_in_a_folder_of_its_own(client, executed, tmp_pat
     assert set(frame["run"]) == {trial.digest for trial in trials(5)}
 
 
+def test_the_root_may_be_given_as_text(client, executed, tmp_path):
+    root = str(tmp_path)
+    (result,) = headless.run_sweep(trials(1), root, client)
+    assert headless.finished_trial(trials(1)[0], root) == result
+    assert headless.expected_seconds(NAME, 2, root, 1) == pytest.approx(1.0)
+    with headless.open_client(client.scheduler.address, 1, root=root):
+        assert [path.name for path in tmp_path.iterdir()] == ["sweeps"]
+
+
 def test_no_more_trials_are_handed_out_than_there_are_workers(client, executed, tmp_path):
     """Else a worker that is lost would count against all trials that it was to run."""
     submit, ended, most = client.submit, [], []
