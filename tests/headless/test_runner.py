@@ -488,6 +488,18 @@ and a new line; import os"""
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(
+    ("code", "cause"), [("raise ValueError('no')", "error"), ("while True: pass", "time-out")]
+)
+def test_the_tools_say_nothing_about_a_failure(small, tmp_path, capfd, code, cause):
+    """Our message is enough: kernels would tell as an error how they were stopped."""
+    write_notebook(small, "01_a", code)
+    result = headless.execute_notebook("01_a", tmp_path, {}, cell_timeout=3)
+    assert result.cause == cause
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.slow
 def test_settings_of_the_user_do_not_reach_the_kernels(small, tmp_path, monkeypatch):
     home = tmp_path / "home"
     startup = home / "ipython" / "profile_default" / "startup"
