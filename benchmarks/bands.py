@@ -71,8 +71,8 @@ def main(
             list(tqdm(made, f"threads: {thread_count}", total=len(jobs), unit=" runs"))
     records = [json.loads(path.read_text()) for path in sorted(RUNS.rglob(runs.RESULT))]
     measured = [*derive(records), *shipped()]
-    earlier = json.loads(claims.BANDS.read_text())["bands"]
-    write_atomic(claims.BANDS, json.dumps({"bands": merge(earlier, measured)}, indent=2) + "\n")
+    merged = merge(claims.read_bands(), measured)
+    write_atomic(claims.BANDS, json.dumps({"bands": merged}, indent=2) + "\n")
 
 
 def _jobs(profiles: list[str], seeds: int, threads: int) -> Iterator[Job]:

@@ -39,15 +39,29 @@ def band(name: str, /, **settings: object) -> tuple[float, float]:
     """The band (lo, hi) of the accuracy `name`, measured with exactly these `settings`.
 
     For other settings it is (0, 1), which every accuracy meets: you can try any settings without an
-    error. Raises ValueError if there is no band of that name for any settings.
+    error. Raises ValueError if no settings have a band of that name, or the file is damaged.
     """
-    measured = [entry for entry in json.loads(BANDS.read_bytes())["bands"] if entry["name"] == name]
+    measured = [entry for entry in read_bands() if entry["name"] == name]
     if not measured:
         raise ValueError(f"{BANDS.name} has no band named {name!r}.")
     for entry in measured:
         if entry["settings"] == settings:
             return entry["lo"], entry["hi"]
     return 0.0, 1.0
+
+
+def read_bands() -> list[dict[str, Any]]:
+    """All bands that were measured. Raises ValueError if the file does not hold them."""
+    try:
+        bands = json.loads(BANDS.read_bytes())["bands"]
+        for entry in bands:
+            kinds = isinstance(entry["name"], str), isinstance(entry["settings"], dict)
+            if not all(kinds) or not 0 <= entry["lo"] <= entry["hi"] <= 1:
+                raise ValueError(f"{entry!r:.80} is no band")
+        return bands
+    except (KeyError, RecursionError, TypeError, ValueError) as error:
+        advice = "Restore it: git checkout -- benchmarks/results/bands.json"
+        raise ValueError(f"{BANDS} is damaged ({error!r}). {advice}") from error
 
 
 def compare_bets(bets: Mapping[str, tuple[Any, ...]]) -> "pd.DataFrame":

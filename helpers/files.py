@@ -33,13 +33,14 @@ def short_digest(*parts: bytes | memoryview | str) -> str:
     return total.hexdigest()[:12]
 
 
-def write_atomic(path: Path, content: bytes | str) -> None:
+def write_atomic(path: Path | str, content: bytes | str) -> None:
     """Write `content` to `path` so that a reader sees the old file or the whole new one.
 
     That holds after a power loss, too, and once this has returned, it is the new one. Parent
     folders are made. Temporary files of killed processes are deleted. Raises OSError if the folder
     cannot be written to; `path` is then unchanged.
     """
+    path = Path(path)
     make_folder(path.parent)
     for left in path.parent.glob(f".*.{platform.node()}.*{TEMPORARY}"):
         writer = int(left.name.removesuffix(TEMPORARY).rpartition(".")[2])
@@ -62,10 +63,11 @@ def write_atomic(path: Path, content: bytes | str) -> None:
         raise
 
 
-def make_folder(folder: Path, *, exist_ok: bool = True) -> None:
+def make_folder(folder: Path | str, *, exist_ok: bool = True) -> None:
     """Make a folder and its parents, as Path.mkdir does, so that they outlast a power loss."""
     if ADDRESS.match(str(folder)):
         raise ValueError(f"Wanted a place on this machine, got the address {folder}.")
+    folder = Path(folder)
     missing = [place for place in (folder, *folder.parents) if not place.exists()]
     folder.mkdir(parents=True, exist_ok=exist_ok)
     for made in missing:
@@ -88,14 +90,14 @@ def _sync_names(folder: Path) -> None:
 
 
 @contextmanager
-def lock_folder(folder: Path, *, wait: bool = False) -> Iterator[None]:
+def lock_folder(folder: Path | str, *, wait: bool = False) -> Iterator[None]:
     """Lock a folder, so that no other process works in it meanwhile. The folder is made if needed.
 
     A folder that is empty at the end is removed. Raises BlockingIOError if another process has the
     lock, unless it shall `wait` for that one; and OSError if the folder cannot be written to.
     """
     make_folder(folder)
-    path = folder / ".lock"
+    path = Path(folder, ".lock")
     lock = filelock.FileLock(path)
     try:
         lock.acquire(blocking=wait, poll_interval=1)
@@ -110,7 +112,7 @@ def lock_folder(folder: Path, *, wait: bool = False) -> Iterator[None]:
         else:
             path.unlink(missing_ok=True)
         with suppress(OSError):  # usually it is not empty
-            folder.rmdir()
+            path.parent.rmdir()
         lock.release()
 
 

@@ -37,8 +37,11 @@ PACKAGES = ("torch", "torchvision", "torchmetrics", "numpy", "image-classificati
 # columns of a frame of records that the tables below show, if any record has them
 MEASURED = ["parameters.seed", "measured.validation_accuracy", "measured.test_accuracy"]
 _KINDS: dict[str, Any] = dict.fromkeys(("notebook", "dataset", "state", "finished", "message"), str)
+_KINDS |= dict.fromkeys(("device", "commit", "data_digest"), str)  # as far as they are there
 _KINDS |= dict.fromkeys(("parameters", "measured", "versions", "model", "settings"), dict)
-_KINDS |= {"notebooks": list, "epochs": int, "seconds": int | float}  # as far as they are there
+_KINDS |= dict.fromkeys(("epochs", "parameters.seed", "model.num_classes"), int)
+_KINDS |= dict.fromkeys(("seconds", "wall_seconds"), int | float)
+_KINDS |= {"notebooks": list, "planned_epochs": int | None, "run": (), "folder": ()}  # (): never
 _OLD_STATES = {"done": "finished", "interrupted": "stopped"}
 REPORTED = {"mnist": 0.98, "fashion_mnist": 0.86}  # test accuracies of the student's report
 
@@ -226,7 +229,10 @@ def read_status(folder: Path | str, *, strict: bool = True) -> dict:
 
 def _read(path: Path, strict: bool) -> dict:
     try:
-        return _check({**json.loads(path.read_text(encoding="utf-8"))})
+        content = _check({**json.loads(text := path.read_text(encoding="utf-8"))})
+        if r"\ud" in text.lower():  # it may hold half of a surrogate pair
+            json.dumps(content, ensure_ascii=False).encode()
+        return content
     except (ValueError, TypeError, RecursionError) as error:
         message = f"{path} is not a record of a run: {error}. Delete that folder."
         if strict:
@@ -236,14 +242,25 @@ def _read(path: Path, strict: bool) -> dict:
 
 def _check(content: dict) -> dict:
     """The same record or status; raises TypeError or ValueError for a part of another kind."""
-    for name in (name for name in _KINDS if name in content):
-        if not isinstance(content[name], _KINDS[name]):
-            raise TypeError(f"{name} is {content[name]!r:.80}")
+    dicts = [(name, part) for name, part in content.items() if isinstance(part, dict)]
+    inner = [(f"{name}.{key}", part[key]) for name, part in dicts for key in part]
+    for name, value in [*content.items(), *inner]:
+        if not isinstance(value, _kind(name)):
+            raise TypeError(f"{name} is {value!r:.80}")
+    datetime.datetime.fromisoformat(content.get("finished", "2026-01-01"))
     for entry in content.get("notebooks", ()):
         _check({"notebook": None, "state": None, "message": None, "seconds": None} | entry)
     if not re.fullmatch(r"(\w[\w.-]*)?", content.get("notebook", "")):  # it names a folder
         raise ValueError(f"no notebook is called {content['notebook']!r:.80}")
     return content
+
+
+@functools.lru_cache(maxsize=1_000)  # most records have the same names
+def _kind(name: str) -> Any:
+    if name.startswith("settings."):  # by notebook
+        return dict
+    is_fraction = re.match(r"measured\.(share_|.*accuracy)|parameters\.(scale|erase)$", name)
+    return int | float if is_fraction else _KINDS.get(name, object)
 
 
 def summary(frame: "pd.DataFrame") -> "pd.DataFrame":

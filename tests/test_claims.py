@@ -13,6 +13,7 @@ def bands(tmp_path, monkeypatch):
     entry = {"name": "accuracy", "settings": {"epochs": 5, "rate": 0.1}, "lo": 0.98, "hi": 1.0}
     path.write_text(json.dumps({"bands": [entry]}))
     monkeypatch.setattr(claims, "BANDS", path)
+    return path
 
 
 def test_a_claim_that_holds_returns_one_line():
@@ -39,6 +40,20 @@ def test_a_band_is_for_its_settings_only(bands):
 def test_an_unknown_band_is_refused(bands):
     with pytest.raises(ValueError, match="no band named 'acuracy'"):
         claims.band("acuracy", epochs=5)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"{", b"\xff", b"[" * 100_000, b"[]", b"{}", b'{"bands": 3}', b'{"bands": [3]}',
+     {"name": []}, {"settings": 3}, {"lo": "0.98"}, {"lo": math.nan}, {"hi": None}, {"hi": 98}],
+)  # fmt: skip
+def test_damaged_bands_are_refused_with_the_name_of_their_file(bands, content):
+    if isinstance(content, dict):
+        (entry,) = json.loads(bands.read_text())["bands"]
+        content = json.dumps({"bands": [entry | content]}).encode()
+    bands.write_bytes(content)
+    with pytest.raises(ValueError, match=r"bands\.json is damaged \(.*Restore it: git checkout"):
+        claims.band("accuracy", rate=0.1, epochs=5)
 
 
 def test_the_shipped_bands_contain_their_means():

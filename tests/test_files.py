@@ -18,6 +18,14 @@ def test_it_writes_text_and_bytes_and_makes_folders(tmp_path):
     assert (tmp_path / "a" / "b.bin").read_bytes() == b"\x00\xff"
 
 
+def test_places_may_be_given_as_text(tmp_path):
+    write_atomic(f"{tmp_path}/a/b.txt", "é")
+    make_folder(f"{tmp_path}/c/d")
+    with lock_folder(f"{tmp_path}/e/f"):
+        assert (tmp_path / "e" / "f" / ".lock").is_file()
+    assert {path.name for path in tmp_path.rglob("*")} == {"a", "b.txt", "c", "d", "e"}
+
+
 def test_a_failure_leaves_the_old_file_and_nothing_else(tmp_path, monkeypatch):
     path = tmp_path / "record.json"
     write_atomic(path, "old")

@@ -295,6 +295,23 @@ def test_of_a_run_are_its_own_notebooks_only(tmp_path):
         ('{"measured": [1]}', r"measured is \[1\]"),
         ('{"finished": 3}', "finished is 3"),
         ('{"notebook": "../02"}', "no notebook is called '../02'"),
+        ('{"measured": {"test_accuracy": [0.9]}}', r"measured.test_accuracy is \[0.9\]"),
+        ('{"measured": {"validation_accuracy": "0.9"}}', "validation_accuracy is '0.9'"),
+        ('{"measured": {"linear_validation_accuracy": null}}', "accuracy is None"),
+        ('{"measured": {"share_label_doubtful": "0.1"}}', "share_label_doubtful is '0.1'"),
+        ('{"parameters": {"scale": [1]}}', r"parameters.scale is \[1\]"),
+        ('{"finished": "yesterday"}', "Invalid isoformat string: 'yesterday'"),
+        ('{"model": {"num_classes": [10]}}', r"model.num_classes is \[10\]"),
+        ('{"parameters": {"seed": "1"}}', "parameters.seed is '1'"),
+        ('{"device": ["cpu"]}', "device is"),
+        ('{"commit": ["abc"]}', "commit is"),
+        ('{"data_digest": 3}', "data_digest is 3"),
+        ('{"planned_epochs": "5"}', "planned_epochs is '5'"),
+        ('{"wall_seconds": null}', "wall_seconds is None"),
+        ('{"run": "another"}', "run is 'another'"),
+        ('{"folder": "elsewhere"}', "folder is 'elsewhere'"),
+        (r'{"device": "\ud800"}', "surrogates not allowed"),
+        (r'{"parameters": {"x": ["\udc80"]}}', "surrogates not allowed"),
     ],
 )
 def test_a_record_with_parts_of_another_kind_is_damaged(tmp_path, content, reason):
@@ -317,6 +334,15 @@ def test_a_status_names_notebooks_and_no_other_folders(tmp_path, entry):
     with pytest.raises(ValueError, match=r"status.json is not a record of a run"):
         runs.collect(tmp_path)
     assert runs.read_records(tmp_path, levels=2) == []
+
+
+@pytest.mark.parametrize("given", [[1], "epochs=1", 3, None, {"device_name": "\ud800"}])
+def test_a_status_has_settings_by_notebook(tmp_path, given):
+    status = {"settings": {"02": given}, "notebooks": []}
+    (tmp_path / "status.json").write_text(json.dumps(status))
+    with pytest.raises(ValueError, match=r"status.json is not a record of a run"):
+        runs.read_status(tmp_path)
+    assert runs.read_status(tmp_path, strict=False)["state"] == "damaged"
 
 
 def test_folders_may_be_given_as_text(tmp_path):

@@ -18,6 +18,7 @@ import typer
 from helpers import __version__, headless, runs
 from helpers.files import PROJECT
 from helpers.headless import model_commands, report_command, runs_commands, terminal
+from helpers.headless.notebooks import read_value
 from helpers.headless.runs_commands import JsonOption, RootOption
 from helpers.headless.terminal import one_of, report_errors, report_interrupt, write
 
@@ -377,7 +378,7 @@ def sweep(
     processes = processes or CPU_COUNT
     with report_errors(ValueError, OSError):
         trials = _plan(notebook, grid, ranges, random, parameter, plan).trials()
-        resources = {name: float(amount) for name, amount in _pairs(resource).items()}
+        resources = {n: read_value(of, "float", n) for n, of in _pairs(resource).items()}
         expectation = _expectation(trials, root, 1 if scheduler else processes)
     if dry_run:
         typer.echo(expectation)

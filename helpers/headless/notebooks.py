@@ -87,12 +87,12 @@ def parameter_reader(notebook: Notebook) -> Callable[..., object]:
     def read(name: str, text: str, target: str = "") -> object:
         if name not in known:
             raise ValueError(f"{notebook.name}: {unknown_name('parameter', name, known)}")
-        return _read(text, known[name]["inferred_type_name"], target or name)
+        return read_value(text, known[name]["inferred_type_name"], target or name)
 
     return read
 
 
-def _read(text: str, kind: str, target: str) -> object:
+def read_value(text: str, kind: str, target: str) -> Any:
     """Read a value as the annotated type: text stays text, all else is a Python literal."""
     if kind == "str":
         return text

@@ -34,13 +34,14 @@ _EQUATION = re.compile(
 _HEADING = re.compile(r"<h([1-6])[^>]*>(.*?)</h\1>", re.DOTALL)
 
 
-def write_pages(folder: Path) -> Path:
+def write_pages(folder: Path | str) -> Path:
     """Write the pages of the run in `folder` and return the path of its `index.html`.
     Notebooks that failed get a page too, up to the cell that failed. The index page says which
     records are damaged. Raises FileNotFoundError if there is no run in the folder.
     """
     from helpers import evaluation
 
+    folder = Path(folder)
     records = sorted(runs.read_records(folder, levels=1), key=lambda record: record["folder"])
     if not records:
         raise FileNotFoundError(f"There is no run at {folder}. `runs` lists what there is.")
@@ -60,18 +61,16 @@ def write_pages(folder: Path) -> Path:
     )
     for name in shown:
         write_page(folder / name / f"{name}.html", "notebook.html", page | {"name": name})
-    reports = [
-        file for kind in ("html", "pdf", "md") for file in sorted(folder.glob(f"report*.{kind}"))
-    ]
+    reports = [p for kind in ("html", "pdf", "md") for p in sorted(folder.glob(f"report*.{kind}"))]
     page |= {"interval": evaluation.accuracy_interval, "reports": [file.name for file in reports]}
     return write_page(folder / "index.html", "index.html", page)
 
 
-def write_runs_index(root: Path) -> Path:
+def write_runs_index(root: Path | str) -> Path:
     """Write `index.html` in `root`, a list of the runs there, the newest first; returns its path.
     It has a column for each thing that one of them has measured, and at most 1,000 runs.
     """
-    found: dict[str, list[dict]] = {}
+    root, found = Path(root), dict[str, list[dict]]()
     folders = sorted(entry.name for entry in os.scandir(root) if entry.is_dir())
     while folders and len(found) < runs.LISTED:
         name = folders.pop()

@@ -84,7 +84,7 @@ def _find(root: Path, name: str) -> Path:
 
 
 def write_report(
-    facts: "Facts", folder: Path, formats: Sequence[str] = ("html",), *, language: str = "en",
+    facts: "Facts", folder: Path | str, formats: Sequence[str] = ("html",), *, language: str = "en",
     author: str = "", title: str = "",
 ) -> list[Path]:  # fmt: skip
     """Write the report in these formats as `report.<format>` into `folder`; returns their paths.
@@ -96,7 +96,7 @@ def write_report(
     """
     name = "report" if language == "en" else f"report-{language}"
     author, title = _one_line(author, "author"), _one_line(title, "title")
-    written = []
+    folder, written = Path(folder), []
     if {"html", "pdf"} & set(formats):
         html = folder / f"{name}.html"
         write_atomic(html, render(facts, "html", language, author, title))
@@ -132,7 +132,7 @@ def _print(browser: str, html: Path) -> Path | None:
     command = [
         browser, "--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage",
         "--no-pdf-header-footer", "--generate-pdf-document-outline",  # with bookmarks
-        f"--print-to-pdf={pdf}", html.as_uri(),
+        f"--print-to-pdf={pdf}", html.absolute().as_uri(),
     ]  # fmt: skip
     with suppress(subprocess.TimeoutExpired):
         done = subprocess.run(command, capture_output=True, timeout=120, check=False)

@@ -20,6 +20,8 @@ from helpers.headless import notebooks
 from helpers.messages import Show, progress_bar
 from helpers.runs import RESULT, STATUS, WEIGHTS, read_status
 
+Settings = Mapping[str, Mapping[str, object]]  # parameters by notebook, see settings_for
+
 
 @dataclass(frozen=True)
 class NotebookResult:
@@ -33,8 +35,8 @@ class NotebookResult:
 
 
 def run_notebooks(
-    settings: Mapping[str, Mapping[str, object]],
-    folder: Path,
+    settings: Settings,
+    folder: Path | str,
     *,
     cell_timeout: int = 3_600,
     progress: Show = False,
@@ -71,7 +73,7 @@ def run_notebooks(
                     reason = f"it reads the weights of {source}, which did not finish"
                     record(NotebookResult(name, "skipped", message=reason))
                     continue
-                params["checkpoint"] = str(folder / source / WEIGHTS)
+                params["checkpoint"] = str(Path(folder, source, WEIGHTS))
             record(NotebookResult(name, "running"), final=False)
             try:
                 record(execute_notebook(name, folder, params, **options))
@@ -128,19 +130,17 @@ def expected_position(done: float, current: float, before: float, passed: float)
     return done + min(passed / slowness, 0.95 * current)
 
 
-def write_status(
-    folder: Path, settings: Mapping[str, Mapping[str, object]], results: Iterable[NotebookResult]
-) -> None:
+def write_status(folder: Path | str, settings: Settings, results: Iterable[NotebookResult]) -> None:
     """Write the settings of a run and the results so far. Raises OSError if that is impossible."""
     status = {"settings": settings, "notebooks": [asdict(result) for result in results]}
-    write_atomic(folder / STATUS, json.dumps(status, indent=2) + "\n")
+    write_atomic(Path(folder, STATUS), json.dumps(status, indent=2) + "\n")
 
 
-def find_unfinished(root: Path, settings: Mapping[str, Mapping[str, object]]) -> Path:
+def find_unfinished(root: Path | str, settings: Settings) -> Path:
     """The folder of the newest run with these settings, to resume it.
     Raises ValueError if there is none, or if all of its notebooks are finished.
     """
-    for status in sorted(root.glob(f"*/{STATUS}"), reverse=True):
+    for status in sorted(Path(root).glob(f"*/{STATUS}"), reverse=True):
         if read_status(status.parent, strict=False).get("settings") == settings:
             if settings.keys() - finished_notebooks(status.parent).keys():
                 return status.parent
@@ -148,14 +148,14 @@ def find_unfinished(root: Path, settings: Mapping[str, Mapping[str, object]]) ->
     raise ValueError(f"No run in {root} has these settings. Start one without --resume.")
 
 
-def finished_notebooks(folder: Path) -> dict[str, NotebookResult]:
+def finished_notebooks(folder: Path | str) -> dict[str, NotebookResult]:
     """The finished notebooks in a run's folder, by name: those whose record can be read."""
-    if not (folder / STATUS).is_file():
+    if not Path(folder, STATUS).is_file():
         return {}
     done = {}
     for of in read_status(folder)["notebooks"]:
         result = NotebookResult(**{k: of[k] for k in NotebookResult.__match_args__ if k in of})
-        record = folder / result.notebook / RESULT
+        record = Path(folder, result.notebook, RESULT)
         with suppress(OSError, ValueError, RecursionError):
             if result.state == "finished" and json.loads(record.read_text(encoding="utf-8")):
                 done[result.notebook] = result
@@ -172,7 +172,7 @@ def _weights_from(name: str, params: Mapping[str, object]) -> str:
 
 def execute_notebook(
     name: str,
-    folder: Path,
+    folder: Path | str,
     params: Mapping[str, object],
     *,
     cell_timeout: int = 3_600,
@@ -184,7 +184,7 @@ def execute_notebook(
     import papermill
     from nbclient.exceptions import CellTimeoutError, DeadKernelError
 
-    output = folder / name
+    output = Path(folder, name)
     executed, record = output / f"{name}.ipynb", output / RESULT
     make_folder(output)
     record.unlink(missing_ok=True)  # one of an earlier run must not count for this one

@@ -70,11 +70,12 @@ class Facts:
     audits: Sequence[Audit]
 
 
-def collect_facts(folder: Path) -> Facts:
+def collect_facts(folder: Path | str) -> Facts:
     """Read the files of the run in `folder`, or of one of its notebooks.
 
     Raises ValueError if there are none, or if one is damaged.
     """
+    folder = Path(folder)
     rows: list[Row] = [
         {str(name): _whole(v) for name, v in row.items() if v is not None and v == v}
         for row in runs.collect(folder).to_dict("records")

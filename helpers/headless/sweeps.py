@@ -99,7 +99,7 @@ class Plan:
         return [Trial(notebook.name, params) for params in distinct.values()]
 
 
-def read_plan(path: Path) -> Plan:
+def read_plan(path: Path | str) -> Plan:
     """Read a plan from a YAML file, such as benchmarks/rates.yaml.
     Raises FileNotFoundError, or ValueError that names the file and what is wrong in it.
     """
@@ -113,7 +113,7 @@ def read_plan(path: Path) -> Plan:
             return super().construct_mapping(node, deep)
 
     try:
-        content = yaml.load(path.read_bytes(), Loader=Loader)
+        content = yaml.load(Path(path).read_bytes(), Loader=Loader)
     except (yaml.YAMLError, UnicodeError, RecursionError) as error:
         raise ValueError(f"{path} is not YAML: {' '.join(str(error).split())}.") from error
     known = [field.name for field in fields(Plan)]
@@ -211,19 +211,19 @@ def _span(name: str, text: str, read: Reader) -> Callable[[random.Random], objec
     return draw
 
 
-def trial_dir(trial: Trial, root: Path) -> Path:
+def trial_dir(trial: Trial, root: Path | str) -> Path:
     """The folder of a trial: `<root>/sweeps/<digest>`, with a folder named like the notebook."""
-    return root / "sweeps" / trial.digest
+    return Path(root, "sweeps", trial.digest)
 
 
-def finished_trial(trial: Trial, root: Path) -> NotebookResult | None:
+def finished_trial(trial: Trial, root: Path | str) -> NotebookResult | None:
     """The result of a trial that was finished before, or None."""
     return runner.finished_notebooks(trial_dir(trial, root)).get(trial.notebook)
 
 
 def run_sweep(
     trials: Sequence[Trial],
-    root: Path,
+    root: Path | str,
     client: "Client",
     *,
     retries: int = 0,
@@ -291,7 +291,7 @@ def _completed(
         client.cancel([future for _, future in running.values()])
 
 
-def run_trial(trial: Trial, root: Path, cell_timeout: int = 3_600) -> NotebookResult:
+def run_trial(trial: Trial, root: Path | str, cell_timeout: int = 3_600) -> NotebookResult:
     """Run one trial in this process; if another process is running it, wait for that one.
     Raises TrialError if it fails, or if notebook or package differ from those where the sweep
     started (a worker may join later); OSError if the disk is full.
@@ -334,10 +334,10 @@ def _result_of(future: "Future", trial: Trial) -> NotebookResult:
         return NotebookResult(trial.notebook, "failed", message=repr(error), cause="not run")
 
 
-def expected_seconds(notebook: str, left: int, root: Path, processes: int) -> float | None:
+def expected_seconds(notebook: str, left: int, root: Path | str, processes: int) -> float | None:
     """Estimated time for `left` trials, from the median of finished ones; None without any."""
     seconds = []
-    for path in root.glob(f"sweeps/*/{STATUS}"):
+    for path in Path(root).glob(f"sweeps/*/{STATUS}"):
         with suppress(ValueError):  # a damaged one says nothing about the others
             result = runner.finished_notebooks(path.parent).get(notebook)
             seconds += [result.seconds] if result is not None else []
@@ -349,7 +349,7 @@ def open_client(
     address: str | None,
     processes: int,
     *,
-    root: Path | None = None,
+    root: Path | str | None = None,
     resources: Mapping[str, float] | None = None,
 ) -> "Iterator[Client]":
     """Connect to the scheduler at `address`, or start single-threaded workers on this machine.
@@ -384,7 +384,7 @@ def open_client(
         yield client
 
 
-def _check_workers(client: "Client", root: Path | None) -> None:
+def _check_workers(client: "Client", root: Path | str | None) -> None:
     """All workers have this version of the package, and see the folder `root`."""
     try:
         versions = client.run(code_version)
@@ -403,7 +403,7 @@ def _check_workers(client: "Client", root: Path | None) -> None:
             )
     if root is None:
         return
-    token = root / f".seen-by-all-{uuid.uuid4().hex}"  # a new name, so that no cache knows it
+    token = Path(root, f".seen-by-all-{uuid.uuid4().hex}")  # a new name, so that no cache knows it
     write_atomic(token, "")
     try:
         seen = client.run(os.path.exists, str(token))

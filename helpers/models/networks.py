@@ -207,7 +207,7 @@ class ResNet(Network):
     the channels. A `stride` of 2 halves them already in the stem, for a quarter of the work. With
     `separable` convolutions, fewer weights make a wider network. Global average pooling (Lin et
     al., "Network in Network", 2014, section 3.2) lets the classifier need few weights. Raises
-    ValueError unless `blocks` holds three numbers of at least 1.
+    ValueError unless `blocks` holds three numbers in [1, 200]: a damaged file may name billions.
     """
 
     def __init__(
@@ -220,8 +220,8 @@ class ResNet(Network):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        if len(blocks) != 3 or min(blocks) < 1:
-            raise ValueError(f"Wanted at least one block in each of three stages, got {blocks}.")
+        if len(blocks) != 3 or not all(1 <= number <= 200 for number in blocks):
+            raise ValueError(f"Wanted 1 to 200 blocks in each of three stages, got {blocks!r:.80}.")
         self.stem = nn.Conv2d(self.channels, width, 2 + stride, stride, padding=1, bias=False)
         widths = [width, width, 2 * width, 4 * width]
         stages = []

@@ -1,6 +1,7 @@
 """Training: the loop, its history, exact resume, several processes, and recipes that work."""
 # fmt: off
 
+from helpers.training.checks import count_steps
 from helpers.training.distributed import (
     SINGLE_PROCESS, ProcessGroup, SingleProcess, join_process_group,
 )
@@ -15,8 +16,7 @@ from helpers.training.resume import ResumeError
 __all__ = [
     "PRECISIONS", "RECIPES", "SINGLE_PROCESS",
     "EpochRecord", "Execution", "History", "NonFiniteLossError", "OutOfMemoryError", "ProcessGroup",
-    "Recipe", "ResumeError", "SingleProcess", "TrainingError",
-    "TrainingStopped",
-    "fastest_precision", "find_recipe", "fit", "join_process_group", "make_forward", "train",
-    "train_on",
+    "Recipe", "ResumeError", "SingleProcess", "TrainingError", "TrainingStopped",
+    "count_steps", "fastest_precision", "find_recipe", "fit", "join_process_group", "make_forward",
+    "train", "train_on",
 ]

@@ -12,29 +12,37 @@ from helpers import evaluation
 from helpers.data import Split
 
 
-def check_arguments(
+def count_steps(images: int, epochs: int, batch_size: int) -> int:
+    """The steps of a training, `total_steps` of its schedule; ValueError if there would be none."""
+    if not images:
+        raise ValueError("There are no training images.")
+    if epochs < 1 or epochs % 1:  # or it is nan
+        raise ValueError(f"epochs must be at least 1, got {epochs}; wanted a whole number.")
+    if not 1 <= batch_size <= images or batch_size % 1:
+        raise ValueError(f"batch_size must be in [1, {images}] (the images), got {batch_size}.")
+    return epochs * math.ceil(images / batch_size)
+
+
+def check_fit(
     model: nn.Module,
     optimizer: torch.optim.Optimizer,
     train: Split,
     validation: Split | None,
-    epochs: int,
-    batch_size: int,
     scheduler: LRScheduler | None,
+    steps: int,
     patience: int | None,
+    label_smoothing: float,
 ) -> None:
     """Raise ValueError for arguments of `fit` that cannot work, before any weight has changed."""
-    for name, split in (("training", train), ("validation", validation)):
-        if split is not None and not len(split):
-            raise ValueError(f"There are no {name} images.")
-    if epochs < 1 or epochs % 1:  # or it is nan
-        raise ValueError(f"epochs must be at least 1, got {epochs}; wanted a whole number.")
-    if not 1 <= batch_size <= len(train) or batch_size % 1:
-        raise ValueError(f"batch_size must be in [1, {len(train)}] (the images), got {batch_size}.")
+    if validation is not None and not len(validation):
+        raise ValueError("There are no validation images.")
     if patience is not None and (patience < 1 or patience % 1):
         raise ValueError(f"patience must be at least 1 epoch, or None, got {patience}.")
+    if not 0 <= label_smoothing <= 1:  # or it is nan
+        raise ValueError(f"label_smoothing must be in [0, 1], got {label_smoothing}.")
     if patience is not None and validation is None:
         raise ValueError("patience watches the validation loss; give a validation split as well.")
-    check_optimizer(model, optimizer, scheduler, steps=epochs * math.ceil(len(train) / batch_size))
+    check_optimizer(model, optimizer, scheduler, steps)
     check_model(model, train, validation)
 
 
@@ -45,6 +53,8 @@ def check_optimizer(
     if _needs_argument(optimizer):
         kind, advice = type(optimizer).__name__, "Choose another optimizer, such as SGD or AdamW."
         raise ValueError(f"{kind} computes the loss several times in a step, fit once. {advice}")
+    if isinstance(optimizer, torch.optim.SparseAdam):
+        raise ValueError("SparseAdam takes only sparse gradients, as of embeddings. Choose Adam.")
     rates = [float(group["lr"]) for group in optimizer.param_groups]
     if not all(math.isfinite(rate) and rate >= 0 for rate in rates):
         raise ValueError(f"The learning rate must be a finite number >= 0, got {rates}.")
@@ -62,6 +72,8 @@ def check_optimizer(
             f"fit steps a scheduler after each batch, {type(scheduler).__name__} needs the loss of "
             "an epoch. Instead give on_epoch=lambda record: scheduler.step(record.validation_loss)."
         )
+    if getattr(scheduler, "optimizer", optimizer) is not optimizer:
+        raise ValueError("The schedule is that of another optimizer. Build it with this one.")
     planned = getattr(scheduler, "total_steps", None)  # schedules of a fixed length have it
     if planned is not None and planned < steps:
         here = f"this training {steps} (epochs * batches). Build it with total_steps={steps}"

@@ -14,7 +14,7 @@ from tqdm.auto import tqdm
 from helpers import data
 from helpers.data import Split
 from helpers.evaluation import preserve_train_mode
-from helpers.training.checks import check_arguments
+from helpers.training.checks import check_fit, count_steps
 from helpers.training.distributed import SingleProcess
 from helpers.training.execution import Execution, LoadCheck, ScaledOptimizer, make_forward
 from helpers.training.history import EpochRecord, History, OutOfMemoryError, Progress
@@ -47,7 +47,8 @@ def fit(
     epochs without a new lowest. `checkpoint` is a folder: the same call resumes there, exactly, and
     loses a minute at most. Raises ValueError, TrainingError, TrainingStopped, ResumeError, OSError.
     """
-    check_arguments(model, optimizer, train, validation, epochs, batch_size, scheduler, patience)
+    planned = count_steps(len(train), epochs, batch_size)
+    check_fit(model, optimizer, train, validation, scheduler, planned, patience, label_smoothing)
     group, device = execution.process_group, next(model.parameters()).device
     scaled = ScaledOptimizer(optimizer, execution.precision, device)
     forward = make_forward(model, execution, scaled.scaler)
@@ -58,7 +59,6 @@ def fit(
     settings = training_settings(
         model, optimizer, scheduler, train, validation, augment, epochs=epochs, patience=patience,
         batch_size=batch_size, label_smoothing=label_smoothing, precision=execution.precision,
-        seed=torch.initial_seed(),
     )  # fmt: skip
     folder = Path(checkpoint) if checkpoint is not None else None
     manager = CheckpointManager(folder, parts, batches.generators, settings, group)

@@ -20,6 +20,7 @@ from helpers import data, models
 from helpers.data import Augmentation, DatasetSpec, Split, Splits
 from helpers.device import seed_everything
 from helpers.messages import check_name
+from helpers.training.checks import count_steps
 from helpers.training.execution import Execution, fastest_precision
 from helpers.training.history import History
 from helpers.training.loop import fit
@@ -83,7 +84,7 @@ class Recipe:
         )  # fmt: skip
         if not self.one_cycle:
             return optimizer, None
-        steps = self.epochs * math.ceil(images / self.batch_size)
+        steps = count_steps(images, self.epochs, self.batch_size)
         rate = self.learning_rate
         return optimizer, OneCycleLR(optimizer, rate, total_steps=steps, cycle_momentum=False)
 

@@ -104,6 +104,15 @@ class CheckpointManager:
         state = _load_newest(self.folder) if self.folder is not None else None
         if state is None:
             return Progress()
+        try:
+            return self._resume(state)
+        except (ResumeError, torch.OutOfMemoryError):
+            raise
+        except (AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
+            raise ResumeError(f"{self.folder} is damaged: {error!r:.200}. {ANEW}") from error
+
+    def _resume(self, state: dict[str, Any]) -> Progress:
+        """As `restore`, from what one file holds; what is altered raises errors of all kinds."""
         if state.get("format") not in (2, FORMAT):
             raise ResumeError(f"{self.folder} is from another version of this package. {ANEW}")
         there, here = state["settings"], dict(self.settings)
@@ -114,18 +123,25 @@ class CheckpointManager:
                 f"{self.folder} belongs to another training: {'; '.join(listed)}. "
                 f"Use its settings, name another folder, or delete it to train from the beginning."
             )
+        best_loss, best_weights = float(state["best_loss"]), state["best_weights"]
+        if best_weights is not None:  # shows that they fit, before hours of training
+            self.parts["model"].load_state_dict(best_weights)
         for name, part in self.parts.items():
             if part is not None:
                 part.load_state_dict(state["parts"][name])
         for name, generator in self.generators.items():
             generator.set_state(state["generators"][name])
         for name, module in _torch_random().items():
-            if name in state["random"]:
-                module.set_rng_state(state["random"][name])
+            if (generator_state := state["random"].get(name)) is not None:
+                module.set_rng_state(generator_state)
         history = History(**state["history"])
         history.epochs = [EpochRecord(**record) for record in state["history"]["epochs"]]
-        best = state["best_loss"], state["best_weights"]
-        return Progress(history, *best, state.get("steps", ()), state.get("seconds", 0.0))
+        if state["format"] == 2:  # it was saved between two epochs
+            state |= {"steps": (), "seconds": 0.0}
+        steps = tuple(state["steps"])
+        if steps and [numbers.shape for numbers in steps] != 3 * [(len(steps[0]),)]:
+            raise ValueError("the steps are not three lists of numbers")
+        return Progress(history, best_loss, best_weights, steps, float(state["seconds"]))
 
 
 @contextmanager
@@ -179,6 +195,7 @@ def training_settings(
         "validation images": validation.digest if validation is not None else None,
         # a function by its name, a record by its settings; not by an address in memory
         "augmentation": getattr(augment, "__qualname__", None) or repr(augment),
+        "seed": torch.initial_seed(),
         **numbers,
     }
 
@@ -195,7 +212,7 @@ def _load_newest(folder: Path) -> dict[str, Any] | None:
         if not path.stem.endswith(hashlib.sha256(content).hexdigest()):
             continue
         try:
-            return torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+            return {**torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)}
         except pickle.UnpicklingError as error:
             raise ResumeError(
                 f"{path} holds something other than numbers and text, which could run code. It is "

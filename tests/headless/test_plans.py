@@ -179,7 +179,7 @@ def test_a_plan_file_says_the_same_as_the_command_line(tmp_path):
         "03", {"learning_rate": ["0.02", "0.04"], "seed": ["0", "1"]}, {"momentum": "0.5:0.9"},
         random=2, fixed={"epochs": "1"}, seed=7,
     )  # fmt: skip
-    assert headless.read_plan(path) == expected
+    assert headless.read_plan(path) == headless.read_plan(str(path)) == expected
     assert len(expected.trials()) == 8
 
 

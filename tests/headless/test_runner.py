@@ -151,6 +151,7 @@ def fake_execution(monkeypatch, failing: str = "") -> list[tuple[str, dict]]:
     executed = []
 
     def execute(name, folder, given, **_):
+        folder = Path(folder)
         executed.append((name, dict(given)))
         (status,) = json.loads((folder / "status.json").read_text())["notebooks"][-1:]
         assert (status["notebook"], status["state"]) == (name, "running")
@@ -284,6 +285,14 @@ def test_ctrl_c_is_recorded_and_ends_the_run(small, tmp_path, monkeypatch, argum
     status = json.loads((tmp_path / "status.json").read_text())
     assert [entry["state"] for entry in status["notebooks"]] == ["stopped"]
     assert status["notebooks"][0]["message"] == message
+
+
+def test_folders_may_be_given_as_text(small, tmp_path, monkeypatch):
+    settings = headless.settings_for("quick")
+    fake_execution(monkeypatch, failing="02_b")
+    headless.run_notebooks(settings, f"{tmp_path}/run")
+    assert headless.finished_notebooks(f"{tmp_path}/run").keys() == {"01_a"}
+    assert headless.find_unfinished(str(tmp_path), settings) == tmp_path / "run"
 
 
 def test_what_an_earlier_run_has_done_is_not_done_again(small, tmp_path, monkeypatch):
@@ -472,10 +481,22 @@ and a new line; import os"""
         small, "01_a", "import pathlib; pathlib.Path(output, 'name.txt').write_text(name)", RECORD
     )
     folder = tmp_path / "runs {x} 100 % ü"
-    result = headless.execute_notebook("01_a", folder, {"name": nasty})
+    result = headless.execute_notebook("01_a", str(folder), {"name": nasty})
     assert (result.state, result.message) == ("finished", "")
     assert (folder / "01_a" / "name.txt").read_text() == nasty
     assert (folder / "01_a" / "01_a.ipynb").is_file()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("code", "cause"), [("raise ValueError('no')", "error"), ("while True: pass", "time-out")]
+)
+def test_the_tools_say_nothing_about_a_failure(small, tmp_path, capfd, code, cause):
+    """Our message is enough: kernels would tell as an error how they were stopped."""
+    write_notebook(small, "01_a", code)
+    result = headless.execute_notebook("01_a", tmp_path, {}, cell_timeout=3)
+    assert result.cause == cause
+    assert capfd.readouterr() == ("", "")
 
 
 @pytest.mark.slow

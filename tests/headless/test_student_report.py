@@ -155,6 +155,13 @@ def sentences(folder, language="en") -> Counter:
     return Counter(part for part in re.split(r"\n|(?<=[.;]) (?=[A-Z\d])", text) if part.strip("> "))
 
 
+def test_a_folder_may_be_given_as_text(run, monkeypatch):
+    monkeypatch.chdir(run)
+    facts = student_report.collect_facts(str(run))
+    written = report_command.write_report(facts, ".", ("html", "md", "pdf"))
+    assert {"report.html", "report.md"} <= {path.name for path in written}
+
+
 @pytest.fixture(scope="module")
 def before(finished):
     with pytest.MonkeyPatch.context() as patched:

@@ -62,7 +62,7 @@ def executed(monkeypatch):
             failing[seed] -= 1
             return NotebookResult(name, "failed", 0.5, "cell [3] raised OSError: no", "error")
         (folder / name).mkdir(parents=True)
-        record = {"notebook": name, "finished": "2026", "measured": {"seed": seed}}
+        record = {"notebook": name, "finished": "2026-01-01", "measured": {"seed": seed}}
         (folder / name / runs.RESULT).write_text(json.dumps(record))
         return NotebookResult(name, "finished", 0.5)
 
@@ -82,6 +82,15 @@ def test_each_trial_is_run_once_in_a_folder_of_its_own(client, executed, tmp_pat
     frame = runs.collect(tmp_path)
     assert sorted(frame["measured.seed"]) == [0, 1, 2, 3, 4]
     assert set(frame["run"]) == {trial.digest for trial in trials(5)}
+
+
+def test_the_root_may_be_given_as_text(client, executed, tmp_path):
+    root = str(tmp_path)
+    (result,) = headless.run_sweep(trials(1), root, client)
+    assert headless.finished_trial(trials(1)[0], root) == result
+    assert headless.expected_seconds(NAME, 2, root, 1) == pytest.approx(1.0)
+    with headless.open_client(client.scheduler.address, 1, root=root):
+        assert [path.name for path in tmp_path.iterdir()] == ["sweeps"]
 
 
 def test_no_more_trials_are_handed_out_than_there_are_workers(client, executed, tmp_path):
@@ -413,7 +422,10 @@ def test_a_dry_run_tells_and_does_nothing(monkeypatch, capsys, tmp_path):
         (("03", "--grid", "sead=1"), "no parameter 'sead'"),
         (("03", "--plan", "x.yaml"), "give nothing else with --plan"),
         (("--plan", "there-is-none.yaml"), "there-is-none.yaml"),
-        (("03", "--grid", "seed=1", "--resource", "GPU=one"), "could not convert"),
+        (("03", "--grid", "seed=1", "--resource", "GPU=one"), "GPU is of type float, got 'one'"),
+        (("03", "--grid", "seed=1", "--resource", "GPU=nan"), "GPU is of type float, got 'nan'"),
+        (("03", "--grid", "seed=1", "--resource", "GPU=1e400"), "GPU must be a finite number"),
+        (("03", "--grid", "seed=1", "--resource", "GPU=-1"), "GPU must be a finite number"),
         (("03", "--grid", "seed=1", "--workers", "-1"), "--workers"),
     ],
 )

@@ -135,8 +135,9 @@ def test_missing_metadata_is_named(tmp_path):
 
 @pytest.mark.parametrize(
     "architecture",
-    [{"name": ""}, {"name": "resnet", "blocks": [1, 2]}, {"name": "linear", "mean": "grey"}],
-)
+    [{"name": ""}, {"name": "linear", "mean": "grey"}, {"name": "resnet", "blocks": [1, 2]},
+     {"name": "resnet", "blocks": [1, 10**9, 1]}, {"name": "resnet", "blocks": ["1", 1, 1]}],
+)  # fmt: skip
 def test_a_checkpoint_of_an_unknown_architecture_is_refused(tmp_path, architecture):
     path = tmp_path / "x.safetensors"
     model = models.build("linear")

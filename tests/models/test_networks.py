@@ -138,6 +138,12 @@ def test_stages_have_the_number_of_blocks_asked_for():
     assert [len(stage) for stage in (model.stage_1, model.stage_2, model.stage_3)] == [1, 3, 2]
 
 
+@pytest.mark.parametrize("blocks", [(1, 1), (1, 0, 1), (201, 1, 1), [1, 1, 10**9]])
+def test_stages_without_a_block_or_with_absurdly_many_are_refused(blocks):
+    with pytest.raises(ValueError, match=r"Wanted 1 to 200 blocks in each of three stages, got"):
+        models.build("resnet", blocks=blocks)
+
+
 def test_a_residual_block_is_f_of_x_plus_the_shortcut():
     """conv(relu(norm(conv(relu(norm(x)))))) + conv_1x1(relu(norm(x)))."""
     block = ResNet(width=4).stage_2[0].eval()  # 4 channels to 8, stride 2

@@ -1,6 +1,7 @@
 """What `fit` refuses before it begins: models, optimizers and targets that cannot work."""
 
 import math
+from dataclasses import replace
 from functools import partial
 
 import pytest
@@ -101,10 +102,21 @@ def test_optimizers_and_schedules_with_another_call_are_refused_by_name():
         training.fit(
             model, WithClosure(model.parameters(), 0.1), ten_classes(), epochs=1, batch_size=5
         )
+    with pytest.raises(ValueError, match="SparseAdam takes only sparse"):
+        training.fit(
+            model, torch.optim.SparseAdam(model.parameters()), ten_classes(), epochs=1, batch_size=5
+        )
     optimizer = sgd(model)
     plateau = torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer)
     with pytest.raises(ValueError, match=r"on_epoch=lambda record: scheduler\.step"):
         training.fit(model, optimizer, ten_classes(), epochs=1, batch_size=5, scheduler=plateau)
+
+
+def test_the_schedule_of_another_optimizer_is_refused():
+    model = linear()
+    schedule = torch.optim.lr_scheduler.ConstantLR(sgd(model))
+    with pytest.raises(ValueError, match="The schedule is that of another optimizer"):
+        training.fit(model, sgd(model), ten_classes(), epochs=1, batch_size=5, scheduler=schedule)
 
 
 class WithClosure(torch.optim.SGD):
@@ -160,6 +172,27 @@ def test_counts_that_are_not_whole_are_refused(settings, message):
     model = linear()
     with pytest.raises(ValueError, match=message):
         training.fit(model, sgd(model), ten_classes(), **{"epochs": 1, "batch_size": 5} | settings)
+
+
+def test_steps_are_counted_with_the_last_batch():
+    assert training.count_steps(70, epochs=3, batch_size=32) == 9
+    assert training.count_steps(64, epochs=1, batch_size=32) == 2
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"epochs": 0}, "epochs must be at least 1, got 0"),
+        ({"batch_size": 0}, r"batch_size must be in \[1, 70\] \(the images\), got 0"),
+        ({"batch_size": 71}, r"batch_size must be in \[1, 70\] \(the images\), got 71"),
+    ],
+)
+def test_a_schedule_without_a_step_is_refused_before_torch_does(changed, message):
+    recipe = replace(training.find_recipe("fast", "mnist"), **{"batch_size": 32} | changed)
+    with pytest.raises(ValueError, match=message):
+        recipe.optimizer(linear(), 70)
+    with pytest.raises(ValueError, match=message):
+        training.count_steps(**{"images": 70, "epochs": 1, "batch_size": 32} | changed)
 
 
 def test_a_plateau_schedule_works_as_its_refusal_says():

@@ -413,6 +413,8 @@ def test_compile_is_handed_to_torch(tiny, monkeypatch):
         ({"batch_size": 71}, r"batch_size must be in \[1, 70\].*got 71"),
         ({"patience": 0}, "patience must be at least 1"),
         ({"patience": 2}, "give a validation split"),
+        ({"label_smoothing": math.nan}, r"label_smoothing must be in \[0, 1\], got nan"),
+        ({"label_smoothing": 1.1}, r"label_smoothing must be in \[0, 1\], got 1.1"),
         ({"precision": "float8"}, "'float8'"),
     ],
 )

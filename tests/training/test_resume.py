@@ -1,6 +1,8 @@
 """A training that was stopped and resumed ends like one that was not: bit for bit."""
 
+import functools
 import hashlib
+import io
 import pickle
 import signal
 import threading
@@ -458,8 +460,40 @@ def test_a_state_of_version_0_1_is_refused(tiny, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == [old.name]
 
 
-@pytest.mark.parametrize("content", [b"", b"no state", b"PK\x03\x04" + bytes(40)])
+@pytest.mark.parametrize(
+    "part",
+    ["format", "settings", "settings.seed", "parts", "parts.model", "parts.optimizer",
+     "parts.optimizer.state", "parts.scheduler", "generators", "generators.order", "random",
+     "history", "history.epochs", "best_loss", "best_weights", "steps", "seconds"],
+)  # fmt: skip
+def test_a_state_with_a_part_missing_or_of_another_kind_is_refused(
+    tiny, tmp_path, monkeypatch, part
+):
+    """The digest in its name is right."""
+    monkeypatch.setattr(resume, "SAVE_EVERY", 0)
+    with pytest.raises(Stopped):
+        train(tiny, build(), tmp_path, stop_at=7)  # within the second epoch
+    newest = max(tmp_path.iterdir())
+    *parents, name = part.split(".")
+    for altered in ("text", [3], torch.ones(3), None):
+        state = torch.load(newest, weights_only=True)
+        inside = functools.reduce(dict.__getitem__, parents, state)
+        inside[name] = altered
+        if altered is None:
+            del inside[name]
+        torch.save(state, path := tmp_path / "state")
+        digest = hashlib.sha256(path.read_bytes()).hexdigest()
+        newer = path.rename(tmp_path / f"epoch-0009-{digest}.pt")
+        with pytest.raises(ResumeError, match=r"is damaged: |another (training|version)"):
+            train(tiny, build(), tmp_path)
+        newer.unlink()
+
+
+@pytest.mark.parametrize("content", [b"", b"no state", b"PK\x03\x04" + bytes(40), None])
 def test_a_file_of_another_kind_is_no_state_whatever_its_name(tiny, tmp_path, content):
+    if content is None:  # a file of torch that holds a list
+        torch.save([3], buffer := io.BytesIO())
+        content = buffer.getvalue()
     (tmp_path / f"epoch-0001-{hashlib.sha256(content).hexdigest()}.pt").write_bytes(content)
     with pytest.raises(ResumeError, match=r"holds (no state|something other)"):
         train(tiny, build(), tmp_path)
