@@ -3,7 +3,8 @@
     python -m benchmarks.checkpointing
 
 Whole trainings by the recipe `fast`, with a checkpoint after each epoch. What keeping takes is
-timed inside them: two trainings, one with and one without, differ by more from noise alone.
+timed inside them: two trainings, one with and one without, differ by more from noise alone. Longer
+trainings are saved within an epoch as well, once a minute: what is timed is one such save.
 """
 
 import json
@@ -12,6 +13,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 from unittest import mock
@@ -23,6 +25,7 @@ from benchmarks.machine import describe
 from helpers import data, training
 from helpers.data import SPECS, Splits
 from helpers.files import PROJECT, write_atomic
+from helpers.training import resume
 
 RESULTS = PROJECT / "benchmarks" / "results" / "checkpointing.json"
 
@@ -42,9 +45,34 @@ def main(
     results = describe(threads) | {
         "share_of_the_time": shares,
         "median": {name: statistics.median(values) for name, values in shares.items()},
+        "seconds_of_a_save": {
+            recipe: statistics.median(_saves(splits["fashion_mnist"], recipe))
+            for recipe in ("tiny", "compact", "accurate")
+        },
+        "seconds_between_saves": resume.SAVE_EVERY,
     }
     write_atomic(out, json.dumps(results, indent=1) + "\n")
-    typer.echo(results["median"])
+    typer.echo(json.dumps({k: v for k, v in results.items() if k.startswith(("med", "sec"))}))
+
+
+def _saves(splits: Splits, recipe: str, steps: int = 20) -> list[float]:
+    """The seconds of each save within an epoch, when it is saved after each of so many steps."""
+    spent: list[float] = []
+    chosen = replace(training.find_recipe(recipe, splits.spec.name), epochs=1)
+    few = replace(splits, train=splits.train[: steps * chosen.batch_size])
+    few = replace(few, validation=few.validation[: chosen.batch_size])
+    with (
+        tempfile.TemporaryDirectory(dir=PROJECT / "runs") as folder,  # a disk, not memory
+        mock.patch.object(resume, "SAVE_EVERY", 0.0),
+        mock.patch.object(
+            resume.CheckpointManager, "save", _timed(resume.CheckpointManager.save, spent)
+        ),
+    ):
+        training.train(
+            chosen, few, device=torch.device("cpu"), checkpoint=Path(folder) / "kept",
+            execution=training.Execution(progress=False),
+        )  # fmt: skip
+    return spent
 
 
 def _share(splits: Splits, seed: int) -> float:

@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import sys
 import warnings
 from collections.abc import Sequence
@@ -242,7 +243,7 @@ def _find_weights(name: str, root: Path) -> Path:
 
     if name in models.list_pretrained():
         return models.PRETRAINED / f"{name}.safetensors"
-    if Path(name).is_file() or name.endswith(".safetensors"):
+    if os.path.isfile(name) or name.endswith(".safetensors"):
         return Path(name)
     try:
         found = sorted(runs.find(root, name).rglob(runs.WEIGHTS))

@@ -6,7 +6,6 @@ import signal
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import typer
@@ -71,7 +70,7 @@ def one_of(kind: str, names: Iterable[str], *, or_folder: bool = False) -> dict:
     names = list(names)
 
     def check(value: str) -> str:
-        is_path = or_folder and (Path(value).exists() or "/" in value or os.sep in value)
+        is_path = or_folder and (os.path.exists(value) or "/" in value or os.sep in value)
         with report_errors(ValueError):
             if not is_path:
                 check_name(kind, value, names)

@@ -202,6 +202,8 @@ def test_readmes_of_race_and_recipes_agree_on_the_targets():
 def test_keeping_the_progress_costs_little():
     results = json.loads((RESULTS / "checkpointing.json").read_text())
     assert max(results["median"].values()) < 0.03
+    saves, between = results["seconds_of_a_save"], results["seconds_between_saves"]
+    assert max(saves.values()) < 0.01 * between
 
 
 @pytest.mark.slow

@@ -327,6 +327,7 @@ def test_the_seed_of_a_training_decides_its_weights(monkeypatch, tmp_path, tiny_
     ("arguments", "message"),
     [
         (("mnst",), "There is no data set 'mnst'. Did you mean 'mnist'?"),
+        (("9" * 400,), "There is no data set '9999"),  # too long for the name of a file
         (("mnist", "--recipe", "best"), "There is no recipe 'best'. Choose one of: "),
         (("mnist", "--device", "abacus"), "There is no device 'abacus'"),
         (("mnist", "--precision", "float8"), "There is no precision 'float8'"),
