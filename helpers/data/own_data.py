@@ -105,6 +105,7 @@ def from_arrays(
         images = (255 * images).round().to(torch.uint8)
     if size is not None:
         _check_format(size, None)
+    if size is not None and images.ndim == 4 and images.numel():  # all others are refused below
         options: dict[str, Any] = {"mode": "bilinear", "antialias": True}
         images = F.interpolate(images.float(), (size, size), **options).round().to(torch.uint8)
     if targets.is_floating_point() or targets.ndim != 1:

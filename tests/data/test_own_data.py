@@ -405,3 +405,6 @@ def test_pixels_that_are_no_numbers_or_beyond_32_bits_are_read(tmp_path):
 def test_no_images_at_all_are_refused():
     with pytest.raises(ValueError, match="Images must be uint8"):
         data.from_arrays(np.zeros((4, 0), np.float32), [0, 1, 0, 1])
+    for shape in ((0, 0, 0), (2, 0, 5), (0, 28, 28), (2, 3)):
+        with pytest.raises(ValueError, match=r"Images must be uint8|Targets must be int64 \(0,\)"):
+            data.from_arrays(np.zeros(shape, np.uint8), [0, 1], size=16)
