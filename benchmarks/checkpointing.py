@@ -25,8 +25,10 @@ from benchmarks.machine import describe
 from helpers import data, training
 from helpers.data import SPECS, Splits
 from helpers.files import PROJECT, write_atomic
-from helpers.training import resume
 
+MANAGER, SAVE_EVERY = (
+    f"helpers.training.resume.{name}" for name in ("CheckpointManager", "SAVE_EVERY")
+)
 RESULTS = PROJECT / "benchmarks" / "results" / "checkpointing.json"
 
 
@@ -49,7 +51,7 @@ def main(
             recipe: statistics.median(_saves(splits["fashion_mnist"], recipe))
             for recipe in ("tiny", "compact", "accurate")
         },
-        "seconds_between_saves": resume.SAVE_EVERY,
+        "seconds_between_saves": pkgutil.resolve_name(SAVE_EVERY),
     }
     write_atomic(out, json.dumps(results, indent=1) + "\n")
     typer.echo(json.dumps({k: v for k, v in results.items() if k.startswith(("med", "sec"))}))
@@ -63,10 +65,8 @@ def _saves(splits: Splits, recipe: str, steps: int = 20) -> list[float]:
     few = replace(few, validation=few.validation[: chosen.batch_size])
     with (
         tempfile.TemporaryDirectory(dir=PROJECT / "runs") as folder,  # a disk, not memory
-        mock.patch.object(resume, "SAVE_EVERY", 0.0),
-        mock.patch.object(
-            resume.CheckpointManager, "save", _timed(resume.CheckpointManager.save, spent)
-        ),
+        mock.patch(SAVE_EVERY, 0.0),
+        mock.patch(f"{MANAGER}.save", _timed(pkgutil.resolve_name(f"{MANAGER}.save"), spent)),
     ):
         training.train(
             chosen, few, device=torch.device("cpu"), checkpoint=Path(folder) / "kept",
@@ -79,14 +79,14 @@ def _share(splits: Splits, seed: int) -> float:
     """Which share of a training's time goes into keeping: fingerprints, states, the disk."""
     spent: list[float] = []
     recipe = training.find_recipe("fast", splits.spec.name)
-    loop, manager = "helpers.training.loop", "helpers.training.resume.CheckpointManager"
+    loop = "helpers.training.loop"
     settings = pkgutil.resolve_name(f"{loop}.training_settings")
-    save, restore = (pkgutil.resolve_name(f"{manager}.{name}") for name in ("save", "restore"))
+    save, restore = (pkgutil.resolve_name(f"{MANAGER}.{name}") for name in ("save", "restore"))
     with (
         tempfile.TemporaryDirectory(dir=PROJECT / "runs") as folder,  # a disk, not memory
         mock.patch(f"{loop}.training_settings", _timed(settings, spent)),
-        mock.patch(f"{manager}.save", _timed(save, spent)),
-        mock.patch(f"{manager}.restore", _timed(restore, spent)),
+        mock.patch(f"{MANAGER}.save", _timed(save, spent)),
+        mock.patch(f"{MANAGER}.restore", _timed(restore, spent)),
     ):
         start = time.perf_counter()
         training.train(
