@@ -91,7 +91,7 @@ slides: $(READY) # write each notebook as slides, from the committed outputs, to
 matrix: $(READY) # run the tests under other conditions as well: ten minutes each
 	@$(BIN)/python -m tests.matrix $(ARGS)
 
-faults: $(READY) # break data, kernels and trainings in every way there is: an hour
+faults: $(READY) # break data, kernels and trainings in every way there is: half an hour
 	@OMP_NUM_THREADS=1 $(BIN)/python -m tests.faults $(ARGS)
 
 bench: $(BENCH_READY) # race against what people use today: about two hours

@@ -309,8 +309,13 @@ def test_limits_on_the_page_on_benchmarks():
     assert f"{min(each):.0f} to {max(each):.0f} µs an image" in text
     assert f"takes {statistics.median(limits['start_up_seconds']):.1f} seconds" in text
     assert f"memory use is {limits['peak_memory_mb'] / 1_000:.1f} GB" in text
-    costs = [f"{100 * cost:.1f} %" for cost in record("checkpointing")["median"].values()]
+    saving = record("checkpointing")
+    costs = [f"{100 * cost:.1f} %" for cost in saving["median"].values()]
     assert f"costs {costs[0]} of the time on MNIST, {costs[1]} on Fashion-MNIST" in text
+    saves = [f"{1e3 * s:.0f} ms for `{name}`" for name, s in saving["seconds_of_a_save"].items()]
+    assert f"every {saving['seconds_between_saves']:.0f} seconds as well, which takes" in text
+    assert ", ".join(saves) in text
+    assert max(saving["seconds_of_a_save"].values()) < 0.001 * saving["seconds_between_saves"]
 
 
 def test_the_audits_on_the_page_on_labels():

@@ -1,6 +1,6 @@
 """Cause faults of all kinds, many times, and count what happens.
 
-    python -m tests.faults               # about an hour on two cores; writes docs/faults.md
+    python -m tests.faults               # about half an hour on two cores; writes docs/faults.md
     python -m tests.faults --seed 7
 
 The quick part of it is in tests/test_faults.py.
