@@ -74,7 +74,8 @@ def load(
         model = build(**architecture) if into is None else into.cpu()
         model.load_state_dict(_upgrade_names(weights))
     except (TypeError, ValueError, RuntimeError) as error:
-        raise CheckpointError(f"{path} does not fit the models of this version: {error}") from error
+        why = "; ".join(line.strip() for line in str(error).splitlines()[:3])  # one for each tensor
+        raise CheckpointError(f"{path} does not fit the models of this version: {why}") from error
     return model.eval()
 
 

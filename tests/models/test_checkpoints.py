@@ -147,6 +147,15 @@ def test_a_checkpoint_of_an_unknown_architecture_is_refused(tmp_path, architectu
         models.load(path)
 
 
+def test_of_many_tensors_that_do_not_fit_the_first_are_named(tmp_path):
+    path, model = tmp_path / "x.safetensors", models.build("tiny_vgg", hidden_units=2)
+    model.architecture = dict(models.build("tiny_vgg").architecture)
+    models.save(model, path)
+    with pytest.raises(CheckpointError, match=r"block_1\.0\.weight: .*block_1\.0\.bias") as caught:
+        models.load(path)
+    assert "\n" not in str(caught.value)
+
+
 def test_a_checkpoint_of_a_removed_model_is_refused(path, monkeypatch):
     monkeypatch.delitem(models.MODELS, "tiny_vgg")
     with pytest.raises(CheckpointError, match="does not fit the models of this version"):
