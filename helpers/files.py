@@ -16,7 +16,6 @@ from pathlib import Path
 
 import filelock
 import psutil
-from tqdm import tqdm
 
 PROJECT = Path(__file__).resolve().parent.parent  # the clone: data/, notebooks/ and runs/ are in it
 TEMPORARY = ".half-written"
@@ -125,6 +124,8 @@ def read_tree(
     Of many folders it is kept in an index, a file in `root`, with the time and size of each file
     and folder. Next time, only what has changed is read. A missing or damaged index is made anew.
     """
+    from tqdm import tqdm
+
     index, todo, changes = _read_index(root / INDEX), [""], 0
     entries: dict[str, list] = {}
     found: dict[str, dict[str, dict]] = {}
@@ -184,7 +185,7 @@ def _write_index(path: Path, entries: dict[str, list]) -> None:
     its stamp and content. That is written as the number of its keys, and its values.
     """
     numbers: dict[tuple, int] = {}
-    for kept in (kept for entry in entries.values() for kept in entry[2].values()):
+    for kept in _files(entries):
         keys = tuple(kept[1] or ())
         kept[1:] = numbers.setdefault(keys, len(numbers)), *(kept[1] or {}).values()
     text = json.dumps([list(numbers), entries], separators=(",", ":")).encode()
@@ -197,10 +198,14 @@ def _read_index(path: Path) -> dict[str, list]:
         checksum, _, text = path.read_bytes().partition(b"\n")
         if checksum == b"%08x %d" % (zlib.crc32(text), INDEX_FORMAT):
             keys, entries = json.loads(text)
-            for kept in (kept for entry in entries.values() for kept in entry[2].values()):
+            for kept in _files(entries):
                 kept[1:] = [dict(zip(keys[kept[1]], kept[2:], strict=True))]
             return entries
     return {}
+
+
+def _files(entries: dict[str, list]) -> Iterator[list]:
+    return (kept for entry in entries.values() for kept in entry[2].values())
 
 
 @contextmanager

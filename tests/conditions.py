@@ -17,15 +17,8 @@ from pathlib import Path
 
 from helpers.files import PROJECT
 
-CODE = (
-    "helpers",
-    "notebooks",
-    "tests",
-    "benchmarks",
-    "docs",
-    "data",
-    ".github",
-)  # what the suite reads
+# what the suite reads
+CODE = ("helpers", "notebooks", "tests", "benchmarks", "docs", "data", ".github")
 
 
 @dataclass(frozen=True)

@@ -174,7 +174,7 @@ def page(record: dict[str, Any], mutmut: str) -> str:
 
 
 def main() -> None:
-    record = json.loads(RECORD.read_text()) if RECORD.exists() else {}
+    record = json.loads(RECORD.read_text(encoding="utf-8")) if RECORD.exists() else {}
     record = {name: entry for name, entry in record.items() if name in behaviour()}
     commit = runs.commit()
     for meta in sorted(MUTATED.rglob("*.meta")):

@@ -70,7 +70,8 @@ def write_runs_index(root: Path | str) -> Path:
     """Write `index.html` in `root`, a list of the runs there, the newest first; returns its path.
     It has a column for each thing that one of them has measured, and at most 1,000 runs.
     """
-    root, found = Path(root), dict[str, list[dict]]()
+    root = Path(root)
+    found: dict[str, list[dict]] = {}
     folders = sorted(entry.name for entry in os.scandir(root) if entry.is_dir())
     while folders and len(found) < runs.LISTED:
         name = folders.pop()
