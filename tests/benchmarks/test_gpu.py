@@ -55,9 +55,10 @@ def test_a_part_that_fails_or_takes_too_long_is_told_and_the_next_one_runs(
         return subprocess.CompletedProcess(command, 0, "", "")
 
     monkeypatch.setattr(gpu.subprocess, "run", run)
+    monkeypatch.setattr(gpu.device, "choose", lambda: torch.device("cuda"))
     with pytest.raises(typer.Exit) as ended:
         gpu.main(
-            out=tmp_path, only=["hardware", "parity", "memory", "speed"], dry_run=True, here=False
+            out=tmp_path, only=["hardware", "parity", "memory", "speed"], dry_run=False, here=False
         )
     assert ended.value.exit_code == 1
     assert capsys.readouterr().out.splitlines() == [
