@@ -38,18 +38,20 @@ def main(
     for _, step in tqdm([(turn, step) for turn in range(rounds) for step in steps]):
         seconds = seconds_an_epoch(step, data.load_splits(step.dataset))
         took[step.name, step.dataset].append(seconds)
+    here = describe(threads=1)
     epochs = [
         {
             "step": step.name, "dataset": step.dataset, "epochs": step.recipe.epochs,
+            "processor": here["processor"],
             "turns": [round(seconds, 2) for seconds in took[step.name, step.dataset]],
             "seconds an epoch": round(statistics.median(took[step.name, step.dataset]), 2),
         }
         for step in steps
     ]  # fmt: skip
     if only:
-        kept = [row for row in json.loads(out.read_text())["epochs"] if row["step"] not in only]
-        epochs = kept + epochs
-    write_atomic(out, json.dumps(describe(threads=1) | {"epochs": epochs}, indent=1) + "\n")
+        here = json.loads(out.read_text())
+        epochs = [row for row in here["epochs"] if row["step"] not in only] + epochs
+    write_atomic(out, json.dumps(here | {"epochs": epochs}, indent=1) + "\n")
 
 
 def seconds_an_epoch(step: Step, splits: Splits) -> float:

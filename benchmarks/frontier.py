@@ -46,10 +46,12 @@ def ours(dataset: str) -> pd.DataFrame:
     """A row for each recipe that was measured, by name, the smallest first.
 
     Its costs, and its mean test accuracy in %, with the standard deviation, over `n` trainings.
+    `minutes` is nan if they were measured on another processor than those of the ablation.
     """
+    timed = json.loads(costs.OUT.read_text())
     seconds = {
-        (row["step"], row["epochs"]): row["seconds an epoch"]
-        for row in json.loads(costs.OUT.read_text())["epochs"] if row["dataset"] == dataset
+        (row["step"], row["epochs"]): row["seconds an epoch"] for row in timed["epochs"]
+        if (row["dataset"], row["processor"]) == (dataset, timed["processor"])
     }  # fmt: skip
     rows = {}
     for (name, of), recipe in training.RECIPES.items():
@@ -78,7 +80,7 @@ def table(dataset: str) -> pd.DataFrame:
         {
             "network": f"**`{name}`**", "parameters": int(row["parameters"]),
             "multiply-adds, millions": f"{row['multiply_adds'] / 1e6:.2g}",
-            "minutes": f"{row['minutes']:.2g}",
+            "minutes": "–" if math.isnan(row["minutes"]) else f"{row['minutes']:.2g}",
             "test accuracy": f"{row['accuracy']:.2f} % ± {row['deviation']:.2f}",
             "how it was chosen": f"on validation; {row['n']:.0f} seeds",
         }

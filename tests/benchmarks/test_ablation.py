@@ -274,12 +274,16 @@ def test_costs_are_of_the_second_pass_over_an_eighth(small, monkeypatch, tmp_pat
     monkeypatch.setattr(torch, "set_num_threads", lambda _: None)
     costs.main(rounds=3, out=tmp_path / "costs.json")
     assert set(passes) == {(2, 70 // 8, 20 // 8)}
-    told = json.loads((tmp_path / "costs.json").read_text())["epochs"]
+    before = json.loads((tmp_path / "costs.json").read_text())
+    told = before["epochs"]
     assert [row["turns"] for row in told] == [[8, 24, 40], [16, 32, 48]]  # in turn
     assert [row["seconds an epoch"] for row in told] == [24, 32]
+    monkeypatch.setattr(costs, "describe", lambda threads: {"processor": "another"})
     costs.main(rounds=1, only=["small"], out=tmp_path / "costs.json")
-    other, again = json.loads((tmp_path / "costs.json").read_text())["epochs"]
-    assert (other, again["turns"]) == (told[1], [7 * 8])
+    after = json.loads((tmp_path / "costs.json").read_text())
+    other, again = after.pop("epochs")
+    assert (other, again["turns"], again["processor"]) == (told[1], [7 * 8], "another")
+    assert after.items() <= before.items()  # what is told of all is of the processor of most
 
 
 def test_mean_and_spread_by_hand():
