@@ -393,7 +393,7 @@ def sweep(
     with (
         report_errors(headless.ClusterError, OSError),
         report_interrupt("Finished trials are kept; the same command goes on."),
-        headless.open_client(scheduler, processes, root=root, resources=resources) as client,
+        headless.open_client(scheduler, processes, root=root) as client,
     ):
         typer.echo(expectation)
         if scheduler or find_spec("bokeh"):  # which draws the page

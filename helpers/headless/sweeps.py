@@ -236,8 +236,11 @@ def run_sweep(
 
     A trial that fails is retried up to `retries` times; then the others go on. `resources` are what
     a worker must have, such as {"GPU": 1}. `on_done` is called for each trial when it ends, those
-    finished before first. Raises OSError for a full disk, ClusterError if the scheduler is gone.
+    finished before first. Raises OSError for a full disk, ClusterError if the scheduler is gone or
+    no worker has the `resources`.
     """
+    if resources:
+        _check_resources(client, resources)
     results: dict[str, NotebookResult] = {}
     bar = progress_bar(progress, total=len(trials), unit=" trials", desc="sweep")
 
@@ -350,12 +353,11 @@ def open_client(
     processes: int,
     *,
     root: Path | str | None = None,
-    resources: Mapping[str, float] | None = None,
 ) -> "Iterator[Client]":
     """Connect to the scheduler at `address`, or start single-threaded workers on this machine.
 
-    Raises ClusterError if no scheduler answers, if a worker has another version of this package or
-    does not see the folder `root`, or if none has the `resources`.
+    Raises ClusterError if no scheduler answers, or if a worker has another version of this package
+    or does not see the folder `root`.
     """
     from distributed import Client, LocalCluster
 
@@ -379,8 +381,6 @@ def open_client(
                     f"and can this machine reach it? It prints its address when it starts."
                 ) from error
             _check_workers(client, root)
-        if resources:
-            _check_resources(client, resources)
         yield client
 
 
@@ -416,10 +416,10 @@ def _check_workers(client: "Client", root: Path | str | None) -> None:
 
 
 def _check_resources(client: "Client", resources: Mapping[str, float]) -> None:
-    """One worker has them all; for a missing resource Dask would wait without a message."""
+    """One worker has them all; for a missing resource, or nan, Dask would wait and say nothing."""
     workers = client.run(lambda dask_worker: dask_worker.state.total_resources)
     for has in workers.values():
-        if all(has.get(name, 0) >= amount for name, amount in resources.items()):
+        if all(has.get(name, 0) >= amount > 0 for name, amount in resources.items()):
             return
     wanted = ",".join(f"{name}={amount:g}" for name, amount in resources.items())
     raise ClusterError(

@@ -2,6 +2,7 @@
 
 import gc
 import json
+import math
 import os
 import re
 import signal
@@ -256,12 +257,12 @@ def test_all_workers_see_the_folder_or_one_that_does_not_is_named(client, tmp_pa
     assert not list(tmp_path.iterdir())
 
 
-def test_what_no_worker_has_is_not_waited_for(client):
-    with (
-        pytest.raises(headless.ClusterError, match=r"None of 2 workers has GPU=1\. .*GPU=1\"$"),
-        headless.open_client(client.scheduler.address, 1, resources={"GPU": 1}),
-    ):
-        pass
+@pytest.mark.parametrize("amount", [1, math.nan, -1, 0])
+def test_what_no_worker_has_is_not_waited_for(client, tmp_path, amount):
+    told = rf"None of 2 workers has GPU={amount}\. .*GPU={amount}\"$"
+    with pytest.raises(headless.ClusterError, match=told):
+        headless.run_sweep(trials(1), tmp_path, client, resources={"GPU": amount})
+    assert not list(tmp_path.iterdir())
 
 
 def test_what_one_worker_has_is_enough():
