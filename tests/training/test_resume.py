@@ -8,6 +8,9 @@ import signal
 import threading
 import traceback
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
 
 import pytest
 import torch
@@ -148,15 +151,24 @@ def test_within_an_epoch_it_is_saved_each_minute(tiny, tmp_path, monkeypatch):
     ]
 
 
+@contextmanager
+def on_signal(number: int, handler: Any) -> Iterator[None]:
+    """What is done when the signal comes."""
+    before = signal.signal(number, handler)
+    try:
+        yield
+    finally:
+        signal.signal(number, before)
+
+
 def test_a_signal_waits_for_the_step_and_is_saved(tiny, tmp_path):
     unbroken, resumed, handled = build(), build(), []
     history = train(tiny, unbroken)
-    before = signal.signal(signal.SIGTERM, lambda number, _: handled.append(number))
-    try:
-        with pytest.raises(training.TrainingStopped, match="stopped in epoch 2 of 4"):
-            train(tiny, build(), tmp_path, signal_at=(8, [signal.SIGTERM]))
-    finally:
-        signal.signal(signal.SIGTERM, before)
+    with (
+        on_signal(signal.SIGTERM, lambda number, _: handled.append(number)),
+        pytest.raises(training.TrainingStopped, match="stopped in epoch 2 of 4"),
+    ):
+        train(tiny, build(), tmp_path, signal_at=(8, [signal.SIGTERM]))
     assert handled == [signal.SIGTERM]  # it was passed on, once
     assert len(list(tmp_path.glob("epoch-0001-step-000003-*"))) == 1
     seen = Counter()
@@ -165,12 +177,13 @@ def test_a_signal_waits_for_the_step_and_is_saved(tiny, tmp_path):
 
 
 def test_a_second_ctrl_c_ends_at_once(tiny, tmp_path):
-    handler = signal.getsignal(signal.SIGINT)
-    with pytest.raises(training.TrainingStopped) as stopped:
-        train(tiny, build(), tmp_path, signal_at=(8, [signal.SIGINT, signal.SIGINT]))
+    handler = signal.default_int_handler  # where tests run in the background it is not there
+    with on_signal(signal.SIGINT, handler):
+        with pytest.raises(training.TrainingStopped) as stopped:
+            train(tiny, build(), tmp_path, signal_at=(8, [signal.SIGINT, signal.SIGINT]))
+        assert signal.getsignal(signal.SIGINT) is handler
     assert "augment" in [entry.name for entry in traceback_of(stopped.value.__cause__)]
     assert not list(tmp_path.glob("*step*"))
-    assert signal.getsignal(signal.SIGINT) is handler
 
 
 def traceback_of(error: BaseException) -> list[traceback.FrameSummary]:
@@ -201,13 +214,9 @@ def test_without_a_folder_or_outside_the_main_thread_no_signal_is_held_back(hold
 
 def test_a_signal_that_is_ignored_stays_ignored():
     """As Ctrl-C is in a program that a shell has started in the background."""
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        with resume.hold_signals() as came:
-            signal.raise_signal(signal.SIGINT)
-            assert came() == 0
-    finally:
-        signal.signal(signal.SIGINT, before)
+    with on_signal(signal.SIGINT, signal.SIG_IGN), resume.hold_signals() as came:
+        signal.raise_signal(signal.SIGINT)
+        assert came() == 0
 
 
 def test_a_loss_of_nan_is_not_saved(tiny, tmp_path, monkeypatch):
