@@ -3,7 +3,6 @@
 import os
 import time
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 import psutil
@@ -83,9 +82,8 @@ def fastest_precision(device: torch.device) -> str:
     On other CPUs bfloat16 is emulated and slower; on a GPU, the launching of operations limits
     networks as small as ours, so the format hardly matters: both get "float32".
     """
-    known: dict[str, object] = {}
-    if device.type == "cpu":
-        known = getattr(torch.cpu, "get_capabilities", dict)()  # older versions of torch lack it
+    capabilities = getattr(torch.cpu, "get_capabilities", dict)  # older versions of torch lack it
+    known: dict[str, object] = capabilities() if device.type == "cpu" else {}
     return "bfloat16" if known.get("avx512_bf16") or known.get("amx_bf16") else "float32"
 
 
@@ -94,19 +92,17 @@ def make_forward(
 ) -> Callable[[Tensor], Tensor]:
     """The forward pass of `model` as `execution` says; it returns logits in float32.
 
-    `channels_last` changes the memory layout of the weights in place, not their values. It is
-    ignored on "mps", where older versions of torch compute wrong gradients of a batch normalization
-    in that layout. A `scaler` scales the gradients of the logits.
+    `channels_last` changes the memory layout of the weights in place, not their values; it is
+    ignored where torch fails at it. A `scaler` scales the gradients of the logits.
     """
     device = next(model.parameters()).device
-    channels_last = execution.channels_last and device.type != "mps"
+    channels_last = execution.channels_last and not _fails_with_channels_last(model, device)
     layout = torch.channels_last if channels_last else torch.contiguous_format
     model.to(memory_format=layout)
     wrapped = execution.process_group.wrap_ddp(model)
     run = torch.compile(wrapped) if execution.compile else wrapped
-    autocast: AbstractContextManager = nullcontext()
-    if execution.precision != "float32":
-        autocast = torch.autocast(device.type, dtype=PRECISIONS[execution.precision])
+    dtype, enabled = PRECISIONS[execution.precision], execution.precision != "float32"
+    autocast = torch.autocast(device.type, dtype=dtype, enabled=enabled)
 
     def forward(images: Tensor) -> Tensor:
         with autocast:
@@ -119,6 +115,16 @@ def make_forward(
         return logits
 
     return forward
+
+
+def _fails_with_channels_last(model: nn.Module, device: torch.device) -> bool:
+    """On "mps", older versions of torch compute wrong gradients of a batch normalization; on CPUs
+    with AVX2 the gradient of a 1 × 1 convolution with a stride and less than 8 channels overwrites
+    memory of others (oneDNN, issue 6035).
+    """
+    layers = (m for m in model.modules() if isinstance(m, nn.Conv2d) and m.kernel_size == (1, 1))
+    narrow = any(m.stride != (1, 1) and m.in_channels < 8 * m.groups for m in layers)
+    return device.type == "mps" or (device.type == "cpu" and narrow)
 
 
 class ScaledOptimizer:

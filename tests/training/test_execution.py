@@ -1,5 +1,7 @@
 """Number formats, memory layout and scaling of gradients; accelerators are mocked."""
 
+import subprocess
+import sys
 from collections import namedtuple
 from types import SimpleNamespace
 
@@ -65,6 +67,39 @@ def test_an_apple_gpu_gets_no_float16_and_no_channels_last():
     model = OnMps(8, 8, 3)
     training.make_forward(model, Execution(channels_last=True))
     assert not model.weight.is_contiguous(memory_format=torch.channels_last)
+
+
+@pytest.mark.parametrize(
+    ("channels", "size", "stride", "groups", "is_last"),
+    [
+        (7, 1, 2, 1, False),  # where oneDNN with AVX2 writes into memory that is not its own
+        (8, 1, 2, 1, True),
+        (8, 1, 2, 2, False),
+        (7, 1, 1, 1, True),
+        (7, 3, 2, 1, True),
+    ],
+)
+def test_a_narrow_convolution_that_oneDNN_fails_at_gets_no_channels_last(
+    channels, size, stride, groups, is_last
+):
+    watched = torch.nn.Conv2d(8, 8, 3)
+    odd = torch.nn.Conv2d(channels, 16, size, stride, groups=groups)
+    training.make_forward(torch.nn.ModuleList([watched, odd]), Execution(channels_last=True))
+    assert watched.weight.is_contiguous(memory_format=torch.channels_last) is is_last
+
+
+@pytest.mark.slow
+def test_a_narrow_residual_network_learns():
+    """In a process of its own, which would be killed."""
+    code = """if True:
+        import torch
+        from helpers import models, training
+        model = models.build("resnet", width=2)
+        forward = training.make_forward(model, training.Execution(channels_last=True))
+        for _ in range(100):
+            forward(torch.ones(64, 1, 28, 28, dtype=torch.uint8)).sum().backward()
+    """
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 @pytest.mark.parametrize(("precision", "scaled"), [("float32", False), ("float16", True)])
