@@ -26,12 +26,10 @@ matplotlib.use("agg")  # not by the environment: kernels that tests start shall 
 tqdm.set_lock(threading.RLock())
 tqdm.monitor_interval = 0
 
-# the notebooks, in part as exercises, come before tests that leave threads or event loops behind
 LONGEST = (
     "06_doubtful_labels.ipynb", "test_exercises.py", "03_train_fashion_mnist.ipynb",
-    "02_train_mnist.ipynb", "07_many_runs.ipynb", "05_better_architecture.ipynb",
-    "01_explore.ipynb", "04_error_analysis.ipynb", "08_your_own_data.ipynb",
-    "test_browser.py", "test_defects.py", "test_faults.py", "test_pretrained.py",
+    "test_browser.py", "02_train_mnist.ipynb", "07_many_runs.ipynb", "test_defects.py",
+    "test_faults.py", "05_better_architecture.ipynb", "test_pretrained.py",
 )  # fmt: skip
 
 

@@ -39,8 +39,12 @@ def trials(n: int) -> list[Trial]:
 
 
 @pytest.fixture
-def client():
-    """Two workers that are threads of this process, so that they see what a test has changed."""
+def client(monkeypatch):
+    """Two workers that are threads of this process, so that they see what a test has changed.
+
+    They end before it is changed back: a thread that comes late would run the real notebook, on the
+    event loop of the main thread, and no later test could start a kernel.
+    """
     with (
         LocalCluster(
             n_workers=2, threads_per_worker=1, processes=False, dashboard_address=":0"
