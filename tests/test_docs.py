@@ -130,10 +130,10 @@ def test_recipes_state_what_the_records_hold():
     for row in record("reliability")["recipes"]:
         accuracy = mean_and_spread(row["test_accuracy"])
         assert measured(row["recipe"], row["dataset"]) == (accuracy, str(len(row["test_accuracy"])))
-    for dataset in DATASETS:
-        rows = [row for row in record("frontier")["trainings"] if row["dataset"] == dataset]
-        values = [row["test"]["accuracy"] for row in rows if row["step"] == "tiny"]
-        assert measured("tiny", dataset) == (mean_and_spread(values), str(len(values)))
+    rows = record("frontier")["trainings"]
+    for key in {(row["step"], row["dataset"]) for row in rows}:
+        values = [row["test"]["accuracy"] for row in rows if (row["step"], row["dataset"]) == key]
+        assert measured(*key) == (mean_and_spread(values), str(len(values)))
     for recipe in ("compact", "accurate"):
         for dataset in DATASETS:
             values = accuracies(recipe, dataset, "test")
@@ -154,10 +154,10 @@ def report_band(dataset: str) -> dict[str, Any]:
 
 def test_the_results_in_the_readme():
     rows = {row[0]: row[1:] for row in table("README.md", "recipe", "parameters", "MNIST", "n")}
-    report, tiny_vgg, fast, tiny, compact, accurate = rows.values()
+    report, tiny_vgg, fast, *others = rows.values()
     assert report[1::2] == ["98 %", "86 %", ""]
-    recipes = {"report": tiny_vgg, "fast": fast, "tiny": tiny, "compact": compact}
-    for recipe, row in (recipes | {"accurate": accurate}).items():
+    slow = dict(zip(("tiny", "small", "compact", "accurate"), others, strict=True))
+    for recipe, row in ({"report": tiny_vgg, "fast": fast} | slow).items():
         states = [cell for dataset in DATASETS for cell in measured(recipe, dataset)]
         assert row[:5] == [parameters(recipe), *states]
     race = record("race")["runs"]
@@ -168,7 +168,7 @@ def test_the_results_in_the_readme():
         ) for dataset in DATASETS
     }  # fmt: skip
     assert fast[5] == " and ".join(f"{value:.0f}" for value in seconds.values())
-    for recipe, row in (("tiny", tiny), ("compact", compact), ("accurate", accurate)):
+    for recipe, row in slow.items():
         seconds = [seconds_of_training(recipe, dataset) for dataset in DATASETS]
         assert row[5] == " and ".join(f"{value:,.0f}" for value in seconds)
     assert tiny_vgg[5] == "30 to 60"
@@ -198,7 +198,7 @@ def test_the_lines_of_python_in_the_readme_give_the_number_beside_them():
 def test_the_recipes_on_the_page_on_accuracy():
     rows = table("docs/accuracy.md", "recipe", "parameters", "MNIST", "n")
     assert [row[0] for row in rows] == [
-        f"`{name}`" for name in ("report", "sprint", "fast", "tiny", "compact", "accurate")
+        f"`{name}`" for name in ("report", "sprint", "fast", "tiny", "small", "compact", "accurate")
     ]
     for name, *row in rows:
         recipe = name.strip("`")

@@ -40,7 +40,7 @@ app.command()(model_commands.explore)
 app.command()(report_command.report)
 DATASETS = ("mnist", "fashion_mnist")  # written out, since the help must not import torch
 NOTES = ("source", "measured", "duration")  # of a recipe: not settings
-RECIPES = ("report", "sprint", "fast", "tiny", "compact", "accurate")
+RECIPES = ("report", "sprint", "fast", "tiny", "small", "compact", "accurate")
 
 Repeatable = list[str] | None
 DatasetArgument = Annotated[str, typer.Argument(**one_of("data set", DATASETS, or_folder=True))]

@@ -235,6 +235,7 @@ def test_an_ensemble_is_the_mean_of_all_seeds(small, monkeypatch, tmp_path, tiny
     monkeypatch.setattr(ensemble, "KEEP", tmp_path)
     three = replace(small, seeds=3)
     monkeypatch.setattr(publish, "STEPS", [plain(small), three])
+    monkeypatch.setattr(publish, "FRONTIER", [])
     monkeypatch.setattr(publish, "RESULTS", tmp_path / "ablation.json")
     torch.manual_seed(0)
     several, rows = [models.build("linear") for _ in range(3)], []
