@@ -68,7 +68,7 @@ def test_an_accuracy_of_one_has_an_interval():
     assert high == pytest.approx(1.0)
 
 
-@pytest.mark.parametrize(("accuracy", "images"), [(0.5, 0), (94.0, 100), (-0.1, 10)])
+@pytest.mark.parametrize(("accuracy", "images"), [(0.5, 0), (94.0, 100), (1.01, 100), (-0.1, 10)])
 def test_a_fraction_outside_0_to_1_and_no_images_are_refused(accuracy, images):
     with pytest.raises(ValueError, match="at least 1 image"):
         evaluation.accuracy_interval(accuracy, images)
@@ -101,6 +101,8 @@ def test_the_number_of_seeds_is_that_of_cohens_table():
     assert evaluation.seeds_needed(0.2, 0.2) == 17
     assert evaluation.seeds_needed(-0.1, 0.2) == 64
     assert evaluation.seeds_needed(0.2, 0.2, power=0.95) == 27
+    # great effects: every degree of freedom counts
+    assert [evaluation.seeds_needed(effect, 1.0) for effect in (2.0, 4.0, 10.0)] == [6, 3, 2]
     assert evaluation.seeds_needed(0.5, 0.0) == 2  # one value has no standard deviation
 
 
@@ -119,8 +121,11 @@ def test_the_number_of_seeds_reaches_the_power_and_one_less_does_not(difference)
     assert power(n - 1) < 0.8 + 0.01
 
 
-@pytest.mark.parametrize("wrong", [(0.0, 0.1, 0.8), (0.1, -0.1, 0.8), (0.1, 0.1, 1.0)])
+@pytest.mark.parametrize(
+    "wrong", [(0.0, 0.1, 0.8), (0.1, -0.1, 0.8), (0.1, 0.1, 1.0), (0.1, 0.1, 0.0)]
+)
 def test_a_difference_of_0_and_impossible_values_are_refused(wrong):
     difference, deviation, power = wrong
-    with pytest.raises(ValueError, match="Wanted a difference"):
+    told = f"Wanted a difference.* got {difference}, {deviation}, {power}\\.$"
+    with pytest.raises(ValueError, match=told):
         evaluation.seeds_needed(difference, deviation, power=power)
