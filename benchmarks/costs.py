@@ -38,20 +38,20 @@ def main(
     for _, step in tqdm([(turn, step) for turn in range(rounds) for step in steps]):
         seconds = seconds_an_epoch(step, data.load_splits(step.dataset))
         took[step.name, step.dataset].append(seconds)
-    here = describe(threads=1)
+    results = describe(threads=1)
     epochs = [
         {
             "step": step.name, "dataset": step.dataset, "epochs": step.recipe.epochs,
-            "processor": here["processor"],
+            "processor": results["processor"],
             "turns": [round(seconds, 2) for seconds in took[step.name, step.dataset]],
             "seconds an epoch": round(statistics.median(took[step.name, step.dataset]), 2),
         }
         for step in steps
     ]  # fmt: skip
     if only:
-        here = json.loads(out.read_text())
-        epochs = [row for row in here["epochs"] if row["step"] not in only] + epochs
-    write_atomic(out, json.dumps(here | {"epochs": epochs}, indent=1) + "\n")
+        results = json.loads(out.read_text())
+        epochs = [row for row in results["epochs"] if row["step"] not in only] + epochs
+    write_atomic(out, json.dumps(results | {"epochs": epochs}, indent=1) + "\n")
 
 
 def seconds_an_epoch(step: Step, splits: Splits) -> float:

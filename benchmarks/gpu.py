@@ -38,7 +38,6 @@ from helpers.training import Execution, Recipe
 SEEDS = range(3)
 LAPTOP = 8e9  # bytes of memory that a small card has
 QUIET = Execution(progress=False)
-GRAPHS = "reduce-overhead"  # torch's name for compiled code that is launched as CUDA graphs
 
 
 @dataclass(frozen=True)
@@ -266,14 +265,16 @@ def precisions(setting: Setting) -> dict[str, Any]:
 def execution(setting: Setting) -> dict[str, Any]:
     """The seconds of `fast` with either memory layout, compiled, and replayed as CUDA graphs."""
     splits, recipe = setting.splits("mnist"), setting.recipe("fast", "mnist")
-    compiled, as_graphs = replace(QUIET, compile=True), partial(torch.compile, mode=GRAPHS)
-    as_rows = mock.patch.object(torch, "channels_last", torch.contiguous_format)
+    compiled = replace(QUIET, compile=True)
+    graphs = partial(torch.compile, mode="reduce-overhead")  # torch's name for CUDA graphs
     ways = {
         "channels last": (QUIET, nullcontext()),
-        "channels first": (QUIET, as_rows),
+        "channels first": (
+            QUIET, mock.patch.object(torch, "channels_last", torch.contiguous_format)
+        ),
         "compiled": (compiled, nullcontext()),
-        "compiled to CUDA graphs": (compiled, mock.patch.object(torch, "compile", as_graphs)),
-    }
+        "compiled to CUDA graphs": (compiled, mock.patch.object(torch, "compile", graphs)),
+    }  # fmt: skip
     if setting.toy:  # compilation takes half a minute on a CPU
         ways = {name: way for name, way in ways.items() if "compiled" not in name}
     found = {}
