@@ -138,7 +138,7 @@ def from_torchvision(
     images = stack([prepare(picture, size) for picture in pictures], channels)
     targets = torch.tensor([int(target) for _, target in pairs])
     names = [str(name) for name in getattr(dataset, "classes", range(int(targets.max()) + 1))]
-    given = ["train"] * len(dataset) + ["test"] * len(test) if len(test) else []
+    given = ["train"] * len(dataset) + ["test"] * len(test)
     return _split(images, targets, names, name or type(dataset).__name__.lower(), given)
 
 

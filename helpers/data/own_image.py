@@ -79,7 +79,7 @@ def read_garment(path: Path | str | BinaryIO) -> Tensor:
     if not inside.any():
         raise ValueError(f"{path} shows nothing that differs from the ground.")
     ((rows, columns),) = ndimage.find_objects(inside.astype(int))
-    cut = torch.from_numpy(garment[rows, columns]).clamp(0, 1)
+    cut = torch.from_numpy(garment[rows, columns]).clamp(min=0)
     size = [max(1, round(side * 28 / max(cut.shape))) for side in cut.shape]
     small = torch.nn.functional.interpolate(cut[None, None], size, mode="bilinear", antialias=True)
     left, top = (28 - size[1]) // 2, (28 - size[0]) // 2

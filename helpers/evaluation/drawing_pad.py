@@ -62,6 +62,6 @@ def _read(drawing: str) -> Tensor | None:
     """The drawing in a data URL as uint8 (1, 1, 28, 28); None if it shows nothing."""
     png = base64.b64decode(drawing.partition(",")[2])
     try:
-        return data.read_digit(io.BytesIO(png)) if png else None
-    except ValueError:  # covered with ink from edge to edge
+        return data.read_digit(io.BytesIO(png))
+    except ValueError:  # nothing is drawn, or it is covered with ink from edge to edge
         return None

@@ -4,6 +4,7 @@ import gzip
 import hashlib
 import os
 import shutil
+import socket
 from pathlib import Path
 
 import pytest
@@ -149,6 +150,25 @@ def test_missing_archives_without_a_network_are_named(root, monkeypatch):
     message = r"lacks train-images\.gz, train-labels\.gz, .*name resolution failed.*git checkout"
     with pytest.raises(FileNotFoundError, match=message):
         load(root)
+
+
+def test_a_download_has_a_time_limit_and_leaves_that_of_the_process(root, monkeypatch):
+    found = []
+
+    def fail(into):
+        found.append(socket.getdefaulttimeout())
+        raise OSError("no network")
+
+    (root / "First/raw" / PARTS[0]).unlink()
+    download_from(monkeypatch, fail)
+    socket.setdefaulttimeout(77)
+    try:
+        with pytest.raises(FileNotFoundError, match="no network"):
+            load(root)
+        assert found == [datasets.DOWNLOAD_TIMEOUT]
+        assert socket.getdefaulttimeout() == 77
+    finally:
+        socket.setdefaulttimeout(None)
 
 
 def test_a_downloaded_page_is_refused_and_not_kept(root, monkeypatch):

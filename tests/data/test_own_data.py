@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torch.utils.data import TensorDataset
 
 from helpers import data
 from helpers.data import own_data, pictures
@@ -50,6 +51,12 @@ def test_a_folder_is_divided_by_class(folder):
     assert counts == {"train": [16, 8, 1], "validation": [2, 1, 0], "test": [2, 1, 0]}
     assert "31 images of 3 classes, 1 to 20 of each: 25 train" in splits.notes[0]
     assert len(splits.notes) == 1
+
+
+def test_the_name_of_a_data_set_or_a_folder_is_loaded(folder):
+    assert data.load("mnist").spec is data.MNIST
+    splits = data.load(str(folder), size=16, channels=3)
+    assert splits.train.images.shape == (25, 3, 16, 16)
 
 
 def test_each_image_is_that_of_its_file(folder):
@@ -215,6 +222,13 @@ def test_other_files_are_left_out(folder):
     )
 
 
+@pytest.mark.parametrize(("count", "told"), [(5, "1, 2, 3, 4, 5"), (6, "1, 2, 3, 4, 5 and 1 more")])
+def test_of_many_names_five_are_told(folder, count, told):
+    for i in range(1, count + 1):
+        (folder / "cat" / f"{i}").write_text("x")
+    assert data.from_folder(folder).notes[1].replace("cat/", "").endswith(f"no pictures: {told}")
+
+
 def test_large_sets_are_read_once(folder, monkeypatch, tmp_path):
     monkeypatch.setattr(own_data, "CACHED_FROM", 5)
     (folder / "dog" / "bad.png").write_bytes(b"")
@@ -327,6 +341,28 @@ def test_arrays_of_another_size_are_scaled():
     assert (splits.train.images[:, 0, 20:] == 0).all()
 
 
+def test_fine_patterns_of_arrays_are_averaged_where_they_are_scaled_down():
+    images = np.zeros((20, 64, 64), dtype=np.uint8)
+    images[:, :, ::4] = 200  # every fourth column
+    splits = data.from_arrays(images, np.arange(20) % 2, size=16)
+    assert splits.train.images[..., 2:-2].unique().tolist() == [50]
+
+
+@pytest.mark.parametrize(
+    ("shape", "channels"),
+    [((20, 1, 20, 3), 1), ((20, 3, 20, 1), 3), ((20, 20, 20, 1), 1), ((20, 20, 3, 3), 3)],
+)
+def test_channels_are_the_first_axis_that_can_be_theirs(shape, channels):
+    """Of narrow images, too, that are to be scaled."""
+    splits = data.from_arrays(np.zeros(shape, dtype=np.uint8), np.arange(20) % 2, size=16)
+    assert splits.spec.channels == channels
+
+
+def test_arrays_of_one_grey_value_are_images():
+    splits = data.from_arrays(np.full((20, 16, 16), 0.5), np.arange(20) % 2)
+    assert (splits.train.images == 128).all()
+
+
 ARRAY = np.zeros((20, 16, 16), dtype=np.uint8)
 TWO = np.arange(20) % 2
 
@@ -335,6 +371,7 @@ TWO = np.arange(20) % 2
     ("images", "targets", "names", "message"),
     [
         (ARRAY + 0.5 * 16, TWO, None, r"must lie in \[0, 1\]; they go from 8 to 8"),
+        (ARRAY + np.eye(16) * 1.5, TWO, None, r"must lie in \[0, 1\]; they go from 0 to 1\.5"),
         (ARRAY, TWO.astype(float), None, "whole numbers"),
         (ARRAY, np.eye(2)[TWO].astype(int), None, r"\.argmax\(1\)"),
         (ARRAY, TWO + 1, ["a", "b"], r"must lie in \[0, 2\); they go from 1 to 2"),
@@ -384,6 +421,18 @@ def test_data_sets_of_torchvision(mode, side, classes, tensors):
     assert splits.test.targets.tolist() == [i % classes for i in range(26)]
     assert len(splits.train) + len(splits.validation) == 130
     assert len(data.from_torchvision(train, size=side).test) >= classes
+
+
+def test_a_data_set_without_names_is_called_by_its_type():
+    """Tensors of uint8 are taken as they are; colors become grey if that is wanted."""
+    images = torch.tensor([60, 30, 0], dtype=torch.uint8).view(1, 3, 1, 1).repeat(20, 1, 40, 40)
+    pairs = TensorDataset(images, torch.arange(20) % 2)
+    splits = data.from_torchvision(pairs)
+    assert (splits.spec.name, splits.spec.class_names) == ("tensordataset", ("0", "1"))
+    assert torch.equal(splits.train.images[:1], images[:1, :, :28, :28])
+    assert data.from_torchvision(pairs, channels=1, name="mine").spec.channels == 1
+    with pytest.raises(ValueError, match="1 channel or 3, got 2"):
+        data.from_torchvision(pairs, channels=2)
 
 
 def test_a_folder_that_is_called_like_a_known_data_set_is_not_taken_for_it(folder):

@@ -299,6 +299,59 @@ def test_a_garment_on_a_plain_ground_becomes_an_image_of_fashion_mnist(fashion, 
     assert trousers.float().mean() > 40  # how far away a black image would be
 
 
+def garment_on(ground: int, shape: tuple[int, int], grey: int | np.ndarray) -> torch.Tensor:
+    """What is read of a picture with a garment of that shape and grey value: (28, 28)."""
+    picture = np.full((150, 240), ground)
+    picture[20 : 20 + shape[0], 20 : 20 + shape[1]] = grey
+    buffer = io.BytesIO()
+    Image.fromarray(picture.astype(np.uint8)).save(buffer, "PNG")
+    image = data.read_garment(buffer)
+    assert image.dtype == torch.uint8
+    return image[0, 0]
+
+
+@pytest.mark.parametrize(
+    ("ground", "grey", "value"),
+    # as a share of the distance from the ground to the end of the scale, of 255
+    [(128, 32, 191), (204, 51, 191), (127, 191, 128), (51, 153, 128)],
+)
+@pytest.mark.parametrize("shape", [(56, 30), (30, 56)])
+def test_a_garment_is_scaled_to_28_pixels_and_put_in_the_middle(ground, grey, value, shape):
+    expected = torch.zeros(28, 28, dtype=torch.uint8)
+    expected[:, 6:21] = value  # 30 of 56 pixels become 15
+    image = garment_on(ground, shape, grey)
+    assert torch.equal(image, expected if shape[0] == 56 else expected.T)
+
+
+def test_parts_of_a_garment_brighter_than_a_light_ground_are_black():
+    grey = np.full((56, 56), 102)
+    grey[20:36, 20:36] = 255
+    image = garment_on(204, (56, 56), grey)
+    assert image[14, 14] == 0
+    assert image[2, 2] == 128
+
+
+def test_fine_stripes_of_a_garment_become_grey_and_no_moire():
+    grey = np.full((112, 112), 90)
+    grey[:, ::4] = 250
+    image = garment_on(0, (112, 112), grey)[4:24, 4:24]
+    assert image.unique().tolist() == [130]  # a quarter of 250, three quarters of 90
+
+
+def test_a_thin_garment_keeps_a_row():
+    assert garment_on(0, (3, 196), 255).count_nonzero(dim=1).tolist() == [0] * 13 + [28] + [0] * 14
+
+
+@pytest.mark.parametrize("ground", [240, 0])
+def test_a_faint_garment_is_seen_from_half_the_contrast_of_ink_on(ground):
+    towards = 1 if ground == 0 else -1
+    share = 255 / max(ground, 255 - ground)  # a grey value of the ground's distance to the end
+    seen, faint = (round(ground + towards * contrast / share) for contrast in (18, 14))
+    assert garment_on(ground, (56, 56), seen).max() > 0
+    with pytest.raises(ValueError, match="nothing that differs"):
+        garment_on(ground, (56, 56), faint)
+
+
 def test_a_garment_of_the_color_of_the_ground_is_refused():
     buffer = io.BytesIO()
     Image.new("L", (90, 90), 200).save(buffer, "PNG")

@@ -99,3 +99,17 @@ def test_a_model_of_colour_images_is_refused_in_a_line(model, monkeypatch):
     monkeypatch.setitem(model.architecture, "size", 32)
     with pytest.raises(ValueError, match="takes 3 of 32 × 32"):
         evaluation.drawing_pad(model, NAMES)
+
+
+def test_any_model_of_grey_images_can_be_drawn_for():
+    pad = evaluation.drawing_pad(models.build("linear").classifier, NAMES)
+    assert pad.class_names == list(NAMES)
+
+
+def test_the_front_end_gets_its_code_and_all_that_it_shows(pad):
+    pad.drawing = ONE
+    state = pad.get_state()
+    assert "export default" in state["_esm"]
+    assert ".drawing-pad" in state["_css"]
+    assert (state["class_names"], state["drawing"]) == (list(NAMES), ONE)
+    assert (state["picture"], state["probabilities"]) == (pad.picture, pad.probabilities)

@@ -233,7 +233,16 @@ def test_a_class_of_ones_own_is_built_and_normalized_first(own_net):
 
 def test_a_function_with_any_options_gets_the_number_of_classes(own_net):
     model = models.build(f"{own_net}:any_options", num_classes=4, channels=1, size=28)
-    assert model(torch.zeros(2, 1, 28, 28, dtype=torch.uint8)).shape == (2, 4)
+    white = torch.full((2, 1, 28, 28), 255, dtype=torch.uint8)
+    assert model(white).shape == (2, 4)
+    assert (model[0](white) == 1).all()  # without a mean and a standard deviation
+
+
+def test_a_class_of_ones_own_may_lie_in_a_folder_with_a_colon(own_net, tmp_path):
+    folder = tmp_path / "lab 3: my networks"
+    folder.mkdir()
+    moved = own_net.rename(folder / "my.py")
+    assert models.build(f"{moved}:any_options", num_classes=4, channels=1, size=28)
 
 
 def test_another_version_of_the_file_is_another_model(own_net):

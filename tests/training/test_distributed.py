@@ -5,11 +5,13 @@ import os
 import signal
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 import torch
+import torch.distributed as dist
 
-from helpers import models, training
+from helpers import evaluation, models, training
 from helpers.files import PROJECT
 from helpers.training import SINGLE_PROCESS, distributed
 from tests.training import train_in_processes
@@ -65,6 +67,8 @@ def test_gpus_use_nccl_and_counts_on_the_cpu_use_gloo(monkeypatch):
         ("cuda:0", "cuda:0", 2, None),  # it would be shared
         ("auto", "cuda", 3, None),
         ("mps", "mps", 2, None),
+        ("mps", "mps", 1, None),
+        ("auto", "xpu", 2, "xpu:1"),
     ],
 )
 def test_each_rank_has_a_device_of_its_own(monkeypatch, name, where, ranks, own):
@@ -77,6 +81,112 @@ def test_each_rank_has_a_device_of_its_own(monkeypatch, name, where, ranks, own)
             distributed._device_of_rank(torch.device(where), name)
     else:
         assert distributed._device_of_rank(torch.device(where), name) == torch.device(own)
+
+
+@pytest.fixture
+def rank_of_two(monkeypatch):
+    """Make a rank of two, to whose tensors `all_reduce` adds what the other rank would have."""
+
+    def make(rank: int, others: list[torch.Tensor]) -> distributed.ProcessGroup:
+        def all_reduce(tensor, op=dist.ReduceOp.SUM):
+            other = others.pop(0).to(tensor.dtype)
+            tensor.copy_(
+                torch.maximum(tensor, other) if op == dist.ReduceOp.MAX else tensor + other
+            )
+
+        monkeypatch.setattr(dist, "get_rank", lambda: rank)
+        monkeypatch.setattr(dist, "get_world_size", lambda: 2)
+        monkeypatch.setattr(dist, "all_reduce", all_reduce)
+        return distributed.ProcessGroup()
+
+    return make
+
+
+@pytest.mark.parametrize(("rank", "rows", "weight"), [(0, [0, 2, 4], 1.2), (1, [1, 3], 0.8)])
+def test_the_rows_of_a_batch_are_dealt_out_and_weighted(rank_of_two, rank, rows, weight):
+    """The mean over ranks of weighted means is that over all: (1.2 / 3) / 2 = 1 / 5 for a row."""
+    group = rank_of_two(rank, [])
+    five, two, one = ((torch.arange(n) + 10, torch.arange(n)) for n in (5, 2, 1))
+    shares = group.shard_batches([five, two, one])
+    images, targets = next(shares)
+    assert (targets.tolist(), images.tolist()) == (rows, [10 + row for row in rows])
+    assert group.gradient_weight == pytest.approx(weight)
+    assert next(shares)[1].tolist() == [rank]
+    assert group.gradient_weight == 1
+    with pytest.raises(ValueError, match=r"has 1 images for 2 processes. Choose another batch"):
+        next(shares)
+
+
+def test_losses_are_weighted_by_images_and_counts_added(rank_of_two):
+    other = torch.tensor([[6.0, 0.0], [3.0, 1.0], [2.0, 1.0]])  # sums of losses, correct, images
+    group = rank_of_two(0, [other])
+    mine = torch.tensor([2.0, 1.0]), torch.tensor([1, 0]), torch.tensor([4, 1])
+    losses, correct, images = group.all_reduce_stats(*mine)
+    assert losses.tolist() == pytest.approx([(2 * 4 + 6) / 6, (1 + 0) / 2])
+    assert (correct.tolist(), images.tolist()) == ([4, 1], [6, 2])
+    assert (losses.dtype, correct.dtype, images.dtype) == (torch.float32, torch.int64, torch.int64)
+
+
+def test_each_rank_predicts_its_rows_and_all_have_all(rank_of_two):
+    model, split = models.build("linear"), train_in_processes.images(5)
+    expected = evaluation.predict(model, split)
+    other = expected.logits.clone()
+    other[1::2] = 0
+    group = rank_of_two(1, [other])
+    asked = []
+    model.register_forward_pre_hook(lambda _, images: asked.append(images[0]))
+    predictions = group.predict(model, split)
+    assert torch.equal(torch.cat(asked), split.images[1::2])
+    torch.testing.assert_close(predictions.logits, expected.logits)
+    assert torch.equal(predictions.targets, split.targets)
+    asked.clear()  # one image is too few to share, two are enough
+    torch.testing.assert_close(group.predict(model, split[:1]).logits, expected.logits[:1])
+    rank_of_two(1, [torch.zeros(2, 10)]).predict(model, split[:2])
+    assert [len(images) for images in asked] == [1, 1]
+
+
+def test_the_largest_number_of_all_ranks_counts(rank_of_two):
+    assert rank_of_two(0, [torch.tensor(9)]).maximum(7) == 9
+    assert rank_of_two(0, [torch.tensor(5)]).maximum(7) == 7
+    rank_of_two(0, [torch.tensor(5), torch.tensor(-5)]).check_same_start(5)
+    with pytest.raises(
+        ValueError, match=r"after 6 images, others after 5: .* Name one with --root"
+    ):
+        rank_of_two(0, [torch.tensor(5), torch.tensor(-5)]).check_same_start(6)
+
+
+def test_batch_norm_is_shared_on_gpus_only(rank_of_two, monkeypatch):
+    class Wrapped(torch.nn.Module):
+        def __init__(self, model):
+            super().__init__()
+            self.module = model
+
+    monkeypatch.setattr(distributed, "DistributedDataParallel", Wrapped)
+    model = torch.nn.Sequential(torch.nn.BatchNorm1d(2))
+    group = rank_of_two(0, [])
+    assert group.wrap_ddp(model).module is model
+    on_gpu = SimpleNamespace(device=torch.device("cuda"))
+    monkeypatch.setattr(model, "parameters", lambda: iter([on_gpu]))
+    assert isinstance(group.wrap_ddp(model).module[0], torch.nn.SyncBatchNorm)
+
+
+def test_each_restart_has_a_part_of_the_store_of_torchrun(monkeypatch):
+    """What was left there before a restart is not found after it."""
+    assert distributed._own_store() == {}
+    store = dist.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
+    told = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": store.port, "RANK": 2, "WORLD_SIZE": 3}
+    told |= {"TORCHELASTIC_USE_AGENT_STORE": True}
+    parts = []
+    for restart in (0, 1):
+        for name, value in {**told, "TORCHELASTIC_RESTART_COUNT": restart}.items():
+            monkeypatch.setenv(name, str(value))
+        own = distributed._own_store()
+        parts.append(own.pop("store"))
+        assert own == {"rank": 2, "world_size": 3}
+    parts[0].set("address", "before")
+    assert parts[0].get("address") == b"before"
+    assert not parts[1].check(["address"])
+    assert store.check(["restart 0/address"])
 
 
 @pytest.mark.slow
