@@ -65,7 +65,12 @@ def test_of_each_class_two_images_are_right_and_one_is_wrong(tmp_path, tiny_vgg,
     assert chosen["targets"] == [*range(10)] * 3
     right = [t == p for t, p in zip(chosen["targets"], chosen["predicted"], strict=True)]
     assert right == [True] * 20 + [False] * 10
-    assert mnist.test.targets[chosen["rows"]].tolist() == chosen["targets"]
+    of_class = {(k, ok): [] for k in range(10) for ok in (True, False)}
+    predicted = evaluation.predict(tiny_vgg, mnist.test).predicted
+    for row, (target, answer) in enumerate(zip(mnist.test.targets, predicted, strict=True)):
+        of_class[int(target), bool(target == answer)].append(row)
+    places = ((True, 0), (True, 1), (False, 0))  # the first two, and the first
+    assert chosen["rows"] == [of_class[k, ok][i] for ok, i in places for k in range(10)]
     pixels = np.frombuffer(base64.b64decode(chosen["images"]), dtype=np.uint8)
     assert np.array_equal(pixels, mnist.test.images[chosen["rows"]].numpy().ravel())
 
@@ -75,6 +80,21 @@ def test_of_large_images_as_many_are_shown_as_there_is_room(tmp_path):
     model = models.build("tiny_vgg", hidden_units=2, channels=3, size=64, num_classes=4)
     _, content = write(tmp_path, model, examples=Split(images, torch.arange(12) % 4))
     assert len(content["examples"]["rows"]) == explorer.EXAMPLES // (3 * 64 * 64) == 3
+
+
+def test_the_shape_is_that_of_the_examples_and_classes_are_numbers(tmp_path):
+    examples = Split(torch.zeros(1, 3, 20, 20, dtype=torch.uint8), torch.tensor([1]))
+    _, content = write(tmp_path, sequential(nn.Flatten(), nn.Linear(1200, 3)), examples=examples)
+    assert (content["shape"], content["classes"]) == ([3, 20, 20], ["0", "1", "2"])
+    assert len(content["examples"]["rows"]) == 1
+
+
+def test_a_compiled_model_is_shown_as_it_was_with_the_names_of_its_data_set(tmp_path, tiny_vgg):
+    compiled = nn.Module()
+    compiled._orig_mod = tiny_vgg  # as torch.compile wraps it
+    page, content = write(tmp_path, compiled, notes={"dataset": "fashion_mnist"})
+    assert content["classes"] == list(data.FASHION_MNIST.class_names)
+    assert "Inside tiny_vgg, trained on Fashion-MNIST" in page
 
 
 def test_names_of_classes_and_data_cannot_break_out_of_the_page(tmp_path):

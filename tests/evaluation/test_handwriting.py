@@ -7,7 +7,7 @@ from PIL import Image
 
 from benchmarks import photographs
 from helpers import evaluation, models
-from helpers.evaluation import UNKNOWN
+from helpers.evaluation import UNKNOWN, handwriting
 
 SMALL = (400, 300)
 
@@ -103,6 +103,38 @@ def test_a_ladder_has_too_many_holes(tmp_path):
     sides = np.s_[20:100, 30:34], np.s_[20:100, 62:66]
     reading = evaluation.read_handwriting(Certain(0.99), picture_of(tmp_path, *bars, *sides))
     assert reading.seen == ["a drawing of 1 pieces with 4 holes"]
+
+
+def drawn(*boxes: tuple[slice, slice]) -> np.ndarray:
+    image = np.zeros((28, 28), dtype=np.uint8)
+    for box in boxes:
+        image[box] = 255
+    return image
+
+
+SIDES = np.s_[4:25, 8], np.s_[4:25, 20]
+SHAPES = {
+    "a stroke from corner to corner": (np.eye(28, dtype=np.uint8) * 255, ""),
+    "a five with a bar apart": (drawn(np.s_[4:24, 14], np.s_[4, 17:24]), ""),
+    "three strokes": (
+        drawn(np.s_[4:24, 6], np.s_[4:24, 14], np.s_[4:24, 22]),
+        "a drawing of 3 pieces with 0 holes",
+    ),
+    "an eight": (drawn(*SIDES, *(np.s_[y, 8:20] for y in (4, 14, 24))), ""),
+    "a ladder": (
+        drawn(*SIDES, *(np.s_[y, 8:20] for y in (4, 10, 16, 24))),
+        "a drawing of 1 pieces with 3 holes",
+    ),
+    "a frame around the image": (drawn(*(np.s_[y, :] for y in (0, 27)), np.s_[:, 0]), ""),
+    "a stroke 10 wide": (drawn(np.s_[4:24, 9:19]), ""),
+    "a stroke 12 wide": (drawn(np.s_[4:24, 8:20]), "an area 12 of 28 pixels wide"),
+}
+
+
+@pytest.mark.parametrize("name", SHAPES)
+def test_digits_have_few_pieces_few_holes_and_thin_strokes(name):
+    image, odd = SHAPES[name]
+    assert handwriting._odd_shape(image) == odd
 
 
 @pytest.mark.long

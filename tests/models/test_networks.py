@@ -144,6 +144,10 @@ def test_stages_without_a_block_or_with_absurdly_many_are_refused(blocks):
         models.build("resnet", blocks=blocks)
 
 
+def test_a_stage_may_have_200_blocks():
+    assert len(ResNet(width=1, blocks=(1, 200, 1)).stage_2) == 200
+
+
 def test_a_residual_block_is_f_of_x_plus_the_shortcut():
     """conv(relu(norm(conv(relu(norm(x)))))) + conv_1x1(relu(norm(x)))."""
     block = ResNet(width=4).stage_2[0].eval()  # 4 channels to 8, stride 2
@@ -154,8 +158,9 @@ def test_a_residual_block_is_f_of_x_plus_the_shortcut():
     assert block(x).shape == (2, 8, 3, 3)
 
 
-def test_a_residual_block_with_zero_weights_is_the_identity():
-    block = ResNet(width=4).stage_1[0]
+@pytest.mark.parametrize("number", [0, 1])
+def test_a_residual_block_with_zero_weights_is_the_identity(number):
+    block = ResNet(width=4, blocks=(2, 1, 1)).stage_1[number]
     block.conv_2.weight.data.zero_()
     x = torch.randn(2, 4, 6, 6)
     assert torch.equal(block(x), x)
