@@ -1,6 +1,7 @@
 """The page to look into a model: what it holds, what it refuses. test_browser.py opens it."""
 
 import base64
+import datetime
 import json
 import re
 
@@ -47,6 +48,8 @@ def test_the_page_holds_the_weights_of_the_model_and_is_small(tmp_path, tiny_vgg
         ("SHA-256 of the weights", f"{digest}…"),
     ]  # fmt: skip
     assert "<title>Inside tiny_vgg, trained on MNIST</title>" in page
+    assert f"page written <b>{datetime.date.today()}</b>" in page
+    assert (content["centers"], content["opens"]) == (True, False)
     assert not re.search(r"https?:|//\w+\.", page)
 
 
@@ -84,8 +87,11 @@ def test_of_large_images_as_many_are_shown_as_there_is_room(tmp_path):
 
 def test_the_shape_is_that_of_the_examples_and_classes_are_numbers(tmp_path):
     examples = Split(torch.zeros(1, 3, 20, 20, dtype=torch.uint8), torch.tensor([1]))
-    _, content = write(tmp_path, sequential(nn.Flatten(), nn.Linear(1200, 3)), examples=examples)
+    model = sequential(nn.Flatten(), nn.Linear(1200, 3))
+    page, content = write(tmp_path, model, examples=examples)
+    assert "<title>Inside Sequential" in page
     assert (content["shape"], content["classes"]) == ([3, 20, 20], ["0", "1", "2"])
+    assert (content["centers"], content["opens"]) == (False, True)  # of no known data set
     assert len(content["examples"]["rows"]) == 1
 
 
@@ -94,6 +100,7 @@ def test_a_compiled_model_is_shown_as_it_was_with_the_names_of_its_data_set(tmp_
     compiled._orig_mod = tiny_vgg  # as torch.compile wraps it
     page, content = write(tmp_path, compiled, notes={"dataset": "fashion_mnist"})
     assert content["classes"] == list(data.FASHION_MNIST.class_names)
+    assert (content["centers"], content["opens"]) == (False, False)  # clothes fill the image
     assert "Inside tiny_vgg, trained on Fashion-MNIST" in page
 
 
@@ -102,14 +109,15 @@ def test_names_of_classes_and_data_cannot_break_out_of_the_page(tmp_path):
     notes = {"class_names": names, "dataset": "<i>birds"}
     page, content = write(tmp_path, models.build("linear", num_classes=3), notes=notes)
     assert content["classes"] == names
+    assert "trained on &lt;i&gt;birds" in page
     assert page.count("</script>") == 2
     assert "<b>birds" not in page
     assert "<i>birds" not in page
 
 
 def test_a_batch_norm_is_a_scale_and_a_shift(tmp_path):
-    norm = nn.BatchNorm2d(2, eps=0.0)
-    norm.running_mean, norm.running_var = torch.tensor([1.0, 2.0]), torch.tensor([4.0, 9.0])
+    norm = nn.BatchNorm2d(2, eps=1.0)  # the standard deviations are 2 and 3 with it
+    norm.running_mean, norm.running_var = torch.tensor([1.0, 2.0]), torch.tensor([3.0, 8.0])
     with torch.no_grad():
         norm.weight.copy_(torch.tensor([2.0, 6.0]))
         norm.bias.copy_(torch.tensor([0.5, 1.0]))
@@ -118,6 +126,15 @@ def test_a_batch_norm_is_a_scale_and_a_shift(tmp_path):
     weights = np.frombuffer(base64.b64decode(content["weights"]), dtype="<f4")
     assert weights[2:4].tolist() == [0, 0]  # the bias that the convolution does not have
     assert weights[4:8].tolist() == pytest.approx([1, 2, 0.5 - 1, 1 - 4])
+
+
+def test_padding_to_the_same_size_and_a_mean_over_all_pixels_are_told_in_numbers(tmp_path):
+    same = nn.Conv2d(1, 2, (3, 7), padding="same")
+    model = sequential(same, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(2, 2))
+    _, content = write(tmp_path, model)
+    conv, mean = content["layers"][1:3]
+    assert (conv["kernel"], conv["stride"], conv["padding"]) == ([3, 7], [1, 1], [1, 3])
+    assert (mean["kind"], mean["kernel"], mean["stride"]) == ("mean", [28, 28], [1, 1])
 
 
 def test_what_a_model_does_with_functions_is_shown_if_it_computes_nothing(tmp_path):
@@ -151,6 +168,16 @@ class WithSoftmax(nn.Sequential):
         return super().forward(images).softmax(1)
 
 
+class ScalesFirst(nn.Sequential):
+    def forward(self, images):
+        return super().forward(images / 2)
+
+
+class WithKeyword(nn.Sequential):
+    def forward(self, images):
+        return self[1](input=self[0](images))
+
+
 FLAT = (nn.Flatten(), nn.Linear(784, 10))
 
 
@@ -164,9 +191,11 @@ FLAT = (nn.Flatten(), nn.Linear(784, 10))
         (sequential(*FLAT, nn.LogSoftmax(1)), r"cannot show 3 \(LogSoftmax\)"),
         (FunctionalReLU(*sequential(*FLAT, nn.Linear(10, 10))), r"3 \(Linear\): between 2 and it"),
         (WithSoftmax(*sequential(*FLAT)), "cannot show the logits: between 2 and it"),
+        (ScalesFirst(*sequential(*FLAT)), r"0 \(Normalize\): between the image and it"),
+        (WithKeyword(NORMALIZE, nn.Linear(28, 2)), r"1 \(Linear\): between 0 and it"),
         (sequential(nn.Conv2d(3, 2, 3)), r"takes no images of shape \(1, 28, 28\): Given groups=1"),
         (sequential(nn.Conv2d(1, 4, 3)), r"for an output of \[4, 26, 26\]"),
-        (models.build("fast_cnn"), "75,546 parameters: its page would have 45. kB, wanted at most"),
+        (models.build("fast_cnn"), "75,546 parameters: its page would have 45. kB, .* most 300"),
     ],
     # mutmut collects tests twice, and pytest doubles the backslashes of such names each time
     ids=lambda of: of.replace("\\", "") if isinstance(of, str) else type(of).__name__,
