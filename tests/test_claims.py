@@ -42,16 +42,33 @@ def test_an_unknown_band_is_refused(bands):
         claims.band("acuracy", epochs=5)
 
 
+def change_band(bands, **changes) -> None:
+    (entry,) = json.loads(bands.read_text())["bands"]
+    bands.write_text(json.dumps({"bands": [entry | changes]}))
+
+
+def test_a_band_may_be_a_point_and_begin_at_0(bands):
+    change_band(bands, lo=0, hi=0)
+    assert claims.band("accuracy", rate=0.1, epochs=5) == (0, 0)
+
+
+def test_what_is_wrong_with_a_band_is_told(bands):
+    change_band(bands, lo=0.9, hi=0.8)
+    with pytest.raises(ValueError, match=r"'lo': 0\.9.* is no band"):
+        claims.band("accuracy", rate=0.1, epochs=5)
+
+
 @pytest.mark.parametrize(
     "content",
     [b"{", b"\xff", b"[" * 100_000, b"[]", b"{}", b'{"bands": 3}', b'{"bands": [3]}',
-     {"name": []}, {"settings": 3}, {"lo": "0.98"}, {"lo": math.nan}, {"hi": None}, {"hi": 98}],
+     {"name": []}, {"settings": 3}, {"lo": "0.98"}, {"lo": math.nan}, {"hi": None}, {"hi": 98},
+     {"hi": 1.5}],
 )  # fmt: skip
 def test_damaged_bands_are_refused_with_the_name_of_their_file(bands, content):
     if isinstance(content, dict):
-        (entry,) = json.loads(bands.read_text())["bands"]
-        content = json.dumps({"bands": [entry | content]}).encode()
-    bands.write_bytes(content)
+        change_band(bands, **content)
+    else:
+        bands.write_bytes(content)
     with pytest.raises(ValueError, match=r"bands\.json is damaged \(.*Restore it: git checkout"):
         claims.band("accuracy", rate=0.1, epochs=5)
 

@@ -1,5 +1,6 @@
 import datetime
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -266,15 +267,23 @@ def test_a_place_that_cannot_be_written_to_is_named(tmp_path):
         runs.create_run(tmp_path / "file", "quick")
 
 
-def test_where_a_notebook_leaves_its_results(monkeypatch):
-    monkeypatch.setattr(runs.os, "access", lambda path, mode: True)
-    assert runs.run_dir("/somewhere", "01_explore").as_posix() == "/somewhere"
-    assert runs.run_dir("", "01_explore") == runs.ROOT / "by-hand" / "01_explore"
-
-
-def test_in_a_clone_that_is_read_only_a_notebook_leaves_them_where_it_runs(monkeypatch):
-    monkeypatch.setattr(runs.os, "access", lambda path, mode: False)
-    assert runs.run_dir("", "01_explore") == Path("runs/by-hand/01_explore")
+@pytest.mark.parametrize(
+    ("there", "writable", "here"),
+    [(True, "runs", False), (True, "", True), (False, "", False), (False, "runs", True)],
+)
+def test_where_a_notebook_leaves_its_results(tmp_path, monkeypatch, there, writable, here):
+    """In the clone; in the working folder, if neither `runs` nor, without it, the clone can be
+    written to.
+    """
+    root = tmp_path / "runs"
+    if there:
+        root.mkdir()
+    asked = (tmp_path / writable, os.W_OK)
+    monkeypatch.setattr(runs, "PROJECT", tmp_path)
+    monkeypatch.setattr(runs, "ROOT", root)
+    monkeypatch.setattr(runs.os, "access", lambda path, mode: (Path(path), mode) == asked)
+    expected = Path("runs") if here else root
+    assert runs.run_dir("", "01_explore") == expected / "by-hand" / "01_explore"
     assert runs.run_dir("/somewhere", "01_explore") == Path("/somewhere")
 
 

@@ -188,6 +188,7 @@ def test_handwriting_has_a_box_and_a_text_for_each_digit():
     assert frames == [(9.5, 4.5, 10, 30), (39.5, 7.5, 30, 30)]
     assert [to_hex(patch.get_edgecolor()) for patch in ax.patches] == ["#1a7a4c", "#c0392b"]
     assert torch.equal(torch.tensor(ax.images[0].get_array().data), picture)
+    assert ax.images[0].cmap.name == "gray"
     assert not ax.axison
 
 
