@@ -7,11 +7,12 @@ import zlib
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from PIL import Image
 from sklearn.datasets import load_digits
 from typer.testing import CliRunner
 
-from helpers import data, models, runs
+from helpers import data, evaluation, models, runs
 from helpers.headless import model_commands
 from helpers.headless.cli import app
 from helpers.training import recipes
@@ -76,6 +77,22 @@ def test_the_digits_on_a_larger_picture_are_read_and_what_is_none_is_told(digits
     assert (170 <= left < right <= 260, 20 <= top < bottom <= 104) == (True, True)
     assert empty["predicted"].startswith("nothing that looks like a digit")
     assert empty["things"] == []
+
+
+def test_of_each_thing_is_told_the_digit_or_why_it_is_none(monkeypatch):
+    boxes = torch.tensor([[1, 2, 3, 4], [5, 6, 7, 8]])
+    found = data.Handwriting(torch.zeros(2, 1, 28, 28), boxes, torch.zeros(9, 9))
+    digits, probabilities = torch.tensor([7, evaluation.UNKNOWN]), torch.tensor([0.87654321, 0.3])
+    reading = evaluation.Reading(found, digits, probabilities, ["", "two digits at once"])
+    monkeypatch.setattr(evaluation, "read_handwriting", lambda model, picture: reading)
+    assert model_commands._read_digits(torch.nn.Identity(), io.BytesIO()) == {
+        "predicted": "7 ?",
+        "probability": 0.876543,
+        "things": [
+            {"digit": 7, "probability": 0.876543, "box": [1, 2, 3, 4]},
+            {"digit": None, "probability": 0.3, "box": [5, 6, 7, 8], "seen": "two digits at once"},
+        ],
+    }
 
 
 def test_what_cannot_be_read_is_named_and_the_rest_predicted(digits, tmp_path):

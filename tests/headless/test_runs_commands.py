@@ -121,6 +121,23 @@ def test_two_runs_are_compared_by_settings_and_by_mcnemar(invoke):
     assert "p = 7.6e-06" in out
 
 
+def test_one_image_is_no_significant_difference(invoke, root):
+    save(root, "e-fast", 2 / 3, wrong=3)
+    out = invoke("compare", "a-fast/train", "e-fast")[1]
+    assert ["measured.test_accuracy", "0.98", "0.666667"] in [
+        line.split() for line in out.split("\n")
+    ]
+    assert "right on 1 test images, only the second on 0: they do not differ significantly" in out
+
+
+def test_of_a_run_with_several_notebooks_one_must_be_named(invoke, root):
+    save(root, "a-fast", 0.9, dataset=data.FASHION_MNIST)
+    status, _, told = invoke("compare", "a-fast", "b-fast")
+    assert (status, told) == (
+        2, "Error: a-fast has 2 notebooks. Name one, such as a-fast/02.\n"
+    )  # fmt: skip
+
+
 def test_runs_without_predictions_are_compared_by_their_settings_only(invoke, root):
     (root / "a-fast" / "train_mnist" / "predictions.csv").unlink()
     assert "No test: not both" in invoke("compare", "a-fast/train", "b-fast/train")[1]

@@ -117,6 +117,13 @@ def test_a_decision_is_saved_and_the_next_image_shown(tmp_path):
     assert (pixels(widget.picture) == IMAGES[2, 0].numpy()).all()
 
 
+def test_buttons_and_keys_of_the_front_end_decide(tmp_path):
+    path = tmp_path / "decisions.csv"
+    widget = labels.review_widget(EVIDENCE, IMAGES, NAMES, path)
+    widget._handle_custom_msg({"action": "ambiguous"}, [])  # as ipywidgets calls it
+    assert labels.load_decisions(path)["decision"].tolist() == ["ambiguous"]
+
+
 def test_a_stopped_review_resumes(tmp_path):
     path = tmp_path / "decisions.csv"
     labels.review_widget(EVIDENCE, IMAGES, NAMES, path).act("keep")
@@ -138,6 +145,7 @@ def test_decisions_can_be_undone_one_after_another_also_the_next_day(tmp_path):
     first.act("undo")
     for decision in ("keep", "wrong"):
         first.act(decision)
+        assert first.can_undo
     widget = labels.review_widget(EVIDENCE, IMAGES, NAMES, path)
     widget.act("undo")
     assert (widget.decided, widget.title[:8]) == (1, "Image 2,")

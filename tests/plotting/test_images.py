@@ -87,6 +87,12 @@ def test_class_samples_put_each_class_in_its_row():
     assert plotting.class_samples(ten_of_each, ("a", "b")).images[0].get_size() == (56, 280)
 
 
+def test_of_many_classes_30_are_shown():
+    many = Split(IMAGES[:1].repeat(40, 1, 1, 1), torch.arange(40))
+    ax = plotting.class_samples(many, [str(k) for k in range(40)], per_class=1)
+    assert [label.get_text() for label in ax.get_yticklabels()] == [str(k) for k in range(30)]
+
+
 def test_predicted_images_name_both_classes_and_confidence_in_green_or_red():
     predictions = predictions_from(predicted=[0, 1], targets=[0, 2])
     figure = plotting.predicted_images(
