@@ -16,6 +16,7 @@ from helpers.files import PROJECT
 FREE = {
     "MPL": "MPL|Mozilla Public", "Apache": "Apache", "BSD": "BSD", "MIT": r"MIT\b|HPND",
     "PSF": "PSF|Python Software Foundation", "ISC": "ISC",
+    "Unlicense": "Unlicense",
 }  # fmt: skip
 STRICT = r"\b[AL]?GPL|General Public|SSPL|Business Source|non-?commercial"
 EXTRAS = ("", "test", "audit", "export")

@@ -2,6 +2,7 @@
 
 import base64
 import io
+import math
 import warnings
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -40,16 +41,12 @@ def read_pictures(
     with warnings.catch_warnings(), ThreadPoolExecutor() as pool:
         warnings.simplefilter("error", Image.DecompressionBombWarning)
         warnings.filterwarnings("ignore", module="PIL", category=UserWarning)  # odd EXIF or palette
-        bar = progress_bar(progress, total=len(paths), unit=" pictures", desc="reading")
-        found = []
         first = [path for path in paths[:100] if isinstance(path, Path) and path.is_file()]
         # threads help with photographs; small files take longer in them
         large = sum(path.stat().st_size for path in first) > 100_000 * len(first)
-        with bar:
-            for picture in (pool.map if large else map)(read, paths):
-                found.append(picture)
-                bar.update()
-    return found
+        found = (pool.map if large else map)(read, paths)
+        about = {"total": len(paths), "unit": " pictures", "desc": "reading"}
+        return list(progress_bar(progress, iterable=found, **about))
 
 
 def prepare(picture: Image.Image, size: int) -> np.ndarray:
@@ -72,6 +69,8 @@ def prepare(picture: Image.Image, size: int) -> np.ndarray:
     border = np.concatenate([pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]])
     color = np.median(border, axis=0)
     fill = float(color[0]) if picture.mode == "F" else tuple(int(c) for c in color)
+    least = math.ceil(max(picture.size) / size)  # of a narrower one, older Pillows leave no pixel
+    picture = picture.resize([max(side, least) for side in picture.size])
     square = ImageOps.pad(picture, (size, size), color=fill)  # type: ignore[arg-type]
     return np.atleast_3d(np.asarray(square)).transpose(2, 0, 1)
 

@@ -101,8 +101,8 @@ def make_forward(
     model.to(memory_format=layout)
     wrapped = execution.process_group.wrap_ddp(model)
     run = torch.compile(wrapped) if execution.compile else wrapped
-    dtype, enabled = PRECISIONS[execution.precision], execution.precision != "float32"
-    autocast = torch.autocast(device.type, dtype=dtype, enabled=enabled)
+    dtype = None if execution.precision == "float32" else PRECISIONS[execution.precision]
+    autocast = torch.autocast(device.type, dtype=dtype, enabled=dtype is not None)
 
     def forward(images: Tensor) -> Tensor:
         with autocast:
