@@ -26,6 +26,7 @@ class Place:
     """Where and how the suite is run."""
 
     project: Path = PROJECT
+    notebooks: Path = PROJECT / "notebooks"
     cwd: Path = PROJECT
     python: str = sys.executable
     options: tuple[str, ...] = ()  # for pytest
@@ -55,8 +56,12 @@ def odd_path(place: Place, scratch: Path) -> Place:
 
 
 def read_only(place: Place, scratch: Path) -> Place:
-    """A clone in which nothing can be written; root, who may write anywhere, has it mounted so."""
-    place = copied(place, scratch / "read-only")
+    """A clone in which nothing can be written; root, who may write anywhere, has it mounted so.
+
+    As docs/teaching.md says, students work with copies of the notebooks.
+    """
+    course = shutil.copytree(PROJECT / "notebooks", scratch / "course" / "notebooks")
+    place = replace(copied(place, scratch / "read-only"), notebooks=course, cwd=course)
     if os.geteuid() == 0:
         return replace(place, begin=partial(_mount_read_only, place.project))
     for path in (place.project, *place.project.rglob("*")):
@@ -77,7 +82,7 @@ def _mount_read_only(folder: Path) -> None:
 
 def another_seed(place: Place, scratch: Path) -> Place:
     place = copied(place, scratch / "seed 1")
-    for notebook in (place.project / "notebooks").glob("*.ipynb"):
+    for notebook in place.notebooks.glob("*.ipynb"):
         text, changed = re.subn(r"\bseed: int = 0\b", "seed: int = 1", notebook.read_text())
         assert changed == 1, notebook
         notebook.write_text(text)
@@ -91,7 +96,10 @@ def copied(place: Place, target: Path) -> Place:
     for path in PROJECT.iterdir():
         if path.is_file():
             shutil.copy(path, target)
-    return replace(place, project=target, cwd=target, environment={"PYTHONPATH": str(target)})
+    return replace(
+        place, project=target, notebooks=target / "notebooks", cwd=target,
+        environment={"PYTHONPATH": str(target)},
+    )  # fmt: skip
 
 
 def no_network(place: Place, _: Path) -> Place:

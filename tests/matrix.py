@@ -31,6 +31,7 @@ from tests.conditions import CONDITIONS, Place
 
 LOGS = PROJECT / "runs" / "matrix"
 REPORT = PROJECT / "docs" / "matrix.md"
+NBVAL = ("--nbval", "--nbval-current-env", "--nbval-cell-timeout=3600")
 KIND = "condition: "  # before the names of their records
 
 
@@ -73,8 +74,8 @@ def _outcome(name: str, scratch: Path) -> dict[str, str]:
     with (LOGS / f"{name}.txt").open("w", encoding="utf-8") as log:
         place = CONDITIONS[name](Place(), scratch)
         suites = {
-            "tests": ["tests"],
-            "cells": ["--nbval", "--nbval-current-env", "--nbval-cell-timeout=3600", "notebooks"],
+            "tests": [place.project / "tests"],
+            "cells": [*NBVAL, place.notebooks],
         }
         done = {suite: _pytest(place, arguments, log) for suite, arguments in suites.items()}
     counts = {suite: _last_line(output) for suite, (_, output) in done.items()}
@@ -83,13 +84,12 @@ def _outcome(name: str, scratch: Path) -> dict[str, str]:
     return {**counts, "minutes": f"{minutes:.0f}", "green": "yes" if green else "**no**"}
 
 
-def _pytest(place: Place, arguments: Iterable[str], log) -> tuple[int, str]:
-    *options, folder = arguments
+def _pytest(place: Place, arguments: Iterable[str | Path], log) -> tuple[int, str]:
     done = subprocess.run(
         [
             *(place.python, "-m", "pytest", "-p", "no:cacheprovider", *place.options),
-            *(*options, f"--rootdir={place.project}", f"-c={place.project / 'pyproject.toml'}"),
-            place.project / folder,
+            *(f"--rootdir={place.project}", f"-c={place.project / 'pyproject.toml'}"),
+            *arguments,
         ],
         cwd=place.cwd,
         env=os.environ | place.environment,

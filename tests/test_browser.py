@@ -12,6 +12,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.error
 import urllib.request
@@ -33,6 +34,8 @@ from helpers.headless import doctor
 from tests import slides
 
 SCREENSHOTS = PROJECT / "tests" / "screenshots"
+if not os.access(SCREENSHOTS.parent, os.W_OK):  # a clone that is read-only
+    SCREENSHOTS = Path(tempfile.gettempdir(), "screenshots")
 CHROMIUM = doctor.chromium()
 NOTEBOOKS = [notebook.name for notebook in headless.SERIES]
 TRAINS = ("02_train_mnist", "03_train_fashion_mnist")  # and so must show its progress
