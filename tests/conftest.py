@@ -26,6 +26,11 @@ matplotlib.use("agg")  # not by the environment: kernels that tests start shall 
 tqdm.set_lock(threading.RLock())
 tqdm.monitor_interval = 0
 
+# files whose tests start browsers, workers, kernels or exports; those in fuzz/ try many inputs
+MEDIUM = (
+    "test_browser.py", "test_doctor.py", "test_exercises.py", "test_export.py",
+    "test_model_commands.py", "test_site.py", "test_student_report.py", "test_sweeps.py",
+)  # fmt: skip
 LONGEST = (
     "06_doubtful_labels.ipynb", "test_exercises.py", "03_train_fashion_mnist.ipynb",
     "test_browser.py", "02_train_mnist.ipynb", "07_many_runs.ipynb", "test_defects.py",
@@ -35,6 +40,9 @@ LONGEST = (
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The longest files first, so that no worker has one left when the others are done."""
+    for item in items:
+        if item.path.name in MEDIUM or item.path.parent.name == "fuzz":
+            item.add_marker(pytest.mark.medium)
     last = len(LONGEST)
     items.sort(key=lambda i: LONGEST.index(i.path.name) if i.path.name in LONGEST else last)
 

@@ -3,9 +3,9 @@
     python -m tests.matrix                     # hours; a condition takes about ten minutes
     python -m tests.matrix --only "another seed"
 
-Each time it is the fast tests, and nbval over the committed notebooks at their defaults. What a run
-printed is kept in runs/matrix/. How it went is kept by condition in records.json, from which
-docs/matrix.md is written.
+Each time it is all tests that are neither slow nor long, and nbval over the committed notebooks at
+their defaults. What a run printed is kept in runs/matrix/. How it went is kept by condition in
+records.json, from which docs/matrix.md is written.
 """
 
 import os
@@ -74,7 +74,7 @@ def _outcome(name: str, scratch: Path) -> dict[str, str]:
     with (LOGS / f"{name}.txt").open("w", encoding="utf-8") as log:
         place = CONDITIONS[name](Place(), scratch)
         suites = {
-            "tests": [place.project / "tests"],
+            "tests": ["-m", "not (slow or long)", place.project / "tests"],
             "cells": [*NBVAL, place.notebooks],
         }
         done = {suite: _pytest(place, arguments, log) for suite, arguments in suites.items()}

@@ -187,6 +187,7 @@ def printed_epochs(notebook: str) -> list[float]:
     raise AssertionError(f"{notebook} printed no training of five epochs")
 
 
+@pytest.mark.medium
 def test_the_lines_of_python_in_the_readme_give_the_number_beside_them():
     (code,) = re.findall(r"```python\n(.+?)```", read("README.md"), flags=re.DOTALL)
     with contextlib.redirect_stdout(io.StringIO()) as printed:

@@ -158,6 +158,7 @@ def loaded_by(code: str, *names: str) -> set[str]:
     return set(done.stdout.split())
 
 
+@pytest.mark.medium
 def test_training_imports_nothing_heavy_but_torch_and_seeds_nothing():
     code = (
         "import torch; before = torch.initial_seed()\n"
@@ -176,6 +177,7 @@ def test_training_imports_nothing_heavy_but_torch_and_seeds_nothing():
     assert loaded_by(code, *heavy, "papermill", "distributed") == set()
 
 
+@pytest.mark.medium
 def test_a_picture_needs_neither_training_nor_labels_nor_headless():
     wings = ("helpers.training", "helpers.labels", "helpers.headless")
     assert loaded_by("from helpers import data, plotting", *wings) == set()

@@ -161,6 +161,7 @@ def test_the_recipes_claim_what_twenty_seeds_showed(reliability):
         assert (got >= row["target"]).sum() >= 0.95 * len(got)
 
 
+@pytest.mark.medium
 def test_our_contestant_runs_and_writes_its_laps(tmp_path):
     """The real program in its own process, cut short by a recipe of few images."""
     code = (

@@ -502,6 +502,7 @@ def trained(monkeypatch, tmp_path, capsys, tiny_data):
     return tmp_path / "runs"
 
 
+@pytest.mark.medium
 def test_a_run_is_exported_with_the_notes_of_its_checkpoint(monkeypatch, capsys, trained):
     assert invoke(monkeypatch, "export", "fast", "--to", "onnx", "--root", str(trained)) == 0
     line = r"Wrote mnist-linear.onnx \(\d\d kB\). .* by at most \d.\de-\d\d\.\n"
@@ -553,6 +554,7 @@ class Net(nn.Module):
 """
 
 
+@pytest.mark.medium
 def test_a_model_of_a_class_of_ones_own_is_exported_with_its_code(monkeypatch, capsys, tmp_path):
     monkeypatch.chdir(tmp_path)
     Path("net.py").write_text(OWN)
