@@ -82,7 +82,9 @@ def test_the_figure_shows_the_evidence_on_one_label(played):
     assert legend == ["models: 1", "neighbours"]
     widths = [bar.get_width() for bar in middle.patches]
     assert widths[:10] == pytest.approx(played.predictions["test"].mean[10].tolist())
-    assert row["nearest"] in right.get_title()
+    title = f"nearest: {row['nearest']},\nlabelled {row['nearest_label']}"
+    assert right.get_title() == title  # the names of the classes are their numbers
+    assert middle.get_xlabel() == "mean probability, and share of votes"
     assert right.get_xlabel() == f"differs by {row['nearest_distance']:.0f} grey values"
     assert [label.get_text() for label in middle.get_yticklabels()] == list("0123456789")
     assert middle.get_xlim() == (0, 1)

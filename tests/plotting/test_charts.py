@@ -40,7 +40,7 @@ def test_the_histogram_shows_shares():
     assert ax.get_yscale() == "log"
     assert ax.yaxis.get_major_formatter()(0.05) == "5 %"
     assert ax.get_xlabel().startswith("grey value")
-    assert ax.get_ylabel() == "share of pixels"
+    assert (ax.get_ylabel(), ax.get_title()) == ("share of pixels", "Grey values")
     assert [text.get_text() for text in ax.get_legend().get_texts()] == ["x"]
 
 
