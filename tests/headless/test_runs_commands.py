@@ -1,6 +1,7 @@
 """`runs`, `runs show`, `runs compare` and `runs rm`, on runs whose figures are known."""
 
 import json
+import shutil
 
 import pytest
 import torch
@@ -119,6 +120,12 @@ def test_two_runs_are_compared_by_settings_and_by_mcnemar(invoke):
     # 18 images of which only the first is right, none the other way round: p = 2 / 2 ** 18
     assert "Only the first is right on 18 test images, only the second on 0: they differ" in out
     assert "p = 7.6e-06" in out
+
+
+def test_no_runs_can_be_sorted(invoke, root):
+    for folder in root.iterdir():
+        shutil.rmtree(folder)
+    assert invoke("--sort", "test")[0] == 0
 
 
 def test_one_image_is_no_significant_difference(invoke, root):
