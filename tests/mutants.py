@@ -38,7 +38,7 @@ COLUMNS = ("killed", "timed out", "survived", "not covered")
 
 TEXT = """\
 Measured {dates} with mutmut {version}, {modules} modules. Of {generated:,} mutants {killed:,} were killed, {timed_out} ran into the time
-limit, {survived} survived, and {not_covered} lie in code that the fast tests do not reach: **{rate:.1%} were killed**. At
+limit, {survived} survived, and {not_covered} lie in code that no test reaches: **{rate:.1%} were killed**. At
 least {wanted:.0%} are wanted. {missing}
 
 These functions have a decorator, and were not changed: {decorated}.
