@@ -70,7 +70,8 @@ def prepare(picture: Image.Image, size: int) -> np.ndarray:
     color = np.median(border, axis=0)
     fill = float(color[0]) if picture.mode == "F" else tuple(int(c) for c in color)
     least = math.ceil(max(picture.size) / size)  # of a narrower one, older Pillows leave no pixel
-    picture = picture.resize([max(side, least) for side in picture.size])
+    if min(picture.size) < least:
+        picture = picture.resize([max(side, least) for side in picture.size])
     square = ImageOps.pad(picture, (size, size), color=fill)  # type: ignore[arg-type]
     return np.atleast_3d(np.asarray(square)).transpose(2, 0, 1)
 
