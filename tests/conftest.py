@@ -39,7 +39,7 @@ LONGEST = (
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The longest files first, so that no worker has one left when the others are done."""
+    """Mark what is medium, and put the longest files first, so that no worker is left with one."""
     for item in items:
         if item.path.name in MEDIUM or item.path.parent.name == "fuzz":
             item.add_marker(pytest.mark.medium)
