@@ -47,11 +47,11 @@ REPORTED = {"mnist": 0.98, "fashion_mnist": 0.86}  # test accuracies of the stud
 
 
 def run_dir(output: str, notebook: str) -> Path:
-    """The folder for a notebook's results: `output`, or else `runs/by-hand/<notebook>`, in the
-    clone or, if nothing can be written there, in the working folder.
+    """The absolute path of the folder for a notebook's results: `output`, or `runs/by-hand/<name>`
+    in the clone, or in the working folder if the clone cannot be written to.
     """
-    root = ROOT if os.access(ROOT if ROOT.exists() else PROJECT, os.W_OK) else Path("runs")
-    return Path(output) if output else root / "by-hand" / notebook
+    root = ROOT if os.access(ROOT if ROOT.exists() else PROJECT, os.W_OK) else Path.cwd() / "runs"
+    return Path(output).absolute() if output else root / "by-hand" / notebook
 
 
 def create_run(root: Path | str, name: str) -> Path:

@@ -282,9 +282,10 @@ def test_where_a_notebook_leaves_its_results(tmp_path, monkeypatch, there, writa
     monkeypatch.setattr(runs, "PROJECT", tmp_path)
     monkeypatch.setattr(runs, "ROOT", root)
     monkeypatch.setattr(runs.os, "access", lambda path, mode: (Path(path), mode) == asked)
-    expected = Path("runs") if here else root
+    expected = Path.cwd() / "runs" if here else root
     assert runs.run_dir("", "01_explore") == expected / "by-hand" / "01_explore"
     assert runs.run_dir("/somewhere", "01_explore") == Path("/somewhere")
+    assert runs.run_dir("here", "01_explore") == Path.cwd() / "here"  # also for other processes
 
 
 def test_of_a_run_are_its_own_notebooks_only(tmp_path):
