@@ -43,11 +43,16 @@ def client(monkeypatch):
     """Two workers that are threads of this process, so that they see what a test has changed.
 
     They end before it is changed back: a thread that comes late would run the real notebook, on the
-    event loop of the main thread, and no later test could start a kernel.
+    event loop of the main thread, and no later test could start a kernel. They talk over TCP, since
+    without it Dask asks for this machine's address, and warns where there is no network.
     """
     with (
         LocalCluster(
-            n_workers=2, threads_per_worker=1, processes=False, dashboard_address=":0"
+            n_workers=2,
+            threads_per_worker=1,
+            processes=False,
+            protocol="tcp",
+            dashboard_address=":0",
         ) as cluster,
         Client(cluster) as client,
     ):
