@@ -355,7 +355,7 @@ def test_a_killed_worker_has_its_trial_run_elsewhere(tiny_notebook, tmp_path, tu
     Each has workers of its own: Dask does not always replace one that was killed, and the sweep
     does not need it.
     """
-    lengths = [0.5, 0.5, 3.0]  # seconds: the last is still at work when the first is done
+    lengths = [0.5, 3.0, 0.5]  # seconds: the second is still at work when the first is done
     todo = [
         Trial(NAME, {"seed": seed, "seconds": seconds + turn / 100})
         for seed, seconds in enumerate(lengths)
