@@ -1,21 +1,24 @@
-"""Check and measure training on a GPU: one command, and a file for each part.
+"""Check and measure training on a GPU: one command, and one file of results.
 
     make gpu                                                # at most eight minutes, on one GPU
     python -m benchmarks.gpu --out FOLDER --only parity     # one part
     python -m benchmarks.gpu --out FOLDER --dry-run         # each part on the CPU, at toy size
 
 The parts run one after another, the most important first, each in a process of its own that has a
-time limit. What a part found is written as soon as it is done, so a machine that goes away loses
-the rest only. What is to be true is in `checks`; the exit status is 1 if anything of it is not.
+time limit. What a part found is written to `gpu.json` as soon as it is done, so a machine that goes
+away loses the rest only; a part that fails or takes too long leaves what it has found before. What
+is to be true is in `checks`; the exit status is 1 if anything of it is not.
 """
 
 import json
 import os
+import shutil
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
@@ -25,6 +28,7 @@ from pathlib import Path
 from typing import Annotated, Any
 from unittest import mock
 
+import psutil
 import torch
 import typer
 from torchvision import datasets
@@ -46,6 +50,12 @@ class Setting:
 
     device: torch.device
     toy: bool = False
+    out: Path | None = None  # for what was found
+
+    def keep(self, found: dict[str, Any]) -> None:
+        """Write what a part has found so far; until it is done, it counts as failed."""
+        if self.out is not None:
+            write_atomic(self.out, json.dumps(found | {"error": "unfinished"}))
 
     def splits(self, name: str) -> Splits:
         splits = data.load_splits(name)
@@ -85,7 +95,8 @@ def hardware(setting: Setting) -> dict[str, Any]:
         properties = torch.cuda.get_device_properties(setting.device)
         found |= {"memory, GB": properties.total_memory / 1e9, "cuda": torch.version.cuda}
         asked = ["nvidia-smi", "--query-gpu=driver_version,power.limit", "--format=csv,noheader"]
-        found["driver"] = subprocess.run(asked, capture_output=True, text=True).stdout.strip()
+        if shutil.which(asked[0]):
+            found["driver"] = subprocess.run(asked, capture_output=True, text=True).stdout.strip()
     size = 256 if setting.toy else 8192
     for name in ("float32", "tf32", "bfloat16", "float16"):
         kind = training.PRECISIONS.get(name, torch.float32)
@@ -93,6 +104,7 @@ def hardware(setting: Setting) -> dict[str, Any]:
         left, right = torch.randn(2, size, size, device=setting.device).to(kind)
         seconds = _median_seconds(setting, lambda left=left, right=right: left @ right)
         found[f"{name}, billion operations a second"] = 2 * size**3 / seconds / 1e9
+        setting.keep(found)
     block = torch.empty(size * size * 4, device=setting.device)
     seconds = _median_seconds(setting, block.clone)
     found["copies, GB a second"] = 2 * block.nbytes / seconds / 1e9
@@ -110,7 +122,6 @@ def _median_seconds(setting: Setting, work: Callable[[], object], times: int = 1
 
 def parity(setting: Setting) -> dict[str, Any]:
     """Do both devices predict the same, cut the same batches, and learn equally well?"""
-    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
     checks, found = {}, {}
     for name in models.list_pretrained():
         test = setting.splits(name.split("/")[0]).test
@@ -123,6 +134,7 @@ def parity(setting: Setting) -> dict[str, Any]:
         checks[f"{name} predicts the same"] = (
             apart < 1e-3 and abs(accuracies[0] - accuracies[1]) <= 2e-4
         )
+        setting.keep({"checks": checks, "shipped": found})
     splits = setting.splits("mnist")
     orders = [
         [targets.cpu() for _, targets in data.batches(split, 96, generator=seeded())]
@@ -175,6 +187,7 @@ def resume(setting: Setting) -> dict[str, Any]:
             same = {"twice the same weights": again, "resumed with the same weights": resumed}
             for words, other in same.items():
                 checks[f"{words}, {kind}"] = _equal(model, other)
+            setting.keep({"checks": checks} | found)
         torch.use_deterministic_algorithms(False)
         elsewhere = models.load(
             models.save(model, Path(scratch) / "w.safetensors", dataset="mnist")
@@ -230,8 +243,10 @@ def memory(setting: Setting) -> dict[str, Any]:
         setting.train(recipe, some, checkpoint=Path(scratch))
         kept = sorted(path.name for path in Path(scratch).iterdir())
         if setting.device.type == "cuda":
-            found["largest use, GB"] = torch.cuda.max_memory_allocated() / 1e9
+            own = 0.5e9  # about what CUDA itself takes
+            found["largest use, GB"] = (torch.cuda.max_memory_reserved() + own) / 1e9
             checks["accurate fits into 8 GB"] = found["largest use, GB"] < LAPTOP / 1e9
+            setting.keep({"checks": checks} | found)
             huge = replace(recipe, batch_size=len(splits.train))
             try:
                 setting.train(huge, splits, checkpoint=Path(scratch) / "huge")
@@ -254,17 +269,22 @@ def precisions(setting: Setting) -> dict[str, Any]:
     """Accuracy and seconds of `fast` in each format."""
     splits, found = setting.splits("fashion_mnist"), {}
     recipe = setting.recipe("fast", "fashion_mnist")
-    for name in ("float32", "tf32", "bfloat16", "float16"):
+    formats = ["float32", "tf32", "bfloat16", "float16"]
+    for name in formats[:3] if setting.device.type == "mps" else formats:  # it has no scaled steps
         torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = name == "tf32"
         format_of = replace(recipe, precision="float32" if name == "tf32" else name)
         runs = [setting.train(format_of, splits, seed=seed)[1] for seed in SEEDS]
         found[name] = _summary(runs)
+        setting.keep(found)
     return found
 
 
 def execution(setting: Setting) -> dict[str, Any]:
     """The seconds of `fast` with either memory layout, compiled, and replayed as CUDA graphs."""
     splits, recipe = setting.splits("mnist"), setting.recipe("fast", "mnist")
+    if not setting.toy:  # whole batches only, or each way would be compiled twice
+        whole = len(splits.train) // recipe.batch_size * recipe.batch_size
+        recipe = replace(recipe, train_images=whole)
     compiled = replace(QUIET, compile=True)
     graphs = partial(torch.compile, mode="reduce-overhead")  # torch's name for CUDA graphs
     ways = {
@@ -283,6 +303,7 @@ def execution(setting: Setting) -> dict[str, Any]:
         with patched:
             runs = [setting.train(recipe, splits, seed=seed, execution=how)[1] for seed in SEEDS]
         found[name] = _summary(runs) | {"first, seconds": runs[0]["seconds"]}
+        setting.keep(found)
     return found
 
 
@@ -296,15 +317,17 @@ def _summary(runs: list[dict]) -> dict[str, float]:
 
 
 def speed(setting: Setting) -> dict[str, Any]:
-    """Seconds of the recipes, the first time and again; and a grid, from which a recipe for GPUs
-    can be chosen on validation.
+    """Seconds of the recipes, the first time and again, `compact` for two epochs only; and a grid,
+    from which a recipe for GPUs can be chosen on validation.
     """
     found: dict[str, Any] = {}
     for dataset in data.SPECS:
         splits = setting.splits(dataset)
-        for name in ("sprint", "fast", "compact"):
-            runs = [setting.train(setting.recipe(name, dataset), splits)[1] for _ in range(2)]
+        for name, changes in {"sprint": {}, "fast": {}, "compact": {"epochs": 2}}.items():
+            recipe = setting.recipe(name, dataset, **changes)
+            runs = [setting.train(recipe, splits)[1] for _ in range(2)]
             found[f"{name}, {dataset}"] = {"first": runs[0], "again": runs[1]}
+            setting.keep(found)
         for batch_size in (256, 512, 1024)[: 1 if setting.toy else None]:
             for rate in (0.4, 0.8)[: 1 if setting.toy else None]:
                 recipe = setting.recipe(
@@ -313,28 +336,36 @@ def speed(setting: Setting) -> dict[str, Any]:
                 )  # fmt: skip
                 runs = [setting.train(recipe, splits, seed=seed)[1] for seed in SEEDS]
                 found[f"fast, {dataset}, batches of {batch_size}, rate {rate}"] = _summary(runs)
+                setting.keep(found)
     return found
 
 
 def processes(setting: Setting) -> dict[str, Any]:
     """One process under torchrun, over NCCL on CUDA, and two over gloo on the CPU."""
     checks, found = {}, {}
-    for count, where in ((1, setting.device.type), (2, "cpu")):
+    one = setting.device.type if setting.device.type in ("cuda", "xpu") else "cpu"
+    # where the machine's own name leads nowhere, the processes must not ask for it
+    here = {"GLOO_SOCKET_IFNAME": "lo", "NCCL_SOCKET_IFNAME": "lo", "NCCL_DEBUG": "WARN"}
+    for count, where in ((1, one), (2, "cpu")):
         with tempfile.TemporaryDirectory() as root:
             command = [
                 *(sys.executable, "-m", "torch.distributed.run", "--standalone"),
-                *(f"--nproc-per-node={count}", "-m", "helpers", "train", "mnist"),
+                *("--local-addr=127.0.0.1", f"--nproc-per-node={count}"),
+                *("-m", "helpers", "train", "mnist"),
                 *("--recipe", "sprint", "--device", where, "--root", root),
             ]
             start = time.perf_counter()
-            done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True)
+            done = subprocess.run(
+                command, cwd=PROJECT, env=os.environ | here, capture_output=True, text=True
+            )
             records = [json.loads(path.read_text()) for path in Path(root).rglob("result.json")]
             accuracies = [record["measured"]["test_accuracy"] for record in records]
             name = f"{count} on {where}"
             checks[name] = done.returncode == 0 and len(records) == 1 and accuracies[0] > 0.97
             found[name] = {"seconds": time.perf_counter() - start, "test": accuracies}
-            if done.returncode:
-                found[name]["errors"] = done.stderr[:2000]
+            if done.returncode:  # the first error stands before torchrun's summary
+                found[name]["errors"] = done.stderr[:1000] + " … " + done.stderr[-3000:]
+            setting.keep({"checks": checks} | found)
     return {"checks": checks} | found
 
 
@@ -344,23 +375,30 @@ def profile(setting: Setting) -> dict[str, Any]:
     for dataset in data.SPECS:
         splits = setting.splits(dataset)
         recipe = setting.recipe("fast", dataset, epochs=1)
-        setting.train(recipe, splits)  # warm
+        _, run = [setting.train(recipe, splits)[1] for _ in range(2)]  # the first time is slower
+        few = recipe if setting.toy else replace(recipe, train_images=40 * recipe.batch_size)
         with torch.profiler.profile() as profiled:
-            _, run = setting.train(recipe, splits)
-        of_device = "device" if setting.device.type != "cpu" else "cpu"
-        times = {
-            event.key[:80]: getattr(event, f"self_{of_device}_time_total")
-            for event in profiled.key_averages()
-        }
-        longest = sorted(times.items(), key=lambda item: -item[1])[:10]
-        _, run = setting.train(recipe, splits)
+            setting.train(few, splits)
         images = len(recipe.training_split(splits)) / run["seconds"]
         operations = 3 * evaluation.count_flops(recipe.build(splits.spec)) * images
         found[dataset] = {
             "images a second": images, "billion operations a second": operations / 1e9,
-            "kernels, microseconds": dict(longest),
+            "kernels in 40 steps, microseconds": dict(_kernels(setting, profiled).most_common(10)),
         }  # fmt: skip
+        setting.keep(found)
     return found
+
+
+def _kernels(setting: Setting, profiled: torch.profiler.profile) -> Counter[str]:
+    """The time of each kernel: of what ran on the device, not of the operators that started it."""
+    on_cpu, times = setting.device.type == "cpu", Counter[str]()
+    for event in profiled.key_averages():
+        is_kernel = not getattr(event, "is_user_annotation", False)
+        if is_kernel and on_cpu == (event.device_type == torch.autograd.DeviceType.CPU):
+            times[event.key[:80]] += getattr(
+                event, f"self_{'cpu' if on_cpu else 'device'}_time_total"
+            )
+    return times
 
 
 def peers(setting: Setting) -> dict[str, Any]:
@@ -379,8 +417,11 @@ def peers(setting: Setting) -> dict[str, Any]:
                 sys.executable, PROJECT / "benchmarks" / "contestants" / script, dataset,
                 "--target", target, "--limit", 40, "--device", setting.device.type, "--out", laps,
             ]  # fmt: skip
-            subprocess.run([str(word) for word in command], cwd=PROJECT, check=True)
+            environment = os.environ | {"PYTHONPATH": str(PROJECT)}  # it need not be installed
+            words = [str(word) for word in command]
+            subprocess.run(words, cwd=PROJECT, env=environment, check=True)
             found[f"{script}, {dataset}, {target}"] = json.loads(laps.read_text())
+            setting.keep(found)
     return found
 
 
@@ -396,21 +437,23 @@ def frontier(setting: Setting) -> dict[str, Any]:
             epochs=1 if setting.toy else 30,
         )  # fmt: skip
         found[name] = setting.train(recipe, splits)[1]
+        setting.keep(found)
     return found
 
 
 # the functions and their time limits in seconds, the most important first: 480 in all
 PARTS: dict[str, tuple[Callable[[Setting], dict[str, Any]], int]] = {
-    "hardware": (hardware, 30), "parity": (parity, 80), "resume": (resume, 50),
-    "memory": (memory, 40), "precisions": (precisions, 70), "speed": (speed, 70),
-    "execution": (execution, 60), "processes": (processes, 50), "profile": (profile, 30),
+    "hardware": (hardware, 45), "parity": (parity, 75), "resume": (resume, 40),
+    "memory": (memory, 40), "precisions": (precisions, 50), "speed": (speed, 60),
+    "execution": (execution, 60), "processes": (processes, 70), "profile": (profile, 40),
     "peers": (peers, 100), "frontier": (frontier, 120),
 }  # fmt: skip
 TOTAL = 480  # seconds
+LEAST = 15  # seconds: with less left, a part is not started
 
 
 def main(
-    out: Annotated[Path, typer.Option(help="The folder for a file of each part.")] = Path(
+    out: Annotated[Path, typer.Option(help="The folder for gpu.json, with what was found.")] = Path(
         "runs/gpu"
     ),
     only: Annotated[list[str] | None, typer.Option(help="Names of parts; all by default.")] = None,
@@ -422,38 +465,62 @@ def main(
     if chosen.type == "cpu" and not dry_run:
         typer.echo("There is no GPU here. --dry-run tries every part on the CPU.", err=True)
         raise typer.Exit(2)
-    bad, start = [], time.perf_counter()
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # for deterministic products
+    if here:
+        # float32 proper: by default, torch computes convolutions on CUDA in TF32
+        torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
+        for name in only or PARTS:
+            place = out / f"{name}.json"
+            write_atomic(place, json.dumps(PARTS[name][0](Setting(chosen, dry_run, place))))
+        return
+    path, start = out / "gpu.json", time.perf_counter()
+    found = json.loads(path.read_text()) if path.exists() else {}
     for name in only or PARTS:
-        part, limit = PARTS[name]
-        if here:
-            found = part(Setting(chosen, dry_run))
-            write_atomic(out / f"{name}.json", json.dumps(found, indent=1) + "\n")
-        else:
-            left = TOTAL - (time.perf_counter() - start)
-            # a busy CPU may take its time
-            found = _in_a_process(name, out, dry_run, TOTAL if dry_run else min(limit, left))
-        failed = [words for words, holds in found.get("checks", {}).items() if not holds]
-        bad += [name] * bool(failed or "error" in found)
-        typer.echo(f"{name}: {'; '.join(failed) or found.get('error', 'good')}")
-    raise typer.Exit(int(bool(bad)))
+        left = TOTAL - (time.perf_counter() - start)
+        # a busy CPU may take its time
+        limit = TOTAL if dry_run else min(PARTS[name][1], left)
+        found[name] = {"error": "no time was left"}
+        if limit >= LEAST:
+            found[name] = _in_a_process(name, dry_run, limit)
+        write_atomic(path, json.dumps(found, indent=1) + "\n")
+        typer.echo(f"{name}: {'; '.join(_failed(found[name])) or 'good'}")
+    raise typer.Exit(int(any(_failed(found[name]) for name in only or PARTS)))
 
 
-def _in_a_process(name: str, out: Path, dry_run: bool, limit: float) -> dict[str, Any]:
-    """What a part wrote, or how it ended."""
-    command = [sys.executable, "-m", "benchmarks.gpu", "--here", "--only", name, "--out", str(out)]
-    # deterministic matrix products need the first; a bare machine shows no bars
-    environment = os.environ | {"CUBLAS_WORKSPACE_CONFIG": ":4096:8", "TQDM_DISABLE": "1"}
-    try:
-        done = subprocess.run(
-            command + ["--dry-run"] * dry_run, cwd=PROJECT, env=environment, timeout=max(limit, 1),
-            capture_output=True, text=True,
-        )  # fmt: skip
-    except subprocess.TimeoutExpired:
-        return {"error": f"not done after {limit:.0f} seconds"}
-    path = out / f"{name}.json"
-    if done.returncode not in (0, 1) or not path.exists():
-        return {"error": f"status {done.returncode}: {done.stderr[-1500:]}"}
-    return json.loads(path.read_text())
+def _failed(found: dict[str, Any]) -> list[str]:
+    """The error of a part, then its checks that do not hold."""
+    errors = [found["error"]] if "error" in found else []
+    return errors + [words for words, holds in found.get("checks", {}).items() if not holds]
+
+
+def _in_a_process(name: str, dry_run: bool, limit: float) -> dict[str, Any]:
+    """What a part found, or has found when it failed or its time was over."""
+    with tempfile.TemporaryDirectory() as scratch:
+        command = [sys.executable, "-m", "benchmarks.gpu", "--here", "--only", name]
+        command += ["--out", scratch] + ["--dry-run"] * dry_run
+        return _limited(command, Path(scratch) / f"{name}.json", limit)
+
+
+def _limited(command: list[str], path: Path, limit: float) -> dict[str, Any]:
+    """What a command wrote to `path`; with an `error` and the end of its messages if it failed."""
+    environment = os.environ | {"TQDM_DISABLE": "1", "TYPER_STANDARD_TRACEBACK": "1"}
+    with tempfile.TemporaryFile("w+", errors="replace") as log:
+        process = subprocess.Popen(
+            command, cwd=PROJECT, env=environment, stdout=subprocess.DEVNULL, stderr=log
+        )
+        try:
+            ended = f"status {process.wait(limit)}"
+        except subprocess.TimeoutExpired:
+            ended = f"not done after {limit:.0f} seconds"
+            for running in psutil.Process(process.pid).children(recursive=True):
+                running.kill()  # or it would slow down the next part
+            process.kill()
+            process.wait()
+        found = json.loads(path.read_text()) if path.exists() else {"error": "nothing was found"}
+        if "error" in found:
+            log.seek(0)
+            found |= {"error": ended, "messages": log.read()[-6000:]}
+    return found
 
 
 if __name__ == "__main__":

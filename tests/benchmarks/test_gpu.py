@@ -3,7 +3,9 @@
 import json
 import subprocess
 import sys
+from types import SimpleNamespace
 
+import psutil
 import pytest
 import torch
 import typer
@@ -32,6 +34,43 @@ def test_the_parts_fit_into_eight_minutes_but_for_the_last():
     assert sum(limit for _, limit in list(gpu.PARTS.values())[:-2]) <= gpu.TOTAL
 
 
+def test_a_part_keeps_what_it_has_found_so_far(tmp_path):
+    """As unfinished, until all of it is there."""
+    place = tmp_path / "precisions.json"
+    kept = []
+
+    class Watched(gpu.Setting):
+        def keep(self, found):
+            super().keep(found)
+            kept.append(json.loads(place.read_text()))
+
+    found = gpu.precisions(Watched(TOY.device, toy=True, out=place))
+    assert [set(some) - {"error"} for some in kept] == [
+        {"float32"}, {"float32", "tf32"}, {"float32", "tf32", "bfloat16"},
+        {"float32", "tf32", "bfloat16", "float16"},
+    ]  # fmt: skip
+    assert all(some["error"] == "unfinished" for some in kept)
+    assert {**kept[-1], "error": None} == {**json.loads(json.dumps(found)), "error": None}
+
+
+def test_kernels_are_counted_on_the_device_only():
+    """Neither the operators that started them, nor marks of the program."""
+    cpu, cuda = torch.autograd.DeviceType.CPU, torch.autograd.DeviceType.CUDA
+
+    def event(key, where, microseconds, **about):
+        times = dict(self_device_time_total=microseconds, self_cpu_time_total=1000.0)
+        return SimpleNamespace(key=key, device_type=where, **times, **about)
+
+    events = [
+        event("aten::conv2d", cpu, 7.0), event("winograd", cuda, 7.0), event("gemm", cuda, 2.0),
+        event("Optimizer.step", cuda, 9.0, is_user_annotation=True),
+        event("k" * 80 + "<1>", cuda, 1.0), event("k" * 80 + "<2>", cuda, 4.0),
+    ]  # fmt: skip
+    profiled = SimpleNamespace(key_averages=lambda: events)
+    found = gpu._kernels(gpu.Setting(torch.device("cuda")), profiled)
+    assert found.most_common() == [("winograd", 7.0), ("k" * 80, 5.0), ("gemm", 2.0)]
+
+
 def test_without_a_gpu_it_says_so(monkeypatch, tmp_path, capsys):
     monkeypatch.setattr(gpu.device, "choose", lambda: torch.device("cpu"))
     with pytest.raises(typer.Exit) as ended:
@@ -44,27 +83,62 @@ def test_without_a_gpu_it_says_so(monkeypatch, tmp_path, capsys):
 def test_a_part_that_fails_or_takes_too_long_is_told_and_the_next_one_runs(
     monkeypatch, tmp_path, capsys
 ):
-    def run(command, timeout, **_):
-        name = command[command.index("--only") + 1]
-        if name == "hardware":
-            raise subprocess.TimeoutExpired(command, timeout)
-        if name == "parity":
-            return subprocess.CompletedProcess(command, -6, "", "out of everything")
-        found = {"checks": {"sound": True, "the same weights": name != "memory"}}
-        (tmp_path / f"{name}.json").write_text(json.dumps(found))
-        return subprocess.CompletedProcess(command, 0, "", "")
+    def run(name, dry_run, limit):
+        assert not dry_run
+        sound = {"checks": {"sound": True, "the same weights": name != "memory"}}
+        return sound | ({"error": f"not done after {limit}"} if name == "hardware" else {})
 
-    monkeypatch.setattr(gpu.subprocess, "run", run)
+    monkeypatch.setattr(gpu, "_in_a_process", run)
     monkeypatch.setattr(gpu.device, "choose", lambda: torch.device("cuda"))
+    (tmp_path / "gpu.json").write_text('{"speed": "older", "peers": "as before"}')
     with pytest.raises(typer.Exit) as ended:
-        gpu.main(
-            out=tmp_path, only=["hardware", "parity", "memory", "speed"], dry_run=False, here=False
-        )
+        gpu.main(out=tmp_path, only=["hardware", "memory", "speed"], dry_run=False, here=False)
     assert ended.value.exit_code == 1
     assert capsys.readouterr().out.splitlines() == [
-        "hardware: not done after 30 seconds", "parity: status -6: out of everything",
-        "memory: the same weights", "speed: good",
+        "hardware: not done after 45", "memory: the same weights", "speed: good",
     ]  # fmt: skip
+    found = json.loads((tmp_path / "gpu.json").read_text())
+    assert {"hardware", "memory", "speed", "peers"} == set(found)
+    assert (found["peers"], found["speed"]) == ("as before", run("speed", False, 60))
+
+
+def test_a_part_is_not_started_with_too_little_time(monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(gpu, "_in_a_process", lambda *_: {})
+    monkeypatch.setattr(gpu.device, "choose", lambda: torch.device("cuda"))
+    monkeypatch.setattr(gpu, "TOTAL", gpu.LEAST - 1)
+    with pytest.raises(typer.Exit) as ended:
+        gpu.main(out=tmp_path, only=["speed"], dry_run=False, here=False)
+    assert (ended.value.exit_code, capsys.readouterr().out) == (1, "speed: no time was left\n")
+
+
+WRITES = """
+import pathlib, subprocess, sys, time
+place = pathlib.Path(sys.argv[1])
+place.write_text('{"first": 1, "error": "unfinished"}')
+"""
+
+
+@pytest.mark.parametrize(
+    ("then", "error"),
+    [
+        ('place.write_text(\'{"first": 1, "last": 2}\')', None),
+        ("raise RuntimeError('out of everything')", "status 1"),
+        ("place.unlink(); sys.exit(3)", "status 3"),
+        (
+            "subprocess.run([sys.executable, '-c', 'import time; time.sleep(60)'])",
+            "not done after 5",
+        ),
+    ],
+)
+def test_of_a_part_all_is_kept_that_it_has_written(tmp_path, then, error):
+    """When its time is over, what it has started ends as well."""
+    place = tmp_path / "part.json"
+    found = gpu._limited([sys.executable, "-c", WRITES + then, str(place)], place, 5)
+    assert found.get("first") == (None if "unlink" in then else 1)
+    assert (found.get("error") or "").startswith(error or "")
+    assert ("out of everything" in found.get("messages", "")) == ("everything" in then)
+    assert found.get("last") == (None if error else 2)
+    assert not psutil.Process().children(recursive=True)
 
 
 @pytest.mark.slow
@@ -72,6 +146,12 @@ def test_it_runs_where_nothing_was_installed_for_this_project(tmp_path):
     """Training by the command line as well, under torchrun."""
     (tmp_path / "sitecustomize.py").write_text(
         f"import sys\nsys.modules.update(dict.fromkeys({BARE}))\n"  # importing them is an error
+        "import importlib.metadata as m\n"
+        "found = m.version\n"
+        "def version(name):\n"
+        "    if name.startswith('image-'): raise m.PackageNotFoundError(name)\n"
+        "    return found(name)\n"
+        "m.version = version\n"
     )
     environment = {"PYTHONPATH": f"{tmp_path}:{PROJECT}", "PATH": "", "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-m", "benchmarks.gpu", "--dry-run", "--only", "processes"]
