@@ -17,6 +17,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from helpers import __version__
 from helpers.files import PROJECT, make_folder, no_garbage_collection, read_tree, write_atomic
 
 if TYPE_CHECKING:  # importing this module does not import torch
@@ -33,7 +34,7 @@ STATUS = "status.json"  # of all notebooks of a run, also of those without a rec
 WEIGHTS = "weights.safetensors"
 PREDICTIONS = "predictions.csv"  # on the test images: true and predicted class
 LISTED = 1_000  # so many runs stand at most in a table or on a page
-PACKAGES = ("torch", "torchvision", "torchmetrics", "numpy", "image-classification-notebooks")
+PACKAGES = ("torch", "torchvision", "torchmetrics", "numpy")
 # columns of a frame of records that the tables below show, if any record has them
 MEASURED = ["parameters.seed", "measured.validation_accuracy", "measured.test_accuracy"]
 _KINDS: dict[str, Any] = dict.fromkeys(("notebook", "dataset", "state", "finished", "message"), str)
@@ -42,6 +43,7 @@ _KINDS |= dict.fromkeys(("parameters", "measured", "versions", "model", "setting
 _KINDS |= dict.fromkeys(("epochs", "parameters.seed", "model.num_classes"), int)
 _KINDS |= dict.fromkeys(("seconds", "wall_seconds"), int | float)
 _KINDS |= {"notebooks": list, "planned_epochs": int | None, "run": (), "folder": ()}  # (): never
+_OWN_VERSION = {"image-classification-notebooks": __version__}  # also where it is not installed
 _OLD_STATES = {"done": "finished", "interrupted": "stopped"}
 REPORTED = {"mnist": 0.98, "fashion_mnist": 0.86}  # test accuracies of the student's report
 
@@ -93,7 +95,8 @@ def save(
     record: dict[str, object] = {
         "notebook": notebook, "dataset": dataset.name, "data_digest": dataset.digest,
         "parameters": dict(parameters), "measured": dict(measured), "device": device,
-        "versions": {package: version(package) for package in PACKAGES}, "commit": commit(),
+        "versions": {package: version(package) for package in PACKAGES} | _OWN_VERSION,
+        "commit": commit(),
         "state": "stopped" if history is not None and history.interrupted else "finished",
         "finished": datetime.datetime.now().astimezone().isoformat(timespec="seconds"),
     }  # fmt: skip

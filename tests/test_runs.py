@@ -40,7 +40,7 @@ def test_a_record_says_what_was_measured_with_what(tmp_path, history):
     assert record["state"] == "finished"
     assert record["commit"] == runs.commit()
     assert record["device"] == "cpu, 2 threads"
-    assert set(record["versions"]) == set(runs.PACKAGES)
+    assert set(record["versions"]) == {*runs.PACKAGES, "image-classification-notebooks"}
     assert models.load(tmp_path / "weights.safetensors").architecture["name"] == "linear"
     assert (tmp_path / "history.csv").read_text().startswith("epoch,train_loss")
 

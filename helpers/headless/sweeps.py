@@ -22,6 +22,7 @@ from pathlib import Path
 from reprlib import repr as brief
 from typing import TYPE_CHECKING, Any
 
+from helpers import __version__
 from helpers.files import PROJECT, lock_folder, short_digest, write_atomic
 from helpers.headless import notebooks, runner
 from helpers.headless.runner import NotebookResult
@@ -169,12 +170,10 @@ def parse_values(text: str) -> list[str]:
 @cache
 def code_version() -> str:
     """The version of this package: its number, and six hex digits of its source's digest."""
-    from importlib.metadata import version
-
     files = (PROJECT / "helpers").rglob("*")
     sources = sorted(path for path in files if path.suffix in (".py", ".toml"))
     digest = short_digest(*(path.read_bytes() for path in sources))
-    return f"{version('image-classification-notebooks')}+{digest[:6]}"
+    return f"{__version__}+{digest[:6]}"
 
 
 def _distinct(name: str, values: list[object]) -> list[object]:

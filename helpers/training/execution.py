@@ -143,6 +143,13 @@ class ScaledOptimizer:
         # halving; the scale grows by itself
         enabled = precision == "float16"
         self.scaler = torch.amp.GradScaler(device.type, init_scale=2.0**10, enabled=enabled)
+        if enabled and isinstance(optimizer, torch.optim.SGD):
+            # or a fused step that is skipped before all others leaves any numbers in the buffers
+            for group in optimizer.param_groups:
+                if group["momentum"] and not group["dampening"]:
+                    for weights in group["params"]:
+                        buffer = torch.zeros_like(weights)
+                        optimizer.state[weights].setdefault("momentum_buffer", buffer)
 
     def zero_grad(self) -> None:
         self.optimizer.zero_grad()

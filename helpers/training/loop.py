@@ -56,11 +56,11 @@ def fit(
     batches = _Batches(train.to(device), batch_size, augment, bar)
     validation = validation.to(device) if validation is not None else None
     parts = dict(model=model, optimizer=optimizer, scheduler=scheduler, scaler=scaled.scaler)
-    settings = training_settings(
+    folder = Path(checkpoint) if checkpoint is not None else None
+    settings = {} if folder is None else training_settings(
         model, optimizer, scheduler, train, validation, augment, epochs=epochs, patience=patience,
         batch_size=batch_size, label_smoothing=label_smoothing, precision=execution.precision,
     )  # fmt: skip
-    folder = Path(checkpoint) if checkpoint is not None else None
     manager = CheckpointManager(folder, parts, batches.generators, settings, group)
     with _session(model, manager, batches, group) as progress:
         for _ in progress.epochs_left(epochs):
@@ -149,5 +149,8 @@ def _is_out_of_memory(error: Exception) -> bool:
     """CUDA and XPU have an error of their own; MPS and the CPU raise a RuntimeError."""
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
         return True
-    messages = ("out of memory", "can't allocate memory", "not enough memory")
+    messages = (
+        "out of memory", "can't allocate memory", "not enough memory", "_STATUS_ALLOC_FAILED",
+        "unable to find an engine",  # so cuDNN says it
+    )  # fmt: skip
     return isinstance(error, RuntimeError) and any(text in str(error) for text in messages)

@@ -81,7 +81,7 @@ class CheckpointManager:
             "format": FORMAT, "settings": dict(self.settings),
             "parts": {n: part.state_dict() for n, part in self.parts.items() if part is not None},
             "generators": {name: g.get_state() for name, g in self.generators.items()},
-            "random": {name: module.get_rng_state() for name, module in _torch_random().items()},
+            "random": {name: module.get_rng_state() for name, module in self._generators().items()},
             "history": asdict(progress.history),
             "best_loss": progress.best_loss, "best_weights": progress.best_weights,
             "steps": steps, "seconds": seconds,
@@ -131,7 +131,7 @@ class CheckpointManager:
                 part.load_state_dict(state["parts"][name])
         for name, generator in self.generators.items():
             generator.set_state(state["generators"][name])
-        for name, module in _torch_random().items():
+        for name, module in self._generators().items():
             if (generator_state := state["random"].get(name)) is not None:
                 module.set_rng_state(generator_state)
         history = History(**state["history"])
@@ -142,6 +142,12 @@ class CheckpointManager:
         if steps and [numbers.shape for numbers in steps] != 3 * [(len(steps[0]),)]:
             raise ValueError("the steps are not three lists of numbers")
         return Progress(history, best_loss, best_weights, steps, float(state["seconds"]))
+
+    def _generators(self) -> dict[str, Any]:
+        """The modules that hold torch's global generators, from which dropout draws."""
+        device = str(self.settings.get("device", "cpu"))
+        others = {"accelerator": torch.get_device_module(device)} if device != "cpu" else {}
+        return {"cpu": torch.random, **others}
 
 
 @contextmanager
@@ -223,10 +229,3 @@ def _load_newest(folder: Path) -> dict[str, Any] | None:
     if files:
         raise ResumeError(f"All {len(files)} files in the folder {folder} are damaged. {ANEW}")
     return None
-
-
-def _torch_random() -> dict[str, Any]:
-    """The modules that hold torch's global generators, from which dropout draws."""
-    accelerator = torch.accelerator.current_accelerator(check_available=True)
-    others = {"accelerator": torch.get_device_module(accelerator)} if accelerator else {}
-    return {"cpu": torch.random, **others}

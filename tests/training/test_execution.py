@@ -1,5 +1,6 @@
 """Number formats, memory layout and scaling of gradients; accelerators are mocked."""
 
+import math
 import subprocess
 import sys
 from collections import namedtuple
@@ -111,6 +112,30 @@ def test_only_float16_has_its_gradients_scaled(precision, scaled):
 def test_the_scale_starts_where_it_can_grow():
     """Not at torch's 65,536, which is mostly too much."""
     assert 2**8 <= ScaledOptimizer(optimizer(), "float16", CPU).scaler.get_scale() <= 2**12
+
+
+@pytest.fixture
+def deterministic():
+    """Memory that nothing was written to holds nan."""
+    torch.use_deterministic_algorithms(True)
+    yield
+    torch.use_deterministic_algorithms(False)
+
+
+@pytest.mark.parametrize("fused", [False, True])
+def test_a_first_step_that_is_skipped_changes_nothing(fused, deterministic):
+    """After infinite gradients: torch's fused SGD would go on with numbers from anywhere."""
+    steps = {}
+    for name, gradients in {"scaled": [math.inf, 0.25, 0.5], "plain": [0.25, 0.5]}.items():
+        weights = torch.nn.Parameter(torch.ones(5))
+        sgd = torch.optim.SGD([weights], 0.1, momentum=0.9, nesterov=True, fused=fused)
+        scaled = ScaledOptimizer(sgd, "float16" if name == "scaled" else "float32", CPU)
+        for gradient in gradients:
+            scaled.zero_grad()
+            weights.grad = scaled.scaler.scale(torch.full((5,), gradient))
+            scaled.step()
+        steps[name] = weights.detach()
+    assert torch.equal(steps["scaled"], steps["plain"])
 
 
 def test_by_default_a_model_runs_as_it_is(monkeypatch):

@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
+from unittest import mock
 
 import pytest
 import torch
@@ -451,6 +452,27 @@ def test_a_full_disk_changes_no_file(tiny, tmp_path, monkeypatch):
     device.seed_everything(0)
     train(tiny, resumed, tmp_path)
     assert same(unbroken, resumed)
+
+
+def test_without_a_folder_the_images_are_not_read_for_their_digest(tiny, tmp_path, monkeypatch):
+    read = []
+    monkeypatch.setattr(Split, "digest", property(lambda split: read.append(len(split))))
+    train(tiny, build(), epochs=1)
+    assert not read
+    train(tiny, build(), tmp_path, epochs=1)
+    assert read
+
+
+def test_a_training_on_the_cpu_leaves_the_generators_of_a_gpu_alone(tiny, tmp_path, monkeypatch):
+    """Asking for their state would start CUDA."""
+    gpu = mock.Mock(**{"device_count.return_value": 0})
+    cuda = torch.device("cuda")
+    monkeypatch.setattr(torch.accelerator, "current_accelerator", lambda *_, **__: cuda)
+    monkeypatch.setattr(torch, "get_device_module", lambda _: gpu)
+    for _ in range(2):
+        train(tiny, build(), tmp_path)
+    assert not gpu.get_rng_state.called
+    assert not gpu.set_rng_state.called
 
 
 def test_a_folder_may_be_given_as_text(tiny, tmp_path):
