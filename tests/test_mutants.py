@@ -116,7 +116,7 @@ def test_every_module_has_tests_that_mutmut_runs():
     beside = {
         "data.pictures": "data/test_own_data.py",
         "headless.notebooks": "headless/test_plans.py",
-        "headless.report_command": "headless/test_report.py",
+        "headless.report_writer": "headless/test_report.py",
         "headless.terminal": "headless/test_cli.py",
         "training.history": "training/test_loop.py",
         "__main__": "headless/test_cli.py",

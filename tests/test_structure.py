@@ -33,7 +33,7 @@ MAY_IMPORT = {
     "labels": {
         "files", "device", "messages", "data", "models", "evaluation", "training", "plotting",
     },
-    "runs": {"files", "data", "models", "evaluation", "training"},
+    "runs": {"__version__", "files", "data", "models", "evaluation", "training"},
     "headless": {
         "__version__", "files", "device", "messages", "claims", "data", "models", "evaluation",
         "training", "labels", "runs",
@@ -66,7 +66,7 @@ def test_the_house_is_small():
     entries = {path.name for path in HELPERS.iterdir() if path.name != "__pycache__"}
     assert len(entries) <= 15, sorted(entries)
     assert len(SOURCES) <= 58
-    assert sum(path.read_text(encoding="utf-8").count("\n") for path in SOURCES) <= 8_695
+    assert sum(path.read_text(encoding="utf-8").count("\n") for path in SOURCES) <= 8_667
 
 
 @pytest.mark.parametrize("wing", WINGS)

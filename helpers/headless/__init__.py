@@ -5,12 +5,10 @@ from helpers.headless.notebooks import (
     NOTEBOOKS, PROFILES, SERIES, Notebook, find_notebook, parameters_of, settings_for,
 )
 from helpers.headless.report import write_pages, write_runs_index
-from helpers.headless.report_command import write_report
 from helpers.headless.runner import (
     NotebookResult, execute_notebook, find_unfinished, finished_notebooks, run_notebooks,
     write_status,
 )
-from helpers.headless.student_report import Facts, collect_facts
 from helpers.headless.sweeps import (
     ClusterError, Plan, Trial, TrialError, code_version, expected_seconds, finished_trial,
     open_client, parse_values, read_plan, run_sweep, run_trial, trial_dir,
@@ -18,9 +16,9 @@ from helpers.headless.sweeps import (
 
 __all__ = [
     "NOTEBOOKS", "PROFILES", "SERIES",
-    "ClusterError", "Facts", "Notebook", "NotebookResult", "Plan", "Trial", "TrialError",
-    "code_version", "collect_facts", "execute_notebook", "expected_seconds", "find_notebook",
-    "find_unfinished", "finished_notebooks", "finished_trial", "open_client", "parameters_of",
-    "parse_values", "read_plan", "run_notebooks", "run_sweep", "run_trial", "settings_for",
-    "trial_dir", "write_pages", "write_report", "write_runs_index", "write_status",
+    "ClusterError", "Notebook", "NotebookResult", "Plan", "Trial", "TrialError",
+    "code_version", "execute_notebook", "expected_seconds", "find_notebook", "find_unfinished",
+    "finished_notebooks", "finished_trial", "open_client", "parameters_of", "parse_values",
+    "read_plan", "run_notebooks", "run_sweep", "run_trial", "settings_for", "trial_dir",
+    "write_pages", "write_runs_index", "write_status",
 ]

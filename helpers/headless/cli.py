@@ -17,7 +17,7 @@ import typer
 
 from helpers import __version__, headless, runs
 from helpers.files import PROJECT
-from helpers.headless import model_commands, report_command, runs_commands, terminal
+from helpers.headless import model_commands, runs_commands, terminal
 from helpers.headless.notebooks import read_value
 from helpers.headless.runs_commands import JsonOption, RootOption
 from helpers.headless.terminal import one_of, report_errors, report_interrupt, write
@@ -37,7 +37,7 @@ app.add_typer(runs_commands.app, name="runs")
 app.command()(model_commands.predict)
 app.command()(model_commands.export)
 app.command()(model_commands.explore)
-app.command()(report_command.report)
+app.command()(runs_commands.report)
 DATASETS = ("mnist", "fashion_mnist")  # written out, since the help must not import torch
 NOTES = ("source", "measured", "duration")  # of a recipe: not settings
 RECIPES = ("report", "sprint", "fast", "tiny", "small", "compact", "accurate")
@@ -150,13 +150,16 @@ def run(
 
 
 def _write_pages(folder: Path) -> None:
+    from helpers.headless.report_writer import write_report
+    from helpers.headless.student_report import collect_facts
+
     with report_errors(ValueError, OSError):
         try:
             if not (table := runs.summary(runs.load_run(folder))).empty:
                 terminal.print_table(table)
-            facts = headless.collect_facts(folder)
+            facts = collect_facts(folder)
             if facts.trainings:
-                typer.echo(f"The report: {headless.write_report(facts, folder)[0]}")
+                typer.echo(f"The report: {write_report(facts, folder)[0]}")
         finally:  # they say which record is damaged, and lead to the report
             typer.echo(f"Read it at {headless.write_pages(folder)}")
             headless.write_runs_index(folder.parent)

@@ -1,10 +1,9 @@
-"""The command `report`: a run as a technical report, in HTML, PDF or Markdown, in any language
-that has a catalogue `locales/<code>.po`; English is the language of the templates.
+"""A run as a technical report, in HTML, PDF or Markdown, in any language that has a catalogue
+`locales/<code>.po`; English is the language of the templates.
 """
 
 import base64
 import io
-import os
 import re
 import shlex
 import shutil
@@ -13,78 +12,27 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Any
 
-import typer
+import jinja2
+import torch
+from babel import dates, numbers, support
+from babel.messages import mofile, pofile
+from torch import Tensor
 
-from helpers import runs
+from helpers import data, evaluation, runs
+from helpers.data import Splits
 from helpers.files import write_atomic
-from helpers.headless.report import write_pages
-from helpers.headless.runs_commands import RootOption
-from helpers.headless.terminal import one_of, report_errors
-from helpers.messages import unknown_name
+from helpers.headless.runs_commands import LOCALES
+from helpers.headless.student_report import ORDER, TITLES, Audit, Facts, Training
 
-if TYPE_CHECKING:
-    import jinja2
-    from torch import Tensor
-
-    from helpers.data import Splits
-    from helpers.headless.student_report import Audit, Facts, Training
-
-TEMPLATES, LOCALES = Path(__file__).parent / "templates", Path(__file__).parent / "locales"
-LANGUAGES = ("en", *sorted(path.stem for path in LOCALES.glob("*.po")))
-FORMATS = ("html", "pdf", "md")
+TEMPLATES = Path(__file__).parent / "templates"
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
 LONGEST = 500  # characters of a title or author
 
 
-def report(
-    run: Annotated[str, typer.Argument(help="A run as `runs` lists it; else the newest.")] = "",
-    language: Annotated[str, typer.Option(**one_of("language", LANGUAGES))] = "en",
-    to: Annotated[str, typer.Option(help="html, pdf, md, or several: html,pdf.")] = "html",
-    author: Annotated[str, typer.Option(help="Your name.")] = "",
-    title: Annotated[str, typer.Option(help="Of the report.")] = "",
-    root: RootOption = runs.ROOT,
-) -> None:
-    """Write a technical report of what a run has measured, in the folder of that run."""
-    from helpers.headless.student_report import collect_facts
-
-    with report_errors(ValueError, OSError):
-        formats = to.split(",")
-        for name in formats:
-            if name not in FORMATS:
-                raise ValueError(unknown_name("format", name, FORMATS))
-        folder = _find(root.resolve(), run)
-        facts = collect_facts(folder)
-        written = write_report(
-            facts, folder, formats, language=language, author=author, title=title
-        )
-        if (folder / "index.html").is_file():
-            write_pages(folder)  # their index links to all reports
-    for path in written:
-        typer.echo(f"The report: {path} ({path.stat().st_size / 1e3:,.0f} kB)")
-    if "pdf" in formats and not any(path.suffix == ".pdf" for path in written):
-        typer.echo(
-            "No PDF: chromium is not here, or failed. Print the page from a browser.", err=True
-        )
-
-
-def _find(root: Path, name: str) -> Path:
-    """The folder of the run of that name, or of the one that was worked on last."""
-    if name:
-        place = Path(os.path.normpath(root / name))
-        inside = place.rglob("*.json") if root in place.parents else ()  # not of all the disk
-        recorded = any(file.name in (runs.RESULT, runs.STATUS) for file in inside)
-        return place if recorded else runs.find(root, name)
-    files = [*root.glob(f"*/*/{runs.RESULT}"), *root.glob(f"*/{runs.STATUS}")]
-    if not files:
-        raise ValueError(f"There are no runs in {root}. `python -m helpers run` makes one.")
-    newest = max(files, key=lambda path: path.stat().st_mtime)
-    return root / newest.relative_to(root).parts[0]
-
-
 def write_report(
-    facts: "Facts", folder: Path | str, formats: Sequence[str] = ("html",), *, language: str = "en",
+    facts: Facts, folder: Path | str, formats: Sequence[str] = ("html",), *, language: str = "en",
     author: str = "", title: str = "",
 ) -> list[Path]:  # fmt: skip
     """Write the report in these formats as `report.<format>` into `folder`; returns their paths.
@@ -100,8 +48,8 @@ def write_report(
     if {"html", "pdf"} & set(formats):
         html = folder / f"{name}.html"
         write_atomic(html, render(facts, "html", language, author, title))
-        browser = next(filter(None, map(shutil.which, BROWSERS)), None)
         written.append(html)
+        browser = next(filter(None, map(shutil.which, BROWSERS)), None)
         if "pdf" in formats and browser and (pdf := _print(browser, html)):
             written.append(pdf)
     if "md" in formats:
@@ -141,7 +89,7 @@ def _print(browser: str, html: Path) -> Path | None:
 
 
 def render(
-    facts: "Facts", form: str, language: str, author: str = "", title: str = "", *,
+    facts: Facts, form: str, language: str, author: str = "", title: str = "", *,
     pictures: dict[str, bytes] | None = None, beside: str = "",
 ) -> str:  # fmt: skip
     """The text of the report, in the form "html" or "md".
@@ -190,10 +138,8 @@ def render(
     return re.sub(r"\n\s*\n", "\n\n", head + mark + body)
 
 
-def repeat_commands(facts: "Facts") -> list[str]:
+def repeat_commands(facts: Facts) -> list[str]:
     """The calls of the command line that do the same again."""
-    from helpers.headless.student_report import ORDER, TITLES
-
     lines, by_hand = [], {}
     for row in facts.rows:
         given = {k.removeprefix("parameters."): v for k, v in row.items() if "parameters." in k}
@@ -216,14 +162,12 @@ def repeat_commands(facts: "Facts") -> list[str]:
     return [f"python -m helpers {shlex.join(words)}" for words in lines]
 
 
-def _pictures(training: "Training") -> tuple[dict[str, list[dict[str, Any]]], dict[str, bytes]]:
+def _pictures(training: Training) -> tuple[dict[str, list[dict[str, Any]]], dict[str, bytes]]:
     """The galleries of errors, and PNG files by name: those of the errors, and some samples.
 
     There are nine random errors, and the nine of which the model is most confident. Without the
     data there are none.
     """
-    from helpers import evaluation
-
     splits, predictions, model = training.splits, training.predictions, training.model
     if splits is None:
         return {}, {}
@@ -250,7 +194,7 @@ def _pictures(training: "Training") -> tuple[dict[str, list[dict[str, Any]]], di
     }, files  # fmt: skip
 
 
-def _doubtful_pictures(audit: "Audit") -> tuple[list[dict[str, Any]], dict[str, bytes]]:
+def _doubtful_pictures(audit: Audit) -> tuple[list[dict[str, Any]], dict[str, bytes]]:
     """The nine most doubtful labels, and PNG files by name; none without the data."""
     entries, files = [], {}
     for row in audit.doubtful[:9]:
@@ -262,12 +206,8 @@ def _doubtful_pictures(audit: "Audit") -> tuple[list[dict[str, Any]], dict[str, 
     return entries, files
 
 
-def _samples(splits: "Splits", changes: Mapping[str, Any]) -> bytes:
+def _samples(splits: Splits, changes: Mapping[str, Any]) -> bytes:
     """A PNG: the first training image of each of ten classes; below, two random variants."""
-    import torch
-
-    from helpers import data
-
     train, generator = splits.train, torch.Generator().manual_seed(0)
     first = [int((train.targets == k).nonzero()[0]) for k in train.targets.unique()[:10]]
     strips, augment = [train.images[first]], data.Augmentation(**changes)
@@ -276,25 +216,17 @@ def _samples(splits: "Splits", changes: Mapping[str, Any]) -> bytes:
     return _png(torch.cat([torch.cat([*strip], dim=2) for strip in strips], dim=1))
 
 
-def _png(image: "Tensor") -> bytes:
+def _png(image: Tensor) -> bytes:
     """An image uint8 (C, H, W) as the content of a PNG file, each pixel as three by three."""
-    from helpers import data
-
     return data.to_png(image.repeat_interleave(3, 1).repeat_interleave(3, 2))
 
 
 @cache
-def _environment(language: str) -> "jinja2.Environment":
+def _environment(language: str) -> jinja2.Environment:
     """Templates in a language, with filters for its numbers and dates. Missing values are "–".
 
     The global `terms` holds what translations have in brackets: field terms in English.
     """
-    import jinja2
-    from babel import dates, numbers, support
-    from babel.messages import mofile, pofile
-
-    from helpers.headless.student_report import TITLES
-
     translations, terms = support.NullTranslations(), set()
     if language != "en":
         with (LOCALES / f"{language}.po").open("rb") as file, io.BytesIO() as compiled:

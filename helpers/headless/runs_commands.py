@@ -1,6 +1,7 @@
-"""The commands `runs`, `runs show`, `runs compare` and `runs rm`."""
+"""The commands `report`, `runs`, `runs show`, `runs compare` and `runs rm`."""
 
 import json
+import os
 import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -9,13 +10,16 @@ import typer
 
 from helpers import runs
 from helpers.files import ADDRESS
-from helpers.headless.report import write_runs_index
-from helpers.headless.terminal import print_table, report_errors
+from helpers.headless.report import write_pages, write_runs_index
+from helpers.headless.terminal import one_of, print_table, report_errors
 from helpers.messages import unknown_name
 
 if TYPE_CHECKING:
     import pandas as pd
 
+LOCALES = Path(__file__).parent / "locales"
+LANGUAGES = ("en", *sorted(path.stem for path in LOCALES.glob("*.po")))
+FORMATS = ("html", "pdf", "md")  # of a report
 app = typer.Typer(pretty_exceptions_enable=False, help="List, show, compare and delete runs.")
 
 
@@ -170,3 +174,49 @@ def rm(
             if folder.parent != root and not any(folder.parent.iterdir()):
                 folder.parent.rmdir()
         write_runs_index(root)
+
+
+def report(
+    run: Annotated[str, typer.Argument(help="A run as `runs` lists it; else the newest.")] = "",
+    language: Annotated[str, typer.Option(**one_of("language", LANGUAGES))] = "en",
+    to: Annotated[str, typer.Option(help="html, pdf, md, or several: html,pdf.")] = "html",
+    author: Annotated[str, typer.Option(help="Your name.")] = "",
+    title: Annotated[str, typer.Option(help="Of the report.")] = "",
+    root: RootOption = runs.ROOT,
+) -> None:
+    """Write a technical report of what a run has measured, in the folder of that run."""
+    from helpers.headless.report_writer import write_report
+    from helpers.headless.student_report import collect_facts
+
+    with report_errors(ValueError, OSError):
+        formats = to.split(",")
+        for name in formats:
+            if name not in FORMATS:
+                raise ValueError(unknown_name("format", name, FORMATS))
+        folder = _find(root.resolve(), run)
+        facts = collect_facts(folder)
+        written = write_report(
+            facts, folder, formats, language=language, author=author, title=title
+        )
+        if (folder / "index.html").is_file():
+            write_pages(folder)  # their index links to all reports
+    for path in written:
+        typer.echo(f"The report: {path} ({path.stat().st_size / 1e3:,.0f} kB)")
+    if "pdf" in formats and not any(path.suffix == ".pdf" for path in written):
+        typer.echo(
+            "No PDF: chromium is not here, or failed. Print the page from a browser.", err=True
+        )
+
+
+def _find(root: Path, name: str) -> Path:
+    """The folder of the run of that name, or of the one that was worked on last."""
+    if name:
+        place = Path(os.path.normpath(root / name))
+        inside = place.rglob("*.json") if root in place.parents else ()  # not of all the disk
+        recorded = any(file.name in (runs.RESULT, runs.STATUS) for file in inside)
+        return place if recorded else runs.find(root, name)
+    files = [*root.glob(f"*/*/{runs.RESULT}"), *root.glob(f"*/{runs.STATUS}")]
+    if not files:
+        raise ValueError(f"There are no runs in {root}. `python -m helpers run` makes one.")
+    newest = max(files, key=lambda path: path.stat().st_mtime)
+    return root / newest.relative_to(root).parts[0]

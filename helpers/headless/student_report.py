@@ -8,17 +8,16 @@ import datetime
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from helpers import runs
+import pandas as pd
+import torch
+from torch import Tensor, nn
+
+from helpers import data, evaluation, models, runs
+from helpers.data import Splits
+from helpers.evaluation import Predictions
 from helpers.headless.notebooks import PROFILES, SERIES
-
-if TYPE_CHECKING:
-    import pandas as pd
-    from torch import Tensor, nn
-
-    from helpers.data import Splits
-    from helpers.evaluation import Predictions
 
 # the pairs of classes that the start report calls confused, by data set
 REPORTED_PAIRS = {"mnist": ("4 / 9",), "fashion_mnist": ("T-shirt/top / Shirt", "Sandal / Sneaker")}
@@ -39,9 +38,9 @@ class Training:
     classes: Sequence[str]
     history: Sequence[Row]  # one for each epoch
     test: Row | None  # see _tested
-    predictions: "Predictions | None"  # those that were kept
-    splits: "Splits | None"  # None if the data are not here, or others
-    model: "nn.Module | None"
+    predictions: Predictions | None  # those that were kept
+    splits: Splits | None  # None if the data are not here, or others
+    model: nn.Module | None
     layers: Sequence[Row]  # of the network
     problem: str  # why there are no layers, though there are weights
     changes: Row  # augmentation that the record names
@@ -53,7 +52,7 @@ class Audit:
 
     record: Row
     doubtful: Sequence[Row]  # labels in its list, the most doubtful first
-    images: "Mapping[str, Tensor]"  # by split, in the order of its list; {} without the data
+    images: Mapping[str, Tensor]  # by split, in the order of its list; {} without the data
 
 
 @dataclass(frozen=True)
@@ -110,9 +109,7 @@ def _whole(value: Any) -> Any:
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
-def _training(row: Row, splits: "Splits | None") -> Training:
-    from helpers import data
-
+def _training(row: Row, splits: Splits | None) -> Training:
     folder, name = Path(row["folder"]), row["dataset"]
     model, layers, notes, problem = _network(folder / runs.WEIGHTS)
     spec = splits.spec if splits else data.SPECS.get(name)
@@ -131,12 +128,8 @@ def _training(row: Row, splits: "Splits | None") -> Training:
     )  # fmt: skip
 
 
-def _network(path: Path) -> "tuple[nn.Module | None, list[Row], Row, str]":
+def _network(path: Path) -> tuple[nn.Module | None, list[Row], Row, str]:
     """The model, its layers with shapes and parameters, its notes; and why it cannot be loaded."""
-    import torch
-
-    from helpers import evaluation, models
-
     try:
         about = models.read_metadata(path)
         model, built = models.load(path), about["architecture"]
@@ -160,9 +153,7 @@ def _doubtful(audit: Row) -> list[Row]:
     return [{str(name): value for name, value in row.items()} for row in found.to_dict("records")]
 
 
-def _images(audit: Row, splits: "Splits | None") -> "dict[str, Tensor]":
-    from helpers import data
-
+def _images(audit: Row, splits: Splits | None) -> dict[str, Tensor]:
     if splits is None:
         return {}
     train = splits.labelled
@@ -171,10 +162,8 @@ def _images(audit: Row, splits: "Splits | None") -> "dict[str, Tensor]":
     return {"train": train.images, "test": splits.test.images}
 
 
-def _read(path: Path, columns: Mapping[str, Any]) -> "pd.DataFrame | None":
+def _read(path: Path, columns: Mapping[str, Any]) -> pd.DataFrame | None:
     """These columns of a file, with their types; None if there is none. ValueError if damaged."""
-    import pandas as pd
-
     try:
         return pd.read_csv(path)[list(columns)].astype(dict(columns))
     except FileNotFoundError:
@@ -183,12 +172,8 @@ def _read(path: Path, columns: Mapping[str, Any]) -> "pd.DataFrame | None":
         raise ValueError(f"{path} is damaged: {error}. Delete it, or run that again.") from error
 
 
-def _predictions(path: Path, classes: int) -> "Predictions | None":
+def _predictions(path: Path, classes: int) -> Predictions | None:
     """Predictions of the test images, whose logits are 1 for the predicted class, else 0."""
-    import torch
-
-    from helpers.evaluation import Predictions
-
     frame = _read(path, {"target": "float64", "predicted": "float64"})
     if frame is None or frame.empty:
         return None
@@ -198,13 +183,11 @@ def _predictions(path: Path, classes: int) -> "Predictions | None":
     return Predictions(torch.nn.functional.one_hot(predicted, classes).float(), targets)
 
 
-def _tested(predictions: "Predictions", names: Sequence[str], row: Row) -> Row:
+def _tested(predictions: Predictions, names: Sequence[str], row: Row) -> Row:
     """What the predictions tell: `images`, `errors`, the `interval` of the recorded accuracy, the
     confusion matrix `counts`, the confused `pairs` with their rank, those that the start report
     names, and the measures of each class.
     """
-    from helpers import evaluation
-
     n, errors = len(predictions), len(evaluation.mistakes(predictions))
     reported = REPORTED_PAIRS.get(row["dataset"], ())
     ranked = evaluation.ranked_pairs(predictions, names).set_index("pair")["errors"]
@@ -227,10 +210,8 @@ def _tested(predictions: "Predictions", names: Sequence[str], row: Row) -> Row:
     }  # fmt: skip
 
 
-def _splits(row: Row) -> "Splits | None":
+def _splits(row: Row) -> Splits | None:
     """The data set, if it can be read and is the one that the model was trained and tested on."""
-    from helpers import data
-
     own = row.get("parameters.dataset")  # a folder; empty for the one that notebook 8 has written
     try:
         if row["dataset"] in TITLES:

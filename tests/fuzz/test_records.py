@@ -11,6 +11,7 @@ import pytest
 from hypothesis import strategies as st
 
 from helpers import claims, data, headless, models, runs
+from helpers.headless import report_writer, student_report
 from helpers.training import EpochRecord, History
 from tests.conftest import predictions_from
 from tests.fuzz import LEAVES, Refused, altered, attempt, damaged, fuzz, json_files, lengths
@@ -89,9 +90,9 @@ def test_pages_show_what_is_damaged_as_text(tmp_path, sound_run, tries):
             (folder / name).write_bytes(content)
         assert is_clean(headless.write_pages(folder))
         assert is_clean(headless.write_runs_index(root))
-        facts = attempt(lambda: headless.collect_facts(folder), ValueError)
+        facts = attempt(lambda: student_report.collect_facts(folder), ValueError)
         if not isinstance(facts, Refused):
-            assert is_clean(headless.write_report(facts, folder)[0])
+            assert is_clean(report_writer.write_report(facts, folder)[0])
         assert {path.name for path in tmp_path.iterdir()} == {"runs", folder.name}
 
     texts = st.dictionaries(st.sampled_from(parts), LEAVES, max_size=3).map(

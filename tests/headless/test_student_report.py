@@ -22,15 +22,16 @@ from helpers.headless import (
     SERIES,
     NotebookResult,
     cli,
-    report_command,
+    report_writer,
     runner,
+    runs_commands,
     student_report,
 )  # fmt: skip
 from helpers.training import EpochRecord, History
 from tests import halves
 from tests.conftest import FIXTURES, predictions_from
 
-TEMPLATES = sorted(report_command.TEMPLATES.glob("report[._]*.j2"))
+TEMPLATES = sorted(report_writer.TEMPLATES.glob("report[._]*.j2"))
 RUN = "20261128-120000-standard"
 ERRORS = {  # of 200 test images: (true, predicted) → how many
     "mnist": {(4, 9): 2, (9, 4): 1, (3, 5): 1},
@@ -99,7 +100,7 @@ def save_training(folder, spec, errors, epochs=3, **measured):
 @pytest.mark.parametrize(("epochs", "named"), [(1, [1]), (12, [*range(1, 13)]), (14, [1, 3, 5])])
 def test_the_curves_name_some_of_any_number_of_epochs(tmp_path, epochs, named):
     save_training(tmp_path / "run" / "02_train_mnist", data.MNIST, ERRORS["mnist"], epochs=epochs)
-    page = report_command.render(student_report.collect_facts(tmp_path / "run"), "html", "en")
+    page = report_writer.render(student_report.collect_facts(tmp_path / "run"), "html", "en")
     drawings = [
         base64.b64decode(found).decode()
         for found in re.findall(r"svg\+xml;base64,([\w+/=]+)", page)
@@ -151,14 +152,14 @@ def edit(path, **changes):
 def sentences(folder, language="en") -> Counter:
     """The sentences and the lines of tables of the Markdown of a run, counted."""
     facts = student_report.collect_facts(folder)
-    text = report_command.render(facts, "md", language, pictures={}, beside="files")
+    text = report_writer.render(facts, "md", language, pictures={}, beside="files")
     return Counter(part for part in re.split(r"\n|(?<=[.;]) (?=[A-Z\d])", text) if part.strip("> "))
 
 
 def test_a_folder_may_be_given_as_text(run, monkeypatch):
     monkeypatch.chdir(run)
     facts = student_report.collect_facts(str(run))
-    written = report_command.write_report(facts, ".", ("html", "md", "pdf"))
+    written = report_writer.write_report(facts, ".", ("html", "md", "pdf"))
     assert {"report.html", "report.md"} <= {path.name for path in written}
 
 
@@ -426,7 +427,7 @@ def test_a_run_of_three_classes_shows_its_own_pictures(tmp_path, monkeypatch):
     (training,) = student_report.collect_facts(tmp_path).trainings
     assert training.classes == spec.class_names
     assert [len(row) for row in training.test["counts"]] == [3, 3, 3]
-    galleries, pictures = report_command._pictures(training)
+    galleries, pictures = report_writer._pictures(training)
     shown = {(e["true"], e["predicted"]) for e in galleries["random"]}
     assert shown == {("cat", "dog"), ("dog", "eel")}
     assert len(pictures) > 8
@@ -444,7 +445,7 @@ def test_the_most_confident_errors_are_those_of_the_weights(tmp_path):
     )  # fmt: skip
     (training,) = student_report.collect_facts(tmp_path).trainings
     wanted = evaluation.most_confident_mistakes(answers, 9)
-    galleries, _ = report_command._pictures(training)
+    galleries, _ = report_writer._pictures(training)
     found = galleries["confident"]
     assert [e["image"] for e in found] == wanted.tolist()
     assert [e["confidence"] for e in found] == pytest.approx(answers.confidence[wanted].tolist())
@@ -481,9 +482,9 @@ def messages() -> set[str]:
     return found
 
 
-@pytest.mark.parametrize("language", report_command.LANGUAGES[1:])
+@pytest.mark.parametrize("language", runs_commands.LANGUAGES[1:])
 def test_each_message_has_its_translation_with_the_same_places_to_fill(language):
-    with (report_command.LOCALES / f"{language}.po").open("rb") as file:
+    with (report_writer.LOCALES / f"{language}.po").open("rb") as file:
         catalog = pofile.read_po(file)
     known = {message.id: message for message in catalog if message.id}
     singular = {i if isinstance(i, str) else i[0] for i in known}
@@ -510,7 +511,7 @@ def test_no_english_is_left_in_the_indonesian_report(change, run):
     if change:
         CASES[change][0](run)
     facts = student_report.collect_facts(run)
-    text = visible(report_command.render(facts, "html", "id"))
+    text = visible(report_writer.render(facts, "html", "id"))
     lines = {line.strip() for line in re.sub(r"\([^)]*\)", "", text).splitlines()}
     english = {"the", "of", "and", "is", "are", "was", "with", "by", "for", "this", "not", "which"}
     for line in lines:
@@ -518,7 +519,7 @@ def test_no_english_is_left_in_the_indonesian_report(change, run):
             assert not english & set(re.findall(r"[a-z]+", line.lower())), line
     named = {"MNIST", "Fashion-MNIST"} | set(data.FASHION_MNIST.class_names)
     shared = lines & {
-        line.strip() for line in visible(report_command.render(facts, "html", "en")).splitlines()
+        line.strip() for line in visible(report_writer.render(facts, "html", "en")).splitlines()
     }
     assert not [
         line
@@ -539,7 +540,7 @@ def test_numbers_and_dates_are_those_of_the_language(run):
 
 def test_the_english_of_a_field_term_stands_at_its_first_use_only(run):
     facts = student_report.collect_facts(run)
-    text = visible(report_command.render(facts, "html", "id").partition("</head>")[2])
+    text = visible(report_writer.render(facts, "html", "id").partition("</head>")[2])
     for term in ("matriks konfusi (confusion matrix)", "laju pembelajaran (learning rate)"):
         assert text.count(term) == 1
         assert text.count(term.partition(" (")[0]) > 1
@@ -548,10 +549,10 @@ def test_the_english_of_a_field_term_stands_at_its_first_use_only(run):
 
 
 def test_a_third_language_is_one_file(run, tmp_path, monkeypatch):
-    text = (report_command.LOCALES / "id.po").read_text().replace("Language: id", "Language: ms")
+    text = (report_writer.LOCALES / "id.po").read_text().replace("Language: id", "Language: ms")
     (tmp_path / "ms.po").write_text(text.replace("Abstrak", "Ringkasan"))
-    monkeypatch.setattr(report_command, "LOCALES", tmp_path)
-    page = report_command.render(student_report.collect_facts(run), "html", "ms")
+    monkeypatch.setattr(report_writer, "LOCALES", tmp_path)
+    page = report_writer.render(student_report.collect_facts(run), "html", "ms")
     assert "1.1 Ringkasan" in page
     assert "98.00%" in page  # as Malay writes numbers
 
@@ -564,7 +565,7 @@ def command(*arguments):
 
 
 def test_the_newest_run_is_reported_without_a_request_to_elsewhere(run, monkeypatch):
-    monkeypatch.setattr(report_command, "BROWSERS", ())
+    monkeypatch.setattr(report_writer, "BROWSERS", ())
     done = command("--root", run.parent, "--to", "html,pdf,md", "--language", "id")
     assert done.exit_code == 0, done.output
     assert "No PDF: chromium is not here" in done.stderr
@@ -605,7 +606,7 @@ def test_a_run_ends_with_its_report(finished, tmp_path, monkeypatch):
         assert (folder / "report.html").is_file() == written
 
 
-@pytest.mark.skipif(not any(map(shutil.which, report_command.BROWSERS)), reason="no chromium")
+@pytest.mark.skipif(not any(map(shutil.which, report_writer.BROWSERS)), reason="no chromium")
 def test_chromium_prints_it(run):
     done = command(RUN, "--root", run.parent, "--to", "pdf")
     assert done.exit_code == 0, done.output
@@ -623,7 +624,7 @@ def test_the_pages_of_the_run_are_written_anew_and_link_to_the_report(run):
 
 
 def test_a_browser_that_fails_leaves_the_page(run, monkeypatch):
-    monkeypatch.setattr(report_command, "BROWSERS", ("false",))
+    monkeypatch.setattr(report_writer, "BROWSERS", ("false",))
     done = command(RUN, "--root", run.parent, "--to", "pdf")
     assert (done.exit_code, "No PDF" in done.stderr) == (0, True)
     assert (run / "report.html").is_file()
@@ -704,7 +705,7 @@ def test_a_training_and_one_notebook_alone_are_reported(tmp_path, run):
         parameters={"recipe": "fast", "seed": 3, "augmentation": {"flip": True, "shift": 0}},
     )
     facts = student_report.collect_facts(path.parent)
-    assert report_command.repeat_commands(facts) == [
+    assert report_writer.repeat_commands(facts) == [
         "python -m helpers train mnist --recipe fast --seed 3"
     ]
     assert facts.trainings[0].changes == {"flip": True}
