@@ -13,7 +13,7 @@ from matplotlib.ticker import PercentFormatter
 from torch import Tensor
 
 from helpers.data import Split
-from helpers.evaluation import UNKNOWN, Predictions
+from helpers.evaluation import UNKNOWN, Predictions, Reading
 from helpers.plotting.charts import PALETTE
 
 RIGHT, WRONG = "#1a7a4c", "#c0392b"
@@ -49,7 +49,7 @@ def image_grid(
 
 def class_samples(split: Split, class_names: Sequence[str], *, per_class: int = 10) -> Axes:
     """The first images of each of the first 30 classes, one row for each class."""
-    names, size = class_names[:30], split.images.shape[-1]
+    names, size = class_names[:30], split.images.shape[-1] + 2
     strips = [_strip(split.images[split.targets == k], per_class) for k in range(len(names))]
     _, ax = subplots(figsize=(per_class * 0.6 + 1, len(names) * 0.6))
     ax.imshow(np.vstack(strips), **GREY)
@@ -66,9 +66,12 @@ def pixels(image: Tensor) -> np.ndarray:
 
 
 def _strip(images: Tensor, places: int) -> np.ndarray:
-    """The first of images (N, C, H, W) beside each other; places that are left over are white."""
+    """The first of images (N, C, H, W) beside each other, each with a white border of a pixel;
+    places that are left over are white.
+    """
     blank = images.new_full((places, *images.shape[1:]), 255)
-    return pixels(torch.cat([images, blank])[:places].movedim(0, 2).flatten(2))
+    shown = torch.nn.functional.pad(torch.cat([images, blank])[:places], [1] * 4, value=255)
+    return pixels(shown.movedim(0, 2).flatten(2))
 
 
 def augmentation_preview(
@@ -84,7 +87,7 @@ def augmentation_preview(
         len(originals), 1 + len(varied), squeeze=False, figsize=size, width_ratios=ratios
     )
     for row, original in enumerate(originals):
-        strips = [pixels(original)]
+        strips = [_strip(original[None], 1)]
         for images in varied.values():
             strips.append(_strip(images[row * variants : (row + 1) * variants], variants))
         for ax, strip in zip(axes[row], strips, strict=True):
@@ -125,21 +128,15 @@ def probability_bars(image: Tensor, probabilities: Tensor, class_names: Sequence
     return figure
 
 
-def handwriting(
-    picture: Tensor,
-    boxes: Tensor,
-    digits: Tensor,
-    probabilities: Tensor,
-    *,
-    ax: Axes | None = None,
-) -> Axes:
-    """A picture (H, W) with a box (D, 4) around each digit (D,), and above it what was read and its
-    probability (D,). Things that are no digits, UNKNOWN, have a red box and a question mark.
+def handwriting(read: Reading, *, ax: Axes | None = None) -> Axes:
+    """A picture with a box around each digit, and above it what was read and its probability.
+    Things that are no digits have a red box and a question mark.
     """
     ax = ax or plt.figure(figsize=(7, 5.5), layout="constrained").add_subplot()
-    ax.imshow(picture.numpy(), **GREY)
+    ax.imshow(read.found.picture.numpy(), **GREY)
     ax.axis("off")
-    rows = zip(boxes.tolist(), digits.tolist(), probabilities.tolist(), strict=True)
+    columns = (read.found.boxes, read.digits, read.probabilities)
+    rows = zip(*(column.tolist() for column in columns), strict=True)
     for (left, top, right, bottom), digit, probability in rows:
         text, color = (f"{digit} {probability:.0%}", RIGHT) if digit != UNKNOWN else ("?", WRONG)
         frame = (left - 0.5, top - 0.5), right - left, bottom - top

@@ -5,7 +5,8 @@ import torch
 from matplotlib.colors import to_hex, to_rgb
 
 from helpers import plotting
-from helpers.data import Split
+from helpers.data import Handwriting, Split
+from helpers.evaluation import Reading
 from tests.conftest import predictions_from
 
 NAMES = ("a", "b", "c")
@@ -78,13 +79,14 @@ def test_class_samples_put_each_class_in_its_row():
     split = Split(IMAGES, torch.tensor([0, 1, 1, 0, 1]))
     ax = plotting.class_samples(split, ("a", "b"), per_class=2)
     mosaic = torch.tensor(ax.images[0].get_array().data)
-    assert mosaic.shape == (56, 56)
-    assert torch.equal(mosaic[28:, 28:], IMAGES[2, 0])
+    assert mosaic.shape == (60, 60)
+    assert torch.equal(mosaic[31:59, 31:59], IMAGES[2, 0])
+    assert {*mosaic[30].tolist(), *mosaic[:, 29].tolist(), *mosaic[0].tolist()} == {255}  # borders
     assert [label.get_text() for label in ax.get_yticklabels()] == ["a", "b"]
-    assert list(ax.get_yticks()) == [14, 42]  # in the middle of each row
+    assert list(ax.get_yticks()) == [15, 45]  # in the middle of each row
     assert len(ax.get_xticks()) == 0
     ten_of_each = Split(IMAGES[:1].repeat(24, 1, 1, 1), torch.arange(24) % 2)
-    assert plotting.class_samples(ten_of_each, ("a", "b")).images[0].get_size() == (56, 280)
+    assert plotting.class_samples(ten_of_each, ("a", "b")).images[0].get_size() == (60, 300)
 
 
 def test_of_many_classes_30_are_shown():
@@ -120,9 +122,10 @@ def test_the_preview_groups_variants_by_original():
     figure = plotting.augmentation_preview(IMAGES[:2], {"shift": varied}, variants=2)
     assert [ax.get_title() for ax in figure.axes[:2]] == ["original", "shift"]
     strips = shown(figure)
-    assert torch.equal(strips[2], IMAGES[1, 0])
-    assert strips[1][0, ::28].tolist() == [0, 1]
-    assert strips[3][0, ::28].tolist() == [2, 3]
+    assert torch.equal(strips[2][1:-1, 1:-1], IMAGES[1, 0])
+    assert strips[1][1, 1::30].tolist() == [0, 1]
+    assert strips[3][1, 1::30].tolist() == [2, 3]
+    assert [strip.shape for strip in strips] == [(30, 30), (30, 60)] * 2
     assert not any(ax.axison for ax in figure.axes)
     assert figure.axes[0].get_gridspec().get_width_ratios() == [
         1,
@@ -132,7 +135,7 @@ def test_the_preview_groups_variants_by_original():
 
 def test_a_preview_of_one_original_can_be_drawn():
     figure = plotting.augmentation_preview(IMAGES[:1], {"shift": IMAGES[:1]}, variants=1)
-    assert [torch.equal(strip, IMAGES[0, 0]) for strip in shown(figure)] == [True, True]
+    assert [torch.equal(strip[1:-1, 1:-1], IMAGES[0, 0]) for strip in shown(figure)] == [True] * 2
 
 
 def test_probability_bars_have_the_lengths_given():
@@ -185,10 +188,15 @@ def test_an_occlusion_map_of_zeros_can_be_drawn():
     plotting.occlusion_maps(IMAGES[:1], [torch.zeros(28, 28)], ["nothing"])
 
 
+def reading(picture, boxes, digits, probabilities) -> Reading:
+    found = Handwriting(torch.zeros(len(digits), 1, 28, 28), boxes, picture)
+    return Reading(found, torch.tensor(digits), torch.tensor(probabilities), [""] * len(digits))
+
+
 def test_handwriting_has_a_box_and_a_text_for_each_digit():
     picture = torch.full((60, 80), 200, dtype=torch.uint8)
     boxes = torch.tensor([[10, 5, 20, 35], [40, 8, 70, 38]])
-    ax = plotting.handwriting(picture, boxes, torch.tensor([7, -1]), torch.tensor([0.876, 0.3]))
+    ax = plotting.handwriting(reading(picture, boxes, [7, -1], [0.876, 0.3]))
     assert [text.get_text() for text in ax.texts] == ["7 88%", "?"]
     frames = [(*patch.get_xy(), patch.get_width(), patch.get_height()) for patch in ax.patches]
     assert frames == [(9.5, 4.5, 10, 30), (39.5, 7.5, 30, 30)]
@@ -202,7 +210,6 @@ def test_handwriting_is_drawn_where_it_is_told_to():
     import matplotlib.pyplot as plt
 
     _, ax = plt.subplots()
-    none = torch.zeros(0, dtype=torch.int64)
-    picture = torch.zeros(9, 9, dtype=torch.uint8)
-    assert plotting.handwriting(picture, none.view(0, 4), none, none.float(), ax=ax) is ax
+    nothing = reading(torch.zeros(9, 9, dtype=torch.uint8), torch.zeros(0, 4), [], [])
+    assert plotting.handwriting(nothing, ax=ax) is ax
     assert not ax.patches
