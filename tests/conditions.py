@@ -81,11 +81,13 @@ def _mount_read_only(folder: Path) -> None:
 
 
 def another_seed(place: Place, scratch: Path) -> Place:
-    place = copied(place, scratch / "seed 1")
+    """For those notebooks that have one; the sweeps of notebook 7 have several anyway."""
+    place, changed = copied(place, scratch / "seed 1"), 0
     for notebook in place.notebooks.glob("*.ipynb"):
-        text, changed = re.subn(r"\bseed: int = 0\b", "seed: int = 1", notebook.read_text())
-        assert changed == 1, notebook
+        text, found = re.subn(r"\bseed: int = 0\b", "seed: int = 1", notebook.read_text())
         notebook.write_text(text)
+        changed += found
+    assert changed == 6, f"{changed} notebooks have a seed"
     return place
 
 

@@ -22,6 +22,7 @@ FORMS = {
     "accuracy": r"accuracy|accuracies",
     "audit": r"audit(?:s|ed)?",
     "batch": r"batch(?:es)?",
+    "calibration": r"calibrat(?:ed|ion)",
     "confidence": r"confidence|confident",
     "confidence interval": r"(?:95 %\s|confidence\s)?intervals?",
     "distributed data parallel": r"distributed data parallel|DDP",

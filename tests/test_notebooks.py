@@ -57,7 +57,7 @@ def test_a_committed_notebook_is_a_clean_run(path):
         assert set(cell.metadata) <= {"tags", "alt", "slideshow"}
         assert "False" not in "".join(o.text for o in cell.outputs if o.output_type == "stream")
     text = path.read_text()
-    assert len(text) < 600_000
+    assert len(text) < 650_000
     assert str(PROJECT) not in text
 
 
