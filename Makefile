@@ -1,7 +1,8 @@
 # `make` alone lists the verbs. Each sets up what it needs: .venv is made, and made anew when
 # pyproject.toml has changed.
 #
-# PYTHON=python3.12 chooses an interpreter; ARGS="--profile quick" is handed on by `run`.
+# PYTHON=python3.12 chooses an interpreter; ARGS="--profile quick" is handed on by `run`, and also
+# by `bench`, `faults`, `gpu`, `matrix` and `mutants`.
 # PIP_ARGS is handed to pip: see "A smaller torch" in docs/installing.md.
 
 PYTHON ?= python3
@@ -88,7 +89,7 @@ slides: $(READY) # write each notebook as slides, from the committed outputs, to
 	@$(BIN)/python -m tests.slides
 	@echo "Open them in a browser: $(CURDIR)/slides/01_explore.html and the others. S shows the speaker's notes."
 
-matrix: $(READY) # run the tests under other conditions as well: ten minutes each
+matrix: $(READY) # run the tests under other conditions as well: twenty minutes each
 	@$(BIN)/python -m tests.matrix $(ARGS)
 
 faults: $(READY) # break data, kernels and trainings in every way there is: half an hour

@@ -1,6 +1,6 @@
 """Is the suite green wherever nothing is wrong? It runs under other conditions, one after another.
 
-    python -m tests.matrix                     # hours; a condition takes about ten minutes
+    python -m tests.matrix                     # hours; a condition takes about twenty minutes
     python -m tests.matrix --only "another seed"
 
 Each time it is all tests that are neither slow nor long, and nbval over the committed notebooks at

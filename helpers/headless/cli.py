@@ -488,4 +488,4 @@ def recipes(as_json: JsonOption = False) -> None:
         typer.echo(frame.to_json(orient="records", indent=2, force_ascii=False))
         return
     terminal.print_table(frame.assign(parameters=frame["parameters"].map("{:,}".format)))
-    typer.echo("Duration of training on an AMD EPYC, two cores; compact and accurate: one.")
+    typer.echo("Duration on an AMD EPYC, two cores; tiny, small, compact and accurate: one.")
