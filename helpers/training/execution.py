@@ -143,17 +143,17 @@ class ScaledOptimizer:
         # halving; the scale grows by itself
         enabled = precision == "float16"
         self.scaler = torch.amp.GradScaler(device.type, init_scale=2.0**10, enabled=enabled)
-        if enabled and isinstance(optimizer, torch.optim.SGD):
-            # or a fused step that is skipped before all others leaves any numbers in the buffers
-            for group in optimizer.param_groups:
-                if group["momentum"] and not group["dampening"]:
-                    for weights in group["params"]:
-                        buffer = torch.zeros_like(weights)
-                        optimizer.state[weights].setdefault("momentum_buffer", buffer)
+        self._is_first = enabled and isinstance(optimizer, torch.optim.SGD)
 
     def zero_grad(self) -> None:
         self.optimizer.zero_grad()
 
     def step(self) -> None:
+        if self._is_first:  # or torch's fused SGD, if this step is skipped, goes on with buffers
+            self._is_first = False  # that nothing was written to
+            for group in self.optimizer.param_groups:
+                for weights in group["params"] if not group["dampening"] else ():
+                    buffer = torch.zeros_like(weights)
+                    self.optimizer.state[weights].setdefault("momentum_buffer", buffer)
         self.scaler.step(self.optimizer)
         self.scaler.update()

@@ -1,6 +1,7 @@
 """What benchmarks/gpu.py does on a GPU, tried on the CPU at toy size."""
 
 import json
+import os
 import subprocess
 import sys
 from types import SimpleNamespace
@@ -89,13 +90,14 @@ def test_a_part_that_fails_or_takes_too_long_is_told_and_the_next_one_runs(
         return sound | ({"error": f"not done after {limit}"} if name == "hardware" else {})
 
     monkeypatch.setattr(gpu, "_in_a_process", run)
+    monkeypatch.setattr(gpu, "_age", lambda: 5.0)
     monkeypatch.setattr(gpu.device, "choose", lambda: torch.device("cuda"))
     (tmp_path / "gpu.json").write_text('{"speed": "older", "peers": "as before"}')
     with pytest.raises(typer.Exit) as ended:
         gpu.main(out=tmp_path, only=["hardware", "memory", "speed"], dry_run=False, here=False)
     assert ended.value.exit_code == 1
     assert capsys.readouterr().out.splitlines() == [
-        "hardware: not done after 45", "memory: the same weights", "speed: good",
+        "hardware: not done after 40", "memory: the same weights", "speed: good",
     ]  # fmt: skip
     found = json.loads((tmp_path / "gpu.json").read_text())
     assert {"hardware", "memory", "speed", "peers"} == set(found)
@@ -105,7 +107,7 @@ def test_a_part_that_fails_or_takes_too_long_is_told_and_the_next_one_runs(
 def test_a_part_is_not_started_with_too_little_time(monkeypatch, tmp_path, capsys):
     monkeypatch.setattr(gpu, "_in_a_process", lambda *_: {})
     monkeypatch.setattr(gpu.device, "choose", lambda: torch.device("cuda"))
-    monkeypatch.setattr(gpu, "TOTAL", gpu.LEAST - 1)
+    monkeypatch.setattr(gpu, "_age", lambda: gpu.TOTAL - gpu.LEAST + 1)
     with pytest.raises(typer.Exit) as ended:
         gpu.main(out=tmp_path, only=["speed"], dry_run=False, here=False)
     assert (ended.value.exit_code, capsys.readouterr().out) == (1, "speed: no time was left\n")
@@ -139,6 +141,12 @@ def test_of_a_part_all_is_kept_that_it_has_written(tmp_path, then, error):
     assert ("out of everything" in found.get("messages", "")) == ("everything" in then)
     assert found.get("last") == (None if error else 2)
     assert not psutil.Process().children(recursive=True)
+
+
+def test_a_command_that_hangs_is_ended_and_its_messages_are_kept():
+    code = "import sys, time; print('waiting', file=sys.stderr, flush=True); time.sleep(60)"
+    done = gpu._quiet([sys.executable, "-c", code], dict(os.environ), 3)
+    assert (done.returncode, done.stderr) == (124, "waiting\n\nIt hung.")
 
 
 @pytest.mark.slow

@@ -10,7 +10,7 @@ import psutil
 import pytest
 import torch
 
-from helpers import training
+from helpers import models, training
 from helpers.training import Execution, execution
 from helpers.training.execution import LoadCheck, ScaledOptimizer
 
@@ -136,6 +136,18 @@ def test_a_first_step_that_is_skipped_changes_nothing(fused, deterministic):
             scaled.step()
         steps[name] = weights.detach()
     assert torch.equal(steps["scaled"], steps["plain"])
+
+
+def test_momentum_in_float16_has_the_memory_layout_of_the_weights(tiny):
+    """On CUDA, torch's fused SGD refuses any other."""
+    model = models.build("fast_cnn", width=8, mean=0.5, std=0.5)
+    sgd = torch.optim.SGD(model.parameters(), 0.01, momentum=0.9, fused=True)
+    how = Execution(precision="float16", channels_last=True, progress=False)
+    training.fit(model, sgd, tiny, epochs=1, execution=how)
+    kernels = [weights for weights in model.parameters() if weights.dim() == 4]
+    assert any(weights.is_contiguous(memory_format=torch.channels_last) for weights in kernels)
+    for weights in kernels:
+        assert sgd.state[weights]["momentum_buffer"].stride() == weights.stride()
 
 
 def test_by_default_a_model_runs_as_it_is(monkeypatch):
