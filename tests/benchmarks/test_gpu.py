@@ -35,6 +35,7 @@ def test_the_parts_fit_into_eight_minutes_but_for_the_last():
     assert sum(limit for _, limit in list(gpu.PARTS.values())[:-2]) <= gpu.TOTAL
 
 
+@pytest.mark.slow
 def test_a_part_keeps_what_it_has_found_so_far(tmp_path):
     """As unfinished, until all of it is there."""
     place = tmp_path / "precisions.json"
