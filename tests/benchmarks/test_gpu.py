@@ -38,7 +38,7 @@ def test_the_parts_fit_into_eight_minutes_but_for_the_last():
 @pytest.mark.slow
 def test_a_part_keeps_what_it_has_found_so_far(tmp_path):
     """As unfinished, until all of it is there."""
-    place = tmp_path / "precisions.json"
+    place = tmp_path / "execution.json"
     kept = []
 
     class Watched(gpu.Setting):
@@ -46,10 +46,9 @@ def test_a_part_keeps_what_it_has_found_so_far(tmp_path):
             super().keep(found)
             kept.append(json.loads(place.read_text()))
 
-    found = gpu.precisions(Watched(TOY.device, toy=True, out=place))
+    found = gpu.execution(Watched(TOY.device, toy=True, out=place))
     assert [set(some) - {"error"} for some in kept] == [
-        {"float32"}, {"float32", "tf32"}, {"float32", "tf32", "bfloat16"},
-        {"float32", "tf32", "bfloat16", "float16"},
+        {"channels last"}, {"channels last", "channels first"}
     ]  # fmt: skip
     assert all(some["error"] == "unfinished" for some in kept)
     assert {**kept[-1], "error": None} == {**json.loads(json.dumps(found)), "error": None}
