@@ -567,7 +567,7 @@ def open_deck(browser, path: Path, query: str = "") -> tuple:
 def test_slides_can_be_read_from_the_last_row(browser, decks, name):
     page, asked = open_deck(browser, decks[name])
     assert page.evaluate(UNREADABLE) == []
-    assert 12 <= page.evaluate("Reveal.getTotalSlides()") <= 20
+    assert 12 <= page.evaluate("Reveal.getTotalSlides()") <= 21
     assert page.locator("h1").count() == 1
     assert page.locator("section h2").last.text_content().endswith("What we learned")
     page.locator("section.present").screenshot(path=SCREENSHOTS / f"slides-{name}.png")
