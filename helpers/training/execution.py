@@ -152,8 +152,7 @@ class ScaledOptimizer:
         if self._is_first:  # or torch's fused SGD, if this step is skipped, goes on with buffers
             self._is_first = False  # that nothing was written to
             for group in self.optimizer.param_groups:
-                for weights in group["params"] if not group["dampening"] else ():
-                    buffer = torch.zeros_like(weights)
-                    self.optimizer.state[weights].setdefault("momentum_buffer", buffer)
+                for p in group["params"] if group["momentum"] and not group["dampening"] else ():
+                    self.optimizer.state[p].setdefault("momentum_buffer", torch.zeros_like(p))
         self.scaler.step(self.optimizer)
         self.scaler.update()
