@@ -13,8 +13,10 @@ import difflib
 import json
 import re
 import sys
+import textwrap
 import tomllib
 from collections import Counter
+from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -37,9 +39,10 @@ LEFT = ("survived", "not covered")
 COLUMNS = ("killed", "timed out", "survived", "not covered")
 
 TEXT = """\
-Measured {dates} with mutmut {version}, {modules} modules. Of {generated:,} mutants {killed:,} were killed, {timed_out} ran into the time
-limit, {survived} survived, and {not_covered} lie in code that no test reaches: **{rate:.1%} were killed**. At
-least {wanted:.0%} are wanted. {missing}
+Measured {dates} with mutmut {version}, {modules} modules. Of {generated:,} mutants {killed:,} were killed, \
+{timed_out} ran into the time limit, {survived} survived, and {not_covered} lie in code that no test reaches: \
+**{rate:.1%} were killed**. At least {wanted:.0%} are wanted.
+{missing}
 
 These functions have a decorator, and were not changed: {decorated}.
 
@@ -47,8 +50,12 @@ These functions have a decorator, and were not changed: {decorated}.
 | --- | ---: | ---: | ---: | ---: | ---: | ---: | --- |
 {rows}
 
-What survived, by the reason in `tests/mutants.toml`. The numbers are mutmut's: `.venv/bin/mutmut results` lists the full
-names, and `.venv/bin/mutmut show <name>` shows a difference.
+Why these survived is told in `tests/mutants.toml`; which they are stands in `tests/mutants.json`, with mutmut's \
+numbers: `.venv/bin/mutmut show <name>` shows a difference.
+
+| why | mutants |
+| --- | ---: |
+{reasons}
 """  # noqa: E501 - lines of the page
 
 
@@ -126,18 +133,6 @@ def left(record: dict[str, Any]) -> list[Mutant]:
     return [Mutant(name, *mutant) for name, entry in record.items() for mutant in entry["left"]]
 
 
-def listed(mutants: list[Mutant]) -> list[str]:
-    """A line for each module: its functions, each with the numbers of its mutants."""
-    numbers: dict[str, dict[str, list[str]]] = {}
-    for mutant in mutants:
-        of_module = numbers.setdefault(mutant.module, {})
-        of_module.setdefault(mutant.function, []).append(str(mutant.number))
-    return [
-        f"- {module}: " + "; ".join(f"`{name}` {', '.join(n)}" for name, n in functions.items())
-        for module, functions in numbers.items()
-    ]
-
-
 def decorated() -> str:
     """The functions with a decorator, which mutmut does not change."""
     names = []
@@ -149,7 +144,7 @@ def decorated() -> str:
 
 def missing(record: dict[str, Any]) -> str:
     names = ", ".join(f"`{name}`" for name in behaviour() if name not in record)
-    return f"Not measured yet: {names}." if names else ""
+    return f"\nNot measured yet: {names}.\n" if names else ""
 
 
 def page(record: dict[str, Any], mutmut: str) -> str:
@@ -158,19 +153,27 @@ def page(record: dict[str, Any], mutmut: str) -> str:
     total = sum(counts.values(), Counter())
     dates = sorted({entry["date"] for entry in record.values()})
     rows = [row(name, counts[name], record[name]["commit"][:12]) for name in counts]
-    text = TEXT.format(
+    reasons = Counter(mutant.reason or "no reason" for mutant in left(record))
+    return TEXT.format(
         wanted=WANTED, dates=" to ".join(dict.fromkeys((dates[0], dates[-1]))), version=mutmut,
         modules=len(record), missing=missing(record), rate=rate(total), generated=total.total(),
         rows="\n".join([*rows, row("**all**", total, "")]),
+        reasons="\n".join(f"| {why} | {n} |" for why, n in reasons.most_common()),
         decorated=decorated(), **{name.replace(" ", "_"): total[name] for name in COLUMNS},
     )  # fmt: skip
-    for why in [*(reason["why"] for reason in REASONS), ""]:
-        those = [mutant for mutant in left(record) if mutant.reason == why]
-        if those:
-            text += "\n".join(
-                ["", f"**{why or 'No reason'}** ({len(those)})", "", *listed(those), ""]
-            )
-    return text
+
+
+def wrapped(lines: list[str]) -> Iterator[str]:
+    """The lines of a page no longer than its prose; those of a table stay."""
+    for line in lines:
+        if not line or line.startswith("|"):
+            yield line
+        else:
+            indent = "  " if line.startswith("- ") else ""
+            yield from textwrap.wrap(
+                line, 125, subsequent_indent=indent,
+                break_long_words=False, break_on_hyphens=False,
+            )  # fmt: skip
 
 
 def main() -> None:
@@ -181,13 +184,13 @@ def main() -> None:
         if mutants := read(meta):
             record[mutants[0].module] = noted(mutants, commit)
     write_atomic(RECORD, json.dumps(record, indent=0, ensure_ascii=False, sort_keys=True) + "\n")
-    write_below_mark(PAGE, page(record, version("mutmut")).splitlines())
+    write_below_mark(PAGE, [*wrapped(page(record, version("mutmut")).splitlines())])
     for mutant in left(record):
         if not mutant.reason:
             typer.echo(f"{mutant.module}.{mutant.function} {mutant.number}: {mutant.change}")
     total = sum((Counter(entry["counts"]) for entry in record.values()), Counter())
     killed = f"{rate(total):.1%} of {total.total():,} mutants are killed"
-    typer.echo(f"{killed}; see {PAGE.relative_to(PROJECT)}. {missing(record)}")
+    typer.echo(f"{killed}; see {PAGE.relative_to(PROJECT)}. {missing(record).strip()}")
     unexplained = not all(mutant.reason for mutant in left(record))
     sys.exit(rate(total) < WANTED or unexplained or bool(missing(record)))
 

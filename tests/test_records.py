@@ -41,8 +41,8 @@ def test_the_mutants_are_of_every_module_and_not_too_old():
         assert not mutants.RECORD.exists()
         return
     record = json.loads(mutants.RECORD.read_text(encoding="utf-8"))
-    found = re.search(r"Not measured yet: (.*)\.", text)
-    missing = set(found[1].split(", ")) if found else set()
+    found = re.search(r"Not measured yet: (.*?)\.\n\n", text, flags=re.DOTALL)
+    missing = set(re.split(r",\s+", found[1])) if found else set()
     assert {f"`{name}`" for name in set(records.behaviour()) - set(record)} == missing
     codes = {name: entry["code"] for name, entry in record.items()}
     changed = sorted(set(records.changed(codes)) & set(record))
