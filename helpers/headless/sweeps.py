@@ -366,7 +366,7 @@ def open_client(
                 n_workers=processes,
                 threads_per_worker=1,
                 processes=True,
-                dashboard_address=":0",  # any free port: there may be other clusters
+                dashboard_address="127.0.0.1:0",  # for this machine only, at any free port
                 config={"distributed.worker.profile.enabled": False},
                 silence_logs=logging.CRITICAL,  # failures are reported by this package
             )

@@ -52,7 +52,7 @@ def client(monkeypatch):
             threads_per_worker=1,
             processes=False,
             protocol="tcp",
-            dashboard_address=":0",
+            dashboard_address="127.0.0.1:0",
         ) as cluster,
         Client(cluster) as client,
     ):
@@ -376,6 +376,17 @@ def test_a_killed_worker_has_its_trial_run_elsewhere(tiny_notebook, tmp_path, tu
     for trial in todo:
         record = headless.trial_dir(trial, tmp_path) / NAME / runs.RESULT
         assert json.loads(record.read_text())["measured"] == {"seed": trial.params["seed"]}
+
+
+def test_workers_and_dashboard_listen_to_this_machine_only():
+    with headless.open_client(None, 1):
+        own = psutil.Process()
+        processes = [own, *own.children(recursive=True)]
+        name = "net_connections" if psutil.version_info >= (6,) else "connections"
+        sockets = [socket for of in processes for socket in getattr(of, name)("inet")]
+    listening = [socket for socket in sockets if socket.status == psutil.CONN_LISTEN]
+    assert len(listening) >= 3  # of the scheduler, a worker and the dashboard
+    assert {socket.laddr.ip for socket in listening} == {"127.0.0.1"}
 
 
 @pytest.mark.slow
