@@ -7,18 +7,11 @@ from helpers.data.augmentation import (
 from helpers.data.datasets import (
     DIGESTS, FASHION_MNIST, MNIST, SPECS, DamagedDataError, DatasetSpec, read_archive, spec,
 )
-from helpers.data.own_data import SUFFIXES, from_arrays, from_folder, from_torchvision, load
+from helpers.data.own_data import (
+    SUFFIXES, cached_tensors, from_arrays, from_folder, from_torchvision, load,
+)
 from helpers.data.own_image import SAMPLE_DIGIT, Handwriting, read_digit, read_digits, read_garment
 from helpers.data.pictures import data_url, read_pictures, stack, to_png
 from helpers.data.splits import (
     Split, Splits, batches, load_published, load_splits, loader, pixel_statistics,
 )
-
-__all__ = [
-    "DIGESTS", "FASHION_MNIST", "MNIST", "SAMPLE_DIGIT", "SPECS", "SUFFIXES", "Augmentation",
-    "DamagedDataError", "DatasetSpec", "Handwriting", "Split", "Splits", "batches", "data_url",
-    "from_arrays", "from_folder", "from_torchvision", "load", "load_published", "load_splits",
-    "loader", "pixel_statistics", "random_affine", "random_erasing", "random_flip", "random_shift",
-    "read_archive", "read_digit", "read_digits", "read_garment", "read_pictures", "spec", "stack",
-    "to_png",
-]

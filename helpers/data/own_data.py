@@ -3,7 +3,7 @@
 import hashlib
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -207,20 +207,33 @@ def _read(
     path: Path, files: list[str], size: int, channels: int | None, cache_dir: Path, show: Show
 ) -> tuple[Tensor, list[bool]]:
     """The images uint8 (N, C, S, S) of the files that can be read, and which files can."""
-    paths, cached = [path / file for file in files], None
-    if len(files) >= CACHED_FROM:
-        key = short_digest(f"{size} {channels}", *files, *map(_digest, paths))
-        cached = cache_dir / f"{key}.safetensors"
-        if cached.is_file():
-            found = safetensors.torch.load(cached.read_bytes())
-            return found["images"], found["readable"].tolist()
-    pictures = read_pictures(paths, size=size, progress=show)
-    readable = [not isinstance(picture, str) for picture in pictures]
-    images = stack([p for p in pictures if not isinstance(p, str)], channels)
-    if cached is not None:
-        tensors = {"images": images, "readable": torch.tensor(readable)}
-        write_atomic(cached, safetensors.torch.save(tensors))
-    return images, readable
+    paths = [path / file for file in files]
+
+    def read() -> dict[str, Tensor]:
+        found = read_pictures(paths, size=size, progress=show)
+        readable = torch.tensor([not isinstance(picture, str) for picture in found])
+        images = stack([picture for picture in found if not isinstance(picture, str)], channels)
+        return {"images": images, "readable": readable}
+
+    if len(files) < CACHED_FROM:
+        tensors = read()
+    else:
+        code = Path(__file__).with_name("pictures.py").read_bytes()
+        key = short_digest(f"{size} {channels}", code, *files, *map(_digest, paths))
+        tensors = cached_tensors(cache_dir / f"{key}.tensors", read)
+    return tensors["images"], tensors["readable"].tolist()
+
+
+def cached_tensors(path: Path, make: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]:
+    """The tensors in the file at `path`; those that `make` returns, and write them there, if it is
+    missing or damaged. The file begins with the SHA-256 of the rest.
+    """
+    kept = path.read_bytes() if path.is_file() else b""
+    if kept and kept[:32] == hashlib.sha256(kept[32:]).digest():
+        return safetensors.torch.load(kept[32:])
+    content = safetensors.torch.save(tensors := make())
+    write_atomic(path, hashlib.sha256(content).digest() + content)
+    return tensors
 
 
 def _digest(path: Path) -> str:

@@ -8,22 +8,22 @@ Study of Cross-Validation and Bootstrap …", IJCAI 1995).
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import product
 from pathlib import Path
 
-import safetensors.torch
 import torch
 from sklearn.model_selection import StratifiedKFold
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from helpers import evaluation, models, training
+from helpers import data, evaluation, models, training
 from helpers.data import DatasetSpec, Split
-from helpers.files import short_digest, write_atomic
+from helpers.files import short_digest
 from helpers.messages import Show, progress_bar
 from helpers.training import Execution, Recipe
 
-CACHED = "seed-{}-fold-{}.safetensors"
+CACHED = "seed-{}-fold-{}.tensors"
 
 
 @dataclass(frozen=True)
@@ -76,15 +76,12 @@ def predict_out_of_sample(
         for seed in seeds:
             combined = torch.zeros(2, len(labelled), len(spec.class_names))
             for fold, (train, held_out) in enumerate(_divide(labelled.targets, folds, seed)):
-                path = paths[seed, fold]
-                if not path.is_file():
-                    unseen = {"held_out": labelled[held_out], "test": test}
-                    found = _train_and_predict(
-                        labelled[train], unseen, spec, recipe, k=k, device=device, seed=seed,
-                        bar=bar,
-                    )  # fmt: skip
-                    write_atomic(path, safetensors.torch.save(found))
-                found = safetensors.torch.load(path.read_bytes())
+                unseen = {"held_out": labelled[held_out], "test": test}
+                predict = partial(
+                    _train_and_predict, labelled[train], unseen, spec, recipe, k=k, device=device,
+                    seed=seed, bar=bar,
+                )  # fmt: skip
+                found = data.cached_tensors(paths[seed, fold], predict)
                 combined[:, held_out] = found["held_out"]
                 for_test.append(found["test"])
             for_labelled.append(combined)

@@ -243,6 +243,45 @@ def test_large_sets_are_read_once(folder, monkeypatch, tmp_path):
         data.from_folder(folder, **options)
 
 
+def test_what_other_code_has_read_is_not_taken(folder, monkeypatch, tmp_path):
+    monkeypatch.setattr(own_data, "CACHED_FROM", 5)
+    data.from_folder(folder, cache_dir=tmp_path / "cache")
+    code = tmp_path / "own_data.py"  # beside other code that reads pictures
+    code.with_name("pictures.py").write_text("# of another version")
+    monkeypatch.setattr(own_data, "__file__", str(code))
+    data.from_folder(folder, cache_dir=tmp_path / "cache")
+    assert len(list((tmp_path / "cache").iterdir())) == 2
+
+
+def flipped(content: bytes) -> bytes:
+    return content[:-1] + bytes([content[-1] ^ 1])
+
+
+@pytest.mark.parametrize(
+    "damage", [flipped, lambda whole: whole[:-1], lambda whole: whole + b"x", lambda whole: b"",
+               lambda whole: whole[32:], lambda whole: b"not tensors"],
+)  # fmt: skip
+def test_a_damaged_cache_is_made_anew(tmp_path, damage):
+    path, tensors, made = tmp_path / "cache" / "x.tensors", {"a": torch.arange(5)}, []
+
+    def make():
+        made.append(1)
+        return tensors
+
+    def same() -> bool:
+        found = data.cached_tensors(path, make)
+        return list(found) == ["a"] and torch.equal(found["a"], tensors["a"])
+
+    assert same()
+    assert same()
+    assert len(made) == 1
+    path.write_bytes(damage(path.read_bytes()))
+    assert same()
+    assert len(made) == 2
+    assert same()
+    assert len(made) == 2
+
+
 def nothing(path: Path) -> None:
     path.mkdir()
 

@@ -172,7 +172,17 @@ def test_a_stopped_training_is_not_cached(tiny, tmp_path, monkeypatch):
     monkeypatch.setattr(torch.optim.SGD, "step", press)
     with pytest.raises(KeyboardInterrupt):
         predict(tiny, tiny[:10], tmp_path)
-    assert not list(tmp_path.rglob("*.safetensors"))
+    assert not list(tmp_path.rglob("*.tensors"))
+
+
+def test_a_damaged_prediction_is_made_again(tiny, tmp_path):
+    first, _ = predict(tiny, tiny[:10], tmp_path)
+    path = min(tmp_path.rglob("*.tensors"))
+    content = path.read_bytes()
+    path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    again, _ = predict(tiny, tiny[:10], tmp_path)
+    assert torch.equal(again.probabilities, first.probabilities)
+    assert path.read_bytes() == content
 
 
 @pytest.mark.parametrize("settings", [{"folds": 1}, {"seeds": ()}])
