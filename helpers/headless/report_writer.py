@@ -8,6 +8,7 @@ import re
 import shlex
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from functools import cache
@@ -76,15 +77,17 @@ def _one_line(text: str, what: str) -> str:
 
 def _print(browser: str, html: Path) -> Path | None:
     """Print a page to a PDF file beside it; None if the browser cannot."""
-    pdf = html.with_suffix(".pdf")
-    command = [
-        browser, "--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage",
-        "--no-pdf-header-footer", "--generate-pdf-document-outline",  # with bookmarks
-        f"--print-to-pdf={pdf}", html.absolute().as_uri(),
-    ]  # fmt: skip
-    with suppress(subprocess.TimeoutExpired):
+    with suppress(subprocess.TimeoutExpired), tempfile.TemporaryDirectory() as folder:
+        printed, pdf = Path(folder, "report.pdf"), html.with_suffix(".pdf")
+        command = [
+            browser, "--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage",
+            "--no-pdf-header-footer", "--generate-pdf-document-outline",  # with bookmarks
+            f"--print-to-pdf={printed}", html.absolute().as_uri(),
+        ]  # fmt: skip
         done = subprocess.run(command, capture_output=True, timeout=120, check=False)
-        return pdf if done.returncode == 0 and pdf.is_file() else None
+        if done.returncode == 0 and printed.is_file():
+            write_atomic(pdf, printed.read_bytes())
+            return pdf
     return None
 
 
