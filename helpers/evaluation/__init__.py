@@ -19,14 +19,3 @@ from helpers.evaluation.predictions import (
 from helpers.evaluation.significance import (
     accuracy_interval, mcnemar, mean_interval, pack_bits, pareto_front, seeds_needed, unpack_bits,
 )
-
-__all__ = [
-    "SIDES", "UNKNOWN", "Neighbours", "Predictions", "Reading", "accuracy", "accuracy_interval",
-    "average_predictions", "class_means", "closest_calls", "closest_pairs", "confusion_matrix",
-    "count_flops", "drawing_pad", "extract_features", "layer_summary", "loss", "mcnemar",
-    "mean_interval", "mistakes", "most_confident_mistakes", "nearest_neighbours", "neighbour_votes",
-    "num_views", "occlusion", "pack_bits", "pareto_front", "per_class", "predict", "predict_tta",
-    "predict_with_features", "preserve_train_mode", "profile_ops", "random_mistakes",
-    "ranked_pairs", "read_handwriting", "seeds_needed", "tta_views", "unpack_bits",
-    "write_explorer",
-]

@@ -13,12 +13,3 @@ from helpers.headless.sweeps import (
     ClusterError, Plan, Trial, TrialError, code_version, expected_seconds, finished_trial,
     open_client, parse_values, read_plan, run_sweep, run_trial, trial_dir,
 )
-
-__all__ = [
-    "NOTEBOOKS", "PROFILES", "SERIES",
-    "ClusterError", "Notebook", "NotebookResult", "Plan", "Trial", "TrialError",
-    "code_version", "execute_notebook", "expected_seconds", "find_notebook", "find_unfinished",
-    "finished_notebooks", "finished_trial", "open_client", "parameters_of", "parse_values",
-    "read_plan", "run_notebooks", "run_sweep", "run_trial", "settings_for", "trial_dir",
-    "write_pages", "write_runs_index", "write_status",
-]

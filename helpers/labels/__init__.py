@@ -17,12 +17,3 @@ from helpers.labels.verdicts import (
     CAUSES, VERDICTS, accuracies_without_doubtful, count_errors_by_cause, count_near_duplicates,
     decide, fraction_fixed,
 )
-
-__all__ = [
-    "CAUSES", "DECISIONS", "VERDICTS", "Audit", "OutOfSamplePredictions",
-    "accuracies_without_doubtful", "collect_evidence", "confident_joint", "count_errors_by_cause",
-    "count_near_duplicates", "decide", "estimate_joint", "find_label_issues", "fraction_fixed",
-    "label_issue_score", "load_decisions", "nearest_duplicates", "pair_flip", "plot_evidence",
-    "predict_out_of_sample", "rank_labels", "review_widget", "run_audit", "save_decision",
-    "summarize", "symmetric_noise", "thresholds", "write_gallery",
-]

@@ -10,10 +10,3 @@ from helpers.models.networks import (
     MLP, MODELS, FastCNN, Linear, Normalize, ResNet, TinyVGG, build, build_own, count_parameters,
     source_digest,
 )
-
-__all__ = [
-    "FORMATS", "MLP", "MODELS", "PRETRAINED", "CheckpointError", "FastCNN", "Linear", "Normalize",
-    "ResNet", "TinyVGG", "build", "build_own", "count_parameters", "describe", "export",
-    "list_pretrained", "load", "load_pretrained", "read_metadata", "save", "source_digest",
-    "weights_digest",
-]

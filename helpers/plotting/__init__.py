@@ -9,11 +9,3 @@ from helpers.plotting.images import (
     GREY, activations, augmentation_preview, class_samples, handwriting, image_grid,
     occlusion_maps, pixels, predicted_images, probability_bars,
 )
-
-__all__ = [
-    "GREY", "PALETTE",
-    "activations", "augmentation_preview", "class_balance", "class_samples",
-    "confusion_matrix", "durations", "embedding", "handwriting", "heatmap", "image_grid",
-    "intervals", "learning_curves", "occlusion_maps", "pareto_front", "pixel_histogram", "pixels",
-    "predicted_images", "probability_bars",
-]

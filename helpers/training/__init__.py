@@ -12,11 +12,3 @@ from helpers.training.history import (
 from helpers.training.loop import fit
 from helpers.training.recipes import RECIPES, Recipe, find_recipe, train, train_on
 from helpers.training.resume import ResumeError
-
-__all__ = [
-    "PRECISIONS", "RECIPES", "SINGLE_PROCESS",
-    "EpochRecord", "Execution", "History", "NonFiniteLossError", "OutOfMemoryError", "ProcessGroup",
-    "Recipe", "ResumeError", "SingleProcess", "TrainingError", "TrainingStopped",
-    "count_steps", "fastest_precision", "find_recipe", "fit", "join_process_group", "make_forward",
-    "train", "train_on",
-]
