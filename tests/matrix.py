@@ -64,7 +64,7 @@ def page(found: dict[str, dict]) -> list[str]:
     ]  # fmt: skip
     table = pd.DataFrame(rows)
     left = [name for name in CONDITIONS if KIND + name not in found]
-    lines = markdown(table.assign(commit=table["commit"].str[:12]))
+    lines = markdown(table.assign(commit=table["commit"].map(records.short)))
     return [*lines, *(["", f"Not measured yet: {', '.join(left)}."] if left else [])]
 
 

@@ -26,7 +26,7 @@ import typer
 from benchmarks.tables import write_below_mark
 from helpers import runs
 from helpers.files import PROJECT, write_atomic
-from tests.records import behaviour
+from tests.records import behaviour, short
 
 WANTED = 0.88
 MUTATED = PROJECT / "mutants" / "helpers"
@@ -152,7 +152,7 @@ def page(record: dict[str, Any], mutmut: str) -> str:
     counts = {name: Counter(entry["counts"]) for name, entry in sorted(record.items())}
     total = sum(counts.values(), Counter())
     dates = sorted({entry["date"] for entry in record.values()})
-    rows = [row(name, counts[name], record[name]["commit"][:12]) for name in counts]
+    rows = [row(name, counts[name], short(record[name]["commit"])) for name in counts]
     reasons = Counter(mutant.reason or "no reason" for mutant in left(record))
     return TEXT.format(
         wanted=WANTED, dates=" to ".join(dict.fromkeys((dates[0], dates[-1]))), version=mutmut,

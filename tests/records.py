@@ -45,6 +45,11 @@ def digest(source: str) -> str:
     return short_digest("".join("".join(lines).split()))
 
 
+def short(commit: str) -> str:
+    """The first twelve digits of a commit, and whether files had been changed since."""
+    return commit[:12] + commit[40:]
+
+
 def read() -> dict[str, dict]:
     """All records: of each measurement its date, its commit, the code, and what was found."""
     return json.loads(RECORDS.read_text(encoding="utf-8")) if RECORDS.exists() else {}

@@ -58,6 +58,12 @@ def test_comments_docstrings_and_formatting_change_no_digest():
     assert records.digest(plain) != records.digest(plain.replace("+", "-"))
 
 
+def test_a_page_says_whether_it_was_measured_with_what_its_commit_has():
+    commit = "0123456789abcdef0123456789abcdef01234567"
+    assert records.short(commit) == "0123456789ab"
+    assert records.short(f"{commit}-dirty") == "0123456789ab-dirty"
+
+
 def test_a_changed_module_and_a_new_one_are_named(monkeypatch):
     monkeypatch.setattr(records, "behaviour", lambda: {"a": "1", "b": "2", "c": "3"})
     assert records.changed({"a": "1", "b": "0", "gone": "4"}) == ["b", "c"]

@@ -131,7 +131,7 @@ def _report(table: pd.DataFrame, seed: int) -> list[str]:
     about = describe(os.cpu_count() or 1)
     torch = about["versions"]["torch"]
     measured = f"Measured with seed {seed}: {about['date']}, {about['processor']}, torch {torch}"
-    return [f"{measured}, commit {MEASURED[:12]}{MEASURED[40:]}.", "", *markdown(table)]
+    return [f"{measured}, commit {records.short(MEASURED)}.", "", *markdown(table)]
 
 
 if __name__ == "__main__":
