@@ -1,4 +1,4 @@
-"""What the notebooks share. Start with `data`, `models`, `training` and `evaluation`.
+"""The code that the notebooks share. Start with `data`, `models`, `training` and `evaluation`.
 
 Importing this package imports nothing heavy, probes no hardware and sets no seed.
 """

@@ -22,16 +22,16 @@ EMPTY = "There is no answer yet. Replace None in the cell above, and run that ce
 
 
 class Kind(Protocol):
-    """What is wanted in an exercise."""
+    """The expected answer of an exercise."""
 
     def hint(self, answer: object) -> str | None:
-        """What is wrong with an answer; None if it is right."""
+        """A hint on what is wrong with `answer`; None if it is right."""
         ...
 
 
 @dataclass(frozen=True)
 class Result:
-    """What is shown below a cell that checks an answer; true if the answer is right."""
+    """The result of a check, shown below its cell. It is true if the answer is right."""
 
     number: str  # of the exercise
     wrong: str | None  # the hint; None if the answer is right
@@ -65,7 +65,7 @@ def exercise(number: str, answer: object = None) -> Result:
     wanted = definition(number)
     try:
         return Result(number, wanted.hint(answer))
-    except Exception as error:  # whatever an answer does when it is looked at
+    except Exception as error:  # an answer may raise any error while it is checked
         kinds = _load("kinds")
         what = f"{type(error).__name__}: {kinds.first_line(error)}"
         return Result(
@@ -75,7 +75,7 @@ def exercise(number: str, answer: object = None) -> Result:
 
 @cache
 def definition(number: str) -> Kind:
-    """What is wanted in an exercise. A definition that is a function is called once."""
+    """The expected answer of an exercise. A definition that is a function is called once."""
     found = _chapter(number.split(".")[0])[number]
     return found if hasattr(found, "hint") else found()
 
@@ -88,7 +88,7 @@ def _chapter(number: str) -> dict[str, Any]:
         raise FileNotFoundError(
             f"No checks at {folder}. Run this in the folder of the course, which holds them."
         )
-    if "checks" not in sys.modules:  # a package outside the package
+    if "checks" not in sys.modules:  # a package that is not part of helpers
         sys.modules["checks"] = ModuleType("checks")
         sys.modules["checks"].__path__ = [str(folder)]
     known = (folder / f"chapter_{number}.py").is_file()

@@ -1,7 +1,7 @@
 """Check that a measured number is inside an expected band, and compare readers' bets with results.
 
-Training is not bit-equal across machines. The lower end of a band is the mean minus 4 standard
-deviations over measured runs; bands.json holds the settings at which they were measured.
+Training gives slightly different numbers on different machines, so a band is the mean ± 4 standard
+deviations over several runs. Shipped weights have a band of ± 5 test images.
 """
 
 import json
@@ -25,7 +25,7 @@ class ClaimError(AssertionError):
 def expect(name: str, value: float, lo: float, hi: float) -> str:
     """Check that `value` is in [lo, hi], ends included.
 
-    Returns a line such as "test accuracy in [0.985, 1]: True". Raises ClaimError if not, or if nan.
+    Returns a line such as "test accuracy in [0.985, 1]: True", or raises ClaimError, also for nan.
     """
     if not lo <= value <= hi:
         raise ClaimError(
@@ -38,8 +38,8 @@ def expect(name: str, value: float, lo: float, hi: float) -> str:
 def band(name: str, /, **settings: object) -> tuple[float, float]:
     """The band (lo, hi) of the accuracy `name`, measured with exactly these `settings`.
 
-    For other settings it is (0, 1), which every accuracy meets: you can try any settings without an
-    error. Raises ValueError if no settings have a band of that name, or the file is damaged.
+    For other settings the band is (0, 1), which holds every accuracy, so you can try any settings.
+    Raises ValueError if there is no band of that name, or if the file is damaged.
     """
     measured = [entry for entry in read_bands() if entry["name"] == name]
     if not measured:
@@ -69,7 +69,7 @@ def compare_bets(bets: Mapping[str, tuple[Any, ...]]) -> "pd.DataFrame":
 
     `bets` has (bet, result) for each question, or (bet, result, format). With a format such as
     ".0%" the result is a fraction; the bet may be 67, "67 %" or, below 1, a fraction such as 0.67.
-    In words neither case, order nor punctuation counts. Without any bet, one row says so.
+    Words are compared without case, order and punctuation. Without any bet, one row says so.
     """
     import pandas as pd
 
@@ -90,7 +90,7 @@ def compare_bets(bets: Mapping[str, tuple[Any, ...]]) -> "pd.DataFrame":
 
 
 def _read_number(bet: object, percent: bool) -> float | None:
-    """The first number in a bet such as 84, "84 %" or "1,000"; a comma may mark the decimals."""
+    """The first number in a bet such as 84, "84 %", "1,000" or, with a decimal comma, "0,67"."""
     text = re.sub(r"(?<!\b0),(?=\d{3}(?!\d))", "", str(bet)).replace(",", ".")
     if not (found := re.search(r"-?\d*\.?\d+", text)):
         return None

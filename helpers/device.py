@@ -25,7 +25,7 @@ def choose(name: str = "auto") -> torch.device:
         device = torch.device(name)
     except RuntimeError:
         device = None
-    # an older torch with CUDA raises when asked for its devices where there is no driver
+    # older versions of torch raise in device_count if there is no CUDA driver
     count = torch.accelerator.device_count() if len(devices) > 1 else 1
     known = {d.type for d in devices}
     if device is None or device.type not in known or (device.index or 0) >= count:

@@ -19,9 +19,9 @@ import psutil
 
 PROJECT = Path(__file__).resolve().parent.parent  # the clone: data/, notebooks/ and runs/ are in it
 TEMPORARY = ".half-written"
-INDEX, INDEX_FORMAT = ".index.json", 1  # of `read_tree`; another format is as a missing one
-MANY = 2_000  # so many changes are kept in an index, since reading them anew takes half a second
-ADDRESS = re.compile(r"[a-z][a-z0-9+.-]+:([/\\]|$)", re.IGNORECASE)  # a drive has one letter
+INDEX, INDEX_FORMAT = ".index.json", 1  # of `read_tree`; an index of another format is ignored
+MANY = 2_000  # changes that are worth an index: reading them again takes half a second
+ADDRESS = re.compile(r"[a-z][a-z0-9+.-]+:([/\\]|$)", re.IGNORECASE)  # a URL; a drive has one letter
 
 
 def short_digest(*parts: bytes | memoryview | str) -> str:
@@ -35,9 +35,9 @@ def short_digest(*parts: bytes | memoryview | str) -> str:
 def write_atomic(path: Path | str, content: bytes | str) -> None:
     """Write `content` to `path` so that a reader sees the old file or the whole new one.
 
-    That holds after a power loss, too, and once this has returned, it is the new one. Parent
-    folders are made. Temporary files of killed processes are deleted. Raises OSError if the folder
-    cannot be written to; `path` is then unchanged.
+    This holds after a power loss, too. After this function returns, readers see the new file.
+    Parent folders are made. Temporary files of killed processes are deleted. Raises OSError if the
+    folder cannot be written to; `path` is then unchanged.
     """
     path = Path(path)
     make_folder(path.parent)
@@ -63,7 +63,7 @@ def write_atomic(path: Path | str, content: bytes | str) -> None:
 
 
 def make_folder(folder: Path | str, *, exist_ok: bool = True) -> None:
-    """Make a folder and its parents, as Path.mkdir does, so that they outlast a power loss."""
+    """Make a folder and its parents as Path.mkdir does, flushed to disk. ValueError for a URL."""
     if ADDRESS.match(str(folder)):
         raise ValueError(f"Wanted a place on this machine, got the address {folder}.")
     folder = Path(folder)
@@ -74,7 +74,7 @@ def make_folder(folder: Path | str, *, exist_ok: bool = True) -> None:
 
 
 def _sync_names(folder: Path) -> None:
-    """Write the names of a folder's files to the disk, where the system can do that."""
+    """Flush the entries of a folder to the disk (fsync), where the system can do that."""
     if os.name == "nt":  # Windows does it by itself, and cannot open a folder
         return
     try:
@@ -90,10 +90,10 @@ def _sync_names(folder: Path) -> None:
 
 @contextmanager
 def lock_folder(folder: Path | str, *, wait: bool = False) -> Iterator[None]:
-    """Lock a folder, so that no other process works in it meanwhile. The folder is made if needed.
+    """Lock a folder, so that no other process can lock it meanwhile. The folder is made if needed.
 
-    A folder that is empty at the end is removed. Raises BlockingIOError if another process has the
-    lock, unless it shall `wait` for that one; and OSError if the folder cannot be written to.
+    A folder that is empty at the end is removed. If another process has the lock, this function
+    waits, or without `wait` raises BlockingIOError. Raises OSError if it cannot write there.
     """
     make_folder(folder)
     path = Path(folder, ".lock")
@@ -118,18 +118,18 @@ def lock_folder(folder: Path | str, *, wait: bool = False) -> Iterator[None]:
 def read_tree(
     root: Path, names: Collection[str], read: Callable[[Path], dict]
 ) -> dict[str, dict[str, dict]]:
-    """What `read` makes of each file with one of these names in `root` and below: by the path of
-    its folder, and by name. Links to folders are not followed.
+    """Apply `read` to all files in `root` and below that have one of the `names`. Returns the
+    results by path of the folder and by name. Links to folders are not followed.
 
-    Of many folders it is kept in an index, a file in `root`, with the time and size of each file
-    and folder. Next time, only what has changed is read. A missing or damaged index is made anew.
+    If 2,000 or more files and folders are new or changed, the results are cached in an index, a
+    file in `root`, with the time and size of each. The next call reads only what has changed since.
     """
     from tqdm import tqdm
 
     index, todo, changes = _read_index(root / INDEX), [""], 0
     entries: dict[str, list] = {}
     found: dict[str, dict[str, dict]] = {}
-    settled = time.time_ns() - 2 * 10**9  # what is younger may change, and keep its time and size
+    settled = time.time_ns() - 2 * 10**9  # younger files may change within the same time stamp
     for place in tqdm(_popped(todo), unit=" folders", delay=5, leave=False, disable=None):
         folder, entry = f"{root}{place}", index.get(place)
         stamp = _stamp(folder, settled)
@@ -168,7 +168,7 @@ def _stamp(path: str, settled: int) -> list[int]:
 
 
 def _list_folder(folder: str, names: Collection[str]) -> tuple[list[str], dict[str, list]]:
-    """The folders in a folder, and the files with these names, of which nothing is known yet."""
+    """The subfolders of a folder, and its files with these names: stamp and content still empty."""
     folders: list[str] = []
     files: dict[str, list] = {}
     with suppress(FileNotFoundError, PermissionError), os.scandir(folder) as entries:
@@ -181,8 +181,8 @@ def _list_folder(folder: str, names: Collection[str]) -> tuple[list[str], dict[s
 
 
 def _write_index(path: Path, entries: dict[str, list]) -> None:
-    """Write the entries: of each folder its stamp, its folders, and its files by name, each with
-    its stamp and content. That is written as the number of its keys, and its values.
+    """Write the index: for each folder its stamp, its subfolders, and its files by name with stamp
+    and content. A content is stored as the number of its tuple of keys, followed by its values.
     """
     numbers: dict[tuple, int] = {}
     for kept in _files(entries):
@@ -193,7 +193,7 @@ def _write_index(path: Path, entries: dict[str, list]) -> None:
 
 
 def _read_index(path: Path) -> dict[str, list]:
-    """The entries that `_write_index` wrote; none if the index is missing, damaged or of old."""
+    """The entries that `_write_index` wrote; none if the index is missing, damaged or outdated."""
     with suppress(OSError):
         checksum, _, text = path.read_bytes().partition(b"\n")
         if checksum == b"%08x %d" % (zlib.crc32(text), INDEX_FORMAT):
@@ -210,7 +210,7 @@ def _files(entries: dict[str, list]) -> Iterator[list]:
 
 @contextmanager
 def no_garbage_collection() -> Iterator[None]:
-    """For making millions of objects: the collector would look at all of them many times."""
+    """Disable garbage collection, which would scan millions of new objects many times."""
     enabled = gc.isenabled()
     gc.disable()
     try:

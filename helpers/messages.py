@@ -1,4 +1,4 @@
-"""What people are told: progress bars, lines in a log, and messages for unknown names."""
+"""Progress bars, progress as lines of a log, and error messages for unknown names."""
 
 import io
 import os
@@ -15,7 +15,7 @@ Show = bool | None | Literal["log"]
 
 
 def progress_bar(show: Show = None, **options: Any) -> std_tqdm:
-    """A bar from tqdm; with "log" a line every ten seconds, with None only if somebody watches."""
+    """A bar of tqdm. "log" prints a line every ten seconds; None shows it if `is_interactive()`."""
     options = {"leave": False, **options}
     if show == "log":
         return ProgressLog(**options)
@@ -57,21 +57,21 @@ class ProgressLog(std_tqdm):
 
 
 def is_interactive() -> bool:
-    """Whether a person watches the output of this process: in a terminal, or in a notebook.
+    """Whether a person sees the output of this process: in a terminal, or in a notebook.
 
-    Jupyter sets JPY_SESSION_NAME for kernels of people; papermill, nbval and nbconvert do not.
+    Jupyter sets JPY_SESSION_NAME for interactive kernels; papermill, nbval and nbconvert do not.
     """
     return "JPY_SESSION_NAME" in os.environ or (os.isatty(2) and "JPY_PARENT_PID" not in os.environ)
 
 
 def check_name(kind: str, name: str, known: Collection[str]) -> None:
-    """Raise ValueError, with the message of `unknown_name`, if a name is not known."""
+    """Raise ValueError, with the message of `unknown_name`, if `name` is not in `known`."""
     if name not in known:
         raise ValueError(unknown_name(kind, name, known))
 
 
 def unknown_name(kind: str, name: str, known: Iterable[str]) -> str:
-    """The message for a name that is not known: what was perhaps meant, and what there is."""
+    """The error message for an unknown name: the most similar name, and all known names."""
     known = list(known)
     close = get_close_matches(name, known, n=1)
     meant = f" Did you mean {close[0]!r}?" if close else ""

@@ -33,12 +33,12 @@ RESULT = "result.json"
 STATUS = "status.json"  # of all notebooks of a run, also of those without a record
 WEIGHTS = "weights.safetensors"
 PREDICTIONS = "predictions.csv"  # on the test images: true and predicted class
-LISTED = 1_000  # so many runs stand at most in a table or on a page
+LISTED = 1_000  # maximum number of runs in a table or on a page
 PACKAGES = ("torch", "torchvision", "torchmetrics", "numpy")
 # columns of a frame of records that the tables below show, if any record has them
 MEASURED = ["parameters.seed", "measured.validation_accuracy", "measured.test_accuracy"]
 _KINDS: dict[str, Any] = dict.fromkeys(("notebook", "dataset", "state", "finished", "message"), str)
-_KINDS |= dict.fromkeys(("device", "commit", "data_digest"), str)  # as far as they are there
+_KINDS |= dict.fromkeys(("device", "commit", "data_digest"), str)  # all of them are optional
 _KINDS |= dict.fromkeys(("parameters", "measured", "versions", "model", "settings"), dict)
 _KINDS |= dict.fromkeys(("epochs", "parameters.seed", "model.num_classes"), int)
 _KINDS |= dict.fromkeys(("seconds", "wall_seconds"), int | float)
@@ -49,16 +49,16 @@ REPORTED = {"mnist": 0.98, "fashion_mnist": 0.86}  # test accuracies of the stud
 
 
 def run_dir(output: str, notebook: str) -> Path:
-    """The absolute path of the folder for a notebook's results: `output`, or `runs/by-hand/<name>`
-    in the clone, or in the working folder if the clone cannot be written to.
+    """The absolute path of the folder for a notebook's results: `output`, if it is not empty; else
+    `runs/by-hand/<notebook>` in the clone, or in the working folder if the clone is read-only.
     """
     root = ROOT if os.access(ROOT if ROOT.exists() else PROJECT, os.W_OK) else Path.cwd() / "runs"
     return Path(output).absolute() if output else root / "by-hand" / notebook
 
 
 def create_run(root: Path | str, name: str) -> Path:
-    """Make the folder `<root>/<date>-<time>-<name>` for a run; with `-2` if it exists already.
-    Raises OSError that names the folder if that is impossible.
+    """Make the folder `<root>/<date>-<time>-<name>` for a run, with the suffix `-2` if it exists.
+    Raises an OSError that names the folder if it cannot be made.
     """
     stamp = f"{datetime.datetime.now():%Y%m%d-%H%M%S}-{name}"
     path, numbers = Path(root, stamp), itertools.count(2)
@@ -121,7 +121,7 @@ def save(
 def commit() -> str:
     """The commit of the clone, with "-dirty" if its files were changed; "" without git."""
     words = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
-    if not (PROJECT / ".git").exists():  # or that of a folder around it would be taken
+    if not (PROJECT / ".git").exists():  # git would take a repository around the clone
         return ""
     try:
         done = subprocess.run(words, cwd=PROJECT, capture_output=True, text=True, timeout=10)
@@ -133,10 +133,10 @@ def commit() -> str:
 def collect(root: Path | str | None = None) -> "pd.DataFrame":
     """Read the records of all runs below `root` (by default `runs/`) into one frame, oldest first.
 
-    A row for each `result.json`, then one for each notebook without a record. `seconds` are those
-    of training, `wall_seconds` of the notebook; there is a column for each parameter, such as
-    `parameters.seed`, and figure, such as `measured.test_accuracy`. Missing values are nan.
-    Raises FileNotFoundError if there is no such folder, ValueError for a record that is not valid.
+    There is a row for each `result.json`, and one for each notebook without a record. `seconds` is
+    the time of the training, `wall_seconds` that of the notebook. Parameters and results have a
+    column each, such as `parameters.seed` and `measured.test_accuracy`. Missing values are nan.
+    Raises FileNotFoundError if there is no such folder, ValueError for an invalid record.
     """
     import pandas as pd
 
@@ -155,8 +155,8 @@ def collect(root: Path | str | None = None) -> "pd.DataFrame":
 
 
 def read_records(root: Path | str, levels: int) -> list[dict]:
-    """The records of the notebooks so many folders below `root`, then of those without one what is
-    known of them. A damaged record has the state "damaged" and a message.
+    """The records of the notebooks that are `levels` folders below `root`; then, for notebooks
+    without a record, their states. A damaged record has the state "damaged" and a message.
     """
     found: dict[str, dict[str, dict]] = {}
     for name, above in ((RESULT, levels), (STATUS, levels - 1)):
@@ -166,8 +166,8 @@ def read_records(root: Path | str, levels: int) -> list[dict]:
 
 
 def _read_either(path: Path, strict: bool, flat: bool = False) -> dict:
-    """A record; or of a `status.json`, what it says of each notebook, by name. Parts of parts have
-    names such as `measured.test_accuracy`, if they shall be `flat`.
+    """Read a record; or from a `status.json`, the state of each notebook by its name. With `flat`,
+    nested dictionaries become keys such as `measured.test_accuracy`.
     """
     flatten = (lambda part: dict(_flat(part))) if flat else dict
     if path.name == RESULT:
@@ -190,7 +190,7 @@ def _flat(record: dict, prefix: str = "") -> Iterator[tuple[str, object]]:
 
 
 def _join(found: dict[str, dict[str, dict]]) -> list[dict]:
-    """The records by folder, each with what the status says of it; then what has no record."""
+    """The records by folder, merged with the status; then notebooks that did not finish."""
     states = {
         f"{folder}{os.sep}{name}": state
         for folder, files in found.items() for name, state in files.get(STATUS, {}).items()
@@ -199,9 +199,9 @@ def _join(found: dict[str, dict[str, dict]]) -> list[dict]:
     for folder in sorted(folder for folder, files in found.items() if RESULT in files):
         state = states.pop(folder, {})
         row = {"state": "finished"} | _place(folder) | state | found[folder][RESULT]
-        if row.pop("interrupted", False):  # as versions before "state" wrote it
+        if row.pop("interrupted", False):  # old records have this instead of "state"
             row["state"] = "stopped"
-        if state.get("state", "finished") != "finished":  # something failed after the record
+        if state.get("state", "finished") != "finished":  # it failed after writing the record
             row["state"] = state["state"]
         rows.append(row)
     failed = sorted(folder for folder, state in states.items() if state["state"] != "finished")
@@ -214,7 +214,7 @@ def _place(folder: str) -> dict[str, object]:
 
 
 def load_run(folder: Path | str) -> "pd.DataFrame":
-    """As `collect`, for one run: without the runs that its notebooks have started themselves."""
+    """As `collect`, for one run, but without the runs that its notebooks have started."""
     frame = collect(folder)
     return frame[frame["run"] == Path(folder).name]
 
@@ -222,7 +222,7 @@ def load_run(folder: Path | str) -> "pd.DataFrame":
 def read_status(folder: Path | str, *, strict: bool = True) -> dict:
     """The `status.json` of a run: its `settings`, and its `notebooks` with their `state`.
 
-    States of older versions get the names of today. A damaged file raises ValueError, if `strict`.
+    Old names of states are replaced. A damaged file raises ValueError if `strict`, else is empty.
     """
     status = {"notebooks": []} | _read(Path(folder, STATUS), strict)
     for entry in status["notebooks"]:
@@ -244,7 +244,7 @@ def _read(path: Path, strict: bool) -> dict:
 
 
 def _check(content: dict) -> dict:
-    """The same record or status; raises TypeError or ValueError for a part of another kind."""
+    """Return a record or status if its values are valid; else raise TypeError or ValueError."""
     dicts = [(name, part) for name, part in content.items() if isinstance(part, dict)]
     inner = [(f"{name}.{key}", part[key]) for name, part in dicts for key in part]
     for name, value in [*content.items(), *inner]:
@@ -267,7 +267,7 @@ def _kind(name: str) -> Any:
 
 
 def summary(frame: "pd.DataFrame") -> "pd.DataFrame":
-    """A row of text for each test accuracy, beside that of the student's report."""
+    """A row of text for each test accuracy, with the accuracy in the student's report beside it."""
     import pandas as pd
 
     frame = frame.reindex(columns=frame.columns.union(MEASURED))
@@ -306,9 +306,9 @@ def overview(frame: "pd.DataFrame", root: Path | str) -> "pd.DataFrame":
 
 
 def find(root: Path | str, name: str) -> Path:
-    """The folder below `root` of the run called `name`, or of the only one that contains it.
+    """The folder of the run called `name` in `overview`, or of the only run whose name contains it.
 
-    A run is called as in `overview`. Raises ValueError if none or several fit.
+    `root` is the folder of all runs. Raises ValueError if no run or several runs fit.
     """
     folders = {Path(folder) for folder in collect(root)["folder"]}
     folders |= {folder.parent for folder in folders if folder.parent != Path(root)}
@@ -316,7 +316,7 @@ def find(root: Path | str, name: str) -> Path:
     if name in names:
         return names[name]
     fitting = [known for known in sorted(names) if name in known]
-    # of a run and the notebooks in it, the run
+    # if a run and its notebooks fit, keep the run
     fitting = [known for known in fitting if known.rpartition("/")[0] not in fitting]
     if len(fitting) == 1:
         return names[fitting[0]]
