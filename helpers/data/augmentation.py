@@ -1,7 +1,7 @@
 """Random augmentation of training images.
 
-Each image of a batch is changed in its own way, all at once on the device of the batch. Pixels are
-in [0, 255] before and after. What moves in from outside is black, like both data sets' background.
+Each image gets random changes of its own, computed for the whole batch on its device. Pixels are in
+[0, 255] before and after. Images are padded with 0 (black), the background of both data sets.
 """
 
 import math
@@ -23,7 +23,7 @@ class Augmentation:
     degrees: float = 0.0  # rotation by at most this angle, left or right
     scale: float = 0.0  # relative change of size: 0.1 gives 90 % to 110 %
     flip: bool = False  # mirror each image left to right with probability one half
-    erase: float = 0.0  # the share of images that lose a random rectangle
+    erase: float = 0.0  # probability that an image loses a random rectangle
 
     def __post_init__(self) -> None:
         in_range = 0 <= self.scale < 1 and 0 <= self.erase <= 1
@@ -32,7 +32,7 @@ class Augmentation:
             raise ValueError(f"Wanted {wanted}, got {self}.")
 
     def __call__(self, images: Tensor, generator: Generator) -> Tensor:
-        """Augment `images` (N, 1, H, W); `generator` must be on the same device."""
+        """Augment uint8 images (N, C, H, W) on the `generator`'s device; may return float32."""
         if self.degrees or self.scale:
             images = random_affine(images, generator, degrees=self.degrees, scale=self.scale)
         if self.shift:
@@ -45,7 +45,7 @@ class Augmentation:
 
 
 def random_shift(images: Tensor, generator: Generator, *, pixels: int) -> Tensor:
-    """Move each image (N, C, H, W) by a whole number of pixels, -pixels to +pixels, both ways."""
+    """Shift each image (N, C, H, W) by an integer in [-pixels, pixels] along height and width."""
     n, channels, height, width = images.shape
     device = images.device
     padded = F.pad(images, [pixels] * 4)
@@ -58,7 +58,7 @@ def random_shift(images: Tensor, generator: Generator, *, pixels: int) -> Tensor
 
 
 def random_affine(images: Tensor, generator: Generator, *, degrees: float, scale: float) -> Tensor:
-    """Rotate and scale each image (N, C, H, W) about its centre; returns float32.
+    """Rotate and scale each image (N, C, H, W) about its center; returns float32.
 
     Angles are uniform in ±degrees, sizes in 1 ± scale; pixels are interpolated bilinearly.
     """
@@ -66,7 +66,7 @@ def random_affine(images: Tensor, generator: Generator, *, degrees: float, scale
     angle, size = torch.rand(2, n, generator=generator, device=device) * 2 - 1
     angle, size = angle * math.radians(degrees), 1 + size * scale
     cos, sin, zero = angle.cos() / size, angle.sin() / size, torch.zeros_like(angle)
-    # affine_grid wants to know where each new pixel comes from: the inverse maps, (N, 2, 3)
+    # affine_grid maps each output pixel to its place in the input: the inverse maps, (N, 2, 3)
     inverse = torch.stack([cos, sin, zero, -sin, cos, zero], dim=1).view(n, 2, 3)
     grid = F.affine_grid(inverse, list(images.shape), align_corners=False)
     return F.grid_sample(images.float(), grid, align_corners=False)
@@ -79,10 +79,10 @@ def random_flip(images: Tensor, generator: Generator) -> Tensor:
 
 
 def random_erasing(images: Tensor, generator: Generator, *, share: float) -> Tensor:
-    """Blacken a random rectangle in `share` of the images (N, C, H, W).
+    """Blacken a random rectangle of each image (N, C, H, W) with probability `share`.
 
     Random erasing (Zhong et al., AAAI 2020, section 3.2): the rectangle covers 2 % to 33 % of the
-    image, its sides have a ratio between 0.3 and 1/0.3, and it may extend over the edge.
+    image and its sides have a ratio in [0.3, 1/0.3]. Unlike in the paper, it may cross the edge.
     """
     n, _, height, width = images.shape
     device = images.device

@@ -28,21 +28,21 @@ class DamagedDataError(ValueError):
 
 @dataclass(frozen=True)
 class DatasetSpec:
-    """What is known about a data set; of MNIST and Fashion-MNIST, before it is loaded."""
+    """The metadata of a data set. Those of MNIST and Fashion-MNIST are known before loading."""
 
     name: str  # as in load_splits(name)
-    title: str  # as people write it
+    title: str  # for pages and figures, such as "Fashion-MNIST"
     folder: str  # torchvision's class, and its folder under data/; or the folder of your own data
     class_names: tuple[str, ...]  # by target, 0..K-1
-    mean: float  # of the 60,000 training images, pixels scaled to [0, 1]; see pixel_statistics
-    std: float
-    digest: str  # identifies the content of all four files in records
-    channels: int = 1  # 1 for grey images, 3 for red, green and blue
+    mean: float  # over all pixels of the training images, in [0, 1]; see pixel_statistics
+    std: float  # standard deviation of the same pixels
+    digest: str  # twelve hex digits that identify the content in records
+    channels: int = 1  # 1 for gray images, 3 for red, green and blue
     size: int = 28  # height and width in pixels
 
 
 _TABLES = tomllib.loads((Path(__file__).parent / "datasets.toml").read_text(encoding="utf-8"))
-# SHA-256 of the archives, by folder and name: training images and targets, then those of the test
+# SHA-256 of the archives by folder and file name, in the order that `read_verified` returns
 DIGESTS = {table["folder"]: table.pop("sha256") for table in _TABLES.values()}
 SPECS = {
     name: DatasetSpec(name, **table | {"class_names": tuple(table["class_names"])})
@@ -100,7 +100,7 @@ def read_archive(archive: Path, folder: str) -> bytearray:
 
 
 def _download(raw: Path, missing: list[str], folder: str) -> None:
-    """Fetch the archives that are missing from `raw`, by torchvision."""
+    """Download the `missing` archives into the folder `raw` with torchvision, and verify them."""
     from torchvision import datasets  # here: importing it takes ten times as long as loading
 
     before = socket.getdefaulttimeout()

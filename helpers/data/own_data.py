@@ -21,15 +21,15 @@ from helpers.messages import Show
 
 SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".webp", ".gif", ".tif", ".tiff", ".pgm", ".ppm"}
 ARCHIVES = {".zip", ".tar", ".gz", ".tgz", ".7z", ".rar", ".bz2", ".xz"}
-# folders that divide the pictures → the split
+# name of a folder → name of the split that it holds
 PARTS = {"train": "train", "validation": "validation", "val": "validation", "valid": "validation",
          "test": "test"}  # fmt: skip
-HELD_OUT = 0.1  # the share of each class for validation, and the same for the test
-CACHED_FROM = 2_000  # pictures, which take a second or more to read
+HELD_OUT = 0.1  # fraction of each class for validation, and the same for the test split
+CACHED_FROM = 2_000  # pictures: reading so many takes a second or more
 
 
 def load(dataset: str, **options: Any) -> Splits:
-    """The splits of "mnist", "fashion_mnist", or of a folder of your own, with its `options`."""
+    """Load "mnist" or "fashion_mnist", or a folder of your own with `options` of `from_folder`."""
     return load_splits(dataset) if dataset in SPECS else from_folder(dataset, **options)
 
 
@@ -44,13 +44,13 @@ def from_folder(
 ) -> Splits:
     """Read pictures from one folder for each class, as torchvision's ImageFolder does.
 
-    `path` holds the folders of the classes; or `train` and, as far as there are, `validation` and
-    `test`, with the folders of the classes in each. What is missing is taken from the training
-    pictures, as `from_arrays` does. Pictures are scaled to `size` pixels as by `prepare`.
-    `channels` is 1 (grey) or 3; by default 3 if any picture has colors. Large sets are kept in
-    `cache_dir`. `splits.files` names the file of each image, `splits.notes` say what was found.
-    Raises ValueError for a folder that does not hold classes of pictures, and for pictures that
-    cannot be read, unless `skip_broken` leaves these out.
+    `path` holds a folder for each class; or it holds `train` and optionally `validation` and
+    `test`, each with a folder for each class. A missing split is drawn from the training pictures
+    as in `from_arrays`. Pictures are scaled to `size` pixels by `prepare`. `channels` is 1 (gray)
+    or 3; by default 3 if any picture has colors. Large data sets are cached in `cache_dir`.
+    `splits.files` names the file of each image; `splits.notes` describes what was found. Raises
+    ValueError if the folder does not hold classes of pictures, or if a picture cannot be read;
+    with `skip_broken`, pictures that cannot be read are left out instead.
     """
     path = Path(path)
     _check_format(size, channels)
@@ -82,14 +82,14 @@ def from_arrays(
     size: int | None = None,
     name: str = "arrays",
 ) -> Splits:
-    """Make three splits of images (N, H, W), (N, C, H, W) or (N, H, W, C) with C = 1 or 3.
+    """Divide images (N, H, W), (N, C, H, W) or (N, H, W, C), with C = 1 or 3, into three splits.
 
     Pixels are uint8, or floating-point numbers in [0, 1]. `targets` are whole numbers in [0, K).
-    With `size` the images are scaled to so many pixels; otherwise they are square, of 16 to 96.
+    `size` scales the images to so many pixels; without it, they must be square with 16 to 96.
 
-    A tenth of each class, at least one image, becomes the validation split, and as much the test
-    split. A class of two images has none for validation, a class of one is only trained on. The
-    draw is the same in each call. Raises ValueError for any other input.
+    A random tenth of each class, but at least one image, goes to the validation split, and as many
+    to the test split. A class of two images has none for validation; a class of one is only in the
+    training split. Each call makes the same splits. Raises ValueError for any other input.
     """
     images, targets = torch.as_tensor(images), torch.as_tensor(targets)
     if images.ndim == 3:
@@ -123,10 +123,10 @@ def from_arrays(
 def from_torchvision(
     dataset: Any, test: Any = (), *, size: int = 28, channels: int | None = None, name: str = ""
 ) -> Splits:
-    """Make three splits of a data set of pairs (picture, target), as torchvision's data sets are.
+    """Divide a data set of torchvision, or any sequence of pairs (picture, target), into splits.
 
-    Pictures are PIL images, or tensors (C, H, W) of uint8 or of numbers in [0, 1]. `test` is a data
-    set of the same kind. All else is as in `from_folder` and `from_arrays`.
+    Pictures are PIL images, or tensors (C, H, W), uint8 or float in [0, 1]. `test` is another such
+    data set; without it, a test split is drawn. All else is as in `from_folder` and `from_arrays`.
     """
     _check_format(size, channels)
     pairs = [of[i] for of in (dataset, test) for i in range(len(of))]
@@ -150,7 +150,7 @@ def _check_format(size: int, channels: int | None) -> None:
 
 
 def _find_files(path: Path) -> tuple[list[str], list[str]]:
-    """Paths below `path` of the pictures in the folders of classes, and of other files there."""
+    """The pictures in the folders of the classes, and the other files there, relative to `path`."""
     wanted = "Wanted a folder that holds a folder of pictures for each class."
     if not path.is_dir():
         if not path.exists():
@@ -198,7 +198,7 @@ def _check_classes(path: Path, names: Sequence[str]) -> None:
 
 
 def _list(names: Sequence[str]) -> str:
-    """The first names, and how many there are beside them."""
+    """The first five names, and how many more there are, as text."""
     more = f" and {len(names) - 5} more" if len(names) > 5 else ""
     return ", ".join(names[:5]) + more
 
@@ -225,8 +225,8 @@ def _read(
 
 
 def cached_tensors(path: Path, make: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]:
-    """The tensors in the file at `path`; those that `make` returns, and write them there, if it is
-    missing or damaged. The file begins with the SHA-256 of the rest.
+    """Load the tensors in the file at `path`. If it is missing or damaged, call `make` and write
+    its tensors to the file, after their SHA-256.
     """
     kept = path.read_bytes() if path.is_file() else b""
     if kept and kept[:32] == hashlib.sha256(kept[32:]).digest():
@@ -248,7 +248,7 @@ def _split(
     given: Sequence[str] = (), files: Sequence[str] = (), notes: Sequence[str] = (),
     folder: str = "",
 ) -> Splits:  # fmt: skip
-    """Divide the images, measure them, and describe them. `given` are their parts, if known."""
+    """Divide the images into splits, and describe them. `given` names their splits, if known."""
     _check_classes(Path(folder or name), class_names)
     everything, part = Split(images, targets), _divide(targets, given)
     rows = {
@@ -278,7 +278,7 @@ def _split(
 
 
 def _divide(targets: Tensor, given: Sequence[str]) -> np.ndarray:
-    """The split of each image, by name; missing ones are drawn from each class of the training."""
+    """The name of each image's split. A missing split is drawn from each class of the training."""
     part = np.array(given or ["train"] * len(targets), dtype=object)
     generator = torch.Generator().manual_seed(0)
     for k in targets.unique().tolist():

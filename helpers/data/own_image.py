@@ -1,4 +1,4 @@
-"""Cut handwritten digits out of a photograph, and prepare each as the images of MNIST were."""
+"""Cut handwritten digits out of a photograph, and prepare them like the images of MNIST."""
 
 import warnings
 from dataclasses import dataclass
@@ -17,21 +17,21 @@ from helpers.files import PROJECT
 
 SAMPLE_DIGIT = PROJECT / "data" / "own" / "four.png"
 LONGER_SIDE = 1000  # pixels; larger pictures are reduced to this
-LEAST_CONTRAST = 32  # of 255 grey values, between ink and paper
-TOUCHING = np.ones((3, 3))  # pixels that touch at a corner belong together
+LEAST_CONTRAST = 32  # of 255 gray values, between ink and paper
+TOUCHING = np.ones((3, 3))  # 8-connectivity: pixels that touch at a corner are connected
 
 
 @dataclass(frozen=True)
 class Handwriting:
-    """The digits on a picture in reading order: line by line, each from left to right."""
+    """The digits in a picture in reading order: line by line, each from left to right."""
 
     images: Tensor  # uint8 (D, 1, 28, 28), white on black, in the format of MNIST
     boxes: Tensor  # int64 (D, 4): left, top, right, bottom in pixels of `picture`
-    picture: Tensor  # uint8 (H, W), grey and upright, at most LONGER_SIDE high and wide
+    picture: Tensor  # uint8 (H, W), gray and upright, at most LONGER_SIDE high and wide
 
 
 def read_digit(path: Path | str | BinaryIO) -> Tensor:
-    """Read a picture of one digit: uint8 (1, 1, 28, 28). ValueError if it shows none or several."""
+    """Read a picture of one digit: uint8 (1, 1, 28, 28). ValueError if there is none or several."""
     images = read_digits(path).images
     if len(images) != 1:
         raise ValueError(
@@ -45,14 +45,14 @@ def read_digit(path: Path | str | BinaryIO) -> Tensor:
 def read_digits(path: Path | str | BinaryIO) -> Handwriting:
     """Read a photograph, scan or drawing of one digit, of a line or of a page of digits.
 
-    They may be dark on light or light on dark, in uneven light, on ruled paper, on a slant of up to
-    15°. Digits that touch are read as one. Each is prepared as in MNIST (LeCun et al.,
+    Ink may be darker or lighter than the paper, light uneven, paper ruled, and lines slanted by up
+    to 15°. Digits that touch are read as one. Each digit is prepared as in MNIST (LeCun et al.,
     "Gradient-based learning applied to document recognition", 1998, section III.A): it becomes
-    white on black and is scaled to fit into 20 × 20 pixels without distortion; its centre of mass
-    is put in the middle of 28 × 28. Grey values are stretched to the full range; those below a
-    third of it become black. An empty page gives D = 0. Things that are no digits are cut out, too;
-    `evaluation.read_handwriting` tells them apart. Raises FileNotFoundError if there is no such
-    file, and ValueError if it is not a picture or is too large.
+    white on black and is scaled to fit into 20 × 20 pixels without distortion; its center of mass
+    is put in the middle of 28 × 28. Gray values are stretched to [0, 255]; those below a third of
+    the range become black. An empty page gives D = 0. Objects that are not digits are cut out, too;
+    `evaluation.read_handwriting` rejects them. Raises FileNotFoundError if there is no such file,
+    and ValueError if it is not a picture or is too large.
     """
     grey = _read_grey(path)
     digits = _cut_out(_remove_rulings(_find_ink(grey)))
@@ -65,12 +65,12 @@ def read_digits(path: Path | str | BinaryIO) -> Handwriting:
 
 
 def read_garment(path: Path | str | BinaryIO) -> Tensor:
-    """Read a picture of one garment on a plain ground: uint8 (1, 1, 28, 28), light on black.
+    """Read a picture of one garment on a plain background: uint8 (1, 1, 28, 28), light on black.
 
-    Prepared as in Fashion-MNIST (Xiao et al., 2017, section 2): the ground becomes black, the
-    garment is cut out, its longer side is scaled to 28 pixels, and it is put in the middle. That
-    works for product pictures on one color. It fails where the ground has a pattern, a shadow or a
-    person, and where the garment has the color of the ground. Raises as `read_digit`.
+    It is prepared as in Fashion-MNIST (Xiao et al., 2017, section 2): the background becomes black,
+    the garment is cut out, its longer side is scaled to 28 pixels, and it is centered. This works
+    for product pictures. It fails if the background has a pattern, a shadow, a person, or the color
+    of the garment. Raises as `read_digits`, and ValueError if only the background is found.
     """
     grey = _read_grey(path)
     ground = np.median(np.concatenate([grey[0], grey[-1], grey[:, 0], grey[:, -1]]))
@@ -88,7 +88,7 @@ def read_garment(path: Path | str | BinaryIO) -> Tensor:
 
 
 def _read_grey(path: Path | str | BinaryIO) -> np.ndarray:
-    """Grey values from 0 to 255, float32 (H, W), upright; the size is checked before decoding."""
+    """Gray values from 0 to 255, float32 (H, W), upright; the size is checked before decoding."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
@@ -100,12 +100,12 @@ def _read_grey(path: Path | str | BinaryIO) -> np.ndarray:
         raise FileNotFoundError(f"There is no picture at {path}.") from None
     except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
         raise ValueError(f"{path} is too large; save it with fewer pixels. {error}") from error
-    except Exception as error:  # Pillow's readers raise all kinds for damaged files
+    except Exception as error:  # Pillow raises many kinds of errors for damaged files
         raise ValueError(f"{path} is not a picture that can be read; PNG and JPEG can.") from error
 
 
 def _to_grey(picture: Image.Image) -> Image.Image:
-    """Grey values from 0 to 255, reduced to LONGER_SIDE; transparency becomes black or white."""
+    """Gray values from 0 to 255, reduced to LONGER_SIDE; transparency becomes black or white."""
     if picture.mode[0] in "IF":  # 16 bits, which `convert` would clip instead of scaling
         values = np.nan_to_num(np.array(picture, dtype=np.float32)).clip(0)
         picture = Image.fromarray(values / white_level(values.max()) * 255)
@@ -120,10 +120,10 @@ def _to_grey(picture: Image.Image) -> Image.Image:
 
 
 def _find_ink(grey: np.ndarray) -> np.ndarray:
-    """How far each pixel is from the ground, towards the ink: float32 (H, W), at least 0.
+    """How much each pixel differs from the background towards the ink: float32 (H, W), at least 0.
 
-    In even light the ground is the median of the border. In uneven light it is a morphological
-    closing: dark things narrower than a third of the picture vanish, and shadows stay.
+    In even light the background is the median of the border. In uneven light it is a morphological
+    closing, which removes dark objects narrower than a third of the picture, and keeps shadows.
     """
     border = np.concatenate([grey[0], grey[-1], grey[:, 0], grey[:, -1]])
     middle, low, high = np.median(border), grey.min(), grey.max()
@@ -159,8 +159,8 @@ def _remove_rulings(ink: np.ndarray) -> np.ndarray:
 
 
 def _long_lines(mask: np.ndarray) -> np.ndarray:
-    """Which pixels, bool (H, W), are on lines that slope by up to 18° and are inked for 3/4 of
-    their length. A Hough transform, at half the size, counts for each slope and offset.
+    """A mask, bool (H, W), of the pixels on lines that slope by up to 18° and have ink on 3/4 of
+    their length. A Hough transform at half the size counts ink for each slope and offset.
     """
     half = ndimage.maximum_filter(mask, (5, 2))[::2, ::2]  # a line need not be quite straight
     height, width = half.shape
@@ -180,7 +180,7 @@ def _long_lines(mask: np.ndarray) -> np.ndarray:
 def _cut_out(ink: np.ndarray) -> list[tuple[tuple[slice, ...], np.ndarray]]:
     """The box of each digit, and its ink (h, w) stretched to [0, 1] with black below a third."""
     strokes, tallest = _find_strokes(ink)
-    reach = round(0.04 * tallest)  # pens skip: what is nearer belongs to one digit
+    reach = round(0.04 * tallest)  # pens skip: closer pieces are one digit
     labels, _ = ndimage.label(ndimage.maximum_filter(strokes, 2 * reach + 1), TOUCHING)
     labels[~strokes] = 0
     for i, box in enumerate(ndimage.find_objects(labels), 1):
@@ -196,7 +196,7 @@ def _cut_out(ink: np.ndarray) -> list[tuple[tuple[slice, ...], np.ndarray]]:
 
 
 def _find_strokes(ink: np.ndarray) -> tuple[np.ndarray, int]:
-    """Where strokes are, bool (H, W), and the height of the tallest, or 0. No shadows or specks."""
+    """A mask, bool (H, W), of strokes without shadows and specks; height of the tallest, or 0."""
     side, level = max(ink.shape), np.quantile(ink, 0.999)
     noise = 1.4826 * np.median(np.abs(ink - np.median(ink)))
     if level < max(LEAST_CONTRAST, 6 * noise):

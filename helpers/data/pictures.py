@@ -1,4 +1,4 @@
-"""Read pictures of all kinds as arrays of one size."""
+"""Read picture files as arrays of one size."""
 
 import base64
 import io
@@ -15,16 +15,16 @@ from torch import Tensor
 
 from helpers.messages import Show, progress_bar
 
-LUMINANCE = np.array([0.299, 0.587, 0.114], dtype=np.float32)  # ITU-R BT.601, as Pillow has it
+LUMINANCE = np.array([0.299, 0.587, 0.114], dtype=np.float32)  # ITU-R BT.601, as in Pillow
 
 
 def read_pictures(
     paths: Sequence[Path | bytes], *, size: int, progress: Show = None
 ) -> list[np.ndarray | str]:
-    """Read picture files, or their contents, as `prepare` returns them.
+    """Read picture files, given as paths or contents, and `prepare` them.
 
-    A file that cannot be read gives a text that says why, instead of an array. A picture of more
-    than 89 million pixels is not decoded.
+    For a file that cannot be read, the list holds the reason as text instead of an array. Pictures
+    of more than 89 million pixels are not decoded.
     """
 
     def read(path: Path | bytes) -> np.ndarray | str:
@@ -35,14 +35,14 @@ def read_pictures(
             return "it is too large"
         except FileNotFoundError:
             return "there is no such file"
-        except Exception as error:  # Pillow's readers raise all kinds for damaged files
+        except Exception as error:  # Pillow raises many kinds of errors for damaged files
             return str(error) or type(error).__name__
 
     with warnings.catch_warnings(), ThreadPoolExecutor() as pool:
         warnings.simplefilter("error", Image.DecompressionBombWarning)
         warnings.filterwarnings("ignore", module="PIL", category=UserWarning)  # odd EXIF or palette
         first = [path for path in paths[:100] if isinstance(path, Path) and path.is_file()]
-        # threads help with photographs; small files take longer in them
+        # threads are faster for photographs, and slower for small files
         large = sum(path.stat().st_size for path in first) > 100_000 * len(first)
         found = (pool.map if large else map)(read, paths)
         about = {"total": len(paths), "unit": " pictures", "desc": "reading"}
@@ -52,9 +52,9 @@ def read_pictures(
 def prepare(picture: Image.Image, size: int) -> np.ndarray:
     """Turn a picture upright, and scale it to `size` pixels without distortion.
 
-    The rest of the square gets the median color of the border. What is transparent becomes white.
-    Returns uint8 (3, S, S), or (1, S, S) of a grey picture; of one with 16 bits or more its values,
-    float32 (1, S, S).
+    The rest of the square gets the median color of the border. Transparent pixels become white.
+    Returns uint8 (3, S, S), or (1, S, S) for a gray picture. A picture with 16 bits or more keeps
+    its values, float32 (1, S, S).
     """
     picture = ImageOps.exif_transpose(picture)  # phones record how they were held
     if picture.mode.startswith("I") or picture.mode == "F":
@@ -69,7 +69,7 @@ def prepare(picture: Image.Image, size: int) -> np.ndarray:
     border = np.concatenate([pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]])
     color = np.median(border, axis=0)
     fill = float(color[0]) if picture.mode == "F" else tuple(int(c) for c in color)
-    least = math.ceil(max(picture.size) / size)  # of a narrower one, older Pillows leave no pixel
+    least = math.ceil(max(picture.size) / size)  # older Pillows scale a narrower side to 0 pixels
     if min(picture.size) < least:
         picture = picture.resize([max(side, least) for side in picture.size])
     square = ImageOps.pad(picture, (size, size), color=fill)  # type: ignore[arg-type]
@@ -77,10 +77,10 @@ def prepare(picture: Image.Image, size: int) -> np.ndarray:
 
 
 def stack(pictures: Sequence[np.ndarray], channels: int | None) -> Tensor:
-    """Put arrays from `prepare` together: uint8 (N, C, S, S).
+    """Stack arrays from `prepare` into one tensor, uint8 (N, C, S, S).
 
-    Without `channels`, C is 1 if all pictures are grey, otherwise 3. White is the same in all
-    pictures of 16 bits: see `white_level`.
+    Without `channels`, C is 1 if all pictures are gray, otherwise 3. All pictures with 16 bits or
+    more are scaled by the same `white_level`.
     """
     white = white_level(max((p.max() for p in pictures if p.dtype == np.float32), default=0))
     eight = [
@@ -95,9 +95,9 @@ def stack(pictures: Sequence[np.ndarray], channels: int | None) -> Tensor:
 
 
 def white_level(peak: float) -> float:
-    """What is white in pictures of 16 bits or more whose largest value is `peak`.
+    """The value of white in pictures of 16 bits or more whose largest value is `peak`.
 
-    Cameras and scanners often fill only the lower 8, 10, 12 or 14 of them.
+    Cameras and scanners often use only the lower 8, 10, 12 or 14 bits.
     """
     return next((2**bits - 1 for bits in (8, 10, 12, 14, 16, 32) if peak < 2**bits), peak)
 
@@ -109,7 +109,7 @@ def _to_grey(picture: np.ndarray) -> np.ndarray:
 
 
 def to_picture(image: Tensor) -> Image.Image:
-    """An image uint8 (C, H, W) as a picture of Pillow."""
+    """An image uint8 (C, H, W) as a PIL image."""
     return Image.fromarray(image.movedim(0, 2).squeeze(2).cpu().numpy())
 
 
@@ -121,5 +121,5 @@ def to_png(image: Tensor) -> bytes:
 
 
 def data_url(image: Tensor) -> str:
-    """An image uint8 (C, H, W) as a URL that holds the picture itself."""
+    """An image uint8 (C, H, W) as a data URL, which contains the picture."""
     return f"data:image/png;base64,{base64.b64encode(to_png(image)).decode()}"

@@ -1,4 +1,4 @@
-"""Training, validation and test images as tensors, and how batches are cut from them."""
+"""Training, validation and test images as tensors, and batches of them."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -43,7 +43,7 @@ class Split:
         return Split(self.images[rows], self.targets[rows])
 
     def __add__(self, other: "Split") -> "Split":
-        """The images of both, these first."""
+        """Concatenate two splits."""
         both = (self, other)
         return Split(torch.cat([of.images for of in both]), torch.cat([of.targets for of in both]))
 
@@ -61,16 +61,16 @@ class Split:
 class Splits:
     """The three splits of a data set, and its description."""
 
-    train: Split  # images to learn from; of the course's data sets 55,000
-    validation: Split  # for choosing; 5,000
+    train: Split  # to fit the weights; 55,000 images in the course's data sets
+    validation: Split  # for choices, such as the learning rate; 5,000
     test: Split  # used once, at the end; 10,000
     spec: DatasetSpec
-    files: Mapping[str, Sequence[str]] = field(default_factory=dict)  # by split, of your own data
-    notes: tuple[str, ...] = ()  # what was found when your own data was read: one line each
+    files: Mapping[str, Sequence[str]] = field(default_factory=dict)  # by split, for own data
+    notes: tuple[str, ...] = ()  # lines on what was found while reading own data
 
     @property
     def labelled(self) -> Split:
-        """All images that may be learnt from: those of training, then those of validation."""
+        """The training images, followed by the validation images."""
         return self.train + self.validation
 
 
@@ -79,8 +79,8 @@ def load_splits(name: str, root: Path | str | None = None) -> Splits:
 
     `root` is the folder that holds `MNIST/` and `FashionMNIST/`; by default the project's `data/`.
     Of the 60,000 published training images, sorted by class, every twelfth is held out for
-    validation, so each class has its share and no random numbers are needed. Raises ValueError for
-    an unknown name, and what `read_verified` raises.
+    validation. So the split is stratified, and needs no random numbers. Raises ValueError for an
+    unknown name, and the errors of `read_verified`.
     """
     published, test = load_published(name, root)
     step = len(published) // VALIDATION_SIZE
@@ -93,7 +93,7 @@ def load_splits(name: str, root: Path | str | None = None) -> Splits:
 def load_published(name: str, root: Path | str | None = None) -> tuple[Split, Split]:
     """The 60,000 training and the 10,000 test images in their published order, verified.
 
-    Lists of doubtful labels name an image by its number in this order. Raises as `load_splits`.
+    Lists of doubtful labels give the index of an image in this order. Raises as `load_splits`.
     """
     root = Path(root) if root is not None else PROJECT / "data"
     images, targets, test_images, test_targets = read_verified(spec(name).folder, root)
@@ -103,10 +103,10 @@ def load_published(name: str, root: Path | str | None = None) -> tuple[Split, Sp
 def batches(
     split: Split, batch_size: int, *, generator: torch.Generator | None = None
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """Cut a split into batches (images uint8 (B, C, S, S), targets int64 (B,)).
+    """Yield batches of a split: images uint8 (B, C, S, S) and targets int64 (B,).
 
-    No Python runs for each image. With a `generator` the order is random, drawn on the CPU and so
-    the same on every device; else it is that of the split. The last batch may be smaller.
+    A batch is indexed at once, not image by image. A `generator` on the CPU shuffles the images,
+    equally for every device; without it they keep their order. The last batch may be smaller.
     """
     if generator is None:
         for start in range(0, len(split), batch_size):
@@ -119,7 +119,7 @@ def batches(
 
 
 def loader(split: Split, batch_size: int = 32, *, shuffle: bool) -> "torch.utils.data.DataLoader":
-    """The same batches from torch's DataLoader, which collects them image by image."""
+    """A DataLoader of torch with such batches; it collects them image by image."""
     pairs = torch.utils.data.TensorDataset(split.images, split.targets)
     return torch.utils.data.DataLoader(pairs, batch_size=batch_size, shuffle=shuffle)
 
@@ -127,7 +127,7 @@ def loader(split: Split, batch_size: int = 32, *, shuffle: bool) -> "torch.utils
 def pixel_statistics(images: Tensor) -> tuple[float, float]:
     """Mean and standard deviation over all pixels of uint8 images, scaled to [0, 1].
 
-    Exact, since computed from the histogram. Of all training images a DatasetSpec holds them.
+    They are exact, since they are computed from the histogram. A DatasetSpec holds both numbers.
     """
     counts = torch.bincount(images.flatten(), minlength=256).cpu().double()
     greys = torch.arange(256, dtype=torch.float64) / 255
