@@ -1,7 +1,7 @@
 """Save models to checkpoints and load them.
 
-A checkpoint is one safetensors file. It holds the weights and, as JSON text, how to build the
-model, notes and the SHA-256 of the weights. Loading a checkpoint runs no code from the file.
+A checkpoint is one safetensors file. It holds the weights and, as JSON text, the arguments that
+build the model, notes and the SHA-256 of the weights. Loading runs no code from the file.
 """
 
 import hashlib
@@ -25,9 +25,9 @@ class CheckpointError(ValueError):
 
 
 def save(model: nn.Module, path: Path | str, **notes: object) -> Path:
-    """Write the weights of a model to `path`, with `notes` as JSON; whole, or not at all.
+    """Write the weights of a model and `notes`, as JSON, to `path`, atomically; returns the path.
 
-    `load` builds a model from `models.build` again. For one of another class it must be given.
+    `load` rebuilds a model that `models.build` has made; of another class, it needs a model `into`.
     """
     model = getattr(model, "_orig_mod", model)  # the model inside the wrapper of torch.compile
     weights = {name: of.detach().cpu().contiguous() for name, of in model.state_dict().items()}
@@ -38,7 +38,7 @@ def save(model: nn.Module, path: Path | str, **notes: object) -> Path:
 
 
 def describe(model: nn.Module) -> dict[str, object]:
-    """How `build` makes the model; of one that it did not make, only the `class`."""
+    """The arguments of `build` that make the model; if it was made otherwise, only its `class`."""
     return getattr(model, "architecture", None) or {"class": type(model).__qualname__}
 
 
@@ -47,9 +47,9 @@ def load(
 ) -> nn.Module:
     """Load the model at `path`, on the CPU and in evaluation mode.
 
-    With `dataset`, such as "mnist", it must have been trained on that. A model of your own class
-    `into` gets the weights: no code is run because a file names it. Raises FileNotFoundError, and
-    CheckpointError if the file is damaged, or does not fit the model or data set.
+    With `dataset`, such as "mnist", the model must have been trained on it. For a class of your
+    own, `into` is a model that gets the weights, since a file must not choose the code that runs.
+    Raises FileNotFoundError, and CheckpointError if the file is damaged or does not fit.
     """
     metadata = read_metadata(path)
     trained_on = metadata["notes"].get("dataset")
@@ -69,18 +69,18 @@ def load(
         )
     try:
         if into is None:
-            with torch.device("meta"):  # where a model of any size needs no memory
+            with torch.device("meta"):  # a model of any size needs no memory there
                 build(**architecture).load_state_dict(_upgrade_names(weights), assign=True)
         model = build(**architecture) if into is None else into.cpu()
         model.load_state_dict(_upgrade_names(weights))
     except (TypeError, ValueError, RuntimeError) as error:
-        why = "; ".join(line.strip() for line in str(error).splitlines()[:3])  # one for each tensor
+        why = "; ".join(line.strip() for line in str(error).splitlines()[:3])  # one per tensor
         raise CheckpointError(f"{path} does not fit the models of this version: {why}") from error
     return model.eval()
 
 
 def read_metadata(path: Path | str) -> dict:
-    """The metadata of a checkpoint: `architecture`, `sha256` and `notes`."""
+    """The metadata of a checkpoint: `architecture`, `sha256` and `notes`. Raises as `load`."""
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(
@@ -106,22 +106,22 @@ def list_pretrained() -> list[str]:
 
 
 def load_pretrained(name: str) -> nn.Module:
-    """Load weights that are shipped with the package, by "<data set>/<model>".
-    Raises ValueError if there are none of that name.
+    """Load a model that is shipped with the package, such as "mnist/tiny_vgg". Raises ValueError
+    for an unknown name.
     """
     check_name("shipped model", name, list_pretrained())
     return load(PRETRAINED / f"{name}.safetensors")
 
 
 def _upgrade_names(weights: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Rename the layers in checkpoints of version 0.1, among them the shipped ones."""
+    """Rename the layers of checkpoints of version 0.1, such as the shipped ones."""
     new = {"normalise": "normalize", "change": "shortcut", "shrink": "stem"}
     names = {name: ".".join(new.get(part, part) for part in name.split(".")) for name in weights}
     return {names[name]: tensor for name, tensor in weights.items()}
 
 
 def weights_digest(weights: dict[str, Tensor]) -> str:
-    """SHA-256 over names, dtypes, shapes and bytes of the weights, in the order of their names."""
+    """SHA-256 (64 hex digits) of names, dtypes, shapes and bytes of the weights, sorted by name."""
     total = hashlib.sha256()
     for name, tensor in sorted(weights.items()):
         total.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())

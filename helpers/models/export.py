@@ -1,4 +1,4 @@
-"""Export a model to a file for other programs, which is kept only if it computes the same."""
+"""Export a model to a file for other programs. The file is kept only if its logits are the same."""
 
 import copy
 import io
@@ -21,20 +21,20 @@ from helpers.models import checkpoints
 from helpers.models.networks import MODELS
 
 FORMATS = {"onnx": ".onnx", "torchscript": ".pt", "safetensors": ".safetensors"}
-MAX_DIFFERENCE = 1e-4  # of logits, relative to the largest if that is above 1: float32 rounding
+MAX_DIFFERENCE = 1e-4  # of logits; relative to the largest one if that is above 1
 
 
 def export(
     model: nn.Module, path: Path | str, format: str, *,
     class_names: Sequence[str] = (), notes: Mapping[str, Any] = MappingProxyType({}),
 ) -> float:  # fmt: skip
-    """Write `model` to `path` in a `format` of FORMATS, if the file has the same logits.
+    """Write `model` to `path` in a `format` of FORMATS, if the exported file has the same logits.
 
     The file takes uint8 images (N, C, S, S) for every N ≥ 1, and returns float32 logits (N, K). Its
-    metadata hold `notes`, and `class_names`, else those of the notes or of the notes' data set. The
-    logits are compared on 1,000 images: of the test split of a built-in data set, else random ones.
-    Returns their greatest difference. Raises ValueError for a model that torch cannot export, or if
-    the difference is above MAX_DIFFERENCE, and ImportError if a package is missing.
+    metadata hold `notes` and the class names: `class_names`, or those in `notes`, or those of the
+    data set in `notes`. The logits are compared on 1,000 images: from the test split of a built-in
+    data set, or random. Returns their maximum difference. Raises ValueError if torch cannot export
+    the model or the difference is above MAX_DIFFERENCE; ImportError if a package is missing.
     """
     check_name("format", format, FORMATS)
     model = copy.deepcopy(getattr(model, "_orig_mod", model)).cpu().eval().requires_grad_(False)
@@ -58,7 +58,7 @@ def export(
 
 
 def _check_images(model: nn.Module, spec: data.DatasetSpec | None) -> Tensor:
-    """1,000 images uint8 (N, C, S, S) of the size that the model wants."""
+    """1,000 images uint8 (N, C, S, S) with the channels and size that the model takes."""
     architecture = getattr(model, "architecture", {})
     channels, size = architecture.get("channels", 1), architecture.get("size", 28)
     if spec and (channels, size) == (1, 28):
@@ -103,5 +103,5 @@ def _torchscript(model: nn.Module, images: Tensor, file: Path, notes: dict[str, 
 
 def _safetensors(model: nn.Module, images: Tensor, file: Path, notes: dict[str, object]) -> Tensor:
     name = getattr(model, "architecture", {}).get("name")
-    into = None if name in MODELS else copy.deepcopy(model)  # a class that `load` must be given
+    into = None if name in MODELS else copy.deepcopy(model)  # `load` needs a model of such a class
     return checkpoints.load(checkpoints.save(model, file, **notes), into=into)(images).detach()

@@ -1,8 +1,8 @@
 """The networks, and `build`, which makes one by name.
 
 Each takes images as they are stored, uint8 from 0 to 255, and normalizes them in its first layer.
-The constants are saved with the weights, so a checkpoint cannot be given wrongly scaled images.
-Shapes in comments are those of images (N, 1, 28, 28); `channels` and `size` change them.
+Mean and standard deviation are saved with the weights, so a loaded model normalizes as in training.
+Shapes in comments are for images (N, 1, 28, 28); `channels` and `size` change them.
 """
 
 import inspect
@@ -21,10 +21,10 @@ from helpers.messages import check_name, unknown_name
 
 
 class Normalize(nn.Module):
-    """Turn pixels from [0, 255] into float32 numbers with mean 0 and standard deviation 1.
+    """Normalize pixels in [0, 255] to float32 with mean 0 and standard deviation 1.
 
-    `mean` and `std` are those of the training images scaled to [0, 1], as a DatasetSpec holds
-    them. They are buffers: saved with the weights, moved with the model, not trained.
+    `mean` and `std` are over the training pixels scaled to [0, 1], as in a DatasetSpec. They are
+    buffers: saved with the weights, moved with the model, not trained.
     """
 
     mean: Tensor
@@ -40,9 +40,9 @@ class Normalize(nn.Module):
 
 
 class Network(nn.Module):
-    """What the networks share: images uint8 (N, C, S, S) go in and are normalized, logits come out.
+    """Base class: a network normalizes images uint8 (N, C, S, S), and returns float logits (N, K).
 
-    `num_classes` is K, `channels` C and `size` S; `mean` and `std` are those of `Normalize`.
+    `num_classes` is K, `channels` C and `size` S; `mean` and `std` are arguments of `Normalize`.
     """
 
     def __init__(
@@ -93,8 +93,8 @@ class TinyVGG(Network):
     """Two blocks of conv-ReLU-conv-ReLU-pool and a linear classifier. 7,740 parameters at H = 10.
 
     The network of the CNN Explainer (Wang et al., "CNN Explainer: Learning Convolutional Neural
-    Networks with Interactive Visualization", IEEE VIS 2020), with a padding of 1 so that only the
-    pooling shrinks the image. It is VGG (Simonyan and Zisserman, 2015, table 1) made tiny. With
+    Networks with Interactive Visualization", IEEE VIS 2020), with a padding of 1, so that only
+    pooling reduces the resolution. It is a small VGG (Simonyan and Zisserman, 2015, table 1). With
     `batch_norm`, batch normalization follows each convolution (Ioffe and Szegedy, 2015).
     """
 
@@ -126,8 +126,8 @@ class FastCNN(Network):
 
     The first convolution has a stride of 2, so all later layers work on a quarter of the pixels.
     Two groups of two convolutions follow, as in the fast CIFAR-10 networks (Jordan, "94% on
-    CIFAR-10 in 3.29 Seconds on a Single GPU", 2024, section 3.1): early pooling leaves later layers
-    a quarter of the work. Channels in multiples of 8 or 16 fill a processor's vector units.
+    CIFAR-10 in 3.29 Seconds on a Single GPU", 2024, section 3.1). Each pools after its first
+    convolution, to a quarter of the work. Channels in multiples of 8 or 16 suit vector units.
     """
 
     def __init__(self, width: int = 16, **kwargs: Any) -> None:
@@ -147,7 +147,7 @@ class FastCNN(Network):
 
 
 def _fast_group(channels_in: int, channels_out: int) -> nn.Sequential:
-    def convolution(channels: int) -> nn.Conv2d:  # no bias: the normalization would remove it
+    def convolution(channels: int) -> nn.Conv2d:  # no bias: batch norm would subtract it
         return nn.Conv2d(channels, channels_out, kernel_size=3, padding=1, bias=False)
 
     return nn.Sequential(
@@ -190,9 +190,9 @@ class Block(nn.Module):
 
 
 def _convolution(channels_in: int, channels_out: int, stride: int, separable: bool) -> nn.Module:
-    """A 3 × 3 convolution. A separable one filters each channel, and then mixes the channels.
+    """A 3 × 3 convolution; if `separable`, a depthwise one followed by a pointwise one (1 × 1).
 
-    Of C channels it makes C with 9·C + C² weights instead of 9·C² (Chollet, "Xception", CVPR 2017).
+    From C to C channels, it then has 9·C + C² weights, not 9·C² (Chollet, "Xception", CVPR 2017).
     """
     if not separable:
         return nn.Conv2d(channels_in, channels_out, 3, stride, padding=1, bias=False)
@@ -204,10 +204,10 @@ class ResNet(Network):
     """Three stages of residual blocks. 77,562 parameters at width 16 with one block in each stage.
 
     `blocks` is the number of blocks in each stage. Stages 2 and 3 halve height and width and double
-    the channels. A `stride` of 2 halves them already in the stem, for a quarter of the work. With
-    `separable` convolutions, fewer weights make a wider network. Global average pooling (Lin et
-    al., "Network in Network", 2014, section 3.2) lets the classifier need few weights. Raises
-    ValueError unless `blocks` holds three numbers in [1, 200]: a damaged file may name billions.
+    the channels. A `stride` of 2 halves height and width in the stem, too, for a quarter of the
+    operations. `separable` convolutions have fewer weights. Global average pooling (Lin et al.,
+    "Network in Network", 2014, section 3.2) keeps the classifier small. Raises ValueError unless
+    `blocks` holds three numbers in [1, 200]; a damaged file could ask for billions of blocks.
     """
 
     def __init__(
@@ -242,7 +242,7 @@ class ResNet(Network):
         return self.classifier(features)  # (N, K)
 
 
-IMAGES = inspect.signature(Network).parameters  # of all networks
+IMAGES = inspect.signature(Network).parameters  # arguments of all networks
 MODELS: dict[str, Callable[..., nn.Module]] = {
     "linear": Linear,
     "mlp": MLP,
@@ -257,14 +257,14 @@ MODELS: dict[str, Callable[..., nn.Module]] = {
 def build(name: str, **model_kwargs: Any) -> nn.Module:
     """Build a model by its name in MODELS, such as "tiny_vgg", with random weights.
 
-    `model_kwargs` are the arguments of its class. `model.architecture` records the name and all
-    arguments, so that a checkpoint can build the model again. A name such as "my_file.py:MyNet"
+    `model_kwargs` are arguments of its class. `model.architecture` records the name and all
+    arguments, so that the model can be rebuilt from a checkpoint. A name such as "my_file.py:MyNet"
     builds a class of your own; see `build_own`. Raises ValueError for an unknown name or argument.
     """
     if ".py:" in name:
         return build_own(name, **model_kwargs)
     check_name("model", name, MODELS)
-    # defaults are recorded, too: old checkpoints still load if one changes
+    # defaults are recorded, too, so that old checkpoints still load after a default has changed
     parameters = {**inspect.signature(MODELS[name]).parameters, **IMAGES}
     defaults = {k: p.default for k, p in parameters.items() if p.kind is not p.VAR_KEYWORD}
     try:
@@ -276,11 +276,11 @@ def build(name: str, **model_kwargs: Any) -> nn.Module:
 
 
 def build_own(name: str, *, mean: float = 0.0, std: float = 1.0, **model_kwargs: Any) -> nn.Module:
-    """Run the file of "my_file.py:MyNet", and build that class of it, with random weights.
+    """Run the file in a name such as "my_file.py:MyNet", and build its class, with random weights.
 
-    The class, or function, may take any of `num_classes`, `channels`, `size`, `mean` and `std`.
-    If it has no Normalize inside, one with `mean` and `std` is put first. Raises ValueError if
-    there is no such file or class, or if it is no nn.Module; errors in the file come as they are.
+    The class, or function, may take any of `num_classes`, `channels`, `size`, `mean` and `std`. If
+    the model has no Normalize layer, one with `mean` and `std` is put before it. Raises ValueError
+    if there is no such file, class or nn.Module. Errors that the file raises are not caught.
     """
     path, _, class_name = name.rpartition(":")
     file = Path(path).expanduser()
@@ -293,7 +293,7 @@ def build_own(name: str, *, mean: float = 0.0, std: float = 1.0, **model_kwargs:
     known = {**model_kwargs, "mean": mean, "std": std}
     parameters = inspect.signature(make).parameters
     wanted = {k: v for k, v in known.items() if k in parameters}
-    if any(p.kind is p.VAR_KEYWORD for p in parameters.values()):  # as torchvision's models
+    if any(p.kind is p.VAR_KEYWORD for p in parameters.values()):  # as in torchvision's models
         wanted["num_classes"] = known["num_classes"]
     try:
         model = make(**wanted)
@@ -305,18 +305,18 @@ def build_own(name: str, *, mean: float = 0.0, std: float = 1.0, **model_kwargs:
         model = nn.Sequential(Normalize(mean, std), model)
     if any(isinstance(p, nn.parameter.UninitializedParameter) for p in model.parameters()):
         shape = 1, known["channels"], known["size"], known["size"]
-        model.eval()(torch.zeros(shape, dtype=torch.uint8))  # lazy layers learn their shapes
+        model.eval()(torch.zeros(shape, dtype=torch.uint8))  # initializes lazy layers
         model.train()
     model.architecture = {"name": name, **known, "source": source_digest(name)}
     return model
 
 
 def source_digest(name: str) -> str:
-    """Identify the file of "my_file.py:MyNet", so that no result of another version is taken."""
+    """The digest of the file in "my_file.py:MyNet", to detect changes; "" for names in MODELS."""
     file = Path(name.rpartition(":")[0]).expanduser()
     return short_digest(file.read_bytes()) if ".py:" in name else ""
 
 
 def count_parameters(model: nn.Module) -> int:
-    """The number of trainable parameters."""
+    """The number of trainable parameters of a model or layer."""
     return sum(weights.numel() for weights in model.parameters() if weights.requires_grad)
