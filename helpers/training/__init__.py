@@ -1,4 +1,4 @@
-"""Training: the loop, its history, exact resume, several processes, and recipes that work."""
+"""Training: the loop, its history, exact resume, data-parallel processes, and tested recipes."""
 # fmt: off
 
 from helpers.training.checks import count_steps

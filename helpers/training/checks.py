@@ -1,4 +1,4 @@
-"""What is checked before a training begins, so that no mistake shows first inside torch."""
+"""Checks of the arguments of `fit`, so that mistakes raise clear errors before the training."""
 
 import math
 from inspect import Parameter, signature
@@ -13,7 +13,7 @@ from helpers.data import Split
 
 
 def count_steps(images: int, epochs: int, batch_size: int) -> int:
-    """The steps of a training, `total_steps` of its schedule; ValueError if there would be none."""
+    """The number of optimizer steps, `total_steps` of a schedule. ValueError if there are none."""
     if not images:
         raise ValueError("There are no training images.")
     if epochs < 1 or epochs % 1:  # or it is nan
@@ -33,7 +33,7 @@ def check_fit(
     patience: int | None,
     label_smoothing: float,
 ) -> None:
-    """Raise ValueError for arguments of `fit` that cannot work, before any weight has changed."""
+    """Raise ValueError for invalid arguments of `fit`, before any weight has changed."""
     if validation is not None and not len(validation):
         raise ValueError("There are no validation images.")
     if patience is not None and (patience < 1 or patience % 1):
@@ -49,7 +49,7 @@ def check_fit(
 def check_optimizer(
     model: nn.Module, optimizer: torch.optim.Optimizer, scheduler: LRScheduler | None, steps: int
 ) -> None:
-    """Raise ValueError for an optimizer or schedule that would not train it for so many steps."""
+    """Raise ValueError for an optimizer or schedule that cannot train `model` for `steps` steps."""
     if _needs_argument(optimizer):
         kind, advice = type(optimizer).__name__, "Choose another optimizer, such as SGD or AdamW."
         raise ValueError(f"{kind} computes the loss several times in a step, fit once. {advice}")
@@ -81,14 +81,14 @@ def check_optimizer(
 
 
 def _needs_argument(stepped: Any) -> bool:
-    """Whether its `step` cannot be called without one, such as the loss."""
+    """Whether `step()` of an optimizer or scheduler needs an argument, such as the loss."""
     _, *others = signature(type(stepped).step).parameters.values()
     named = Parameter.POSITIONAL_ONLY, Parameter.POSITIONAL_OR_KEYWORD
     return any(p.default is p.empty and p.kind in named for p in others)
 
 
 def check_model(model: nn.Module, train: Split, validation: Split | None) -> None:
-    """Raise ValueError for a model that cannot learn these images, after trying two of them."""
+    """Raise ValueError if the model cannot be trained on these images; two of them are tried."""
     trained = [weights for weights in model.parameters() if weights.requires_grad]
     if not trained:
         raise ValueError("All parameters of the model are frozen. Set requires_grad=True for some.")
@@ -104,7 +104,7 @@ def check_model(model: nn.Module, train: Split, validation: Split | None) -> Non
             logits = model.eval()(images)
         except torch.OutOfMemoryError:
             raise
-        except Exception as error:  # whatever a model of one's own does
+        except Exception as error:  # your own model may raise any error
             kind = f"{images.dtype} {tuple(images.shape)}".removeprefix("torch.")
             raise ValueError(
                 f"The model cannot take a batch of images, {kind}: {error} Its first layer must "

@@ -1,7 +1,7 @@
 """Data-parallel training of one model by several processes.
 
-`torchrun` starts the processes. Each has a device, all of the images and a copy of the model, and
-computes its share of every batch. Torch's DistributedDataParallel (DDP) averages the gradients.
+`torchrun` starts the processes (ranks). Each has a device, all images and a copy of the model, and
+computes its shard of every batch. Torch's DistributedDataParallel (DDP) averages the gradients.
 """
 
 import os
@@ -26,37 +26,37 @@ Batches = Iterable[tuple[Tensor, Tensor]]  # of images and targets
 
 
 class SingleProcess:
-    """A process that trains by itself."""
+    """Training by one process. `ProcessGroup` overrides what differs for several."""
 
     rank: int = 0
     size: int = 1
-    gradient_weight: float = 1.0  # of this process's share of the current batch
+    gradient_weight: float = 1.0  # factor for the gradients of this rank's shard of the batch
 
     def wrap_ddp(self, model: nn.Module) -> nn.Module:
-        """The module to call in training, so that gradients are those of whole batches."""
+        """The module to call in training; it averages the gradients over all ranks."""
         return model
 
     def shard_batches(self, batches: Batches) -> Batches:
-        """This process's rows of each batch."""
+        """The rows of each batch that this rank computes."""
         return batches
 
     def all_reduce_stats(self, *steps: Tensor) -> tuple[Tensor, ...]:
-        """For each step: mean loss, number of correct images, number of images, over all ranks."""
+        """Mean loss, correct images and images of each step, (steps,) each, over all ranks."""
         return steps
 
     def predict(self, model: nn.Module, split: Split) -> Predictions:
-        """As `evaluation.predict`; each rank predicts a part of the images."""
+        """As `evaluation.predict`; each rank predicts a shard of the images."""
         return evaluation.predict(model, split)
 
     def maximum(self, number: int) -> int:
-        """The largest number of all ranks."""
+        """The maximum of `number` over all ranks."""
         return number
 
     def check_same_start(self, images: int) -> None:
-        """Raises ValueError unless all ranks resume after so many images."""
+        """Raise ValueError unless all ranks resume after the same number of images."""
 
     def lock_folder(self, folder: Path | None) -> AbstractContextManager[None]:
-        """Lock the checkpoint folder, by the one rank that writes to it."""
+        """Lock the checkpoint folder on rank 0, which writes to it."""
         return lock_folder(folder) if folder is not None and self.rank == 0 else nullcontext()
 
 
@@ -64,20 +64,20 @@ SINGLE_PROCESS = SingleProcess()
 
 
 class ProcessGroup(SingleProcess):
-    """This process among those that `torchrun` has started."""
+    """The process group of `torchrun`, as seen by this rank."""
 
     def __init__(self) -> None:
         self.rank, self.size = dist.get_rank(), dist.get_world_size()
 
     def wrap_ddp(self, model: nn.Module) -> nn.Module:
-        """On CUDA, batch norm sees the whole batch; on CPUs, where torch lacks that, a share."""
+        """Wrap the model in DDP. On CUDA, batch norm is synchronized; else it sees one shard."""
         if next(model.parameters()).device.type == "cuda":
             model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
         return DistributedDataParallel(model)
 
     def shard_batches(self, batches: Batches) -> Batches:
-        """Every `size`-th row of each batch; each rank augments the whole batch, as one would.
-        Raises ValueError for a batch with fewer images than there are ranks.
+        """Every `size`-th row of each batch. Each rank augments the whole batch, so the random
+        numbers are those of one process. Raises ValueError for fewer images than ranks.
         """
         for images, targets in batches:
             if len(targets) < self.size:
@@ -86,7 +86,7 @@ class ProcessGroup(SingleProcess):
                     f"processes. Choose another batch size, or fewer processes."
                 )
             rows = slice(self.rank, None, self.size)
-            # DDP takes the mean over ranks of means over images; the shares may differ in size
+            # DDP averages the ranks' mean gradients, but the shards may differ in size
             self.gradient_weight = len(targets[rows]) * self.size / len(targets)
             yield images[rows], targets[rows]
 
@@ -125,14 +125,14 @@ class ProcessGroup(SingleProcess):
 def join_process_group(device_name: str = "auto") -> Iterator[tuple[SingleProcess, torch.device]]:
     """Yield the process group of `torchrun`, or SINGLE_PROCESS without it, and the device to use.
 
-    Each rank has a GPU of its own. Raises ValueError for an unknown device, or too few of them.
+    Each rank gets a different GPU. Raises ValueError for an unknown device, or too few devices.
     """
     chosen = device.choose(device_name)
     if not dist.is_torchelastic_launched():
         yield SINGLE_PROCESS, chosen
         return
-    # DDP imports these, and functions in them keep, as a default argument, the group that is there
-    # at import: its threads would outlive it, and can abort a process that ends
+    # Import these, as DDP does, before the group exists: default arguments in them keep a reference
+    # to the current group, whose threads would then not end, and could abort the exiting process
     import torch.distributed.nn
     import torch.distributed.optim
 
@@ -149,10 +149,10 @@ def join_process_group(device_name: str = "auto") -> Iterator[tuple[SingleProces
 
 
 def _own_store() -> dict[str, Any]:
-    """Where the processes find one another: a part of torchrun's store for each restart.
+    """The key-value store in which the processes find one another, with a prefix for each restart.
 
-    torchrun keeps one store over all restarts, and torch would read there the addresses of the
-    processes before. Without a store of torchrun, torch's own way is taken.
+    torchrun keeps one store over all restarts, in which torch would read the addresses of earlier
+    processes. If torchrun has no store, {} lets torch make one.
     """
     if os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True":
         return {}
@@ -164,7 +164,7 @@ def _own_store() -> dict[str, Any]:
 
 
 def _device_of_rank(chosen: torch.device, device_name: str) -> torch.device:
-    """A device that no other rank uses; ranks may share the CPU."""
+    """A device that no other rank uses; only the CPU may be shared."""
     if chosen.type == "mps" and device_name == "auto":  # gloo does not support it
         return torch.device("cpu")
     if chosen.type == "cpu":

@@ -1,4 +1,4 @@
-"""How a training is executed: number format, memory layout, compilation, processes."""
+"""How a training is executed: precision, memory layout, compilation, processes."""
 
 import os
 import time
@@ -18,12 +18,12 @@ PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": t
 
 @dataclass(frozen=True)
 class Execution:
-    """How a training is executed. Apart from rounding, none of this changes what is learned.
+    """How a training is executed. This does not change the result, except by rounding, and by batch
+    norm in several processes without CUDA (see `ProcessGroup.wrap_ddp`).
 
-    `precision` is a name in PRECISIONS. `channels_last` stores the channels of a pixel side by
-    side, which is faster on most processors. `compile` runs torch.compile on the model first.
-    `process_group` comes from `join_process_group`, `progress` is that of `messages.progress_bar`.
-    Raises ValueError for an unknown precision.
+    `precision` is a name in PRECISIONS, else ValueError is raised. `channels_last` is the memory
+    layout, faster on most processors. `compile` applies torch.compile. `process_group` comes from
+    `join_process_group`; `progress` is the argument `show` of `messages.progress_bar`.
     """
 
     precision: str = "float32"
@@ -42,13 +42,13 @@ class Execution:
 
 
 class LoadCheck:
-    """Says on a progress bar, once after five seconds, that other programs use the processor.
+    """Warns on a progress bar, once after five seconds, if other programs use the processor.
 
-    Then a training can take ten times as long: each operation waits for its slowest thread.
+    They can make a training ten times slower, since each operation waits for its slowest thread.
     """
 
     AFTER = 5.0  # seconds
-    SHARE = 0.4  # of the cores; what other programs use below it is not worth a word
+    SHARE = 0.4  # of the cores: other programs that use less cause no warning
 
     def __init__(self, threads: int) -> None:
         self._threads, self._done = threads, False
@@ -67,9 +67,9 @@ class LoadCheck:
 
 
 def _busy_seconds() -> float:
-    """The processor time that other programs have used since this machine was started.
+    """The CPU time in seconds that other programs have used since this machine was started.
 
-    The processes that torchrun starts here are one program, and use about the same time each.
+    Processes that torchrun has started here do not count; each is taken to use as much as this one.
     """
     times, processes = psutil.cpu_times(), int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
     all_programs = sum(times) - times.idle - getattr(times, "iowait", 0.0)
@@ -77,10 +77,10 @@ def _busy_seconds() -> float:
 
 
 def fastest_precision(device: torch.device) -> str:
-    """The fastest safe format to train in: "bfloat16" on a CPU with AVX512-BF16 or AMX.
+    """The fastest safe precision for training: "bfloat16" on a CPU with AVX512-BF16 or AMX.
 
-    On other CPUs bfloat16 is emulated and slower; on a GPU, the launching of operations limits
-    networks as small as ours, so the format hardly matters: both get "float32".
+    Other CPUs emulate bfloat16, which is slower. On a GPU, the time of networks this small goes
+    into launching kernels, so precision hardly matters. Both get "float32".
     """
     capabilities = getattr(torch.cpu, "get_capabilities", dict)  # older versions of torch lack it
     known: dict[str, object] = capabilities() if device.type == "cpu" else {}
@@ -90,10 +90,10 @@ def fastest_precision(device: torch.device) -> str:
 def make_forward(
     model: nn.Module, execution: Execution = Execution(), scaler: torch.amp.GradScaler | None = None
 ) -> Callable[[Tensor], Tensor]:
-    """The forward pass of `model` as `execution` says; it returns logits in float32.
+    """The forward pass of `model` with the options of `execution`; it returns logits in float32.
 
     `channels_last` changes the memory layout of the weights in place, not their values; it is
-    ignored where torch fails at it. A `scaler` scales the gradients of the logits.
+    ignored where torch is wrong with it. A `scaler` scales the gradients at the logits.
     """
     device = next(model.parameters()).device
     channels_last = execution.channels_last and not _fails_with_channels_last(model, device)
@@ -118,9 +118,9 @@ def make_forward(
 
 
 def _fails_with_channels_last(model: nn.Module, device: torch.device) -> bool:
-    """On "mps", older versions of torch compute wrong gradients of a batch normalization; on CPUs
-    with AVX2 the gradient of a 1 × 1 convolution with a stride and less than 8 channels overwrites
-    memory of others (oneDNN, issue 6035).
+    """Whether channels last is unsafe. On "mps", older versions of torch compute wrong gradients of
+    batch norm. On CPUs with AVX2, the gradient of a strided 1 × 1 convolution of less than 8
+    channels overwrites other memory (oneDNN, issue 6035).
     """
     layers = (m for m in model.modules() if isinstance(m, nn.Conv2d) and m.kernel_size == (1, 1))
     narrow = any(m.stride != (1, 1) and m.in_channels < 8 * m.groups for m in layers)
@@ -130,17 +130,17 @@ def _fails_with_channels_last(model: nn.Module, device: torch.device) -> bool:
 class ScaledOptimizer:
     """An optimizer with loss scaling, which keeps small float16 gradients from becoming zero.
 
-    Micikevicius et al., "Mixed Precision Training", ICLR 2018, section 3.2. Where a gradient is
-    infinite, the step is skipped and the scale is halved. For other precisions it is the optimizer
-    itself. Raises ValueError on "mps", whose fused optimizers do not support scaled gradients.
+    Micikevicius et al., "Mixed Precision Training", ICLR 2018, section 3.2. If a gradient is
+    infinite or nan, the step is skipped and the scale is halved. For other precisions, `step` is
+    that of the optimizer. ValueError for float16 on "mps", whose fused optimizers cannot do this.
     """
 
     def __init__(self, optimizer: torch.optim.Optimizer, precision: str, device: torch.device):
         if precision == "float16" and device.type == "mps":
             raise ValueError('float16 cannot be trained on "mps"; choose float32 or bfloat16.')
         self.optimizer = optimizer
-        # torch starts at 65,536, which is too much here and would cost a skipped step for each
-        # halving; the scale grows by itself
+        # torch starts at 65,536, which is too large here: each halving would cost a skipped step.
+        # The scale grows by itself.
         enabled = precision == "float16"
         self.scaler = torch.amp.GradScaler(device.type, init_scale=2.0**10, enabled=enabled)
         self._is_first = enabled and isinstance(optimizer, torch.optim.SGD)
@@ -149,8 +149,8 @@ class ScaledOptimizer:
         self.optimizer.zero_grad()
 
     def step(self) -> None:
-        if self._is_first:  # or torch's fused SGD, if this step is skipped, goes on with buffers
-            self._is_first = False  # that nothing was written to
+        if self._is_first:  # if the first step is skipped, torch's fused SGD would leave
+            self._is_first = False  # its momentum buffers uninitialized
             for group in self.optimizer.param_groups:
                 for p in group["params"] if group["momentum"] and not group["dampening"] else ():
                     self.optimizer.state[p].setdefault("momentum_buffer", torch.zeros_like(p))

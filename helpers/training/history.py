@@ -1,4 +1,4 @@
-"""What a training did, epoch by epoch, and the errors that end one."""
+"""The history of a training, epoch by epoch, and the errors that can end it."""
 
 import copy
 import math
@@ -19,13 +19,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class EpochRecord:
-    """One epoch. Its `str` is a line to print while the training runs."""
+    """The results of one epoch. `str` makes a line to print while the training runs."""
 
     epoch: int  # 1-based
-    train_loss: float  # mean cross-entropy per image in nats, while learning
-    train_accuracy: float  # fraction in [0, 1], while learning
-    validation_loss: float  # at the end of the epoch; nan without a validation split
-    validation_accuracy: float
+    train_loss: float  # mean in nats, before each step, with augmentation and label smoothing
+    train_accuracy: float  # fraction in [0, 1], of the same forward passes
+    validation_loss: float  # mean cross-entropy in nats after the epoch; nan without a split
+    validation_accuracy: float  # fraction in [0, 1] after the epoch; nan without a split
     learning_rate: float  # at the end of the epoch
     seconds: float  # training and validation
 
@@ -40,12 +40,12 @@ class EpochRecord:
 
 @dataclass
 class History:
-    """The epochs of a training."""
+    """The results of a training, epoch by epoch."""
 
     epochs: list[EpochRecord] = field(default_factory=list)
-    planned_epochs: int | None = None  # how many it was to have
-    best_epoch: int | None = None  # the one with the lowest validation loss
-    stopped_early: bool = False  # the validation loss had not improved for `patience` epochs
+    planned_epochs: int | None = None  # the argument `epochs` of `fit`
+    best_epoch: int | None = None  # 1-based; the one with the lowest validation loss
+    stopped_early: bool = False  # because the validation loss did not fall for `patience` epochs
     interrupted: bool = False  # by Ctrl-C or the stop button
 
     @property
@@ -64,9 +64,9 @@ Steps = tuple[Tensor, ...]  # of each step: mean loss (float32), correct images,
 
 
 class StepStats:
-    """Loss and correct images of each step of an epoch, on the device until they are asked for.
+    """Loss and correct images of each step of an epoch, copied to the CPU only on request.
 
-    `before` are those of the steps that were taken before a stop, and `seconds` their time.
+    `before` holds the steps that were taken before a stop, and `seconds` their time.
     """
 
     def __init__(self, before: Steps = (), seconds: float = 0.0) -> None:
@@ -95,13 +95,13 @@ class StepStats:
 
 @dataclass
 class Progress:
-    """The state of a training."""
+    """The progress of a training: its history, best weights, and steps of the current epoch."""
 
     history: History = field(default_factory=History)
     best_loss: float = float("inf")  # the lowest validation loss so far, nats
-    best_weights: dict[str, Tensor] | None = None  # the weights with that loss
-    steps: Steps = ()  # those of the current epoch that were taken before a stop
-    seconds: float = 0.0  # their time
+    best_weights: dict[str, Tensor] | None = None  # the state_dict with that loss
+    steps: Steps = ()  # steps of the current epoch that were taken before a stop
+    seconds: float = 0.0  # the time of these steps
 
     def epoch_stats(self) -> StepStats:
         """The statistics of the current epoch, with the steps that were taken before a stop."""
@@ -110,7 +110,7 @@ class Progress:
         return stats
 
     def epochs_left(self, epochs: int) -> Iterator[int]:
-        """The 1-based numbers of the epochs that are still to train."""
+        """Yield the 1-based numbers of the epochs that are not trained yet."""
         self.history.planned_epochs = epochs
         for epoch in range(len(self.history.epochs) + 1, epochs + 1):
             if self.history.stopped_early:
@@ -126,9 +126,9 @@ class Progress:
         seconds: float,
         patience: int | None,
     ) -> EpochRecord:
-        """Add an epoch, from the tensors of its StepStats and the predictions on validation.
+        """Add an epoch from the tensors of its StepStats and its predictions on validation.
 
-        Means are over images, so a smaller last batch counts for less. Raises NonFiniteLossError.
+        Means are over images, so a smaller last batch has less weight. Raises NonFiniteLossError.
         """
         losses, correct, sizes = steps
         history, loss, accuracy = self.history, math.nan, math.nan
@@ -165,10 +165,10 @@ class TrainingError(RuntimeError):
 
 
 class TrainingStopped(KeyboardInterrupt):
-    """Ctrl-C or JupyterLab's stop button has ended a training; the full epochs are kept.
+    """Ctrl-C, SIGTERM or JupyterLab's stop button has ended a training.
 
-    `model` has its best weights, or without validation those of the last step. To work with a
-    half-trained model in a notebook, run `history = sys.last_value.history` in the next cell.
+    `history` holds the completed epochs. `model` has its best weights, or without validation those
+    of the last step. In a notebook, `sys.last_value.history` gets the history in the next cell.
     """
 
     def __init__(self, model: nn.Module, history: History) -> None:
@@ -192,7 +192,7 @@ def check_finite(
 ) -> None:
     """Raise NonFiniteLossError if a loss of the epoch, float32 (steps,), is infinite or nan.
 
-    No loss shows the last step yet, so weights and predictions on validation are checked as well.
+    The last step changed the weights after its loss, so weights and predictions are checked, too.
     """
     bad = (~losses.isfinite()).nonzero().flatten().tolist()
     after = list(model.state_dict().values())

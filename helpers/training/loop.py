@@ -39,13 +39,13 @@ def fit(
     checkpoint: Path | str | None = None,
     execution: Execution = Execution(),  # noqa: B008 - it is frozen
 ) -> History:
-    """Train `model` in place by cross-entropy and return its history. See `Execution` for how.
+    """Train `model` in place by cross-entropy, and return its history.
 
-    The order of the images follows torch's seed (`device.seed_everything`). `augment` gets a batch
-    of images and a generator. `scheduler` steps after each batch. With `validation`, the model ends
-    with the weights of the lowest validation loss; with `patience`, training stops after so many
-    epochs without a new lowest. `checkpoint` is a folder: the same call resumes there, exactly, and
-    loses a minute at most. Raises ValueError, TrainingError, TrainingStopped, ResumeError, OSError.
+    torch's seed (`device.seed_everything`) decides the order of the images. `augment` maps a batch
+    of images and a generator to a batch. `scheduler` steps after each batch. With `validation`, the
+    model ends with the weights of the lowest validation loss; `patience` stops after so many epochs
+    without a lower one. `checkpoint` is a folder, from which the same call resumes exactly; at most
+    a minute is lost. Raises ValueError, TrainingError, TrainingStopped, ResumeError, OSError.
     """
     planned = count_steps(len(train), epochs, batch_size)
     check_fit(model, optimizer, train, validation, scheduler, planned, patience, label_smoothing)
@@ -95,13 +95,13 @@ class _Batches:
         self.generators = {"order": torch.Generator(), "augmentation": torch.Generator(device)}
         for generator in self.generators.values():
             generator.manual_seed(seed)
-        self.skip = 0  # the batches of the next epoch that were trained on before a stop
+        self.skip = 0  # batches at the start of the next epoch that were trained on before a stop
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
         order, augmentation = self.generators.values()
         epoch, epochs = (1 + n // len(self.train) for n in (self.bar.n, self.bar.total - 1))
         self.bar.set_description_str(f"epoch {epoch}/{epochs}")
-        shuffle = torch.Generator()  # `order` itself changes when the epoch is done
+        shuffle = torch.Generator()  # `order` advances only when the epoch is complete
         shuffle.set_state(order.get_state())
         batches = data.batches(self.train, self.batch_size, generator=shuffle)
         for images, targets in islice(batches, self.skip, None):
@@ -116,7 +116,7 @@ class _Batches:
 def _session(
     model: nn.Module, manager: CheckpointManager, batches: _Batches, group: SingleProcess
 ) -> Iterator[Progress]:
-    """Resume from the checkpoint folder; end with the best weights and the train mode of before."""
+    """Resume from the checkpoint folder. At the end, load the best weights and reset train mode."""
     with group.lock_folder(manager.folder), preserve_train_mode(model), batches.bar as bar:
         progress = manager.restore()
         history = progress.history
@@ -127,7 +127,7 @@ def _session(
         try:
             with hold_signals(manager.folder is not None) as manager.signal:
                 yield progress
-            bar.total = bar.n  # or the bar of a training that stopped early would turn red
+            bar.total = bar.n  # an incomplete bar, as after an early stop, would turn red
         except KeyboardInterrupt as stop:
             raise progress.stopped(model) from stop
         except Exception as error:
@@ -146,11 +146,11 @@ def _session(
 
 
 def _is_out_of_memory(error: Exception) -> bool:
-    """CUDA and XPU have an error of their own; MPS and the CPU raise a RuntimeError."""
+    """CUDA and XPU raise torch.OutOfMemoryError; MPS and the CPU raise a RuntimeError."""
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
         return True
     messages = (
         "out of memory", "can't allocate memory", "not enough memory", "_STATUS_ALLOC_FAILED",
-        "unable to find an engine",  # so cuDNN says it
+        "unable to find an engine",  # of cuDNN
     )  # fmt: skip
     return isinstance(error, RuntimeError) and any(text in str(error) for text in messages)

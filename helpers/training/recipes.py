@@ -1,8 +1,8 @@
-"""Recipes: settings of a training that are known to work, with the accuracy that they reach.
+"""Recipes: tested hyperparameters of a training, with the accuracy that they reach.
 
-A recipe is a frozen record of everything that a training depends on except data, seed and device.
-They are in recipes.toml; `find_recipe` looks one up by name and data set, `train` and `train_on`
-follow it.
+A recipe is a frozen record of everything that a training depends on, except data, seed and device.
+recipes.toml holds the recipes; `find_recipe` looks one up by name and data set; `train` and
+`train_on` train a model with it.
 """
 
 import math
@@ -28,34 +28,34 @@ from helpers.training.loop import fit
 
 @dataclass(frozen=True)
 class Recipe:
-    """Settings of one training: SGD with Nesterov momentum, usually on a one-cycle schedule.
+    """Hyperparameters of a training by SGD with Nesterov momentum, usually on a one-cycle schedule.
 
-    One-cycle: Smith and Topin, "Super-Convergence", 2018, with torch's OneCycleLR.
+    The schedule is torch's OneCycleLR (Smith and Topin, "Super-Convergence", 2018).
     """
 
     model: str  # a name that models.build knows
     epochs: int  # passes over the training images
     batch_size: int
-    learning_rate: float  # the maximum of the schedule
+    learning_rate: float  # the maximum of the schedule, or constant
     source: str  # where the settings come from
     measured: str  # the test accuracy that they reach, over how many seeds
-    duration: str = ""  # of training on two cores of an AMD EPYC; compact and accurate on one
+    duration: str = ""  # on two cores of an AMD EPYC; tiny, small, compact and accurate on one
     model_kwargs: Mapping[str, Any] = field(default_factory=dict)  # such as its width
-    train_images: int | None = None  # the first so many of the training split; None takes all
-    train_on_validation: bool = False  # train on the validation split, too: all is chosen
+    train_images: int | None = None  # use only the first images of the training split; None: all
+    train_on_validation: bool = False  # use the validation split as well, after all choices
     one_cycle: bool = True  # otherwise the learning rate is constant
     momentum: float = 0.9
     weight_decay: float = 0.0
     label_smoothing: float = 0.0  # Szegedy et al., "Rethinking the Inception …", 2016, section 7
     augmentation: Augmentation = field(default_factory=Augmentation)
-    precision: str = "auto"  # a name in PRECISIONS, or the fastest that is safe on the device
+    precision: str = "auto"  # a name in PRECISIONS; "auto": see `fastest_precision`
 
     def __post_init__(self) -> None:
         if self.precision != "auto":
             Execution(precision=self.precision)  # raises ValueError for an unknown one
 
     def precision_on(self, device: torch.device) -> str:
-        """The number format in which the recipe computes on a device; never "auto"."""
+        """The precision of the recipe on a device, a name in PRECISIONS, never "auto"."""
         return fastest_precision(device) if self.precision == "auto" else self.precision
 
     def training_split(self, splits: Splits) -> Split:
@@ -64,19 +64,19 @@ class Recipe:
         return images + splits.validation if self.train_on_validation else images
 
     def held_out_splits(self, splits: Splits) -> dict[str, Split]:
-        """By name, those of validation and test that a model of this recipe is not trained on."""
+        """The test split and, unless the model is trained on it, the validation split, by name."""
         validation = {} if self.train_on_validation else {"validation": splits.validation}
         return validation | {"test": splits.test}
 
     def build(self, spec: DatasetSpec) -> nn.Module:
-        """The model, on the CPU, with random weights from torch's generator."""
+        """The model, on the CPU, with random weights from torch's global generator."""
         return models.build(
             self.model, mean=spec.mean, std=spec.std, num_classes=len(spec.class_names),
             channels=spec.channels, size=spec.size, **self.model_kwargs,
         )  # fmt: skip
 
     def optimizer(self, model: nn.Module, images: int) -> tuple[torch.optim.SGD, OneCycleLR | None]:
-        """Optimizer and schedule for `model`, which is on its device, and so many images."""
+        """Optimizer and schedule to train `model`, already on its device, on so many `images`."""
         optimizer = torch.optim.SGD(
             model.parameters(), self.learning_rate, momentum=self.momentum,
             nesterov=self.momentum > 0, weight_decay=self.weight_decay,
@@ -90,12 +90,12 @@ class Recipe:
 
 
 _TABLES = tomllib.loads((Path(__file__).parent / "recipes.toml").read_text(encoding="utf-8"))
-_OWN = "own"  # instead of a data set: for data of one's own
-_OWN_STEPS = 600  # that it is trained for at least
+_OWN = "own"  # in place of the data set, in recipes for your own data
+_OWN_STEPS = 600  # minimum number of training steps on your own data
 
 
 def _read(name: str, dataset: str) -> Recipe:
-    """The recipe in recipes.toml; what is not named there is as in the one that it is `like`."""
+    """Read a recipe from recipes.toml; the recipe named by `like` supplies missing fields."""
     settings = dict(_TABLES[name][dataset])
     if "augmentation" in settings:
         settings["augmentation"] = Augmentation(**settings["augmentation"])
@@ -111,9 +111,9 @@ RECIPES = {(name, of): _read(name, of) for name in _TABLES for of in _TABLES[nam
 def find_recipe(name: str, dataset: str | Splits, model: str = "") -> Recipe:
     """The recipe of that name for a data set, such as ("fast", "mnist").
 
-    For splits of your own data it trains for at least 600 steps. `model` replaces its model by a
-    class of your own, such as "my_file.py:MyNet". Raises ValueError if there is no such data set or
-    recipe.
+    On splits of your own data, a recipe trains for at least 600 steps, in batches of at most 32.
+    `model` replaces its model by a class of your own, such as "my_file.py:MyNet". Raises ValueError
+    for an unknown data set or recipe.
     """
     if model:
         return replace(find_recipe(name, dataset), model=model, model_kwargs={})
@@ -135,9 +135,9 @@ def find_recipe(name: str, dataset: str | Splits, model: str = "") -> Recipe:
 def train(
     recipe: Recipe, splits: Splits, *, device: torch.device, seed: int = 0, **options: Any
 ) -> tuple[nn.Module, History]:
-    """Train as the recipe says on the images that it names; `options` are others of `train_on`.
+    """Train a model by a recipe, on its `training_split`; `options` are passed to `train_on`.
 
-    The model ends with the weights best on validation, unless the recipe trains on validation, too.
+    The model ends with the best weights on validation, unless it is trained on validation as well.
     """
     return train_on(
         recipe, recipe.training_split(splits), splits.spec,
@@ -159,8 +159,8 @@ def train_on(
 ) -> tuple[nn.Module, History]:
     """Seed all generators, build the model of a recipe, and train it on all of `images`.
 
-    `options` are `on_epoch` and `checkpoint` of `fit`. The precision is the recipe's, the memory
-    layout channels last. Raises what `fit` raises.
+    `options` are further arguments of `fit`, such as `on_epoch` and `checkpoint`. The precision of
+    `execution` is replaced by the recipe's, its layout by channels last. Raises as `fit`.
     """
     seed_everything(seed)
     model = recipe.build(spec).to(device)

@@ -1,8 +1,8 @@
 """Save and restore the full state of a training, so that a stopped one resumes exactly.
 
-After each epoch, each minute within an epoch, and before Ctrl-C or SIGTERM ends the training, one
+After each epoch, every minute within an epoch, and before Ctrl-C or SIGTERM ends the training, a
 file is written with everything that the rest of the training depends on. The SHA-256 of its content
-is part of its name, so a damaged file is recognized.
+is part of its name, so a damaged file is detected.
 """
 
 import hashlib
@@ -27,7 +27,7 @@ from helpers.training.distributed import SINGLE_PROCESS, SingleProcess
 from helpers.training.history import EpochRecord, History, Progress, Steps, StepStats, check_finite
 
 Scalar = str | int | float | bool | None
-FORMAT = 3  # of the files; those of 2 hold no steps of an epoch, older ones have no number
+FORMAT = 3  # of the files; format 2 has no steps within an epoch, older files have no number
 SAVE_EVERY = 60.0  # seconds within an epoch
 KEPT = 2  # files: the newest, and the one before it in case that one is damaged
 ANEW = "Delete it to train from the beginning."
@@ -42,7 +42,7 @@ class CheckpointManager:
     """Saves the progress of one training in a folder, and restores it.
 
     `parts` are objects with a `state_dict`, such as model and optimizer, or None. A training
-    resumes only with the same `settings`. Nothing is saved without a folder; rank 0 writes.
+    resumes only with the same `settings`. Only rank 0 writes; without a folder, nothing is saved.
     """
 
     folder: Path | None
@@ -50,17 +50,17 @@ class CheckpointManager:
     generators: Mapping[str, torch.Generator]
     settings: Mapping[str, Scalar]
     group: SingleProcess = SINGLE_PROCESS
-    signal: Callable[[], int] = lambda: 0  # the number of one that wants to end the training
-    saved: float = 0.0  # when, on the monotonic clock
+    signal: Callable[[], int] = lambda: 0  # number of a signal to end the training, or 0
+    saved: float = 0.0  # time of the last save, on the monotonic clock
 
     def after_step(self, progress: Progress, stats: StepStats) -> None:
-        """Save within an epoch if it is time, or a signal came to any rank; that ends the training.
-        Raises KeyboardInterrupt after a signal, NonFiniteLossError, and what `save` raises.
+        """Save every SAVE_EVERY seconds. On a signal to any rank, save and raise KeyboardInterrupt.
+        Raises NonFiniteLossError, and as `save`.
         """
         if self.folder is None:
             return
         is_time = time.monotonic() - self.saved >= SAVE_EVERY
-        wanted = self.group.maximum(self.signal() or int(is_time))  # 1 is no signal of these
+        wanted = self.group.maximum(self.signal() or int(is_time))  # 1: only time to save
         if wanted:
             steps = stats.tensors(self.group.all_reduce_stats)
             check_finite(steps[0], self.parts["model"], None, progress.history)
@@ -69,10 +69,10 @@ class CheckpointManager:
             raise KeyboardInterrupt
 
     def save(self, progress: Progress, steps: Steps = (), seconds: float = 0.0) -> None:
-        """Write the state atomically, and delete all files but the last two.
+        """Write the state atomically, and delete all files but the newest two.
 
-        Within an epoch, `steps` are those taken, and `seconds` their time. Raises OSError if the
-        folder cannot be written to; older files are then unchanged.
+        Within an epoch, `steps` holds the steps taken so far, and `seconds` their time. Raises
+        OSError if the folder cannot be written to; older files are then unchanged.
         """
         self.saved = time.monotonic()
         if self.folder is None or self.group.rank > 0:
@@ -89,16 +89,16 @@ class CheckpointManager:
         buffer = io.BytesIO()
         torch.save(state, buffer)
         digest = hashlib.sha256(buffer.getvalue()).hexdigest()
-        place = f"epoch-{len(progress.history.epochs):04d}"  # so many are full
-        place += f"-step-{len(steps[0]):06d}" if steps else ""  # sorts after it without steps
+        place = f"epoch-{len(progress.history.epochs):04d}"  # completed epochs
+        place += f"-step-{len(steps[0]):06d}" if steps else ""  # sorts after the name without steps
         name = f"{place}-{digest}.pt"
         write_atomic(self.folder / name, buffer.getvalue())
         for old in _newest_first(self.folder)[KEPT:]:
             old.unlink(missing_ok=True)
 
     def restore(self) -> Progress:
-        """Bring all parts and generators to the newest intact state, if there is one.
-        Raises ResumeError if all files are damaged, or belong to a training with other settings.
+        """Load the newest intact state, if there is one, into all parts and generators.
+        Raises ResumeError if all files are damaged, or if the training had other settings.
         """
         self.saved = time.monotonic()
         state = _load_newest(self.folder) if self.folder is not None else None
@@ -112,7 +112,7 @@ class CheckpointManager:
             raise ResumeError(f"{self.folder} is damaged: {error!r:.200}. {ANEW}") from error
 
     def _resume(self, state: dict[str, Any]) -> Progress:
-        """As `restore`, from what one file holds; what is altered raises errors of all kinds."""
+        """Restore the state that one file holds. An altered file can raise many kinds of errors."""
         if state.get("format") not in (2, FORMAT):
             raise ResumeError(f"{self.folder} is from another version of this package. {ANEW}")
         there, here = state["settings"], dict(self.settings)
@@ -124,7 +124,7 @@ class CheckpointManager:
                 f"Use its settings, name another folder, or delete it to train from the beginning."
             )
         best_loss, best_weights = float(state["best_loss"]), state["best_weights"]
-        if best_weights is not None:  # shows that they fit, before hours of training
+        if best_weights is not None:  # check that they fit before hours of training
             self.parts["model"].load_state_dict(best_weights)
         for name, part in self.parts.items():
             if part is not None:
@@ -152,11 +152,11 @@ class CheckpointManager:
 
 @contextmanager
 def hold_signals(hold: bool = True) -> Iterator[Callable[[], int]]:
-    """Hold Ctrl-C and SIGTERM back, so that the current step can end and be saved.
+    """Defer Ctrl-C and SIGTERM, so that the current step can end and be saved.
 
-    Yields a function that returns the number of the signal that came, or 0. At the end the signal
-    goes to who handled it before; a second Ctrl-C goes there at once. Only the main thread gets
-    signals, so in others nothing is held back.
+    Yields a function that returns the number of the deferred signal, or 0. At the end, the previous
+    handler gets the signal; it gets a second Ctrl-C at once. Only the main thread gets signals, so
+    in other threads nothing is deferred.
     """
     came: list[int] = []
     before: dict[int, Any] = {}
@@ -189,7 +189,7 @@ def training_settings(
     augment: Callable[..., object] | None,
     **numbers: Scalar,
 ) -> dict[str, Scalar]:
-    """What decides the course of a training, as text and numbers that can be compared."""
+    """Everything that a training depends on, as text and numbers that can be compared."""
     groups = optimizer.state_dict()["param_groups"]
     groups = [{k: v for k, v in g.items() if isinstance(v, int | float | str)} for g in groups]
     return {
@@ -199,7 +199,7 @@ def training_settings(
         "schedule": f"{type(scheduler).__name__} {getattr(scheduler, 'total_steps', '')}".strip(),
         "training images": train.digest,
         "validation images": validation.digest if validation is not None else None,
-        # a function by its name, a record by its settings; not by an address in memory
+        # a function by its name, a record by its fields; neither by an address in memory
         "augmentation": getattr(augment, "__qualname__", None) or repr(augment),
         "seed": torch.initial_seed(),
         **numbers,
@@ -224,7 +224,7 @@ def _load_newest(folder: Path) -> dict[str, Any] | None:
                 f"{path} holds something other than numbers and text, which could run code. It is "
                 f"not loaded. Delete it if you do not know where it comes from."
             ) from error
-        except Exception as error:  # torch raises all kinds for what it has not written
+        except Exception as error:  # torch raises many kinds of errors for other files
             raise ResumeError(f"{path} holds no state of a training. {ANEW}") from error
     if files:
         raise ResumeError(f"All {len(files)} files in the folder {folder} are damaged. {ANEW}")
