@@ -1,4 +1,4 @@
-"""Evaluation: predictions, metrics, error analysis, statistics, inspection, a pad to draw on."""
+"""Evaluation: predictions, metrics, error analysis, statistics, inspection, a drawing pad."""
 # fmt: off
 
 from helpers.evaluation.drawing_pad import drawing_pad

@@ -1,4 +1,4 @@
-"""A pad to draw on in a notebook: what the model sees of the drawing, and what it says, live."""
+"""A drawing pad for notebooks. It shows the model's input and its predictions while you draw."""
 
 import base64
 import io
@@ -20,9 +20,9 @@ TEMPLATES = Path(__file__).parent / "templates"
 def drawing_pad(model: nn.Module, class_names: Sequence[str]) -> "AnyWidget":
     """A widget for JupyterLab: draw with mouse, pen or finger, and see the predictions meanwhile.
 
-    The drawing is prepared by `data.read_digit`, as the images of MNIST were. The trait
-    `probabilities` holds what the model says, K floats in [0, 1]; nothing if nothing is drawn.
-    Raises ValueError if the model takes other images than uint8 (1, 1, 28, 28).
+    `data.read_digit` prepares the drawing like the images of MNIST. The trait `probabilities` holds
+    K floats in [0, 1], one for each class; it is empty unless exactly one digit is drawn. Raises
+    ValueError if the model was built for images other than uint8 (N, 1, 28, 28).
     """
     import anywidget
     import traitlets
@@ -40,7 +40,7 @@ def drawing_pad(model: nn.Module, class_names: Sequence[str]) -> "AnyWidget":
         _css = (TEMPLATES / "pad.css").read_text(encoding="utf-8")
         class_names = traitlets.List(traitlets.Unicode()).tag(sync=True)
         drawing = traitlets.Unicode().tag(sync=True)  # a PNG as a data URL; empty if there is none
-        picture = traitlets.Unicode().tag(sync=True)  # the same for what the model sees
+        picture = traitlets.Unicode().tag(sync=True)  # a PNG of the model's input, as a data URL
         probabilities = traitlets.List(traitlets.Float()).tag(sync=True)
 
         def __repr__(self) -> str:  # where no widget can be shown
@@ -59,9 +59,9 @@ def drawing_pad(model: nn.Module, class_names: Sequence[str]) -> "AnyWidget":
 
 
 def _read(drawing: str) -> Tensor | None:
-    """The drawing in a data URL as uint8 (1, 1, 28, 28); None if it shows nothing."""
+    """The drawing in a data URL as uint8 (1, 1, 28, 28); None if it shows no single digit."""
     png = base64.b64decode(drawing.partition(",")[2])
     try:
         return data.read_digit(io.BytesIO(png))
-    except ValueError:  # nothing is drawn, or it is covered with ink from edge to edge
+    except ValueError:  # it shows nothing, several digits, or ink from edge to edge
         return None

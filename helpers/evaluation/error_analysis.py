@@ -1,4 +1,4 @@
-"""Error analysis: the mistakes of a model, the classes that it confuses, and doubtful labels."""
+"""Error analysis: the errors of a model, the classes that it confuses, and doubtful labels."""
 
 from collections.abc import Sequence
 from itertools import combinations
@@ -23,7 +23,7 @@ def mistakes(predictions: Predictions) -> Tensor:
 
 
 def random_mistakes(predictions: Predictions, n: int, *, seed: int) -> Tensor:
-    """A random sample of at most `n` mistakes, drawn without replacement: an unbiased choice."""
+    """A uniform random sample of at most `n` mistakes, without replacement, int64 (n,)."""
     rows = mistakes(predictions)
     return rows[torch.randperm(len(rows), generator=torch.Generator().manual_seed(seed))[:n]]
 
@@ -41,11 +41,11 @@ def closest_calls(predictions: Predictions, n: int) -> Tensor:
 
 
 def ranked_pairs(predictions: Predictions, class_names: Sequence[str]) -> "pd.DataFrame":
-    """The pairs of classes that are confused, most often first, both directions added.
+    """Count the errors of each pair of classes, in both directions; most errors first.
 
-    Columns: `pair` ("4 / 9", the lower class first), `errors`, `share` of all errors (a fraction
-    in [0, 1]; they sum to 1), and the directions `first as second` and `second as first`.
-    Pairs that were never confused are left out.
+    Columns: `pair` ("4 / 9", the lower class first), `errors`, `share` (the fraction of all errors,
+    in [0, 1]), and the errors in each direction: `first as second` and `second as first`. Pairs
+    without errors are left out.
     """
     import pandas as pd
 
@@ -61,14 +61,14 @@ def ranked_pairs(predictions: Predictions, class_names: Sequence[str]) -> "pd.Da
 
 
 def class_means(split: Split) -> Tensor:
-    """The mean image of each class, float32 (K, C, S, S), in grey values from 0 to 255."""
+    """The mean image of each class, float32 (K, C, S, S), with pixels in [0, 255]."""
     classes = int(split.targets.max()) + 1
     means = [split.images[split.targets == k].float().mean(dim=0) for k in range(classes)]
     return torch.stack(means)
 
 
 def closest_pairs(means: Tensor, class_names: Sequence[str], n: int) -> list[str]:
-    """The `n` pairs of classes whose mean images (K, C, S, S) are nearest, such as "4 / 9"."""
+    """The `n` pairs of classes, such as "4 / 9", whose `means` (K, C, S, S) are nearest."""
     gaps = torch.cdist(means.flatten(1), means.flatten(1))
     first, second = torch.triu_indices(len(means), len(means), offset=1)
     nearest = gaps[first, second].argsort(stable=True)[:n]
@@ -80,10 +80,10 @@ def neighbour_votes(
 ) -> "pd.DataFrame":
     """For each mistake, compare label and prediction with the labels of similar training images.
 
-    The `k` training images with the nearest pixels vote with their labels. No model takes part.
+    This is a vote of the `k` training images that are nearest by their pixels, without a model.
     Returns a row for each mistake, indexed by its row in `test`: `target`, `prediction`, the
-    fractions `for_target` and `for_prediction` of the votes, and the `side`, one of SIDES: "with
-    the label" or "with the model" if it has at least the fraction `majority`, else "undecided".
+    fractions of the votes `for_target` and `for_prediction`, and `side`, one of SIDES: "with the
+    label" or "with the model" if that has at least the fraction `majority`, else "undecided".
     """
     import pandas as pd
 

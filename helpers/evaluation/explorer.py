@@ -1,4 +1,4 @@
-"""A web page to look into a model: every layer, every number, and what it was computed from."""
+"""A web page that shows what each layer of a model computes, number by number."""
 
 import base64
 import copy
@@ -17,7 +17,7 @@ from helpers.evaluation.predictions import predict
 from helpers.files import write_atomic
 
 LARGEST_PAGE = 300_000  # bytes
-EXAMPLES = 40_000  # bytes of test images in a page; of MNIST, three of each class are 23,520
+EXAMPLES = 40_000  # bytes of images in a page; three images of each class of MNIST have 23,520
 SHOWN = "Normalize, Conv2d, BatchNorm, ReLU, MaxPool2d, AvgPool2d, Flatten, Linear, Dropout"
 _PLAIN = {"groups": 1, "dilation": 1, "padding_mode": "zeros", "ceil_mode": False}
 
@@ -26,16 +26,15 @@ def write_explorer(
     model: nn.Module, path: Path | str, *, examples: Split | None = None,
     notes: Mapping[str, Any] = MappingProxyType({}),
 ) -> Path:  # fmt: skip
-    """Write one HTML file in which a reader looks into `model`, and return its path.
+    """Write one HTML file that shows how `model` computes its output, and return the path.
 
-    It shows what every layer makes of an image, and how every number was computed, with the model's
-    own weights and without a network. The image is drawn, or chosen from `examples`, such as the
-    test split: of each class two that the model gets right and one that it gets wrong. `notes` may
-    hold "dataset", "class_names", "test_accuracy", "date" and "sha256"; without names, classes are
-    called as in the data set, or by numbers.
-    Raises ValueError for a layer that is not in SHOWN, for layers that do not follow one after the
-    other, a wrong number of names, or a page of more than LARGEST_PAGE bytes; and OSError if the
-    file cannot be written.
+    The page computes every layer in the browser, offline, with the model's weights. Its input is
+    drawn by the reader, or chosen from `examples`, such as the test split: for each class, up to
+    two images that the model predicts correctly and one that it does not. `notes` may hold
+    "dataset", "class_names", "test_accuracy", "date" and "sha256". Without class names, those of
+    the data set are used, or numbers. Raises ValueError if a layer is not in SHOWN, if the model is
+    not a sequence of layers, if the number of class names is wrong, or if the page has more than
+    LARGEST_PAGE bytes; and OSError if the file cannot be written.
     """
     import jinja2
 
@@ -73,7 +72,7 @@ def write_explorer(
 
 
 def _choose(model: nn.Module, examples: Split) -> dict[str, Any]:
-    """Of each class two images that the model gets right, and one that it gets wrong."""
+    """Up to two correctly predicted images and one error for each class; at most EXAMPLES bytes."""
     targets, predicted = examples.targets.cpu(), predict(model, examples).predicted
     right, rows = predicted == targets, []
     for wanted, number in ((right, 0), (right, 1), (~right, 0)):
@@ -87,7 +86,7 @@ def _choose(model: nn.Module, examples: Split) -> dict[str, Any]:
 
 
 def _pack(tensors: Sequence[Tensor]) -> str:
-    """The numbers of all tensors one after the other, little-endian, as base64."""
+    """The concatenated values of all tensors, little-endian, as base64."""
     arrays = [tensor.detach().cpu().numpy() for tensor in tensors]
     content = b"".join(a.astype(a.dtype.newbyteorder("<")).tobytes() for a in arrays)
     return base64.b64encode(content).decode()
@@ -96,7 +95,7 @@ def _pack(tensors: Sequence[Tensor]) -> str:
 def _read_layers(model: nn.Module, shape: tuple[int, ...]) -> tuple[list[dict], list[Tensor]]:
     """Describe the layers in the order in which they run, and collect their weights.
 
-    Each must be given what the one before has computed. That is checked on random images.
+    The input of each layer must be the output of the one before, which random images check.
     """
     images = torch.randint(256, (4, *shape), generator=torch.Generator().manual_seed(0)).byte()
     names = {layer: name for name, layer in model.named_modules() if not list(layer.children())}
@@ -127,7 +126,7 @@ def _read_layers(model: nn.Module, shape: tuple[int, ...]) -> tuple[list[dict], 
         last = output.float().clone()
 
     for layer in names:
-        vars(layer)["inplace"] = False  # the hook must see what the layer was given
+        vars(layer)["inplace"] = False  # so that the hook sees the layer's input
     handles = [layer.register_forward_hook(record) for layer in names]
     with torch.inference_mode():
         try:
@@ -141,7 +140,7 @@ def _read_layers(model: nn.Module, shape: tuple[int, ...]) -> tuple[list[dict], 
 
 
 def _describe(layer: nn.Module, given: Tensor, what: str) -> tuple[dict[str, Any], list[Tensor]]:
-    """What the page must know to compute a layer, and its weights; {} if there is nothing to do."""
+    """What the page needs to compute a layer, and its weights; {} if it changes nothing."""
     odd = [
         f"{name}={getattr(layer, name)}" for name, plain in _PLAIN.items()
         if getattr(layer, name, plain) not in (plain, (plain, plain))

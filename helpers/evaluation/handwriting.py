@@ -1,4 +1,4 @@
-"""Read handwriting from a picture: which digits, how probable, and what is no digit."""
+"""Read handwritten digits in a picture, with probabilities, and reject other objects."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,20 +12,20 @@ from torch import Tensor, nn
 from helpers.data import Augmentation, Handwriting, Split, read_digits
 from helpers.evaluation.predictions import UNKNOWN, predict_tta
 
-LEAST_PROBABILITY = 0.85  # of 97 % of photographed validation digits, with `mnist/accurate`
+LEAST_PROBABILITY = 0.85  # 97 % of photographed validation digits reach it with `mnist/accurate`
 
 
 @dataclass(frozen=True)
 class Reading:
-    """What a model read on a picture. Row i is thing i in reading order."""
+    """What a model read in a picture. Row i is object i in reading order."""
 
     found: Handwriting
-    digits: Tensor  # int64 (D,), the predicted digits, or UNKNOWN for what is no digit
-    probabilities: Tensor  # float32 (D,), of the most probable digit, whatever the thing is
-    seen: list[str]  # D reasons why it is no digit, empty for digits
+    digits: Tensor  # int64 (D,), the predicted digits, or UNKNOWN for objects that are no digits
+    probabilities: Tensor  # float32 (D,), of the most probable digit, also for other objects
+    seen: list[str]  # D reasons why an object is no digit; "" for digits
 
     def __str__(self) -> str:
-        """The digits, with "?" for other things, or what was seen instead of digits."""
+        """The digits, with "?" for other objects; or, if there are no digits, the first reason."""
         if (self.digits == UNKNOWN).all():
             return f"nothing that looks like a digit: {(self.seen or ['no strokes'])[0]}"
         return " ".join("?" if digit == UNKNOWN else str(digit) for digit in self.digits.tolist())
@@ -34,10 +34,10 @@ class Reading:
 def read_handwriting(model: nn.Module, path: Path | str | BinaryIO) -> Reading:
     """Read a picture of digits, such as a photograph of a page, with a model trained on MNIST.
 
-    Probabilities are means over five views of a thing (`predict_tta`). It is no digit if the most
-    probable digit has less than LEAST_PROBABILITY, if it has another shape than digits, or if most
-    things on the picture are no digits. With `mnist/accurate`, 94 % of photographed test digits are
-    read right, 0.4 % wrong, and 8 % of other things are called a digit. Raises as `read_digits`.
+    Probabilities are means over five views of an object (`predict_tta`). An object is rejected if
+    no digit has LEAST_PROBABILITY, if its shape is not that of a digit, or if most objects in the
+    picture are rejected. With `mnist/accurate`, 94 % of photographed test digits are read correctly
+    and 0.4 % wrongly, and 8 % of other objects are taken for digits. Raises as `read_digits`.
     """
     found = read_digits(path)
     if len(found.images) == 0:
@@ -55,7 +55,7 @@ def read_handwriting(model: nn.Module, path: Path | str | BinaryIO) -> Reading:
 
 
 def _odd_shape(image: np.ndarray) -> str:
-    """Why an image (28, 28) has no shape of a digit, or "". The limits hold for 99 % of digits."""
+    """Why an image (28, 28) does not look like a digit, or "". 99 % of digits pass this check."""
     pieces = ndimage.label(image > 85, np.ones((3, 3)))[1]
     holes = ndimage.label(np.pad(image, 1) < 128)[1] - 1
     width = 2 * ndimage.distance_transform_edt(np.pad(image, 1) >= 128).max()

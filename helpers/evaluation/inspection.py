@@ -1,4 +1,4 @@
-"""Inspect a model: output shapes of its layers, arithmetic, time, and the pixels that matter."""
+"""Inspect a model: output shapes of its layers, FLOPs, time per operation, and occlusion."""
 
 import os
 from collections import Counter
@@ -13,10 +13,10 @@ from helpers.models import count_parameters
 
 
 def layer_summary(model: nn.Module, images: Tensor) -> list[dict[str, object]]:
-    """Run `images` (N, C, H, W), on the model's device, through the model, layer by layer.
+    """Run uint8 `images` (N, C, S, S), on the model's device, through `model` in its current mode.
 
-    Returns a row for each layer that has no layers inside, in the order in which they ran: `layer`
-    (its name in the model), `kind`, `output` (its shape), `parameters`.
+    Returns a row for each leaf module, in the order in which they ran: `layer` (its name in the
+    model), `kind` (its class), `output` (the shape) and `parameters` (their number).
     """
     rows: list[dict[str, object]] = []
     names = {layer: name for name, layer in model.named_modules() if not list(layer.children())}
@@ -36,19 +36,19 @@ def layer_summary(model: nn.Module, images: Tensor) -> list[dict[str, object]]:
 
 
 def occlusion(model: nn.Module, image: Tensor, target: int, *, patch: int = 5) -> Tensor:
-    """How much the log-probability of a class falls when a part of the image is covered.
+    """How much the log-probability of the class `target` falls when a part of the image is covered.
 
-    A black square of `patch` × `patch` pixels is centred on each pixel in turn. Returns the falls
-    in nats, float32 (H, W), on the CPU; a fall is negative where the covered pixels spoke against
-    the class. Zeiler and Fergus, "Visualizing and Understanding Convolutional Networks", ECCV 2014,
-    section 4.2. `image` is uint8 (1, H, W); the square is clipped at its edge. Raises ValueError if
-    `patch` is even, since it would have no centre.
+    A black square of `patch` × `patch` pixels is centered on each pixel of `image` uint8 (C, H, W);
+    at the edge it is clipped. Returns the falls in nats, float32 (H, W), on the CPU; a negative
+    fall means that the covered pixels were evidence against the class. Zeiler and Fergus,
+    "Visualizing and Understanding Convolutional Networks", ECCV 2014, section 4.2. Raises
+    ValueError if `patch` is even, since it would have no center.
     """
     if patch < 1 or patch % 2 == 0:
         raise ValueError(f"A patch has an odd number of pixels, such as 5; got {patch}.")
     height, width = image.shape[-2:]
     rows, columns = torch.arange(height), torch.arange(width)
-    near_row = (rows[:, None] - rows).abs() <= patch // 2  # (centre, pixel)
+    near_row = (rows[:, None] - rows).abs() <= patch // 2  # (center, pixel)
     near_column = (columns[:, None] - columns).abs() <= patch // 2
     covered = near_row[:, None, :, None] & near_column[None, :, None, :]  # (H, W, H, W)
     variants = image.cpu() * ~covered.view(-1, 1, height, width)
@@ -58,11 +58,11 @@ def occlusion(model: nn.Module, image: Tensor, target: int, *, patch: int = 5) -
 
 
 def count_flops(model: nn.Module, shape: tuple[int, int, int] = (1, 28, 28)) -> int:
-    """Floating-point operations of one forward pass for one image of that shape (C, H, W).
+    """The number of floating-point operations of a forward pass for one image of `shape` (C, H, W).
 
-    Multiplications and additions of convolutions and matrix products are counted. Normalization,
-    ReLU and pooling are not: their time goes into memory access. A training step takes about three
-    times as many, since the backward pass has two gradients for each layer, of weights and input.
+    Multiplications and additions of convolutions and matrix products count. Normalization, ReLU and
+    pooling do not: their time goes into memory access. A training step takes about three times as
+    many, since the backward pass computes two gradients for each layer, of weights and of input.
     """
     image = torch.zeros(1, *shape, dtype=torch.uint8, device=next(model.parameters()).device)
     with preserve_train_mode(model), torch.no_grad(), FlopCounterMode(display=False) as counter:
@@ -71,9 +71,9 @@ def count_flops(model: nn.Module, shape: tuple[int, int, int] = (1, 28, 28)) -> 
 
 
 def profile_ops(function: Callable[[], object]) -> dict[str, float]:
-    """The share of time, in [0, 1], that a call takes in each of torch's operations, largest first.
+    """The fraction of the time of a call, in [0, 1], by operation of torch, largest first.
 
-    CPU time is measured. On an accelerator this is only the time to launch the operations.
+    CPU time is measured; for an accelerator, that is only the time to launch operations.
     """
     os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # keeps the profiler's own log off stderr
     with torch.profiler.profile() as profile:

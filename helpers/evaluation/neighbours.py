@@ -1,4 +1,4 @@
-"""Nearest neighbours of images, by their pixels or by the features that a network computes."""
+"""Nearest neighbors of images, by their pixels or by the features that a network computes."""
 
 from dataclasses import dataclass
 
@@ -17,7 +17,7 @@ class Neighbours:
     distances: Tensor  # float32 (N, k), Euclidean, in the unit of the vectors
 
     def votes(self, targets: Tensor, classes: int) -> Tensor:
-        """The share of the neighbours in each class, float32 (N, K), by the pool's `targets`."""
+        """The fraction of neighbors in each class, float32 (N, K); `targets` are the pool's."""
         return F.one_hot(targets[self.rows], classes).float().mean(dim=1)
 
 
@@ -27,8 +27,8 @@ def nearest_neighbours(
     """Find the `k` rows of `pool` (M, …) that are nearest to each of the `queries` (N, …).
 
     Both are images uint8 (N, C, S, S) or features float (N, F), on one device. `exclude` int64 (N,)
-    is a row of the pool that is not returned, such as the query itself. Raises ValueError if the
-    pool has fewer than `k` rows.
+    holds for each query a row of the pool to leave out, such as the query itself. `chunk` queries
+    are compared at once. Raises ValueError if the pool has fewer than `k` rows.
     """
     available = len(pool) - (exclude is not None)
     if k > available:
@@ -38,12 +38,12 @@ def nearest_neighbours(
     found, distances = [], []
     for start in range(0, len(queries), chunk):
         some = queries[start : start + chunk].flatten(1).float()
-        # |a - b|² = |a|² - 2ab + |b|² is one matrix product; |a|² does not change the order
+        # |a - b|² = |a|² - 2ab + |b|² needs one matrix product; |a|² does not change the order
         gaps = squares - 2 * some @ pool.T
         if exclude is not None:
             gaps.scatter_(1, exclude[start : start + chunk, None], torch.inf)
         rows = gaps.topk(k, largest=False).indices
-        # that sum is rounded in float32, so the distances are computed again from the differences
+        # float32 rounds that sum too much, so distances are computed again from the differences
         exact, order = (some[:, None] - pool[rows]).norm(dim=2).sort(dim=1, stable=True)
         found.append(rows.gather(1, order))
         distances.append(exact)
@@ -51,10 +51,10 @@ def nearest_neighbours(
 
 
 def extract_features(model: nn.Module, images: Tensor, *, batch_size: int = 250) -> Tensor:
-    """The input of a model's last Linear layer, its classifier, float32 (N, F), on the CPU.
+    """The input of the model's last Linear layer, the classifier, float32 (N, F), on the CPU.
 
-    Each vector is scaled to length 1, so that distances depend on the angle between two vectors and
-    not on how bright an image is. Raises ValueError if there is no such layer.
+    Each vector is normalized to length 1, so distances depend on the angle between two vectors, not
+    on the brightness of the images. Raises ValueError if there is no Linear layer.
     """
     return predict_with_features(model, images, batch_size=batch_size)[1]
 

@@ -1,4 +1,4 @@
-"""`predict` runs a model once, in data-set order; metrics are pure functions of what it returns."""
+"""`predict` runs a model once, in data-set order; metrics are pure functions of its result."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -47,12 +47,12 @@ class Predictions:
 def predict(model: nn.Module, images: Split | Tensor, *, batch_size: int = 250) -> Predictions:
     """Run `model` over `images` in their order, in evaluation mode, without gradients.
 
-    `images` is a Split, or uint8 (N, C, S, S) if the targets are not known, on any device. The
-    activations of batches of 250 fit in the processor's cache, a third faster than 1,000. Raises
+    `images` is a Split, or uint8 (N, C, S, S) if the targets are not known, on any device. Batches
+    of 250 are a third faster than 1,000, since their activations fit in a CPU's cache. Raises
     ValueError if the images have another shape or dtype, or if there are none.
     """
     if isinstance(images, Tensor):
-        # a target for each row, so that Split checks shape and dtype of the images
+        # Split checks the shape and dtype of the images; it needs a target for each
         images = Split(images, torch.full(images.shape[:1], UNKNOWN))
     if not isinstance(images, Split):
         wanted = "a Split or a uint8 tensor (N, C, S, S)"
@@ -73,7 +73,7 @@ def predict(model: nn.Module, images: Split | Tensor, *, batch_size: int = 250) 
 
 @contextmanager
 def preserve_train_mode(model: nn.Module) -> Iterator[None]:
-    """Put each layer back into the mode it was in (training or evaluation), also after an error."""
+    """Restore the mode (training or evaluation) of each layer at the end, also after an error."""
     modes = {layer: layer.training for layer in model.modules()}
     try:
         yield
@@ -85,20 +85,20 @@ def preserve_train_mode(model: nn.Module) -> Iterator[None]:
 def predict_tta(model: nn.Module, split: Split, augmentation: Augmentation) -> Predictions:
     """Test-time augmentation: average the predictions for several views of each image.
 
-    The views are the image itself; if `augmentation`, that of the training, shifts images, the
-    image moved by one pixel in each of four directions; if it flips images, all of these mirrored
-    as well. Krizhevsky et al., "ImageNet Classification with Deep Convolutional Neural Networks",
-    NIPS 2012, section 4.1.
+    `augmentation` is that of the training. The first view is the image itself. If `augmentation`
+    shifts, four views are shifted by one pixel each; if it flips, all views are also mirrored.
+    Krizhevsky et al., "ImageNet Classification with Deep Convolutional Neural Networks", NIPS 2012,
+    section 4.1.
     """
     views = tta_views(split.images, augmentation)
     return average_predictions([predict(model, Split(view, split.targets)) for view in views])
 
 
 def average_predictions(several: Sequence[Predictions]) -> Predictions:
-    """Average the probabilities of several predictions of the same images, by views or by models.
+    """Average the probabilities of several views or models (an ensemble) for the same images.
 
-    The logits returned are the logarithms of the mean probabilities, float32 (N, K). Raises
-    ValueError if there are no predictions, or if they are not of the same images.
+    The logits of the result are the logarithms of the mean probabilities, float32 (N, K). Raises
+    ValueError if there are no predictions, or if their targets differ.
     """
     if not several or any(not torch.equal(p.targets, several[0].targets) for p in several):
         raise ValueError(f"Wanted predictions of the same images, got {len(several)} that are not.")
@@ -108,12 +108,12 @@ def average_predictions(several: Sequence[Predictions]) -> Predictions:
 
 
 def num_views(augmentation: Augmentation) -> int:
-    """The number of views in test-time augmentation, 1, 2, 5 or 10: it takes so much longer."""
+    """The number of views in test-time augmentation: 1, 2, 5 or 10. Time is proportional to it."""
     return (5 if augmentation.shift else 1) * (2 if augmentation.flip else 1)
 
 
 def tta_views(images: Tensor, augmentation: Augmentation) -> Iterator[Tensor]:
-    """Views of images (N, 1, H, W) one after another; what moves in from outside is black."""
+    """Yield the views of images (N, C, H, W), which are padded with 0 (black)."""
     height, width = images.shape[2:]
     padded = F.pad(images, [1] * 4)
     corners = ((1, 1), (2, 1), (0, 1), (1, 2), (1, 0)) if augmentation.shift else ((1, 1),)
@@ -125,19 +125,19 @@ def tta_views(images: Tensor, augmentation: Augmentation) -> Iterator[Tensor]:
 
 
 def accuracy(predictions: Predictions) -> float:
-    """The fraction of images that are predicted correctly, in [0, 1]."""
+    """The fraction of correctly predicted images, in [0, 1]. ValueError if a target is UNKNOWN."""
     _check_targets(predictions)
     return (predictions.predicted == predictions.targets).double().mean().item()
 
 
 def loss(predictions: Predictions) -> float:
-    """Mean cross-entropy per image, in nats. Random guessing has ln K: 2.30 for ten classes."""
+    """Mean cross-entropy per image, in nats. Uniform probabilities have ln K: 2.30 for K = 10."""
     _check_targets(predictions)
     return F.cross_entropy(predictions.logits, predictions.targets).item()
 
 
 def confusion_matrix(predictions: Predictions) -> Tensor:
-    """Count how often images of each class were predicted as each class.
+    """Count the images of each true class by predicted class.
 
     Returns int64 (K, K); entry [i, j] counts images of class i predicted as j, so rows sum to the
     class sizes. Raises ValueError if a target is outside [0, K).
@@ -155,10 +155,10 @@ def per_class(predictions: Predictions, class_names: Sequence[str]) -> "pd.DataF
 
     Precision is the share of shirts among the images that were *predicted* as Shirt; recall is the
     share of the images that *are* shirts which were predicted as Shirt; F1 is their harmonic mean.
-    A class that was never predicted has precision 0. The columns `… low` and `… high` are a 95 %
-    confidence interval: how much the measure would vary with other images of the same kind. It is
-    the percentile bootstrap (Efron and Tibshirani, "An Introduction to the Bootstrap", 1993,
-    section 13.3): the confusion matrix is drawn anew 1,000 times, always with the same seed.
+    A class that was never predicted has precision 0. The columns `… low` and `… high` are the ends
+    of a 95 % confidence interval over other images of the same kind, by the percentile bootstrap
+    (Efron and Tibshirani, "An Introduction to the Bootstrap", 1993, section 13.3): the confusion
+    matrix is resampled 1,000 times, always with the same seed.
     """
     import pandas as pd
 
@@ -179,7 +179,7 @@ def per_class(predictions: Predictions, class_names: Sequence[str]) -> "pd.DataF
 
 
 def _precision_recall_f1(counts: Tensor, cells: Tensor, classes: int) -> Tensor:
-    """From counts (D, M) in `cells` (M, 2) of D matrices, float64 (3, D, K); 0 for 0 / 0."""
+    """The measures, float64 (3, D, K), of D matrices with `counts` (D, M) in `cells` (M, 2)."""
     actual, predicted, correct = torch.zeros(3, len(counts), classes, dtype=torch.float64)
     on_diagonal = cells[:, 0] == cells[:, 1]
     actual.index_add_(1, cells[:, 0], counts)

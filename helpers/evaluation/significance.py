@@ -1,6 +1,6 @@
 """Statistics: confidence intervals, significance tests, and the Pareto front of several models.
 
-Accuracies vary for two reasons: which images are in the test split, and the seed of the training.
+Accuracies vary for two reasons: the sample of test images, and the seed of the training.
 """
 
 import base64
@@ -21,7 +21,7 @@ class PairedComparison:
     only_first: int  # images that only the first model predicted correctly
     only_second: int
     images: int  # all images
-    p_value: float  # probability of a split at least as uneven if both models are equally good
+    p_value: float  # of the null hypothesis that both models are equally good
 
     @property
     def difference(self) -> float:
@@ -33,8 +33,8 @@ def mcnemar(first: Tensor, second: Tensor) -> PairedComparison:
     """Compare two models on the same images: bool (N,) each, True where the model is right.
 
     The exact test of McNemar ("Note on the sampling error of the difference between correlated
-    proportions", Psychometrika, 1947). The null hypothesis is that both models are equally good:
-    then an image that only one of them predicts correctly is equally likely to be either's.
+    proportions", Psychometrika, 1947). The null hypothesis is that both models are equally good: if
+    only one of them predicts an image correctly, it is the first with probability one half.
     Raises ValueError if the two have different lengths or are empty.
     """
     from scipy.stats import binomtest
@@ -60,9 +60,9 @@ def unpack_bits(text: str, n: int) -> Tensor:
 
 
 def accuracy_interval(accuracy: float, images: int) -> tuple[float, float]:
-    """The 95 % confidence interval of an accuracy that was measured on so many images.
+    """The 95 % confidence interval (low, high) of an accuracy on a number of `images`.
 
-    It covers the choice of the images only, not the seed of the training (Wilson, "Probable
+    It accounts for the sampling of the images, not for the seed of the training (Wilson, "Probable
     inference, the law of succession, and statistical inference", 1927). Raises ValueError if there
     are no images, or if `accuracy` is not in [0, 1].
     """
@@ -75,10 +75,10 @@ def accuracy_interval(accuracy: float, images: int) -> tuple[float, float]:
 
 
 def mean_interval(values: Sequence[float]) -> tuple[float, float]:
-    """The 95 % confidence interval of the mean over all seeds, from the values of a few seeds.
+    """The 95 % confidence interval (low, high) of the mean over all seeds, from a few seeds.
 
-    It covers the seed of the training only, not the choice of the images (Student, "The probable
-    error of a mean", 1908). Raises ValueError for fewer than two values.
+    It accounts for the seed of the training, not for the sampling of the images (Student, "The
+    probable error of a mean", 1908). Raises ValueError for fewer than two values.
     """
     from scipy.stats import t
 
@@ -91,13 +91,13 @@ def mean_interval(values: Sequence[float]) -> tuple[float, float]:
 
 
 def seeds_needed(difference: float, deviation: float, *, power: float = 0.8) -> int:
-    """The number of seeds for each of two settings that is needed to detect a difference of means.
+    """The sample size of a t-test: seeds for each of two settings, to detect a difference of means.
 
     `deviation` is the standard deviation over the seeds of one setting, in the same unit as
     `difference`. With so many seeds, a t-test at the 5 % level detects the difference with
     probability `power` (Cohen, "Statistical Power Analysis for the Behavioral Sciences", 1988,
-    chapter 2). At least 2, since one value has no standard deviation.
-    Raises ValueError for a difference of 0, which cannot be detected.
+    chapter 2). The result is at least 2, since one value has no standard deviation. Raises
+    ValueError unless `difference` is not 0, `deviation` >= 0 and `power` in (0, 1).
     """
     from scipy.stats import nct, norm, t
 
@@ -113,7 +113,7 @@ def seeds_needed(difference: float, deviation: float, *, power: float = 0.8) -> 
         freedom, shift = 2 * n - 2, effect * math.sqrt(n / 2)
         return float(nct.sf(t.ppf(0.975, freedom), freedom, shift))
 
-    # start with the normal distribution, as if the deviation were known; a t-test needs a few more
+    # start with the sample size for a known deviation (a z-test); a t-test needs a few more
     n = max(2, math.ceil(2 * ((norm.ppf(0.975) + norm.ppf(power)) / effect) ** 2))
     while power_with(n) < power:
         n += 1

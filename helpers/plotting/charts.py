@@ -1,7 +1,7 @@
 """Charts of numbers.
 
-Each function draws the arrays or records that it is given. A function for one panel takes `ax=None`
-and returns Axes; a function for several panels returns a Figure. Nothing is shown or saved.
+Each function draws the arrays or records that it is given. A function for one panel returns Axes,
+most take `ax=None`; a function for several panels returns a Figure. Nothing is shown or saved.
 """
 
 from collections.abc import Mapping, Sequence
@@ -19,7 +19,7 @@ from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 from torch import Tensor
 
 MARKERS = "osD^v<>PX*"  # one for each of ten classes or lines
-PALETTE = sns.color_palette("colorblind")  # Okabe and Ito's kind: told apart by nearly everybody
+PALETTE = sns.color_palette("colorblind")  # like Okabe and Ito's, for most color vision
 
 
 def class_balance(
@@ -38,7 +38,7 @@ def class_balance(
 
 
 def pixel_histogram(images: Mapping[str, Tensor], ax: Axes | None = None) -> Axes:
-    """The share of each grey value in each set of uint8 images, on a logarithmic scale."""
+    """The histogram of gray values of up to two sets of uint8 images, on a logarithmic scale."""
     ax = ax or plt.subplots(figsize=(9, 3), layout="constrained")[1]
     for (name, pixels), color, line in zip(images.items(), PALETTE, ("-", "--"), strict=False):
         shares = pixels.flatten().bincount(minlength=256).numpy() / pixels.numel()
@@ -61,9 +61,9 @@ def heatmap(
     ax: Axes | None = None,
     **labels: str,
 ) -> Axes:
-    """A K × K matrix of numbers >= 0; up to K = 20 with the number in each cell.
+    """Draw a matrix (K, K) of numbers >= 0; up to K = 20, each cell shows its number.
 
-    `names` label rows and columns; `fmt` formats a number, as ".1f"; `labels`: `xlabel`, `ylabel`.
+    `names` label rows and columns, `fmt` is a format such as ".1f", `labels` are xlabel and ylabel.
     """
     ax = ax or plt.subplots(figsize=(6.5, 5.6), layout="constrained")[1]
     few = len(names) <= 50
@@ -82,7 +82,7 @@ def heatmap(
 
 
 def confusion_matrix(counts: Tensor, class_names: Sequence[str]) -> Figure:
-    """Counts (K, K), and each row as shares of its class: rows are true, columns predicted."""
+    """Counts (K, K), and percentages of each row. Rows are true classes, columns predicted ones."""
     figure, axes = plt.subplots(1, 2, figsize=(9.4, 4.7), layout="constrained")
     labels = {"xlabel": "predicted class", "ylabel": "true class"}
     heatmap(counts.numpy(), class_names, title="Images", fmt="d", ax=axes[0], **labels)
@@ -94,7 +94,7 @@ def confusion_matrix(counts: Tensor, class_names: Sequence[str]) -> Figure:
 def learning_curves(histories: Mapping[str, pd.DataFrame] | pd.DataFrame) -> Figure:
     """Loss and accuracy by epoch: dashed lines for training, solid lines for validation.
 
-    Takes the frame of one History, or several frames by name, drawn in the same two panels.
+    `histories` is the frame of one History, or several frames by name, drawn in the same panels.
     """
     one = isinstance(histories, pd.DataFrame)
     named: Mapping[str, pd.DataFrame]
@@ -124,7 +124,7 @@ def learning_curves(histories: Mapping[str, pd.DataFrame] | pd.DataFrame) -> Fig
 
 
 def durations(seconds: Mapping[str, float], *, title: str, ax: Axes | None = None) -> Axes:
-    """A bar for each name with its seconds, in the order given from the top."""
+    """A horizontal bar for each name with its seconds; the first name is on top."""
     ax = ax or plt.subplots(figsize=(9, 0.5 + 0.45 * len(seconds)), layout="constrained")[1]
     bars = ax.barh(list(seconds), list(seconds.values()), color=PALETTE[0])
     texts = [f"{value:.2g} s" if value < 10 else f"{value:.0f} s" for value in seconds.values()]
@@ -141,8 +141,8 @@ def embedding(
 ) -> Axes:
     """Scatter plot of points (N, 2), such as a t-SNE embedding.
 
-    Each class has a color, a marker, and its name at its median, so it can be told without colors.
-    `targets` int64 (N,); `wrong` bool (N,) marks mistakes with a ring. The axes have no unit.
+    Each class has a color, a marker, and its name at its median, so colors are not needed to tell
+    classes apart. `targets` is int64 (N,); `wrong`, bool (N,), marks errors with a ring.
     """
     _, ax = plt.subplots(figsize=(6.6, 4.5), layout="constrained")
     halo = [patheffects.withStroke(linewidth=2.5, foreground="white")]
@@ -188,8 +188,8 @@ def pareto_front(
 ) -> Axes:
     """The `accuracy` (in percent) of models against their cost, on a logarithmic axis.
 
-    `models` has a row for each model, with a column named `cost`. Those in `front`, cheapest first,
-    are labelled and joined by a line. Columns `low` and `high` are drawn as a vertical line.
+    `models` has a row for each model, and a column with the name in `cost`. The models in `front`,
+    cheapest first, are labeled and joined by a line. Columns `low` and `high` give error bars.
     """
     ax = ax or plt.subplots(figsize=(6, 4), layout="constrained")[1]
     if {"low", "high"} <= set(models):
@@ -204,7 +204,7 @@ def pareto_front(
         place = (row[cost], row["accuracy"])
         ax.annotate(str(name), place, offset, textcoords="offset points", ha=side, fontsize=9)
     ax.set(xscale="log", xlabel=xlabel, ylabel="accuracy on validation, %")
-    wide = models[cost].max() > 100 * models[cost].min()  # too wide for three labels per decade
+    wide = models[cost].max() > 100 * models[cost].min()  # too many decades for three labels each
     ax.xaxis.set_major_locator(LogLocator(subs=(1,) if wide else (1, 2, 5)))
     ax.xaxis.set_major_formatter("{x:,.10g}")
     ax.xaxis.set_minor_formatter(NullFormatter())

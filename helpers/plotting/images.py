@@ -1,4 +1,4 @@
-"""Images, alone or with the predictions of a model; drawn as charts.py draws numbers."""
+"""Figures of images, alone or with predictions. The rules of charts.py apply here as well."""
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -31,7 +31,7 @@ def image_grid(
     heading: str | None = None,
     cell: float = 0.9,
 ) -> Figure:
-    """Images (N, C, H, W) in rows of `columns`, each `cell` inches wide and under its title."""
+    """A grid of images (N, C, H, W) with titles, `columns` in a row, each `cell` inches wide."""
     columns = max(1, min(columns, len(images)))
     rows = max(1, -(-len(images) // columns))
     height = rows * (cell + (0.32 if titles else 0.05)) + (0.4 if heading else 0)
@@ -48,7 +48,7 @@ def image_grid(
 
 
 def class_samples(split: Split, class_names: Sequence[str], *, per_class: int = 10) -> Axes:
-    """The first images of each of the first 30 classes, one row for each class."""
+    """The first `per_class` images of each of the first 30 classes, one row for each class."""
     names, size = class_names[:30], split.images.shape[-1] + 2
     strips = [_strip(split.images[split.targets == k], per_class) for k in range(len(names))]
     _, ax = subplots(figsize=(per_class * 0.6 + 1, len(names) * 0.6))
@@ -61,13 +61,13 @@ def class_samples(split: Split, class_names: Sequence[str], *, per_class: int = 
 
 
 def pixels(image: Tensor) -> np.ndarray:
-    """An image (C, H, W) as matplotlib wants it: (H, W), or (H, W, 3) with colors."""
+    """An image (C, H, W) as an array for imshow: (H, W), or (H, W, 3) with colors."""
     return image.movedim(0, 2).squeeze(2).numpy()
 
 
 def _strip(images: Tensor, places: int) -> np.ndarray:
-    """The first of images (N, C, H, W) beside each other, each with a white border of a pixel;
-    places that are left over are white.
+    """The first `places` images of (N, C, H, W) in a row, each with a white border of one pixel.
+    Missing images are white.
     """
     blank = images.new_full((places, *images.shape[1:]), 255)
     shown = torch.nn.functional.pad(torch.cat([images, blank])[:places], [1] * 4, value=255)
@@ -77,9 +77,10 @@ def _strip(images: Tensor, places: int) -> np.ndarray:
 def augmentation_preview(
     originals: Tensor, varied: Mapping[str, Tensor], *, variants: int
 ) -> Figure:
-    """Originals (R, C, H, W) in the first column, with their variants beside them.
+    """Original images (R, C, H, W) in the first column, with their variants beside them.
 
-    `varied` maps the name of an augmentation to images (R * variants, C, H, W), sorted by original.
+    `varied` maps the name of an augmentation to images (R * variants, C, H, W): first all
+    `variants` of the first original, then those of the second.
     """
     size = (0.7 * (1 + variants * len(varied)), 0.7 * len(originals) + 0.3)
     ratios = [1] + [variants] * len(varied)
@@ -106,7 +107,7 @@ def predicted_images(
     *,
     columns: int = 5,
 ) -> Figure:
-    """The images in `rows`, each with its predicted class, confidence and true class."""
+    """The images in `rows` int64 (M,), each with its predicted class, confidence and true class."""
     titles, colors = [], []
     about = (predictions.predicted, predictions.targets, predictions.confidence)
     for p, t, confidence in zip(*(of[rows].tolist() for of in about), strict=True):
@@ -129,8 +130,8 @@ def probability_bars(image: Tensor, probabilities: Tensor, class_names: Sequence
 
 
 def handwriting(read: Reading, *, ax: Axes | None = None) -> Axes:
-    """A picture with a box around each digit, and above it what was read and its probability.
-    Things that are no digits have a red box and a question mark.
+    """A picture with a box around each digit, and above it the predicted digit and its probability.
+    Objects that are no digits have a red box and a question mark.
     """
     ax = ax or plt.figure(figsize=(7, 5.5), layout="constrained").add_subplot()
     ax.imshow(read.found.picture.numpy(), **GREY)
@@ -147,7 +148,7 @@ def handwriting(read: Reading, *, ax: Axes | None = None) -> Axes:
 
 
 def activations(maps: Mapping[str, Tensor]) -> Figure:
-    """A row for each layer: its channels (C, h, w) for one image, each scaled to its own range."""
+    """A row for each layer: its channels (C, H, W) for one image, each with its own color scale."""
     columns = max(len(channels) for channels in maps.values())
     size = (0.8 * columns + 1, 0.85 * len(maps))
     figure, axes = subplots(len(maps), columns, figsize=size, squeeze=False)
@@ -162,10 +163,10 @@ def activations(maps: Mapping[str, Tensor]) -> Figure:
 
 
 def occlusion_maps(images: Tensor, falls: Sequence[Tensor], titles: Sequence[str]) -> Figure:
-    """Images (N, C, H, W), and below each its map from `evaluation.occlusion`.
+    """Images (N, C, H, W), and below each its map (H, W) from `evaluation.occlusion`.
 
-    They share one scale. Where pixels are red, the log-probability falls when they are covered;
-    where blue, it rises.
+    The maps share one color scale. If a red pixel is covered, the log-probability falls; if a blue
+    one is covered, it rises.
     """
     largest = max(float(fall.abs().max()) for fall in falls) or 1.0
     figure, axes = subplots(2, len(images), figsize=(2.6 * len(images) + 0.8, 5.2), squeeze=False)
