@@ -1,7 +1,7 @@
 """The audit: evidence on every label of a data set, and a ranking of the labels by it.
 
 No evidence comes from the label itself: models predict images that they were not trained on, and
-neighbours and near-duplicates are other images. `verdicts` has the rule that is applied to it.
+neighbors and near-duplicates are other images. `verdicts` holds the rule that judges the evidence.
 """
 
 import math
@@ -27,11 +27,11 @@ class Audit:
     """The evidence on all labels of a data set, and what it was computed from."""
 
     spec: DatasetSpec
-    train: Split  # the 60,000 training images in their published order; of your own, `labelled`
+    train: Split  # the 60,000 images in their published order; for own data, `splits.labelled`
     test: Split
     predictions: dict[str, OutOfSamplePredictions]  # by split, "train" or "test"
     evidence: dict[str, pd.DataFrame]  # by split, a frame from `collect_evidence`
-    files: Mapping[str, Sequence[str]] = field(default_factory=dict)  # by split, of your own data
+    files: Mapping[str, Sequence[str]] = field(default_factory=dict)  # by split, for own data
 
     def image(self, name: str) -> Tensor:
         """One image, uint8 (C, S, S), by its split and number, such as "train 123"."""
@@ -39,7 +39,7 @@ class Audit:
         return {"train": self.train, "test": self.test}[split].images[int(number)]
 
     def predicted_by_model(self, split: str) -> dict[str, Tensor]:
-        """The classes int64 (N,) that each model predicts, by its name: "model 1", "model 2" …"""
+        """The predicted classes int64 (N,) of each model by name: "model 1", "model 2", …"""
         predicted = self.predictions[split].predicted
         return {f"model {i}": classes for i, classes in enumerate(predicted, start=1)}
 
@@ -57,8 +57,8 @@ def run_audit(
 ) -> Audit:
     """Collect the evidence on the labels of "mnist", "fashion_mnist", or splits of your own.
 
-    Nearest images are searched for the splits in `compared`; for "train" that takes as long as
-    several trainings. All else is as in `predict_out_of_sample`.
+    The nearest image is searched for each image of the splits in `compared`; for "train" that takes
+    as long as several trainings. All else is as in `predict_out_of_sample`.
     """
     files: dict[str, Sequence[str]] = {}
     if isinstance(dataset, str):
@@ -85,12 +85,12 @@ def nearest_duplicates(
     compared: Collection[str],
     progress: Show = False,
 ) -> dict[str, pd.DataFrame]:
-    """Find the nearest image of all splits for each image of those in `compared`, by its pixels.
+    """Find the nearest image, by pixels and in all splits, for each image of splits in `compared`.
 
     If one of the three nearest is a near-duplicate (`verdicts.NEAR_DUPLICATE_RMSE`) with another
-    label, the first of these is taken, otherwise the nearest. Returns a frame for each split:
-    `nearest` ("train 123"), `nearest_distance` (root mean square over the pixels, grey values) and
-    `nearest_label`. For the other splits they are "", infinity and -1.
+    label, the nearest of these is taken instead. Returns a frame for each split: `nearest` (such as
+    "train 123"), `nearest_distance` (root mean square over the pixels, in gray values 0 to 255) and
+    `nearest_label`. In splits that are not in `compared`, they are "", infinity and -1.
     """
     images = torch.cat([split.images for split in splits.values()]).to(device)
     targets = torch.cat([split.targets for split in splits.values()])
@@ -124,13 +124,13 @@ def nearest_duplicates(
 def collect_evidence(
     split: Split, predictions: OutOfSamplePredictions, nearest: pd.DataFrame
 ) -> pd.DataFrame:
-    """Put the evidence on each label of a split together, a row for each image.
+    """Collect the evidence on each label of a split, a row for each image.
 
     The columns are:
     - `label`, and `suggested`: the most probable other class.
     - `p_label`, `p_suggested`: the mean probability of each of the two.
-    - `models_label`, `models_suggested`: the share of the models that predict it.
-    - `votes_label`, `votes_suggested`: the share of the neighbours that have it.
+    - `models_label`, `models_suggested`: the fraction of the models that predict it.
+    - `votes_label`, `votes_suggested`: the fraction of the neighbors that have it as their label.
     - `issue_score`: see `label_issue_score`. Labels are ranked by it.
     - `is_issue`: whether confident learning counts the label as wrong (`find_label_issues`).
     - `nearest`, `nearest_distance`, `nearest_label`: see `nearest_duplicates`.
@@ -153,13 +153,13 @@ def collect_evidence(
 
 
 def label_issue_score(predictions: OutOfSamplePredictions, labels: Tensor) -> Tensor:
-    """How strongly models and neighbours contradict each label, float32 (N,) in [0, 1].
+    """How strongly models and neighbors contradict each label, float32 (N,) in [0, 1].
 
     A product of two experts (Hinton, "Training Products of Experts by Minimizing Contrastive
-    Divergence", 2002, equation 1): the mean probability of a class times its share of the votes. To
-    each share 0.1 is added, so that ten neighbours cannot exclude a class, and it enters with its
-    cube root, because votes are a coarse scale. Both numbers were chosen on planted errors other
-    than those of `benchmarks/label_noise.py`. The score is the share of the other classes.
+    Divergence", 2002, equation 1): the mean probability of a class times its fraction of the votes.
+    0.1 is added to each fraction, so that ten neighbors cannot exclude a class; then its cube root
+    is taken, since votes are a coarse scale. Both numbers were chosen on other planted errors than
+    those of `benchmarks/label_noise.py`. The score is one minus the label's share of all products.
     """
     scores = predictions.mean * (predictions.votes.mean(dim=0) + 0.1) ** (1 / 3)
     of_label = scores.gather(1, labels[:, None]).squeeze(1)
@@ -167,9 +167,9 @@ def label_issue_score(predictions: OutOfSamplePredictions, labels: Tensor) -> Te
 
 
 def rank_labels(audit: Audit) -> pd.DataFrame:
-    """The evidence on all labels of both splits, most doubtful first, with names of classes.
+    """The evidence on all labels of both splits, with class names, by descending `issue_score`.
 
-    Of your own data, a column `file` names the picture.
+    For your own data, a column `file` names the picture.
     """
     ranked = pd.concat(audit.evidence, names=["split", "image"]).reset_index()
     if audit.files:
@@ -181,10 +181,10 @@ def rank_labels(audit: Audit) -> pd.DataFrame:
 
 
 def summarize(audit: Audit) -> dict[str, object]:
-    """The results of an audit as numbers.
+    """The results of an audit as numbers: counts of verdicts, and fractions in [0, 1].
 
-    For each cause of an error on the test images, `share_…` is the mean over the models of its
-    fraction of their errors, and `sd_…` the standard deviation.
+    For each cause, `share_…` is the fraction of a model's errors on the test images that have this
+    cause, as mean over the models, and `sd_…` its standard deviation.
     """
     result: dict[str, object] = {}
     for split, frame in audit.evidence.items():

@@ -2,8 +2,8 @@
 
 Northcutt, Jiang, Chuang, "Confident Learning: Estimating Uncertainty in Dataset Labels", JAIR 70,
 2021. Each function takes out-of-sample probabilities (N, K), from models that were not trained on
-the image, and the given labels int64 (N,). How confident a model is of a class is compared with how
-confident it usually is where that class is given, so a general bias towards a class cancels out.
+the image, and the given labels int64 (N,). The probability of a class is compared with its mean
+over the images with that label, so that a general bias towards a class cancels out.
 """
 
 import torch
@@ -14,7 +14,7 @@ from torch import Tensor
 def thresholds(probabilities: Tensor, labels: Tensor) -> Tensor:
     """The mean probability of each class over the images with that label, (K,) in [0, 1].
 
-    Section 3.1, equation 2. A class without labels has threshold 1, so it is never assigned.
+    Section 3.1, equation 2. A class without labels has threshold 1, so only certainty reaches it.
     Raises ValueError if probabilities and labels do not fit together.
     """
     n, classes = probabilities.shape
@@ -39,7 +39,7 @@ def confident_joint(probabilities: Tensor, labels: Tensor) -> Tensor:
     An image confidently belongs to the most probable class among those that reach their threshold.
     If none does, it is not counted. Section 3.1, equation 1. Raises as `thresholds`.
     """
-    # 1e-6 less, so that rounding cannot keep a class with one image below its own mean
+    # minus 1e-6, so that rounding cannot keep the only image of a class below its own mean
     reached = probabilities >= thresholds(probabilities, labels) - 1e-6
     confident = torch.where(reached, probabilities, -1).argmax(dim=1)
     counted, classes = reached.any(dim=1), probabilities.shape[1]
@@ -48,11 +48,11 @@ def confident_joint(probabilities: Tensor, labels: Tensor) -> Tensor:
 
 
 def estimate_joint(probabilities: Tensor, labels: Tensor) -> Tensor:
-    """Estimate the share of all images that have label i and true class j, float64 (K, K).
+    """Estimate the fraction of all images with label i and true class j, float64 (K, K).
 
     Each row of the confident joint is scaled to the number of images with that label, since images
     without a confident class are missing from it (section 3.1, equation 3). The sum off the
-    diagonal is the share of wrong labels. A label without confident images counts as correct.
+    diagonal is the fraction of wrong labels. A label without confident images counts as correct.
     """
     counts = confident_joint(probabilities, labels).double()
     given = labels.bincount(minlength=len(counts)).double()
@@ -62,10 +62,10 @@ def estimate_joint(probabilities: Tensor, labels: Tensor) -> Tensor:
 
 
 def find_label_issues(probabilities: Tensor, labels: Tensor) -> Tensor:
-    """The images whose label is probably wrong, bool (N,): pruning by noise rate.
+    """The images whose label is probably wrong, bool (N,): prune by noise rate (section 3.2).
 
-    Section 3.2, method 4: the joint estimates how many images with label i are of class j. As many
-    are taken, those where the probability of j exceeds that of i the most.
+    Method 4: the joint estimates how many images with label i have class j. That many are flagged,
+    those with the largest margin p_j - p_i, unless their label is the most probable class.
     """
     expected = (estimate_joint(probabilities, labels) * len(labels)).round().long()
     issues = torch.zeros(len(labels), dtype=torch.bool)
@@ -73,4 +73,4 @@ def find_label_issues(probabilities: Tensor, labels: Tensor) -> Tensor:
         rows = (labels == i).nonzero().flatten()
         margins = probabilities[rows, j] - probabilities[rows, i]
         issues[rows[margins.topk(min(int(expected[i, j]), len(rows))).indices]] = True
-    return issues & (probabilities.argmax(dim=1) != labels)  # the most probable class is no issue
+    return issues & (probabilities.argmax(dim=1) != labels)  # argmax agrees: no issue

@@ -1,8 +1,8 @@
-"""Out-of-sample predictions for every labelled image, by cross-validation.
+"""Out-of-sample predictions for every labeled image, by cross-validation.
 
-A model agrees too easily with a label that it was trained on. So the images are divided into
-stratified folds, and each fold is predicted by a model that was trained on the others (Kohavi, "A
-Study of Cross-Validation and Bootstrap …", IJCAI 1995).
+A model overfits the labels that it was trained on. So the images are divided into stratified folds,
+and each fold is predicted by a model that was trained on the others (Kohavi, "A Study of
+Cross-Validation and Bootstrap …", IJCAI 1995).
 """
 
 import warnings
@@ -31,7 +31,7 @@ class OutOfSamplePredictions:
     """Predictions of M models for images that they were not trained on. Row i is image i."""
 
     probabilities: Tensor  # float32 (M, N, K)
-    votes: Tensor  # float32 (M, N, K): the share of the nearest neighbours with each label
+    votes: Tensor  # float32 (M, N, K): the fraction of the nearest neighbors with each label
 
     @property
     def mean(self) -> Tensor:
@@ -57,12 +57,12 @@ def predict_out_of_sample(
     device: torch.device,
     progress: Show = None,
 ) -> tuple[OutOfSamplePredictions, OutOfSamplePredictions]:
-    """Predict the labelled images, with M = seeds, and the test images, with M = seeds * folds.
+    """Predict the labeled images, M = len(seeds), and the test images, M = len(seeds) * folds.
 
-    For each seed the images are divided into `folds` in a new way. The neighbours of an image are
-    the `k` nearest in the model's feature space among those that it was trained on. Results are
-    cached in a folder of `cache_dir`, whose name depends on everything that decides them, so a
-    stopped audit resumes. Raises ValueError for fewer than two folds or no seed.
+    Each seed shuffles the images into other `folds`. The neighbors of an image are the `k` nearest
+    training images in the feature space of the model. Results are cached in a folder of
+    `cache_dir` named by a digest of everything that they depend on, so a stopped audit resumes.
+    Raises ValueError for fewer than two folds or no seed, and as `training.fit`.
     """
     if folds < 2 or not seeds:
         raise ValueError(f"Wanted at least 2 folds and a seed, got {folds} and {list(seeds)}.")
@@ -90,10 +90,10 @@ def predict_out_of_sample(
 
 
 def _divide(targets: Tensor, folds: int, seed: int) -> list[tuple[Tensor, Tensor]]:
-    """The rows of the other folds, and those of the fold, for each of the stratified folds."""
+    """For each stratified fold, the rows of the other folds (training) and its own (held out)."""
     classes = targets.numpy()
     divider = StratifiedKFold(folds, shuffle=True, random_state=seed)
-    with warnings.catch_warnings():  # a class with fewer images than folds is missing in some
+    with warnings.catch_warnings():  # classes with fewer images than folds
         warnings.filterwarnings("ignore", "The least populated class")
         rows = list(divider.split(classes, classes))
     return [(torch.from_numpy(train), torch.from_numpy(held_out)) for train, held_out in rows]
@@ -103,9 +103,9 @@ def _train_and_predict(
     train: Split, unseen: Mapping[str, Split], spec: DatasetSpec, recipe: Recipe,
     *, k: int, device: torch.device, seed: int, bar: tqdm,
 ) -> dict[str, Tensor]:  # fmt: skip
-    """Train one model, and predict each of the unseen splits.
+    """Train one model, and predict each of the `unseen` splits.
 
-    Returns float32 (2, n, K) for each split: probabilities, and votes of the nearest neighbours.
+    Returns float32 (2, n, K) for each split: probabilities, and votes of the nearest neighbors.
     The bar advances after each epoch and each search.
     """
     bar.set_postfix_str("training")
@@ -126,7 +126,7 @@ def _train_and_predict(
 
 
 def _digest(labelled: Split, test: Split, recipe: Recipe, *others: object) -> str:
-    """Identify everything that decides the predictions, the source code included."""
+    """The digest of everything that the predictions depend on, including the source code."""
     # these fields do not change what `train_on` does
     recipe = replace(recipe, source="", measured="", duration="", train_on_validation=False)
     settings = repr((recipe, *others, torch.__version__))

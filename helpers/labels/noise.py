@@ -1,4 +1,4 @@
-"""Wrong labels on purpose, with a fixed seed, to measure how well an audit finds them."""
+"""Label noise: make labels wrong on purpose, to measure how well an audit finds them."""
 
 from collections.abc import Iterable
 
@@ -7,7 +7,7 @@ from torch import Tensor
 
 
 def symmetric_noise(targets: Tensor, rate: float, *, classes: int, seed: int) -> Tensor:
-    """Change a share `rate` of the labels to another class, all classes equally likely.
+    """Change a fraction `rate` of the labels to another class, all other classes equally likely.
     Returns int64 (N,) with round(rate * N) labels changed. Raises ValueError unless 0 ≤ rate ≤ 1.
     """
     rows, generator = _draw(torch.arange(len(targets)), rate, seed)
@@ -20,10 +20,10 @@ def symmetric_noise(targets: Tensor, rate: float, *, classes: int, seed: int) ->
 def pair_flip(
     targets: Tensor, pairs: Iterable[tuple[int, int]], rate: float, *, seed: int
 ) -> Tensor:
-    """Change a share `rate` of the labels of two similar classes, such as 4 and 9, to the other.
+    """Flip a fraction `rate` of the labels in each pair of similar classes, such as (4, 9).
 
     People confuse similar classes, so this is more realistic than symmetric noise. Of the n images
-    of each pair, round(rate * n) are changed. Returns and raises as `symmetric_noise`.
+    of a pair, round(rate * n) get the other label. Returns and raises as `symmetric_noise`.
     """
     noisy = targets.clone()
     for first, second in pairs:
@@ -34,7 +34,7 @@ def pair_flip(
 
 
 def _draw(rows: Tensor, rate: float, seed: int) -> tuple[Tensor, torch.Generator]:
-    """A share of the rows without replacement, and the generator for further draws."""
+    """Sample a fraction `rate` of the rows without replacement; also returns the generator."""
     if not 0 <= rate <= 1:
         raise ValueError(f"A rate of wrong labels lies in [0, 1], got {rate}.")
     generator = torch.Generator().manual_seed(seed)

@@ -1,4 +1,4 @@
-"""Look at the result of an audit: a gallery page, a figure for one label, a widget to review it."""
+"""Review the result of an audit: a gallery page, a figure for one label, and a widget."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -26,8 +26,8 @@ COLUMNS = ["image", "label", "suggested", "decision"]
 def write_gallery(audit: Audit, folder: Path | str, *, shown: int = 200) -> Path:
     """Write `labels.csv`, `labels.json` and `index.html` to a folder; returns the path of the page.
 
-    The lists are those of `rank_labels`. Of your own data, `kept.csv` lists the files whose label
-    stands. The page shows at most `shown` labels of each split, and needs no network.
+    The lists are those of `rank_labels`. For your own data, `kept.csv` lists the files whose label
+    stands. The page shows at most `shown` labels of each split, and works offline.
     """
     ranked = rank_labels(audit).round(4)
     write_atomic(Path(folder, "labels.csv"), ranked.to_csv(index=False))
@@ -54,7 +54,7 @@ def write_gallery(audit: Audit, folder: Path | str, *, shown: int = 200) -> Path
 
 
 def plot_evidence(audit: Audit, split: str, image: int) -> Figure:
-    """Draw the evidence on one label: the image, models and neighbours, the nearest image."""
+    """Draw the evidence on the label of one `image` (its row in the `split`, "train" or "test")."""
     row = audit.evidence[split].loc[image].to_dict()
     predictions, names = audit.predictions[split], audit.spec.class_names
     figure, (left, middle, right) = plt.subplots(
@@ -105,8 +105,8 @@ def load_decisions(path: Path | str) -> pd.DataFrame:
 
 
 def save_decision(path: Path | str, image: int, label: str, suggested: str, decision: str) -> None:
-    """Add the decision on one image to the CSV, or change it; atomically.
-    Raises ValueError for a decision that is not in DECISIONS, OSError if it cannot be written.
+    """Add the decision on one image to the CSV file, or replace it, atomically. Raises ValueError
+    if the decision is not in DECISIONS, OSError if the file cannot be written.
     """
     if decision not in DECISIONS:
         raise ValueError(f"There is no decision {decision!r}. Choose one of: {DECISIONS}.")
@@ -119,7 +119,7 @@ class ReviewWidget(anywidget.AnyWidget):
     """A widget for JupyterLab that asks for a decision on each row of `evidence`, in its order.
 
     `images` uint8 (N, C, S, S) are those of the whole split. Each decision is saved in the CSV at
-    `path` before the next image is shown. Images that have one are not shown again, unless undone.
+    `path` before the next image is shown. Images with a decision are shown again only after "undo".
     """
 
     _esm = (TEMPLATES / "review.js").read_text(encoding="utf-8")
@@ -150,9 +150,9 @@ class ReviewWidget(anywidget.AnyWidget):
         return f"{decided} To decide, open this in JupyterLab, VS Code or Colab."
 
     def act(self, action: str) -> None:
-        """Do what a button says: save a decision, "skip" to the next image, or "undo" the last.
+        """Handle a button: save one of DECISIONS, "skip" to the next image, or "undo" the last.
 
-        Raises ValueError for another action, OSError if the decision cannot be saved.
+        Raises ValueError for other actions, OSError if the decision cannot be saved.
         """
         try:
             if action == "undo" and self._done:
@@ -172,7 +172,7 @@ class ReviewWidget(anywidget.AnyWidget):
         self._show()
 
     def _show(self) -> None:
-        """Show the first image that waits, or that none does."""
+        """Show the next image without a decision, or that there is none."""
         self.decided, self.can_undo = len(self._done), bool(self._done)
         if not self._waiting:
             self.picture, self.text = "", f"The decisions are in {self._path}."

@@ -1,7 +1,7 @@
 """The rule that decides whether a label is doubtful, and counts of errors by their cause.
 
-`evidence` is always a frame from `collect_evidence`. The constants below are the limits of the
-rule. They were not fitted to any list of known wrong labels.
+`evidence` is always a frame from `collect_evidence`. The constants below are the thresholds of the
+rule. They were not tuned on any list of known wrong labels.
 """
 
 from collections.abc import Mapping, Sequence
@@ -11,27 +11,27 @@ import pandas as pd
 from torch import Tensor
 
 VERDICTS = ("near-duplicate", "label doubtful", "class ambiguous", "label stands")
-CAUSES = (*VERDICTS[:-1], "model at fault")  # of errors; the last if the label stands
-NEAR_DUPLICATE_RMSE = 15.0  # grey values of 255: root mean square over the pixels, at most
-AGREEMENT = 0.9  # share of the models that must predict another class before a label is doubtful
-MAJORITY = 0.7  # share of the votes with which the neighbours support a class
-SUPPORT = 0.5  # share of the models that must predict the label for it to stand
+CAUSES = (*VERDICTS[:-1], "model at fault")  # of errors; the last one if the label stands
+NEAR_DUPLICATE_RMSE = 15.0  # at most; root mean square over the pixels, in gray values of 0 to 255
+AGREEMENT = 0.9  # fraction of the models that must predict the same other class for "doubtful"
+MAJORITY = 0.7  # fraction of the votes with which the neighbors support a class
+SUPPORT = 0.5  # fraction of the models that must predict the label for it to stand
 
 
 def decide(evidence: pd.DataFrame) -> pd.Series:
     """The verdict on each label: the first of VERDICTS that holds.
 
     - *near-duplicate*: an image that differs by at most NEAR_DUPLICATE_RMSE has another label. So
-      at least one of the two labels is wrong, or the class cannot be seen.
+      at least one of the two labels is wrong, or the image does not show its class.
     - *label doubtful*: at least AGREEMENT of the models predict the same other class, and at least
-      MAJORITY of the neighbours have it.
-    - *class ambiguous*: few models predict the label and few neighbours have it, but they do not
-      agree on another class.
+      MAJORITY of the neighbors have it.
+    - *class ambiguous*: less than SUPPORT of the models predict the label and less than MAJORITY of
+      the neighbors have it, but they do not agree on another class as above.
     - *label stands*: at least SUPPORT of the models predict it, or at least MAJORITY of the
-      neighbours have it. If a model errs here, the model is at fault.
+      neighbors have it. If a model errs here, the model is at fault.
 
-    Confident learning is not used. Where few labels are wrong, as in MNIST, the models are so sure
-    of the correct ones that no wrong label reaches the confidence that it asks for.
+    Confident learning is not used. If few labels are wrong, as in MNIST, its thresholds are so high
+    that no image with a wrong label reaches the threshold of its true class.
     """
     close = evidence["nearest_distance"] <= NEAR_DUPLICATE_RMSE
     near_duplicate = close & (evidence["nearest_label"] != evidence["label"])
@@ -45,8 +45,8 @@ def decide(evidence: pd.DataFrame) -> pd.Series:
 def count_errors_by_cause(evidence: pd.DataFrame, predicted: Mapping[str, Tensor]) -> pd.DataFrame:
     """Count the errors of several models by CAUSES, a row for each model.
 
-    `predicted` maps the name of a model to its classes int64 (N,), one for each row of `evidence`.
-    The cause of an error is the verdict on the label, or the model where the label stands.
+    `predicted` maps the name of a model to its predictions int64 (N,) for the rows of `evidence`.
+    The cause of an error is the verdict on the label; if the label stands, it is the model.
     """
     label = evidence["label"].to_numpy()
     causes = evidence["verdict"].replace(VERDICTS[-1], CAUSES[-1])
@@ -57,10 +57,10 @@ def count_errors_by_cause(evidence: pd.DataFrame, predicted: Mapping[str, Tensor
 def fraction_fixed(
     evidence: pd.DataFrame, predicted: Mapping[str, Tensor], other: Tensor
 ) -> pd.Series:
-    """The fraction of the errors of several models that another model gets right, by CAUSES.
+    """The fraction of several models' errors that another model predicts correctly, by CAUSES.
 
-    `evidence` and `predicted` are as for `count_errors_by_cause`; `other` int64 (N,) holds the
-    classes that the other model predicts. In [0, 1]; nan where no model made such an error.
+    `evidence` and `predicted` are as in `count_errors_by_cause`; `other` int64 (N,) holds the
+    predictions of the other model. In [0, 1], or nan if no model made such an error.
     """
     missed = other.numpy() != evidence["label"].to_numpy()
     of_missed = {name: classes[missed] for name, classes in predicted.items()}
@@ -74,8 +74,8 @@ def accuracies_without_doubtful(
     """The accuracy of each model on all labels, and without the doubtful ones.
 
     Fractions in [0, 1], a row for each model. The column `without doubtful` leaves out images with
-    the verdict "near-duplicate" or "label doubtful". It is not a better accuracy than that in
-    `all labels`: it is measured on other, easier images.
+    the verdict "near-duplicate" or "label doubtful". It is not a better estimate than `all labels`,
+    since it is measured on easier images.
     """
     label = evidence["label"].to_numpy()
     kept = ~evidence["verdict"].isin(VERDICTS[:2]).to_numpy()
@@ -89,8 +89,8 @@ def count_near_duplicates(
 ) -> pd.DataFrame:
     """Count the images whose nearest image differs by at most a limit, a row for each limit.
 
-    `evidence` holds a frame for each split. The columns are pairs of splits, such as "test, like
-    one of train", and the same `with another label`. Limits are as NEAR_DUPLICATE_RMSE.
+    `evidence` holds a frame for each split; `limits` have the unit of NEAR_DUPLICATE_RMSE. Columns
+    are pairs of splits, such as "test, like one of train", also with ", with another label".
     """
     images = pd.concat(evidence, names=["split", "image"]).reset_index()
     pair = images["split"] + ", like one of " + images["nearest"].str.split().str[0]
