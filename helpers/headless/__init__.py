@@ -1,4 +1,4 @@
-"""Headless: run the notebooks in batch, report on runs, sweep over settings on many workers."""
+"""Headless: run the notebooks in batch, report on runs, sweep over parameters on many workers."""
 # fmt: off
 
 from helpers.headless.notebooks import (

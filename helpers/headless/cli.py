@@ -38,8 +38,8 @@ app.command()(model_commands.predict)
 app.command()(model_commands.export)
 app.command()(model_commands.explore)
 app.command()(runs_commands.report)
-DATASETS = ("mnist", "fashion_mnist")  # written out, since the help must not import torch
-NOTES = ("source", "measured", "duration")  # of a recipe: not settings
+DATASETS = ("mnist", "fashion_mnist")  # copied from `data`, since the help must not import torch
+NOTES = ("source", "measured", "duration")  # fields of a recipe that are not settings
 RECIPES = ("report", "sprint", "fast", "tiny", "small", "compact", "accurate")
 
 Repeatable = list[str] | None
@@ -72,7 +72,7 @@ TimeoutOption = Annotated[int, typer.Option(help="Seconds that one cell may take
 
 
 def main(prog_name: str | None = None) -> None:
-    """What `digits` and `python -m helpers` start."""
+    """The entry point of `digits` and `python -m helpers`."""
     terminal.prepare_streams()
     app(prog_name=prog_name)
 
@@ -160,7 +160,7 @@ def _write_pages(folder: Path) -> None:
             facts = collect_facts(folder)
             if facts.trainings:
                 typer.echo(f"The report: {write_report(facts, folder)[0]}")
-        finally:  # they say which record is damaged, and lead to the report
+        finally:  # the pages name damaged records, and link to the report
             typer.echo(f"Read it at {headless.write_pages(folder)}")
             headless.write_runs_index(folder.parent)
 
@@ -227,9 +227,9 @@ def train(
 def _load(
     dataset: str, recipe: str, model: str, own: dict, root: Path, printed: bool, err: bool
 ) -> "tuple[Splits, Recipe, dict[str, object]]":
-    """The data set, the recipe for it, and what a record says of a folder of one's own.
+    """The data set, its recipe, and for a folder of your own the options to save in the record.
 
-    What was found in that folder is printed.
+    Notes on what was found in that folder are printed.
     """
     from helpers import data, models, training
 
@@ -243,13 +243,13 @@ def _load(
     for note in splits.notes:
         terminal.echo(note, printed, err=err)
     found = training.find_recipe(recipe, splits, model)
-    models.count_parameters(found.build(splits.spec))  # a mistake in your model shows now
+    models.count_parameters(found.build(splits.spec))  # an error in your model shows here
     return splits, found, options
 
 
 @contextmanager
 def _note_stop(folder: Path | None, name: str, recipe: "Recipe") -> Iterator[None]:
-    """Leave a status beside the checkpoints, so that `runs` lists the training as stopped."""
+    """Write a status beside the checkpoints, so that `runs` lists the training as stopped."""
     from dataclasses import asdict
 
     from helpers.training import TrainingStopped
@@ -270,7 +270,7 @@ def _test_and_save(
     model: "Module", history: "History", splits: "Splits", recipe: "Recipe",
     options: dict[str, object], hardware: str, root: Path, as_json: bool,
 ) -> None:  # fmt: skip
-    """Test the model once, save it, and print its accuracy, or the record."""
+    """Test the model once, save it, and print its accuracy, or with `as_json` the record."""
     from dataclasses import asdict
 
     from helpers import evaluation
@@ -298,7 +298,7 @@ def _test_and_save(
 
 
 def _show_epoch(record: "EpochRecord", recipe: "Recipe", err: bool) -> None:
-    """Print the record and the time left."""
+    """Print the record of an epoch and the time left."""
     from tqdm.auto import tqdm
 
     seconds = (recipe.epochs - record.epoch) * record.seconds
@@ -376,7 +376,7 @@ def sweep(
 ) -> None:
     # fmt: on
     """Run a notebook with many settings, on all cores or on a cluster. Finished trials are kept."""
-    from dask.system import CPU_COUNT  # of this process, also in a container
+    from dask.system import CPU_COUNT  # CPUs of this process, also in a container
 
     processes = processes or CPU_COUNT
     with report_errors(ValueError, OSError):
@@ -399,7 +399,7 @@ def sweep(
         headless.open_client(scheduler, processes, root=root) as client,
     ):
         typer.echo(expectation)
-        if scheduler or find_spec("bokeh"):  # which draws the page
+        if scheduler or find_spec("bokeh"):  # bokeh draws the dashboard
             typer.echo(f"Watch it at {client.dashboard_link}")
         results = headless.run_sweep(
             trials, root, client, retries=retries, resources=resources, cell_timeout=cell_timeout,
@@ -425,7 +425,7 @@ def _plan(
 
 
 def _pairs(assignments: Repeatable) -> dict[str, str]:
-    """From ["seed=0:5"] {"seed": "0:5"}; ValueError for a missing name, or one given twice."""
+    """Turn ["seed=0:5"] into {"seed": "0:5"}. ValueError for a missing name, or one given twice."""
     pairs: dict[str, str] = {}
     for assignment in assignments or ():
         name, equals, text = assignment.partition("=")

@@ -34,7 +34,7 @@ class Finding:
 
     @property
     def state(self) -> str:
-        """Either "ok", "hint" or "bad"."""
+        """One of "ok", "hint" and "bad"."""
         return "ok" if not self.remedy else "hint" if self.optional else "bad"
 
     def __str__(self) -> str:
@@ -43,7 +43,7 @@ class Finding:
 
 
 def examine(root: Path, data_root: Path) -> Iterator[Finding]:
-    """Check all that the course needs. `root` is the folder of the runs; nothing is downloaded."""
+    """Check all that the course needs, with runs in `root` and data in `data_root`, offline."""
     yield from packages()
     yield from threads_and_memory()
     yield from disk(root)
@@ -55,7 +55,7 @@ def examine(root: Path, data_root: Path) -> Iterator[Finding]:
 
 
 def packages() -> Iterator[Finding]:
-    """Python, the packages that the project needs, checked by pip, and whether torchvision fits."""
+    """Python; the required packages, checked by pip; whether torch and torchvision fit together."""
     yield Finding("Python", platform.python_version())
     command = [sys.executable, "-m", "pip", "check", "--disable-pip-version-check"]
     checked = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -76,7 +76,7 @@ def packages() -> Iterator[Finding]:
 
 
 def threads_and_memory() -> Iterator[Finding]:
-    """Threads, which should not be more than cores, and the free memory."""
+    """The number of threads, which should not exceed that of cores, and the free memory."""
     count, cores = torch.get_num_threads(), os.cpu_count() or 1
     remedy = "" if count <= cores else f"Set OMP_NUM_THREADS to {cores} or less."
     yield Finding("threads", f"{count}, on {cores} cores", remedy)
@@ -86,7 +86,7 @@ def threads_and_memory() -> Iterator[Finding]:
 
 
 def disk(root: Path) -> Iterator[Finding]:
-    """The disk of the runs: the free space, and whether it can be written to."""
+    """The free space on the disk of the runs, and whether their folder can be written to."""
     folder = next(path for path in (root, *root.resolve().parents) if path.is_dir())
     free = shutil.disk_usage(folder).free / 1e9
     remedy = "" if free >= DISK else f"Delete old runs: {DISK:g} GB should be free."
@@ -100,7 +100,7 @@ def disk(root: Path) -> Iterator[Finding]:
 
 
 def dataset(root: Path, folder: str) -> Finding:
-    """The archives of a data set, verified."""
+    """Whether the archives of a data set are there and intact."""
     try:
         for name in data.DIGESTS[folder]:
             data.read_archive(root / folder / "raw" / name, folder)
@@ -110,7 +110,7 @@ def dataset(root: Path, folder: str) -> Finding:
 
 
 def accelerator() -> Finding:
-    """One training step on the accelerator, if there is one, compared with the CPU."""
+    """Whether a training step on the accelerator, if there is one, gives the weights of the CPU."""
     *_, best = device.available()
     if best.type == "cpu":
         return Finding("accelerator", "none; the CPU is used")
@@ -124,7 +124,7 @@ def accelerator() -> Finding:
 
 
 def _after_one_step(device: torch.device) -> Tensor:
-    """All weights of a small network after one step, on the CPU."""
+    """All weights of a small network after one training step on `device`; returned on the CPU."""
     generator = torch.Generator().manual_seed(0)
     images = torch.randint(256, (64, 1, 28, 28), generator=generator, dtype=torch.uint8)
     targets = torch.randint(10, (64,), generator=generator)

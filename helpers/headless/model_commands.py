@@ -60,7 +60,7 @@ def predict(
 
 
 def _pictures(names: Sequence[str]) -> dict[str, Path | bytes]:
-    """The picture files, those in folders included, by what they are called in the answer."""
+    """The path, or content, of each picture by its name in the output. Folders are searched."""
     from helpers import data
 
     found: dict[str, Path | bytes] = {}
@@ -80,11 +80,11 @@ def _pictures(names: Sequence[str]) -> dict[str, Path | bytes]:
 def _predict(
     model: "Module", notes: dict[str, Any], pictures: dict[str, Path | bytes]
 ) -> list[dict[str, Any]]:
-    """A record for each picture: what was `predicted`, with its `probability`; or a `problem`."""
+    """A record for each picture: the `predicted` class and its `probability`, or a `problem`."""
     from helpers import data
 
     photographs = {}
-    if notes.get("dataset") in data.SPECS:  # pictures in another format than that of the data set
+    if notes.get("dataset") in data.SPECS:  # other sizes than 28 × 28 are taken for photographs
         photographs = {name: p for name, p in pictures.items() if _size(p) not in (None, (28, 28))}
     others = {name: p for name, p in pictures.items() if name not in photographs}
     found = _classify(model, notes, others)
@@ -129,7 +129,7 @@ def _read_digits(model: "Module", picture: Path | io.BytesIO) -> dict[str, Any]:
 def _classify(
     model: "Module", notes: dict[str, Any], pictures: dict[str, Path | bytes]
 ) -> dict[str, dict[str, Any]]:
-    """Classify pictures that each show one thing, in the format of the model's training images."""
+    """Classify pictures of one object each, in the format of the model's training images."""
     from helpers import data
 
     about = getattr(model, "architecture", {})
@@ -150,7 +150,7 @@ def _classify(
 
 
 def _answers(model: "Module", notes: dict[str, Any], images: "Tensor") -> list[dict[str, Any]]:
-    """The predicted class of each image uint8 (N, C, S, S), and the probabilities of all."""
+    """For each image of uint8 (N, C, S, S): its predicted class, and the probabilities of all."""
     from helpers import data, evaluation
 
     probabilities = evaluation.predict(model, images).probabilities
@@ -219,13 +219,13 @@ def explore(
 
 
 def _name(out: Path | None, notes: dict[str, Any], ending: str) -> Path:
-    """The file to write: `out`, or one in it, named after data set and model."""
+    """The file to write: `out`; or, in that folder or here, one named after data set and model."""
     name = f"{notes.get('dataset', 'model')}-{ending}"
     return out / name if out and out.is_dir() else out or Path(name)
 
 
 def _load(name: str, code: str | None, root: Path) -> "tuple[Module, dict[str, Any], str]":
-    """The model of that name, the notes of its weights, and what kind of model it is."""
+    """The model of that name, the notes in its checkpoint, and the name of its architecture."""
     from helpers import models
 
     weights = _find_weights(name, root)
@@ -238,7 +238,7 @@ def _load(name: str, code: str | None, root: Path) -> "tuple[Module, dict[str, A
 
 
 def _find_weights(name: str, root: Path) -> Path:
-    """The weights of a run, of a shipped model, or in a file of that name."""
+    """The path of the weights of a run, of a shipped model, or of a file with this name."""
     from helpers import models
 
     if name in models.list_pretrained():

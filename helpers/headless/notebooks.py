@@ -16,11 +16,11 @@ NOTEBOOKS = PROJECT / "notebooks"
 
 @dataclass(frozen=True)
 class Notebook:
-    """A notebook of the series, and, by data set, the notebooks whose weights it reads."""
+    """A notebook of the series. `weights_from` names the notebooks whose weights it reads."""
 
     name: str  # of its file, without .ipynb
-    seconds: int = 30  # that it takes at its defaults on two cores
-    weights_from: Mapping[str, str] = field(default_factory=dict)  # its default data set first
+    seconds: int = 30  # its duration with default parameters, on two cores
+    weights_from: Mapping[str, str] = field(default_factory=dict)  # by data set, its default first
 
 
 _TABLES = tomllib.loads((Path(__file__).parent / "notebooks.toml").read_text(encoding="utf-8"))
@@ -44,7 +44,7 @@ def parameters_of(notebook: Notebook) -> dict[str, dict[str, Any]]:
 
 
 def escape_braces(path: Path) -> str:
-    """The path as text for papermill, which fills parameters into braces."""
+    """The path as text for papermill, which would replace names in braces by parameters."""
     return str(path).replace("{", "{{").replace("}", "}}")
 
 
@@ -53,8 +53,8 @@ def settings_for(
 ) -> dict[str, dict[str, object]]:
     """The parameters of each notebook to run, by name, in the order of the series.
 
-    They are those of the profile, changed by assignments like "02.epochs=3". `only` names the
-    notebooks to run, if not all. Raises ValueError for what is unknown or of another type.
+    They are those of the profile, changed by assignments such as "02.epochs=3". `only` names the
+    notebooks to run, if not all. Raises ValueError for unknown names or values of another type.
     """
     check_name("profile", profile, PROFILES)
     chosen = {find_notebook(name).name for name in only}
@@ -78,8 +78,8 @@ def settings_for(
 def parameter_reader(notebook: Notebook) -> Callable[..., object]:
     """A function `read(name, text, target=name)` for the parameters of a notebook.
 
-    It reads `text` as the type that the parameters cell annotates. It raises ValueError, which
-    calls the parameter `target`, for an unknown one or a value of another type.
+    It converts `text` to the type that is annotated in the parameters cell. It raises ValueError
+    for an unknown parameter or a value of another type; the message calls the parameter `target`.
     """
     known = parameters_of(notebook)
     known.pop("output", None)  # the run sets it
@@ -93,7 +93,7 @@ def parameter_reader(notebook: Notebook) -> Callable[..., object]:
 
 
 def read_value(text: str, kind: str, target: str) -> Any:
-    """Read a value as the annotated type: text stays text, all else is a Python literal."""
+    """Convert text to a type (`kind`): "str", or that of a Python literal. Raises ValueError."""
     if kind == "str":
         return text
     value: object = text

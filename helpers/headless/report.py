@@ -1,6 +1,6 @@
 """The HTML pages of a run, one for each notebook and an index page, and the list of all runs.
 
-The pages load nothing from elsewhere and need no script. How they look is in `templates/`.
+The pages work offline and without scripts. Their templates are in `templates/`.
 """
 
 import base64
@@ -22,12 +22,12 @@ if TYPE_CHECKING:
 
 Headings = dict[str, tuple[int, str]]
 TEMPLATES = Path(__file__).parent / "templates"
-# what a page can show of an output without a script, and the tags that a table may have
+# the types of outputs that a page can show without scripts, and the tags allowed in a table
 SHOWN = re.compile(r"image/(svg\+xml|png|jpeg)|text/(html|markdown|latex|plain)")
 TAGS = ["table", "caption", "thead", "tbody", "tr", "th", "td", "div", "p", "br", "b", "code"]
 _ASSIGNMENT = re.compile(r"^(\w+)(?:: [\w. |\[\]]+)? = (.*?)(?:  # (.*))?$", re.MULTILINE)
 _LINK = re.compile(r'<a href="(?!\w+:|#)([^"#]+)(#[^"]*)?">(.*?)</a>', re.DOTALL)
-# an equation in HTML, not in code; $5 and $6 are no equation
+# an equation in HTML, but not in code; "$5 and $6" is not an equation
 _EQUATION = re.compile(
     r"<(code|pre)\b.*?</\1>|\$\$(.+?)\$\$|(?<![\\$])\$(?!\s)([^$<>]+)(?<!\s)\$(?![\d$])", re.DOTALL
 )
@@ -35,9 +35,9 @@ _HEADING = re.compile(r"<h([1-6])[^>]*>(.*?)</h\1>", re.DOTALL)
 
 
 def write_pages(folder: Path | str) -> Path:
-    """Write the pages of the run in `folder` and return the path of its `index.html`.
-    Notebooks that failed get a page too, up to the cell that failed. The index page says which
-    records are damaged. Raises FileNotFoundError if there is no run in the folder.
+    """Write the pages of the run in `folder` and return the path of its `index.html`. The page of a
+    failed notebook ends at the cell that failed. The index page lists damaged records. Raises
+    FileNotFoundError if there is no run in the folder.
     """
     from helpers import evaluation
 
@@ -67,8 +67,8 @@ def write_pages(folder: Path | str) -> Path:
 
 
 def write_runs_index(root: Path | str) -> Path:
-    """Write `index.html` in `root`, a list of the runs there, the newest first; returns its path.
-    It has a column for each thing that one of them has measured, and at most 1,000 runs.
+    """Write `index.html` in `root`, a list of the runs there, newest first; returns its path.
+    It has at most 1,000 runs, and a column for each value that any of them has measured.
     """
     root = Path(root)
     found: dict[str, list[dict]] = {}
@@ -89,7 +89,7 @@ def write_runs_index(root: Path | str) -> Path:
 
 
 def write_page(path: Path, template: str, values: Mapping[str, object]) -> Path:
-    """Write the page that a template makes of the values, which it escapes; returns its path."""
+    """Render a template with HTML-escaped `values`, and write it to `path`; returns the path."""
     import jinja2
 
     loader = jinja2.FileSystemLoader(TEMPLATES)
@@ -99,8 +99,8 @@ def write_page(path: Path, template: str, values: Mapping[str, object]) -> Path:
 
 
 def convert(notebook: "NotebookNode", link: Callable[[str], str | None]) -> tuple[str, Headings]:
-    """A notebook as HTML, and its headings: level and text, by their anchors as GitHub makes them.
-    `link` gives the address for the target of a relative link; where it gives none, the words stay.
+    """Convert a notebook to HTML; also returns level and text of each heading by GitHub's anchor.
+    `link` maps the target of a relative link to an address, or to None to keep only its text.
     """
     from nbconvert import HTMLExporter
 
@@ -121,7 +121,7 @@ def convert(notebook: "NotebookNode", link: Callable[[str], str | None]) -> tupl
         for data in (out["data"] for out in cell.get("outputs", []) if "data" in out):
             for kind in [
                 kind for kind in data if not SHOWN.fullmatch(kind)
-            ]:  # of a widget its text is shown
+            ]:  # a widget is shown as text
                 del data[kind]
             data.setdefault("text/plain", "")
             if "text/html" in data:
@@ -135,8 +135,8 @@ def convert(notebook: "NotebookNode", link: Callable[[str], str | None]) -> tupl
 
 
 def _draw_equation(match: re.Match[str]) -> str:
-    """An equation as a drawing in the color of the text, with its TeX for who cannot see it.
-    What matplotlib cannot draw stays as TeX.
+    """An equation as SVG in the color of the text, with its TeX as a label for screen readers.
+    If matplotlib cannot draw it, the TeX is shown.
     """
     from matplotlib.textpath import TextPath
 
@@ -162,7 +162,7 @@ def _draw_equation(match: re.Match[str]) -> str:
 
 
 def _clean(table: str) -> str:
-    """HTML without styles, scripts, and all that a table does not need."""
+    """Sanitize HTML: keep only the tags and attributes of a table."""
     from nbconvert.preprocessors.sanitize import SanitizeHTML
 
     table = re.sub(r"<(style|script)\b.*?</\1\s*>", "", table, flags=re.DOTALL | re.IGNORECASE)
@@ -171,7 +171,7 @@ def _clean(table: str) -> str:
 
 
 def _read(path: Path) -> "NotebookNode | None":
-    """An executed notebook without the paths of this machine; None if it cannot be read."""
+    """Read an executed notebook, and remove paths of this machine; None if it cannot be read."""
     import nbformat
 
     try:
@@ -181,12 +181,12 @@ def _read(path: Path) -> "NotebookNode | None":
             text = text.replace(place, "") if len(place) > 1 else text
         nbformat.validate(notebook := nbformat.reads(text, as_version=4))
         return notebook
-    except Exception:  # nbformat raises all kinds for what is no notebook
+    except Exception:  # nbformat raises many kinds for files that are no notebooks
         return None
 
 
 def _tabulate_parameters(notebook: "NotebookNode") -> None:
-    """Put the parameters, and what they were set to, into the metadata of their cell."""
+    """Put the parameters and their values into the metadata of their cell."""
     tagged = {tag: c for c in notebook.cells for tag in c.metadata.get("tags", ())}
     injected = tagged.get("injected-parameters")
     if own := tagged.get("parameters"):
@@ -194,11 +194,11 @@ def _tabulate_parameters(notebook: "NotebookNode") -> None:
         for name, value, _ in _ASSIGNMENT.findall(injected.source if injected else ""):
             found.setdefault(name, ["", ""]).append(value)
         found.pop("output", None)
-        own.metadata["parameters"] = found  # default, meaning, and value if another
+        own.metadata["parameters"] = found  # default, comment, and the value if it differs
 
 
 def _write_figures(notebook: "NotebookNode", folder: Path) -> dict[str, str]:
-    """Write the figures of a notebook; their paths from its run, with their alternative text."""
+    """Write the figures of a notebook; returns their alternative texts by path in the run."""
     figures, section = dict[str, str](), "start"
     for cell in notebook.cells:
         if cell.cell_type == "markdown":
@@ -208,7 +208,7 @@ def _write_figures(notebook: "NotebookNode", folder: Path) -> dict[str, str]:
         outputs = [output.get("data", {}) for output in cell.get("outputs", [])]
         for picture in (data["image/png"] for data in outputs if "image/png" in data):
             name = f"{len(figures) + 1:02d}-{section}"
-            with suppress(ValueError):  # a damaged notebook has pictures that are none
+            with suppress(ValueError):  # in a damaged notebook, pictures may be invalid base64
                 write_atomic(folder / "figures" / f"{name}.png", base64.b64decode(picture))
                 figures[f"{folder.name}/figures/{name}.png"] = cell.metadata.get("alt", name)
     return figures

@@ -1,4 +1,4 @@
-"""A run as a technical report, in HTML, PDF or Markdown, in any language that has a catalogue
+"""A run as a technical report, in HTML, PDF or Markdown, in any language that has a catalog
 `locales/<code>.po`; English is the language of the templates.
 """
 
@@ -38,10 +38,10 @@ def write_report(
 ) -> list[Path]:  # fmt: skip
     """Write the report in these formats as `report.<format>` into `folder`; returns their paths.
 
-    In other languages than English they are called `report-<language>.<format>`. A PDF is printed
-    from the HTML, which stays; without chromium, or if that fails, there is none. Markdown has its
-    pictures in a folder beside it, `report_files`. Author and title may be any text of up to 500
-    characters.
+    In other languages than English they are called `report-<language>.<format>`. Chromium prints
+    the PDF from the HTML file, which is kept; if that is not possible, there is no PDF. Markdown
+    has its pictures in a folder beside it, `report_files`. Raises ValueError if author or title has
+    more than 500 characters.
     """
     name = "report" if language == "en" else f"report-{language}"
     author, title = _one_line(author, "author"), _one_line(title, "title")
@@ -66,7 +66,7 @@ def write_report(
 
 
 def _one_line(text: str, what: str) -> str:
-    """A text without line breaks and control characters."""
+    """The text without line breaks and control characters. ValueError if it is too long."""
     line = " ".join(
         "".join(c if c.isprintable() or c in "\u200c\u200d" else " " for c in text).split()
     )
@@ -95,10 +95,10 @@ def render(
     facts: Facts, form: str, language: str, author: str = "", title: str = "", *,
     pictures: dict[str, bytes] | None = None, beside: str = "",
 ) -> str:  # fmt: skip
-    """The text of the report, in the form "html" or "md".
+    """The text of the report in the format `form`, "html" or "md".
 
-    Pictures are inside it; or else they are put into `pictures`, by their name in the folder
-    `beside`.
+    Pictures are embedded in the text; or, if `pictures` is given, they are added to it by name, and
+    the text refers to them in the folder `beside`.
     """
     environment = _environment(language)
     drawn: dict[str, bytes] = {}
@@ -129,7 +129,7 @@ def render(
     seen: set[str] = set()
 
     def once(found: re.Match) -> str:
-        """Tags and alternative texts as they are; of a term in brackets, only the first."""
+        """Remove a term in brackets, except for its first occurrence; keep all other matches."""
         if (term := found[1]) not in terms:
             return found[0]
         first = term not in seen
@@ -142,7 +142,7 @@ def render(
 
 
 def repeat_commands(facts: Facts) -> list[str]:
-    """The calls of the command line that do the same again."""
+    """The commands that reproduce the run."""
     lines, by_hand = [], {}
     for row in facts.rows:
         given = {k.removeprefix("parameters."): v for k, v in row.items() if "parameters." in k}
@@ -166,10 +166,10 @@ def repeat_commands(facts: Facts) -> list[str]:
 
 
 def _pictures(training: Training) -> tuple[dict[str, list[dict[str, Any]]], dict[str, bytes]]:
-    """The galleries of errors, and PNG files by name: those of the errors, and some samples.
+    """The galleries of errors, and PNG files by name: of these errors, and of training samples.
 
-    There are nine random errors, and the nine of which the model is most confident. Without the
-    data there are none.
+    The galleries show up to nine random errors, and the nine with the highest confidence. Without
+    the data, there are no pictures.
     """
     splits, predictions, model = training.splits, training.predictions, training.model
     if splits is None:
@@ -182,7 +182,7 @@ def _pictures(training: Training) -> tuple[dict[str, list[dict[str, Any]]], dict
     wrong, sure = evaluation.mistakes(predictions), {}
     if model is not None and len(wrong):
         again = evaluation.predict(model, splits.test[wrong])
-        same = again.predicted == predictions.predicted[wrong]  # other hardware may round otherwise
+        same = again.predicted == predictions.predicted[wrong]  # other hardware may differ
         sure = dict(zip(wrong[same].tolist(), again.confidence[same].tolist(), strict=True))
         chosen["confident"] = sorted(sure, key=lambda i: -sure[i])[:9]
     for i in (i for rows in chosen.values() for i in rows):
@@ -228,7 +228,7 @@ def _png(image: Tensor) -> bytes:
 def _environment(language: str) -> jinja2.Environment:
     """Templates in a language, with filters for its numbers and dates. Missing values are "–".
 
-    The global `terms` holds what translations have in brackets: field terms in English.
+    The global `terms` holds the English technical terms, which translations have in brackets.
     """
     translations, terms = support.NullTranslations(), set()
     if language != "en":

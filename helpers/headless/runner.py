@@ -1,7 +1,7 @@
 """Run notebooks headlessly with papermill, each in a kernel of its own.
 
-papermill's metadata read "completed" even after a dead kernel or a time-out. So a notebook counts
-as done only if papermill raised nothing *and* the notebook's last cell left its record.
+papermill's metadata say "completed" even after a dead kernel or a time-out. So a notebook counts as
+finished only if papermill raised no error *and* the notebook's last cell wrote its record.
 """
 
 import json
@@ -30,7 +30,7 @@ class NotebookResult:
     notebook: str
     state: str  # "finished", "failed", "skipped", "stopped"; in status.json "running" as well
     seconds: float = 0.0
-    message: str = ""  # unless it is finished: what happened, and where
+    message: str = ""  # what happened, and where; "" if finished
     cause: str = ""  # of a failure: "error", "kernel died", "time-out", "no record", "not run"
 
 
@@ -44,10 +44,10 @@ def run_notebooks(
 ) -> list[NotebookResult]:
     """Run the notebooks in `settings`, a dictionary from `settings_for`; returns their results.
 
-    Each has `folder/<its name>/` for its executed copy, record and files. A notebook that reads the
-    weights of one that failed is skipped. `status.json` is written before and after each notebook;
-    those that an earlier run into this folder finished are not run again. Ctrl-C ends it with
-    KeyboardInterrupt. Raises OSError if another process uses the folder, or it is not writable.
+    The executed copy, record and files of each are in `folder/<name>/`. A notebook is skipped if it
+    reads the weights of another one that failed. `status.json` is written before and after each
+    notebook. Notebooks that are finished in this folder are not run again. Raises KeyboardInterrupt
+    for Ctrl-C, and OSError if another process uses the folder, or if it is not writable.
     """
     results: dict[str, NotebookResult] = {}
     options: dict[str, Any] = {"cell_timeout": cell_timeout, "progress": progress}
@@ -85,10 +85,10 @@ def run_notebooks(
 
 
 class _SeriesBar:
-    """A bar over the seconds that the notebooks are expected to take, which goes on meanwhile.
+    """A progress bar in expected seconds, which also advances while a notebook runs.
 
-    The expectation is scaled by how long the notebooks before took, so the time left becomes right
-    on slower machines, and with other parameters.
+    The expected durations are scaled by those of the finished notebooks, so the estimate of the
+    time left adapts to slower machines and other parameters.
     """
 
     def __init__(self, show: Show, expected: Mapping[str, float]) -> None:
@@ -99,7 +99,7 @@ class _SeriesBar:
         self.ended = threading.Event()
 
     def each(self, names: Collection[str]) -> Iterator[str]:
-        """The names, one after another, while the bar advances."""
+        """Yield the names, one after another, while the bar advances."""
         with self.bar:
             threading.Thread(target=self._advance, daemon=True).start()
             try:
@@ -120,18 +120,18 @@ class _SeriesBar:
 
 
 def expected_position(done: float, current: float, before: float, passed: float) -> float:
-    """Where a run is, in the seconds that its notebooks are expected to take.
+    """The progress of a run, in expected seconds.
 
-    `done` were expected for the finished notebooks, which took `before`; `current` are expected for
-    the one that has run for `passed` seconds. The first 30 seconds count as if they were as
-    expected. A notebook that is not finished never counts for more than 95 %.
+    `done` seconds were expected for the finished notebooks, which took `before`; `current` are
+    expected for the one that has run for `passed` seconds. 30 seconds at the expected speed are
+    added to both, to steady the estimate. A running notebook counts for at most 95 %.
     """
     slowness = (before + 30) / (done + 30)
     return done + min(passed / slowness, 0.95 * current)
 
 
 def write_status(folder: Path | str, settings: Settings, results: Iterable[NotebookResult]) -> None:
-    """Write the settings of a run and the results so far. Raises OSError if that is impossible."""
+    """Write the settings of a run and the results so far to `status.json`. Raises OSError."""
     status = {"settings": settings, "notebooks": [asdict(result) for result in results]}
     write_atomic(Path(folder, STATUS), json.dumps(status, indent=2) + "\n")
 
@@ -178,8 +178,8 @@ def execute_notebook(
     cell_timeout: int = 3_600,
     progress: Show = False,
 ) -> NotebookResult:
-    """Run one notebook into `folder/<name>/` with parameters; a failure is returned, not raised.
-    A cell that takes longer than `cell_timeout` seconds is stopped.
+    """Run one notebook with parameters, into `folder/<name>/`; a failure is returned, not raised.
+    A cell that takes longer than `cell_timeout` seconds fails.
     """
     import papermill
     from nbclient.exceptions import CellTimeoutError, DeadKernelError
@@ -187,7 +187,7 @@ def execute_notebook(
     output = Path(folder, name)
     executed, record = output / f"{name}.ipynb", output / RESULT
     make_folder(output)
-    record.unlink(missing_ok=True)  # one of an earlier run must not count for this one
+    record.unlink(missing_ok=True)  # the record of an earlier run must not count for this one
     start, cause, message = time.perf_counter(), "", ""
     paths = (notebooks.NOTEBOOKS / f"{name}.ipynb", executed)
     source, target = map(notebooks.escape_braces, paths)
@@ -213,7 +213,7 @@ def execute_notebook(
 
 @contextmanager
 def _papermill_options(name: str, cell_timeout: int, progress: Show) -> Iterator[dict[str, Any]]:
-    """They also keep the user's IPython and matplotlib settings out of the kernel."""
+    """Arguments for papermill, which also keep the user's IPython and matplotlib settings out."""
     from traitlets.config import Config
 
     logging.getLogger("papermill").setLevel(logging.ERROR)
@@ -226,15 +226,15 @@ def _papermill_options(name: str, cell_timeout: int, progress: Show) -> Iterator
             kernel_name="python3", execution_timeout=cell_timeout, start_timeout=300,
             progress_bar={"desc": name, "leave": False} if progress is True else False,
             coalesce_streams=True,  # the lines of a training as one output
-            # without a log, or each kernel reports how it was stopped
+            # only fatal errors; otherwise each kernel logs how it was stopped
             extra_arguments=["--IPKernelApp.log_level=50", *arguments],
-            # other users may share the machine
+            # encrypted where possible, since other users may share the machine
             config=Config({"KernelManager": {"transport_encryption": "auto"}}),
         )  # fmt: skip
 
 
 def _last_cell(executed: Path) -> str:
-    """Name the last cell that started; the rest of the copy's metadata is not reliable."""
+    """Name the last cell that started; papermill's other metadata are not reliable."""
     cells = json.loads(executed.read_bytes())["cells"] if executed.is_file() else []
     code = [cell for cell in cells if cell["cell_type"] == "code"]
     started = [i for i, cell in enumerate(code) if cell["metadata"]["papermill"].get("start_time")]

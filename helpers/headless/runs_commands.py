@@ -27,7 +27,7 @@ def _resolve(root: Path) -> Path:
     with report_errors(ValueError):
         if ADDRESS.match(str(root)):
             raise ValueError(f"--root wants a folder of this machine, got the address {root}.")
-    return root.resolve()  # workers, for example, have other working directories
+    return root.resolve()  # workers, for example, may have other working directories
 
 
 RootOption = Annotated[Path, typer.Option("--root", help="Folder of runs.", callback=_resolve)]
@@ -67,7 +67,7 @@ def list_runs(
 
 
 def _sorted(frame: "pd.DataFrame", column: str) -> "pd.DataFrame":
-    """Sort by a column of `collect`, or by what `overview` calls it."""
+    """Sort by a column, with its name in `collect` or in `overview`."""
     short = {
         "run": "folder", "when": "finished", "what": "notebook", "data set": "dataset",
         "seed": "parameters.seed", "test": "measured.test_accuracy",
@@ -79,7 +79,7 @@ def _sorted(frame: "pd.DataFrame", column: str) -> "pd.DataFrame":
 
 
 def _record(row: dict) -> dict:
-    """A row without what it does not have: nan, which differs from itself, and empty text."""
+    """A row without missing values: nan, which differs from itself, and empty text."""
     return {name: value for name, value in row.items() if value == value and value != ""}
 
 
@@ -131,7 +131,7 @@ def _only(folder: Path) -> dict:
 
 
 def _test(first: Path, second: Path) -> str:
-    """McNemar's test on the test images, where both runs kept their predictions of the same."""
+    """McNemar's test, if both runs have saved their predictions of the same test images."""
     import pandas as pd
     import torch
 
@@ -199,7 +199,7 @@ def report(
             facts, folder, formats, language=language, author=author, title=title
         )
         if (folder / "index.html").is_file():
-            write_pages(folder)  # their index links to all reports
+            write_pages(folder)  # the index page links to all reports
     for path in written:
         typer.echo(f"The report: {path} ({path.stat().st_size / 1e3:,.0f} kB)")
     if "pdf" in formats and not any(path.suffix == ".pdf" for path in written):
@@ -209,10 +209,10 @@ def report(
 
 
 def _find(root: Path, name: str) -> Path:
-    """The folder of the run of that name, or of the one that was worked on last."""
+    """The folder of the run with that name, or without a name, of the run that changed last."""
     if name:
         place = Path(os.path.normpath(root / name))
-        inside = place.rglob("*.json") if root in place.parents else ()  # not of all the disk
+        inside = place.rglob("*.json") if root in place.parents else ()  # never of the whole disk
         recorded = any(file.name in (runs.RESULT, runs.STATUS) for file in inside)
         return place if recorded else runs.find(root, name)
     files = [*root.glob(f"*/*/{runs.RESULT}"), *root.glob(f"*/{runs.STATUS}")]

@@ -1,7 +1,7 @@
-"""What the report of a run states: all of it is read from the files of that run.
+"""The facts in the report of a run, which are all read from the files of that run.
 
-What a run does not have is None or empty, and the report says so. Its words and the rules of its
-verdicts are in `templates/report_body.j2`.
+Facts that a run does not have are None or empty, and the report says so. The text of the report and
+the rules for its verdicts are in `templates/report_body.j2`.
 """
 
 import datetime
@@ -19,7 +19,7 @@ from helpers.data import Splits
 from helpers.evaluation import Predictions
 from helpers.headless.notebooks import PROFILES, SERIES
 
-# the pairs of classes that the start report calls confused, by data set
+# by data set: the pairs of classes that are confused according to the student's first report
 REPORTED_PAIRS = {"mnist": ("4 / 9",), "fashion_mnist": ("T-shirt/top / Shirt", "Sandal / Sneaker")}
 TITLES = {"mnist": "MNIST", "fashion_mnist": "Fashion-MNIST"}
 ORDER = {notebook.name: place for place, notebook in enumerate(SERIES)}
@@ -33,17 +33,17 @@ Row = dict[str, Any]
 class Training:
     """A model that the run has trained and tested."""
 
-    record: Row  # as a row of runs.collect, without what it does not have
+    record: Row  # a row of runs.collect, without missing values
     title: str  # of the data set
     classes: Sequence[str]
     history: Sequence[Row]  # one for each epoch
     test: Row | None  # see _tested
-    predictions: Predictions | None  # those that were kept
-    splits: Splits | None  # None if the data are not here, or others
+    predictions: Predictions | None  # on the test images, if they were saved
+    splits: Splits | None  # None if the data cannot be read, or have changed
     model: nn.Module | None
     layers: Sequence[Row]  # of the network
-    problem: str  # why there are no layers, though there are weights
-    changes: Row  # augmentation that the record names
+    problem: str  # why the weights cannot be loaded; "" if they can, or if there are none
+    changes: Row  # the arguments of Augmentation in the record
 
 
 @dataclass(frozen=True)
@@ -51,28 +51,28 @@ class Audit:
     """What an audit of the labels has found."""
 
     record: Row
-    doubtful: Sequence[Row]  # labels in its list, the most doubtful first
-    images: Mapping[str, Tensor]  # by split, in the order of its list; {} without the data
+    doubtful: Sequence[Row]  # doubtful labels in its list, by descending score
+    images: Mapping[str, Tensor]  # by split; `image` in the list is an index; {} without the data
 
 
 @dataclass(frozen=True)
 class Facts:
-    """All that the report of a run states."""
+    """All facts in the report of a run."""
 
     run: str  # the name of its folder
-    finished: datetime.datetime | None  # its last record
-    profile: str  # "standard", "quick" or "full"; "" if its settings are of its own
-    settings: Mapping[str, Row]  # of each notebook that was to be run
+    finished: datetime.datetime | None  # the time of its last record
+    profile: str  # "standard", "quick" or "full"; "" if the settings differ from all profiles
+    settings: Mapping[str, Row]  # by notebook, also for those that were not started
     rows: Sequence[Row]  # one for each notebook or training, in the order of the course
-    not_started: Sequence[str]  # notebooks that were to be run
+    not_started: Sequence[str]  # notebooks in `settings` without a row
     trainings: Sequence[Training]
     audits: Sequence[Audit]
 
 
 def collect_facts(folder: Path | str) -> Facts:
-    """Read the files of the run in `folder`, or of one of its notebooks.
+    """Read the files of the run in `folder`, which may also be the folder of one of its notebooks.
 
-    Raises ValueError if there are none, or if one is damaged.
+    Raises ValueError if there is no record, or if a file is damaged.
     """
     folder = Path(folder)
     rows: list[Row] = [
@@ -105,7 +105,7 @@ def collect_facts(folder: Path | str) -> Facts:
 
 
 def _whole(value: Any) -> Any:
-    """Whole numbers as such: pandas makes them fractional where another row has none."""
+    """Turn 3.0 into 3: pandas stores integers as floats if a value in the column is missing."""
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
@@ -129,7 +129,7 @@ def _training(row: Row, splits: Splits | None) -> Training:
 
 
 def _network(path: Path) -> tuple[nn.Module | None, list[Row], Row, str]:
-    """The model, its layers with shapes and parameters, its notes; and why it cannot be loaded."""
+    """The model, its layers with shapes and parameters, its notes; or why it cannot be loaded."""
     try:
         about = models.read_metadata(path)
         model, built = models.load(path), about["architecture"]
@@ -157,13 +157,13 @@ def _images(audit: Row, splits: Splits | None) -> dict[str, Tensor]:
     if splits is None:
         return {}
     train = splits.labelled
-    if audit["dataset"] in TITLES:  # whose list has the order of the published files
+    if audit["dataset"] in TITLES:  # their lists index the published files
         train, _ = data.load_published(audit["dataset"])
     return {"train": train.images, "test": splits.test.images}
 
 
 def _read(path: Path, columns: Mapping[str, Any]) -> pd.DataFrame | None:
-    """These columns of a file, with their types; None if there is none. ValueError if damaged."""
+    """Read columns of a CSV file, with their types; None without a file. ValueError if damaged."""
     try:
         return pd.read_csv(path)[list(columns)].astype(dict(columns))
     except FileNotFoundError:
@@ -173,7 +173,7 @@ def _read(path: Path, columns: Mapping[str, Any]) -> pd.DataFrame | None:
 
 
 def _predictions(path: Path, classes: int) -> Predictions | None:
-    """Predictions of the test images, whose logits are 1 for the predicted class, else 0."""
+    """The saved predictions; their logits are 1 for the predicted class, else 0. None if none."""
     frame = _read(path, {"target": "float64", "predicted": "float64"})
     if frame is None or frame.empty:
         return None
@@ -184,9 +184,9 @@ def _predictions(path: Path, classes: int) -> Predictions | None:
 
 
 def _tested(predictions: Predictions, names: Sequence[str], row: Row) -> Row:
-    """What the predictions tell: `images`, `errors`, the `interval` of the recorded accuracy, the
-    confusion matrix `counts`, the confused `pairs` with their rank, those that the start report
-    names, and the measures of each class.
+    """Facts from the predictions: `images`, `errors`, the `interval` of the recorded accuracy, the
+    confusion matrix `counts`, the confused `pairs` with their rank, the pairs `reported` by the
+    student, and the measures of the `classes`.
     """
     n, errors = len(predictions), len(evaluation.mistakes(predictions))
     reported = REPORTED_PAIRS.get(row["dataset"], ())
@@ -222,7 +222,7 @@ def _splits(row: Row) -> Splits | None:
             options = {k: row[f"parameters.{k}"] for k in ("size", "channels", "skip_broken")
                        if f"parameters.{k}" in row}  # fmt: skip
             source = own or Path(row["folder"], "digits")
-            cache = Path(row["folder"]).parents[1] / "data"  # as `train FOLDER` has it
+            cache = Path(row["folder"]).parents[1] / "data"  # the cache of `train FOLDER`
             splits = data.from_folder(source, cache_dir=cache, progress=False, **options)
     except (ValueError, OSError):
         return None

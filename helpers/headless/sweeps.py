@@ -1,8 +1,8 @@
-"""Sweeps: many runs of a notebook with other parameters, on the workers of a Dask cluster.
+"""Sweeps: many runs of a notebook with different parameters, on the workers of a Dask cluster.
 
-A plan says what is run; each trial is one run. The trial of a worker that dies is given to another
-one. Each trial has a folder that is named by everything it depends on, so a finished trial is never
-run again, by whichever sweep.
+A plan defines the trials; each trial is one run. If a worker dies, its trial moves to another one.
+The folder of a trial is named by a digest of everything that it depends on, so a finished trial is
+never run again, in any sweep.
 """
 
 import errno
@@ -32,13 +32,13 @@ from helpers.runs import STATUS
 if TYPE_CHECKING:
     from distributed import Client, Future
 
-MOST_TRIALS = 10_000  # of a sweep
-CONNECT_TIMEOUT = 15  # seconds that a scheduler has to answer
+MOST_TRIALS = 10_000  # in a sweep
+CONNECT_TIMEOUT = 15  # seconds to wait for the answer of a scheduler
 Reader = Callable[..., object]  # see notebooks.parameter_reader
 
 
 class TrialError(RuntimeError):
-    """A trial failed, with its NotebookResult. Dask retries it if it was asked to."""
+    """A trial failed; its NotebookResult is in `args`. Dask retries it as `retries` allows."""
 
 
 class ClusterError(RuntimeError):
@@ -50,7 +50,7 @@ class Trial:
     """One run of a notebook."""
 
     notebook: str
-    params: Mapping[str, object]  # those that differ from the notebook's own
+    params: Mapping[str, object]  # those to set; others keep the notebook's defaults
 
     @cached_property
     def digest(self) -> str:
@@ -63,7 +63,7 @@ class Trial:
 
 @dataclass(frozen=True)
 class Plan:
-    """What a sweep runs. Every value is text, as on the command line."""
+    """The definition of a sweep. Every value is text, as on the command line."""
 
     notebook: str
     grid: Mapping[str, Sequence[str]]  # values by parameter
@@ -73,7 +73,7 @@ class Plan:
     seed: int = 0  # of the draws
 
     def trials(self) -> list[Trial]:
-        """All trials, in the order of the values. Raises ValueError for what cannot be run."""
+        """All trials, in the order of the values. Raises ValueError for an invalid plan."""
         notebook = notebooks.find_notebook(self.notebook)
         read = notebooks.parameter_reader(notebook)
         names = [*self.grid, *self.ranges, *(self.fixed or {})]
@@ -95,14 +95,14 @@ class Plan:
             raise ValueError("A sweep needs something that varies, such as --grid seed=0:5.")
         points = [dict(zip(grid, of, strict=True)) for of in itertools.product(*grid.values())]
         combined = (fixed | draw | point for draw in draws or [{}] for point in points)
-        # the same draw twice is one trial
+        # equal draws make one trial
         distinct = {json.dumps(params, sort_keys=True): params for params in combined}
         return [Trial(notebook.name, params) for params in distinct.values()]
 
 
 def read_plan(path: Path | str) -> Plan:
     """Read a plan from a YAML file, such as benchmarks/rates.yaml.
-    Raises FileNotFoundError, or ValueError that names the file and what is wrong in it.
+    Raises FileNotFoundError, or a ValueError that names the file and its error.
     """
     import yaml
 
@@ -140,7 +140,7 @@ def read_plan(path: Path | str) -> Plan:
 
 
 def _section(content: Mapping[str, Any], name: str) -> dict[str, Any]:
-    """Names with values; only those of a grid may be lists."""
+    """Values by parameter; only in the section `grid` may they be lists."""
     section = content.get(name) or {}
     if not isinstance(section, dict):
         raise ValueError(f"{name} lists names with values, such as seed: 0:5.")
@@ -153,7 +153,7 @@ def _section(content: Mapping[str, Any], name: str) -> dict[str, Any]:
 
 @lru_cache(maxsize=16)
 def _code_of(path: Path, modified: int) -> list:
-    """The code cells of a notebook with their tags. Outputs and prose change no trial."""
+    """The code cells of a notebook, with tags; trials do not depend on outputs and Markdown."""
     cells = json.loads(path.read_bytes())["cells"]
     code = [cell for cell in cells if cell["cell_type"] == "code"]
     return [["".join(cell["source"]), cell["metadata"].get("tags", [])] for cell in code]
@@ -169,7 +169,7 @@ def parse_values(text: str) -> list[str]:
 
 @cache
 def code_version() -> str:
-    """The version of this package: its number, and six hex digits of its source's digest."""
+    """The version of this package: its number, and six hex digits of a digest of its source."""
     files = (PROJECT / "helpers").rglob("*")
     sources = sorted(path for path in files if path.suffix in (".py", ".toml"))
     digest = short_digest(*(path.read_bytes() for path in sources))
@@ -186,7 +186,7 @@ def _distinct(name: str, values: list[object]) -> list[object]:
 
 
 def _span(name: str, text: str, read: Reader) -> Callable[[random.Random], object]:
-    """Draws from "lo:hi" uniformly, or from "lo:hi:log" uniformly on a logarithmic scale."""
+    """A function that draws uniformly from "lo:hi", or log-uniformly from "lo:hi:log"."""
     parts = text.split(":")
     if len(parts) < 2 or parts[2:] not in ([], ["log"]):
         raise ValueError(f"A range is lo:hi or lo:hi:log, got {name}={text}.")
@@ -197,7 +197,7 @@ def _span(name: str, text: str, read: Reader) -> Callable[[random.Random], objec
         raise ValueError(f"A logarithmic range is above 0, got {name}={text}.")
 
     logarithmic, whole = bool(parts[2:]), isinstance(lo, int)
-    # half a step more at each end, so that the first and last whole number are as likely as others
+    # half a step more at each end, so that the first and last integer are as likely as the others
     least, most = (lo - 0.5, hi + 0.5) if whole else (lo, hi)
 
     def draw(generator: random.Random) -> object:
@@ -211,12 +211,12 @@ def _span(name: str, text: str, read: Reader) -> Callable[[random.Random], objec
 
 
 def trial_dir(trial: Trial, root: Path | str) -> Path:
-    """The folder of a trial: `<root>/sweeps/<digest>`, with a folder named like the notebook."""
+    """The folder of a trial, `<root>/sweeps/<digest>`; in it is a folder named as the notebook."""
     return Path(root, "sweeps", trial.digest)
 
 
 def finished_trial(trial: Trial, root: Path | str) -> NotebookResult | None:
-    """The result of a trial that was finished before, or None."""
+    """The result of a trial if it is finished already, or None."""
     return runner.finished_notebooks(trial_dir(trial, root)).get(trial.notebook)
 
 
@@ -233,10 +233,10 @@ def run_sweep(
 ) -> list[NotebookResult]:
     """Run all trials on the workers of `client`; returns their results in the same order.
 
-    A trial that fails is retried up to `retries` times; then the others go on. `resources` are what
-    a worker must have, such as {"GPU": 1}. `on_done` is called for each trial when it ends, those
-    finished before first. Raises OSError for a full disk, ClusterError if the scheduler is gone or
-    no worker has the `resources`.
+    A trial that fails is retried up to `retries` times; it does not stop the others. `resources`
+    are what a worker must have, such as {"GPU": 1}. `on_done` is called for each trial: first for
+    those that were finished before, then for each when it ends. Raises OSError for a full disk,
+    ClusterError if the scheduler is gone or no worker has the `resources`.
     """
     if resources:
         _check_resources(client, resources)
@@ -268,7 +268,7 @@ def _completed(
 ) -> Generator[tuple[Trial, NotebookResult], None, None]:
     """Run trials on the workers and yield each with its result when it ends.
 
-    No more are submitted than there are workers, so a lost worker costs no other trial.
+    At most one trial per worker thread is submitted at a time: a lost worker costs no other trial.
     """
     from distributed import as_completed
 
@@ -294,18 +294,18 @@ def _completed(
 
 
 def run_trial(trial: Trial, root: Path | str, cell_timeout: int = 3_600) -> NotebookResult:
-    """Run one trial in this process; if another process is running it, wait for that one.
-    Raises TrialError if it fails, or if notebook or package differ from those where the sweep
-    started (a worker may join later); OSError if the disk is full.
+    """Run one trial in this process; if another process is running it, wait for the result. Raises
+    TrialError if it fails, or if this machine (of a worker that joined late) has another version of
+    the notebook or package than the one that started the sweep; OSError if the disk is full.
     """
     folder = trial_dir(trial, root)
-    if replace(trial).digest != trial.digest:  # the copy computes its digest here
+    if replace(trial).digest != trial.digest:  # the copy computes it on this machine
         message = "the notebook or this package differs from the one where the sweep started"
         raise TrialError(NotebookResult(trial.notebook, "failed", message=message))
     with lock_folder(folder, wait=True):
         if (before := finished_trial(trial, root)) is not None:
             return before
-        # Dask sets it for its workers, and so for kernels; training takes a third longer with it
+        # Dask sets this for its workers and their kernels; it makes training a third slower
         os.environ.pop("MALLOC_TRIM_THRESHOLD_", None)
         run = runner.execute_notebook
         result = run(trial.notebook, folder, trial.params, cell_timeout=cell_timeout)
@@ -332,12 +332,12 @@ def _result_of(future: "Future", trial: Trial) -> NotebookResult:
         raise
     except KilledWorker as error:
         return NotebookResult(trial.notebook, "failed", message=str(error), cause="kernel died")
-    except Exception as error:  # of whatever kind: it belongs to this trial, and the others go on
+    except Exception as error:  # any other error fails only this trial
         return NotebookResult(trial.notebook, "failed", message=repr(error), cause="not run")
 
 
 def expected_seconds(notebook: str, left: int, root: Path | str, processes: int) -> float | None:
-    """Estimated time for `left` trials, from the median of finished ones; None without any."""
+    """Estimate the time for the `left` trials by the median of finished ones; None without any."""
     seconds = []
     for path in Path(root).glob(f"sweeps/*/{STATUS}"):
         with suppress(ValueError):  # a damaged one says nothing about the others
@@ -355,8 +355,8 @@ def open_client(
 ) -> "Iterator[Client]":
     """Connect to the scheduler at `address`, or start single-threaded workers on this machine.
 
-    Raises ClusterError if no scheduler answers, or if a worker has another version of this package
-    or does not see the folder `root`.
+    Raises ClusterError if no scheduler answers, if it has no workers, or if a worker has another
+    version of this package or does not see the folder `root`.
     """
     from distributed import Client, LocalCluster
 
@@ -384,7 +384,7 @@ def open_client(
 
 
 def _check_workers(client: "Client", root: Path | str | None) -> None:
-    """All workers have this version of the package, and see the folder `root`."""
+    """Raise ClusterError unless all workers have this version of the package and see `root`."""
     try:
         versions = client.run(code_version)
     except ModuleNotFoundError as error:
@@ -402,7 +402,7 @@ def _check_workers(client: "Client", root: Path | str | None) -> None:
             )
     if root is None:
         return
-    token = Path(root, f".seen-by-all-{uuid.uuid4().hex}")  # a new name, so that no cache knows it
+    token = Path(root, f".seen-by-all-{uuid.uuid4().hex}")  # a new name, which no cache knows
     write_atomic(token, "")
     try:
         seen = client.run(os.path.exists, str(token))
@@ -415,7 +415,7 @@ def _check_workers(client: "Client", root: Path | str | None) -> None:
 
 
 def _check_resources(client: "Client", resources: Mapping[str, float]) -> None:
-    """One worker has them all; for a missing resource, or nan, Dask would wait and say nothing."""
+    """Raise ClusterError unless a worker has all `resources`; Dask would wait for it silently."""
     workers = client.run(lambda dask_worker: dask_worker.state.total_resources)
     for has in workers.values():
         if all(has.get(name, 0) >= amount > 0 for name, amount in resources.items()):

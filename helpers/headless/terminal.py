@@ -1,4 +1,4 @@
-"""What the commands need of a terminal: names to choose from, one line for an error, encodings."""
+"""Terminal input and output of the commands: choices, errors in one line, progress, tables."""
 
 import errno
 import os
@@ -18,24 +18,24 @@ if TYPE_CHECKING:
 
 _FULL = ". Free some space; what was finished is kept."
 _READ_ONLY = ". Name a folder that can be written to, with --root."
-ADVICE = {  # by the number of an OSError
+ADVICE = {  # by `errno` of an OSError
     errno.ENOSPC: _FULL, errno.EDQUOT: _FULL, errno.EROFS: _READ_ONLY, errno.EACCES: _READ_ONLY,
 }  # fmt: skip
 
 
 def prepare_streams() -> None:
-    """Let characters that the console cannot show be printed as "?" instead of ending the work."""
+    """Print "?" for characters that the console cannot show, instead of raising an error."""
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(errors="replace")  # type: ignore[union-attr]
 
 
 @contextmanager
 def report_errors(*errors: type[Exception]) -> Iterator[None]:
-    """Print errors that a user can correct in one line, and end with exit status 2."""
+    """Print errors that the user can correct as one line, and exit with status 2."""
     try:
         yield
     except BrokenPipeError:
-        raise  # whoever reads the output, such as `head`, has seen enough
+        raise  # the reader of the output, such as `head`, has ended
     except errors as error:
         number = error.errno if isinstance(error, OSError) else None
         typer.echo(f"Error: {error}{ADVICE.get(number or 0, '')}", err=True)
@@ -44,7 +44,7 @@ def report_errors(*errors: type[Exception]) -> Iterator[None]:
 
 @contextmanager
 def report_interrupt(message: str) -> Iterator[None]:
-    """Print a message after Ctrl-C or SIGTERM, and end with the status that a shell expects."""
+    """Print a message after Ctrl-C or SIGTERM, and exit with status 128 + number of the signal."""
 
     def interrupt(number: int, _: object) -> None:
         raise KeyboardInterrupt(signal.Signals(number).name)
@@ -63,9 +63,9 @@ def report_interrupt(message: str) -> Iterator[None]:
 
 
 def one_of(kind: str, names: Iterable[str], *, or_folder: bool = False) -> dict:
-    """Settings of an argument that has one of these names: its help, completion and refusal.
+    """Options for a typer argument that must be one of `names`: metavar, completion and check.
 
-    With `or_folder` it may be a path as well: what exists, or has a slash.
+    With `or_folder` it may also be a path, which exists or contains a slash.
     """
     names = list(names)
 
@@ -91,7 +91,7 @@ def write(line: str, *, err: bool = False) -> None:
 
 
 def echo(line: str, wanted: bool, *, err: bool = False) -> None:
-    """Print a line if that is wanted."""
+    """Print a line if `wanted`."""
     if wanted:
         typer.echo(line, err=err)
 
@@ -102,7 +102,7 @@ def show_progress() -> Literal[True, "log"]:
 
 
 def print_table(frame: "pd.DataFrame") -> None:
-    """Print a frame without its index. In a narrow terminal, long cells go on in the next line."""
+    """Print a frame without its index. In a narrow terminal, long cells are wrapped."""
     from rich.console import Console
     from rich.table import Table
 
