@@ -279,8 +279,9 @@ def build_own(name: str, *, mean: float = 0.0, std: float = 1.0, **model_kwargs:
     """Run the file in a name such as "my_file.py:MyNet", and build its class, with random weights.
 
     The class, or function, may take any of `num_classes`, `channels`, `size`, `mean` and `std`. If
-    the model has no Normalize layer, one with `mean` and `std` is put before it. Raises ValueError
-    if there is no such file, class or nn.Module. Errors that the file raises are not caught.
+    the model has no Normalize layer, one with `mean` and `std` is put before it. Lazy layers need
+    `channels` and `size`. Raises ValueError if these are missing, or if there is no such file,
+    class or nn.Module. Errors that the file raises are not caught.
     """
     path, _, class_name = name.rpartition(":")
     file = Path(path).expanduser()
@@ -292,9 +293,8 @@ def build_own(name: str, *, mean: float = 0.0, std: float = 1.0, **model_kwargs:
         raise ValueError(unknown_name(f"class in {path}", class_name, classes))
     known = {**model_kwargs, "mean": mean, "std": std}
     parameters = inspect.signature(make).parameters
-    wanted = {k: v for k, v in known.items() if k in parameters}
-    if any(p.kind is p.VAR_KEYWORD for p in parameters.values()):  # as in torchvision's models
-        wanted["num_classes"] = known["num_classes"]
+    extra = any(p.kind is p.VAR_KEYWORD for p in parameters.values())  # as in torchvision's models
+    wanted = {k: v for k, v in known.items() if k in parameters or (extra and k == "num_classes")}
     try:
         model = make(**wanted)
     except TypeError as error:
@@ -304,6 +304,8 @@ def build_own(name: str, *, mean: float = 0.0, std: float = 1.0, **model_kwargs:
     if not any(isinstance(layer, Normalize) for layer in model.modules()):
         model = nn.Sequential(Normalize(mean, std), model)
     if any(isinstance(p, nn.parameter.UninitializedParameter) for p in model.parameters()):
+        if not {"channels", "size"} <= known.keys():
+            raise ValueError(f"{name} has lazy layers, so it needs `channels` and `size`.")
         shape = 1, known["channels"], known["size"], known["size"]
         model.eval()(torch.zeros(shape, dtype=torch.uint8))  # initializes lazy layers
         model.train()

@@ -209,6 +209,13 @@ class NotANet:
 
 def any_options(**options):
     return MyNet(channels=1, size=28, **options)
+
+def five_classes(**options):
+    return nn.Sequential(nn.Flatten(), nn.Linear(784, **{"out_features": 5, **options}))
+
+class Lazy(MyNet):
+    def __init__(self, num_classes):
+        super().__init__(num_classes, 1, 28)
 """
 
 
@@ -241,6 +248,19 @@ def test_a_function_with_any_options_gets_the_number_of_classes(own_net):
     white = torch.full((2, 1, 28, 28), 255, dtype=torch.uint8)
     assert model(white).shape == (2, 4)
     assert (model[0](white) == 1).all()  # without a mean and a standard deviation
+
+
+def test_a_function_with_any_options_needs_no_number_of_classes(own_net):
+    model = models.build(f"{own_net}:five_classes")
+    assert model(torch.zeros(2, 1, 28, 28, dtype=torch.uint8)).shape == (2, 5)
+    with pytest.raises(ValueError, match=r"any_options cannot be built with .*num_classes"):
+        models.build(f"{own_net}:any_options")
+
+
+@pytest.mark.parametrize("given", [{}, {"channels": 1}, {"size": 28}])
+def test_lazy_layers_need_the_shape_of_an_image(own_net, given):
+    with pytest.raises(ValueError, match="has lazy layers, so it needs `channels` and `size`"):
+        models.build(f"{own_net}:Lazy", num_classes=3, **given)
 
 
 def test_a_class_of_ones_own_may_lie_in_a_folder_with_a_colon(own_net, tmp_path):
