@@ -13,7 +13,7 @@ from helpers.models import count_parameters
 
 
 def layer_summary(model: nn.Module, images: Tensor) -> list[dict[str, object]]:
-    """Run uint8 `images` (N, C, S, S), on the model's device, through `model` in its current mode.
+    """Run uint8 `images` (N, C, S, S), on the model's device, through `model` in evaluation mode.
 
     Returns a row for each leaf module, in the order in which they ran: `layer` (its name in the
     model), `kind` (its class), `output` (the shape) and `parameters` (their number).
@@ -27,8 +27,8 @@ def layer_summary(model: nn.Module, images: Tensor) -> list[dict[str, object]]:
 
     handles = [layer.register_forward_hook(record) for layer in names]
     try:
-        with torch.inference_mode():
-            model(images)
+        with preserve_train_mode(model), torch.inference_mode():
+            model.eval()(images)
     finally:
         for handle in handles:
             handle.remove()

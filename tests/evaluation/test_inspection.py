@@ -32,6 +32,15 @@ def test_the_layer_summary_leaves_no_hooks():
     assert not any(layer._forward_hooks for layer in model.modules())
 
 
+@pytest.mark.parametrize("train", [True, False])
+def test_the_layer_summary_changes_neither_mode_nor_statistics(train):
+    model = models.build("tiny_vgg", batch_norm=True).train(train)
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    evaluation.layer_summary(model, IMAGES)
+    assert all(layer.training == train for layer in model.modules())
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+
+
 @pytest.mark.parametrize(
     ("name", "model_kwargs", "products"),
     [
