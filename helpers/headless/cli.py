@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -46,7 +46,7 @@ Repeatable = list[str] | None
 DatasetArgument = Annotated[str, typer.Argument(**one_of("data set", DATASETS, or_folder=True))]
 SizeOption = Annotated[int, typer.Option(min=16, max=96, help="Of your own pictures, in pixels.")]
 ChannelsOption = Annotated[
-    int | None, typer.Option(min=1, max=3, help="1 (grey) or 3; else as your pictures are.")
+    Literal["1", "3"] | None, typer.Option(help="1 (grey) or 3; else as your pictures are.")
 ]
 SkipOption = Annotated[
     bool, typer.Option("--skip-broken", help="Leave out pictures that cannot be read.")
@@ -200,7 +200,7 @@ def train(
     errors = (ValueError, OSError, training.TrainingError)
     with report_errors(*errors), training.join_process_group(device_name) as (group, chosen):
         first = group.rank == 0  # only one of several processes prints, tests and writes
-        own = dict(size=size, channels=channels, skip_broken=skip_broken)
+        own = dict(size=size, channels=channels and int(channels), skip_broken=skip_broken)
         splits, settings, options = _load(dataset, recipe, model_name, own, root, first, as_json)
         settings = replace(settings, precision=precision or settings.precision_on(chosen))
         hardware = f"{group.size} × {device.describe(chosen)}".removeprefix("1 × ")
@@ -329,7 +329,7 @@ def audit(
 
     with report_errors(ValueError, OSError):
         chosen = device.choose(device_name)
-        own = dict(size=size, channels=channels, skip_broken=skip_broken)
+        own = dict(size=size, channels=channels and int(channels), skip_broken=skip_broken)
         splits, settings, options = _load(dataset, recipe, model_name, own, root, True, as_json)
         name = splits.spec.name
         about = f"{seeds} × {folds} trainings of {recipe}, {device.describe(chosen)}"

@@ -119,9 +119,7 @@ def convert(notebook: "NotebookNode", link: Callable[[str], str | None]) -> tupl
     _tabulate_parameters(notebook)
     for cell in notebook.cells:
         for data in (out["data"] for out in cell.get("outputs", []) if "data" in out):
-            for kind in [
-                kind for kind in data if not SHOWN.fullmatch(kind)
-            ]:  # a widget is shown as text
+            for kind in [k for k in data if not SHOWN.fullmatch(k)]:  # a widget is shown as text
                 del data[kind]
             data.setdefault("text/plain", "")
             if "text/html" in data:

@@ -569,5 +569,13 @@ def test_a_model_of_a_class_of_ones_own_is_exported_with_its_code(monkeypatch, c
     assert models.read_metadata("birds-Net.safetensors")["notes"]["class_names"] == ["tit", "jay"]
 
 
+@pytest.mark.parametrize("command", ["train", "audit"])
+def test_pictures_of_two_channels_are_refused_before_anything_is_read(
+    command, monkeypatch, capsys, tmp_path
+):
+    assert invoke(monkeypatch, command, str(tmp_path), "--channels", "2") == 2
+    assert "'2' is not one of '1', '3'" in capsys.readouterr().err
+
+
 def test_the_formats_in_the_help_are_those_of_the_models():
     assert tuple(models.FORMATS) == model_commands.FORMATS
