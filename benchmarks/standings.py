@@ -111,9 +111,9 @@ def draw(results: dict) -> plt.Figure:
     figure, panels = plt.subplots(1, 2, figsize=(12, 5), layout="constrained")
     names = list(dict.fromkeys(run["contestant"] for run in results["runs"]))
     names.sort(key=lambda name: not name.startswith(OURS))
-    colours = dict(zip(names, plt.get_cmap("tab10").colors, strict=False))
+    colors = dict(zip(names, plt.get_cmap("tab10").colors, strict=False))
     for axes, dataset in zip(panels, results["targets"], strict=True):
-        _panel(axes, [run for run in results["runs"] if run["dataset"] == dataset], colours)
+        _panel(axes, [run for run in results["runs"] if run["dataset"] == dataset], colors)
         for target in results["targets"][dataset]:
             axes.axhline(1 - target, color="0.4", linewidth=0.8, linestyle="--")
         axes.set(title=SPECS[dataset].title, xlabel="seconds, loading the data included")
@@ -122,13 +122,13 @@ def draw(results: dict) -> plt.Figure:
     return figure
 
 
-def _panel(axes: Axes, runs: list[dict], colours: dict[str, tuple]) -> None:
-    for name, colour in colours.items():
+def _panel(axes: Axes, runs: list[dict], colors: dict[str, tuple]) -> None:
+    for name, color in colors.items():
         for index, run in enumerate(r for r in runs if r["contestant"] == name):
             seconds, accuracy = zip(*run["laps"], strict=True)
             errors = [_error(a) for a in accuracy]
             axes.plot(
-                seconds, errors, marker="*" if name.startswith(OURS) else "o", color=colour,
+                seconds, errors, marker="*" if name.startswith(OURS) else "o", color=color,
                 markersize=12 if name.startswith(OURS) else 4, linewidth=1, alpha=0.8,
                 label=name if index == 0 else None,
             )  # fmt: skip

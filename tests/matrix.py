@@ -43,7 +43,7 @@ def main(
     if unknown:
         raise typer.BadParameter(f"{', '.join(unknown)}; there are: {', '.join(CONDITIONS)}.")
     LOGS.mkdir(parents=True, exist_ok=True)
-    code, commit, green = records.behaviour(), runs.commit(), True
+    code, commit, green = records.behavior(), runs.commit(), True
     for name in (bar := tqdm(only or CONDITIONS, unit=" conditions")):
         bar.set_description(name)
         with tempfile.TemporaryDirectory() as scratch:

@@ -26,7 +26,7 @@ import typer
 from benchmarks.tables import write_below_mark
 from helpers import runs
 from helpers.files import PROJECT, write_atomic
-from tests.records import behaviour, short
+from tests.records import behavior, short
 
 WANTED = 0.88
 MUTATED = PROJECT / "mutants" / "helpers"
@@ -122,7 +122,7 @@ def noted(mutants: list[Mutant], commit: str) -> dict[str, Any]:
     return {
         "date": str(datetime.date.today()),
         "commit": commit,
-        "code": behaviour()[mutants[0].module],
+        "code": behavior()[mutants[0].module],
         "counts": dict(Counter(mutant.state for mutant in mutants)),
         "left": [list(mutant[1:]) for mutant in mutants if mutant.state in LEFT],
     }
@@ -143,7 +143,7 @@ def decorated() -> str:
 
 
 def missing(record: dict[str, Any]) -> str:
-    names = ", ".join(f"`{name}`" for name in behaviour() if name not in record)
+    names = ", ".join(f"`{name}`" for name in behavior() if name not in record)
     return f"\nNot measured yet: {names}.\n" if names else ""
 
 
@@ -178,7 +178,7 @@ def wrapped(lines: list[str]) -> Iterator[str]:
 
 def main() -> None:
     record = json.loads(RECORD.read_text(encoding="utf-8")) if RECORD.exists() else {}
-    record = {name: entry for name, entry in record.items() if name in behaviour()}
+    record = {name: entry for name, entry in record.items() if name in behavior()}
     commit = runs.commit()
     for meta in sorted(MUTATED.rglob("*.meta")):
         if mutants := read(meta):

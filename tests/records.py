@@ -20,7 +20,7 @@ MAY_CHANGE = 12  # so many modules of helpers/ may have changed since a measurem
 
 
 @cache
-def behaviour() -> dict[str, str]:
+def behavior() -> dict[str, str]:
     """A digest of what each module of helpers/ does, by its name, such as "training.loop"."""
     folder, found = PROJECT / "helpers", {}
     for path in sorted(folder.rglob("*.py")):
@@ -65,4 +65,4 @@ def note(name: str, code: dict[str, str], commit: str, **facts: object) -> None:
 
 def changed(code: dict[str, str]) -> list[str]:
     """The modules that are not there, or do something else, in a record of an earlier `code`."""
-    return [name for name, now in behaviour().items() if code.get(name) != now]
+    return [name for name, now in behavior().items() if code.get(name) != now]

@@ -38,7 +38,7 @@ def main(
         path = headless.NOTEBOOKS / f"{notebook.name}.ipynb"
         typer.echo(f"Running {notebook.name}")
         before = nbformat.read(path, as_version=4)
-        after = normalised(executed(before, path.parent))
+        after = normalized(executed(before, path.parent))
         write_atomic(path, nbformat.writes(after) + "\n")
         for line in changes(before, after):
             typer.echo(f"  {line}")
@@ -53,7 +53,7 @@ def executed(notebook: NotebookNode, folder: Path) -> NotebookNode:
     return copy
 
 
-def normalised(notebook: NotebookNode) -> NotebookNode:
+def normalized(notebook: NotebookNode) -> NotebookNode:
     """The notebook with the same metadata whoever ran it, and each stream in one piece."""
     notebook.metadata = NotebookNode(
         kernelspec={"display_name": "Python 3", "language": "python", "name": "python3"},

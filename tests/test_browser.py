@@ -194,14 +194,14 @@ def run_pages(tmp_path_factory) -> list[Path]:
 ACCESSIBLE = """() => {
     const failures = [];
     const say = (what, node) => failures.push(what + ': ' + node.outerHTML.slice(0, 90));
-    const channels = colour => colour.match(/[\\d.]+/g).map(Number);
+    const channels = color => color.match(/[\\d.]+/g).map(Number);
     const luminance = ([r, g, b]) => [r, g, b].map(c => c / 255).map(
         c => c <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4
     ).reduce((sum, c, i) => sum + c * [0.2126, 0.7152, 0.0722][i], 0);
     const behind = node => {
         for (; node; node = node.parentElement) {
-            const colour = channels(getComputedStyle(node).backgroundColor);
-            if (colour.length < 4 || colour[3] > 0) return colour;
+            const color = channels(getComputedStyle(node).backgroundColor);
+            if (color.length < 4 || color[3] > 0) return color;
         }
         return [255, 255, 255];
     };

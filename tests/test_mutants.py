@@ -25,7 +25,7 @@ def x_double__mutmut_3(n):
 @pytest.fixture
 def found(tmp_path, monkeypatch):
     monkeypatch.setattr(mutants, "MUTATED", tmp_path)
-    monkeypatch.setattr(mutants, "behaviour", lambda: {"wing.a": "0123456789ab"})
+    monkeypatch.setattr(mutants, "behavior", lambda: {"wing.a": "0123456789ab"})
     (tmp_path / "wing").mkdir()
 
     def leave(*codes: int | None):
@@ -83,7 +83,7 @@ def test_results_are_kept_by_module(found, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(mutants, "PAGE", tmp_path / "mutants.md")
     monkeypatch.setattr(mutants, "PROJECT", tmp_path)
     monkeypatch.setattr(mutants, "version", lambda name: "3")
-    monkeypatch.setattr(mutants, "behaviour", lambda: {"wing.a": "1", "wing.b": "2", "wing.c": "3"})
+    monkeypatch.setattr(mutants, "behavior", lambda: {"wing.a": "1", "wing.b": "2", "wing.c": "3"})
     (tmp_path / "mutants.md").write_text("<!-- Everything below is written by a test. -->\n")
     of_b = mutants.read(found(1, 1, 1))
     kept = {"wing.b": mutants.noted(of_b, "b"), "gone": mutants.noted(of_b, "c")}

@@ -43,7 +43,7 @@ def test_the_mutants_are_of_every_module_and_not_too_old():
     record = json.loads(mutants.RECORD.read_text(encoding="utf-8"))
     found = re.search(r"Not measured yet: (.*?)\.\n\n", text, flags=re.DOTALL)
     missing = set(re.split(r",\s+", found[1])) if found else set()
-    assert {f"`{name}`" for name in set(records.behaviour()) - set(record)} == missing
+    assert {f"`{name}`" for name in set(records.behavior()) - set(record)} == missing
     codes = {name: entry["code"] for name, entry in record.items()}
     changed = sorted(set(records.changed(codes)) & set(record))
     names = ", ".join(changed)
@@ -65,7 +65,7 @@ def test_a_page_says_whether_it_was_measured_with_what_its_commit_has():
 
 
 def test_a_changed_module_and_a_new_one_are_named(monkeypatch):
-    monkeypatch.setattr(records, "behaviour", lambda: {"a": "1", "b": "2", "c": "3"})
+    monkeypatch.setattr(records, "behavior", lambda: {"a": "1", "b": "2", "c": "3"})
     assert records.changed({"a": "1", "b": "0", "gone": "4"}) == ["b", "c"]
 
 

@@ -25,7 +25,7 @@ def notebook():
 
 
 def test_every_machine_leaves_the_same_metadata(notebook):
-    after = refresh.normalised(notebook)
+    after = refresh.normalized(notebook)
     assert after.metadata.kernelspec["name"] == "python3"
     assert after.metadata.language_info == {"name": "python"}
     assert set(after.metadata) == {"kernelspec", "language_info"}

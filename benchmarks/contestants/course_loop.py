@@ -11,7 +11,7 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 watch = Stopwatch()
-train, test = torchvision_splits(watch.dataset, normalise=False)
+train, test = torchvision_splits(watch.dataset, normalize=False)
 train_loader = DataLoader(train, batch_size=32, shuffle=True)
 test_loader = DataLoader(test, batch_size=32)
 

@@ -68,10 +68,10 @@ class Stopwatch:
             self.told.out.write_text(json.dumps({"ended": reason, "laps": self.laps}))
 
 
-def torchvision_splits(dataset: str, *, normalise: bool) -> tuple:
+def torchvision_splits(dataset: str, *, normalize: bool) -> tuple:
     """Training and test split as torchvision gives them: image by image, in [0, 1]."""
     spec = SPECS[dataset]
-    steps = [transforms.ToTensor()] + normalise * [transforms.Normalize((spec.mean,), (spec.std,))]
+    steps = [transforms.ToTensor()] + normalize * [transforms.Normalize((spec.mean,), (spec.std,))]
     kind, transform = getattr(datasets, spec.folder), transforms.Compose(steps)
     root = PROJECT / "data"
     return (

@@ -12,7 +12,7 @@ from stopwatch import Stopwatch, torchvision_splits
 from torch.utils.data import DataLoader
 
 watch = Stopwatch()
-train, test = torchvision_splits(watch.dataset, normalise=True)
+train, test = torchvision_splits(watch.dataset, normalize=True)
 train_loader = DataLoader(train, batch_size=64, shuffle=True)
 test_loader = DataLoader(test, batch_size=1000)
 model = ExampleNet().to(watch.device)

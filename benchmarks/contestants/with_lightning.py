@@ -45,7 +45,7 @@ class Classifier(LightningModule):
         return [optimizer], [torch.optim.lr_scheduler.StepLR(optimizer, 1, gamma=0.7)]
 
 
-train, test = torchvision_splits(watch.dataset, normalise=True)
+train, test = torchvision_splits(watch.dataset, normalize=True)
 trainer = Trainer(
     max_epochs=14,
     accelerator="cpu",

@@ -69,7 +69,7 @@ class Splits:
     notes: tuple[str, ...] = ()  # lines on what was found while reading own data
 
     @property
-    def labelled(self) -> Split:
+    def labeled(self) -> Split:
         """The training images, followed by the validation images."""
         return self.train + self.validation
 

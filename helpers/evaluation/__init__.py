@@ -4,13 +4,13 @@
 from helpers.evaluation.drawing_pad import drawing_pad
 from helpers.evaluation.error_analysis import (
     SIDES, class_means, closest_calls, closest_pairs, mistakes, most_confident_mistakes,
-    neighbour_votes, random_mistakes, ranked_pairs,
+    neighbor_votes, random_mistakes, ranked_pairs,
 )
 from helpers.evaluation.explorer import write_explorer
 from helpers.evaluation.handwriting import Reading, read_handwriting
 from helpers.evaluation.inspection import count_flops, layer_summary, occlusion, profile_ops
-from helpers.evaluation.neighbours import (
-    Neighbours, extract_features, nearest_neighbours, predict_with_features,
+from helpers.evaluation.neighbors import (
+    Neighbors, extract_features, nearest_neighbors, predict_with_features,
 )
 from helpers.evaluation.predictions import (
     UNKNOWN, Predictions, accuracy, average_predictions, confusion_matrix, loss, num_views,

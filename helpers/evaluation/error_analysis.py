@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from helpers.data import Split
-from helpers.evaluation.neighbours import nearest_neighbours
+from helpers.evaluation.neighbors import nearest_neighbors
 from helpers.evaluation.predictions import Predictions, confusion_matrix
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ def closest_pairs(means: Tensor, class_names: Sequence[str], n: int) -> list[str
     return [f"{class_names[first[i]]} / {class_names[second[i]]}" for i in nearest]
 
 
-def neighbour_votes(
+def neighbor_votes(
     predictions: Predictions, test: Split, train: Split, *, k: int = 10, majority: float = 0.7
 ) -> "pd.DataFrame":
     """For each mistake, compare label and prediction with the labels of similar training images.
@@ -88,7 +88,7 @@ def neighbour_votes(
     import pandas as pd
 
     rows = mistakes(predictions)
-    votes = train.targets[nearest_neighbours(test.images[rows], train.images, k).rows]
+    votes = train.targets[nearest_neighbors(test.images[rows], train.images, k).rows]
     frame = pd.DataFrame(index=pd.Index(rows.numpy(), name="image"))
     frame["target"] = predictions.targets[rows].numpy()
     frame["prediction"] = predictions.predicted[rows].numpy()

@@ -156,7 +156,7 @@ def _doubtful(audit: Row) -> list[Row]:
 def _images(audit: Row, splits: Splits | None) -> dict[str, Tensor]:
     if splits is None:
         return {}
-    train = splits.labelled
+    train = splits.labeled
     if audit["dataset"] in TITLES:  # their lists index the published files
         train, _ = data.load_published(audit["dataset"])
     return {"train": train.images, "test": splits.test.images}

@@ -27,7 +27,7 @@ class Audit:
     """The evidence on all labels of a data set, and what it was computed from."""
 
     spec: DatasetSpec
-    train: Split  # the 60,000 images in their published order; for own data, `splits.labelled`
+    train: Split  # the 60,000 images in their published order; for own data, `splits.labeled`
     test: Split
     predictions: dict[str, OutOfSamplePredictions]  # by split, "train" or "test"
     evidence: dict[str, pd.DataFrame]  # by split, a frame from `collect_evidence`
@@ -64,10 +64,10 @@ def run_audit(
     if isinstance(dataset, str):
         spec, pair = data.spec(dataset), data.load_published(dataset)
     else:
-        spec, pair = dataset.spec, (dataset.labelled, dataset.test)
+        spec, pair = dataset.spec, (dataset.labeled, dataset.test)
         if dataset.files:
-            labelled = [*dataset.files["train"], *dataset.files["validation"]]
-            files = {"train": labelled, "test": dataset.files["test"]}
+            labeled = [*dataset.files["train"], *dataset.files["validation"]]
+            files = {"train": labeled, "test": dataset.files["test"]}
     splits = dict(zip(("train", "test"), pair, strict=True))
     found = predict_out_of_sample(
         splits["train"], splits["test"], spec, recipe,
@@ -107,7 +107,7 @@ def nearest_duplicates(
         found = []
         with progress_bar(progress, **about) as bar:
             for some in rows.to(device).split(5_000):
-                found.append(evaluation.nearest_neighbours(images[some], images, 3, exclude=some))
+                found.append(evaluation.nearest_neighbors(images[some], images, 3, exclude=some))
                 bar.update(len(some))
         near = torch.cat([some.rows for some in found]).cpu()  # (N, 3)
         distances = torch.cat([some.distances for some in found]).cpu() / images[0].numel() ** 0.5

@@ -45,7 +45,7 @@ class OutOfSamplePredictions:
 
 
 def predict_out_of_sample(
-    labelled: Split,
+    labeled: Split,
     test: Split,
     spec: DatasetSpec,
     recipe: Recipe,
@@ -66,27 +66,27 @@ def predict_out_of_sample(
     """
     if folds < 2 or not seeds:
         raise ValueError(f"Wanted at least 2 folds and a seed, got {folds} and {list(seeds)}.")
-    name = f"{spec.name}-{_digest(labelled, test, recipe, folds, k, device.type)}"
-    folder, for_labelled, for_test = Path(cache_dir, name), [], []
+    name = f"{spec.name}-{_digest(labeled, test, recipe, folds, k, device.type)}"
+    folder, for_labeled, for_test = Path(cache_dir, name), [], []
     paths = {pair: folder / CACHED.format(*pair) for pair in product(seeds, range(folds))}
     steps = recipe.epochs + 2  # of each model: its epochs and two searches
     known = steps * sum(path.is_file() for path in paths.values())
     options = dict(total=steps * len(paths), initial=known, desc="audit", unit=" steps")
     with progress_bar(progress, smoothing=0, **options) as bar:
         for seed in seeds:
-            combined = torch.zeros(2, len(labelled), len(spec.class_names))
-            for fold, (train, held_out) in enumerate(_divide(labelled.targets, folds, seed)):
-                unseen = {"held_out": labelled[held_out], "test": test}
+            combined = torch.zeros(2, len(labeled), len(spec.class_names))
+            for fold, (train, held_out) in enumerate(_divide(labeled.targets, folds, seed)):
+                unseen = {"held_out": labeled[held_out], "test": test}
                 predict = partial(
-                    _train_and_predict, labelled[train], unseen, spec, recipe, k=k, device=device,
+                    _train_and_predict, labeled[train], unseen, spec, recipe, k=k, device=device,
                     seed=seed, bar=bar,
                 )  # fmt: skip
                 found = data.cached_tensors(paths[seed, fold], predict)
                 combined[:, held_out] = found["held_out"]
                 for_test.append(found["test"])
-            for_labelled.append(combined)
-    of_labelled, of_test = (torch.stack(found, dim=1) for found in (for_labelled, for_test))
-    return OutOfSamplePredictions(*of_labelled), OutOfSamplePredictions(*of_test)
+            for_labeled.append(combined)
+    of_labeled, of_test = (torch.stack(found, dim=1) for found in (for_labeled, for_test))
+    return OutOfSamplePredictions(*of_labeled), OutOfSamplePredictions(*of_test)
 
 
 def _divide(targets: Tensor, folds: int, seed: int) -> list[tuple[Tensor, Tensor]]:
@@ -118,14 +118,14 @@ def _train_and_predict(
     for name, split in unseen.items():
         bar.set_postfix_str("searching neighbours")
         predictions, features = evaluation.predict_with_features(model, split.images)
-        neighbours = evaluation.nearest_neighbours(features, pool, k)
-        votes = neighbours.votes(train.targets, len(spec.class_names))
+        neighbors = evaluation.nearest_neighbors(features, pool, k)
+        votes = neighbors.votes(train.targets, len(spec.class_names))
         found[name] = torch.stack([predictions.probabilities, votes])
         bar.update()
     return found
 
 
-def _digest(labelled: Split, test: Split, recipe: Recipe, *others: object) -> str:
+def _digest(labeled: Split, test: Split, recipe: Recipe, *others: object) -> str:
     """The digest of everything that the predictions depend on, including the source code."""
     # these fields do not change what `train_on` does
     recipe = replace(recipe, source="", measured="", duration="", train_on_validation=False)
@@ -134,5 +134,5 @@ def _digest(labelled: Split, test: Split, recipe: Recipe, *others: object) -> st
     code = [package / "device.py", Path(__file__)]
     for wing in ("data", "models", "evaluation", "training"):
         code += sorted(p for p in (package / wing).iterdir() if p.suffix in (".py", ".toml"))
-    parts = [labelled.digest, test.digest, models.source_digest(recipe.model), settings]
+    parts = [labeled.digest, test.digest, models.source_digest(recipe.model), settings]
     return short_digest(*parts, *(path.read_bytes() for path in code))

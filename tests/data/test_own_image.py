@@ -8,7 +8,7 @@ from PIL import Image
 from helpers import data
 
 
-def centre_of_mass(image: torch.Tensor) -> tuple[float, float]:
+def center_of_mass(image: torch.Tensor) -> tuple[float, float]:
     pixels = image[0, 0].float()
     places = torch.arange(28.0)
     return (
@@ -108,8 +108,8 @@ def test_grey_values_are_stretched_and_those_below_a_third_are_black(tmp_path, s
     assert inked[-1] == (round(255 * (expected - 10) / 231) if expected else 255)
 
 
-def test_the_centre_of_mass_is_in_the_middle():
-    row, column = centre_of_mass(data.read_digit(data.SAMPLE_DIGIT))
+def test_the_center_of_mass_is_in_the_middle():
+    row, column = center_of_mass(data.read_digit(data.SAMPLE_DIGIT))
     assert abs(row - 13.5) < 1
     assert abs(column - 13.5) < 1
 

@@ -88,7 +88,7 @@ def test_the_nearest_training_images_vote_for_the_label_or_the_model():
     )
     test = Split(grey(12, 102, 202, 50), torch.tensor([0, 0, 0, 1]))
     predictions = predictions_from(predicted=[1, 1, 1, 1], targets=[0, 0, 0, 1])
-    frame = evaluation.neighbour_votes(predictions, test, train, k=4)
+    frame = evaluation.neighbor_votes(predictions, test, train, k=4)
     assert frame.index.tolist() == [0, 1, 2]
     assert frame.index.name == "image"
     assert frame["target"].tolist() == [0, 0, 0]
@@ -110,16 +110,16 @@ def test_a_side_needs_at_least_the_majority_of_the_votes(majority, sides):
     train = Split(grey(1, 2, 3, 4, 101, 102, 103, 104, 201, 202, 203, 204), votes)
     test = Split(grey(2, 102, 202), torch.tensor([0, 0, 0]))
     predictions = predictions_from(predicted=[1, 1, 1], targets=[0, 0, 0])
-    frame = evaluation.neighbour_votes(predictions, test, train, k=4, majority=majority)
+    frame = evaluation.neighbor_votes(predictions, test, train, k=4, majority=majority)
     assert tuple(frame["side"]) == sides
 
 
-def test_ten_neighbours_vote_by_default():
+def test_ten_neighbors_vote_by_default():
     """Seven of ten are a majority; with an eleventh neighbour it would be 7 of 11."""
     train = Split(grey(*range(11)), torch.tensor([0] * 7 + [1] * 4))
     predictions = predictions_from(predicted=[1], targets=[0])
     test = Split(grey(0), torch.tensor([0]))
-    (row,) = evaluation.neighbour_votes(predictions, test, train).to_dict("records")
+    (row,) = evaluation.neighbor_votes(predictions, test, train).to_dict("records")
     assert (row["for_target"], row["side"]) == (0.7, "with the label")
 
 

@@ -136,6 +136,6 @@ def test_a_patch_has_five_by_five_pixels_by_default():
 
 
 @pytest.mark.parametrize("patch", [0, 4, -1])
-def test_a_patch_without_a_centre_is_refused(patch):
+def test_a_patch_without_a_center_is_refused(patch):
     with pytest.raises(ValueError, match="odd number of pixels"):
         evaluation.occlusion(SumOfQuarter(), IMAGES[0], 0, patch=patch)

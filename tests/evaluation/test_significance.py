@@ -56,9 +56,9 @@ def test_the_interval_of_an_accuracy_is_that_of_wilson():
     """The formula of the paper, with z = 1.96: 94 % of 10,000 images, ± 0.47 points."""
     low, high = evaluation.accuracy_interval(0.94, 10_000)
     z, n, p = 1.959964, 10_000, 0.94
-    centre = (p + z**2 / (2 * n)) / (1 + z**2 / n)
+    center = (p + z**2 / (2 * n)) / (1 + z**2 / n)
     half = z / (1 + z**2 / n) * math.sqrt(p * (1 - p) / n + z**2 / (4 * n**2))
-    assert (low, high) == pytest.approx((centre - half, centre + half))
+    assert (low, high) == pytest.approx((center - half, center + half))
     assert (high - low) / 2 == pytest.approx(0.0047, abs=1e-4)
 
 

@@ -36,7 +36,7 @@ def write(path: Path, *, run: bool) -> None:
     """Run one source in place, and write its student version and its solutions."""
     source = read(path)
     if run:
-        source = refresh.normalised(refresh.executed(source, path.parent))
+        source = refresh.normalized(refresh.executed(source, path.parent))
         write_atomic(path, nbformat.writes(source) + "\n")
     student, page = targets(path)
     write_atomic(student, nbformat.writes(student_version(source)) + "\n")

@@ -41,7 +41,7 @@ def main(
 ) -> None:
     """Cause all faults, and write docs/faults.md. The exit status is 1 if a result is wrong."""
     typer.echo(f"seed {seed}, commit {MEASURED}")
-    code, rows = records.behaviour(), []
+    code, rows = records.behavior(), []
     for row in chain(_data(seed), _runs(), _training(seed, kills), _sweep(seed, trials)):
         rows.append(row)
         tqdm.write(" | ".join(map(str, row.values())))

@@ -95,10 +95,10 @@ def test_arrays_become_splits_or_are_refused(tries):
     shapes = st.sampled_from(
         [[9, 28, 28], [9, 1, 28, 28], [9, 28, 28, 3], [9, 20, 30], [0, 28, 28]]
     )
-    labelled = st.lists(st.integers(-1, 3), min_size=9, max_size=9) | st.just([0, 1] * 4 + [1])
+    labeled = st.lists(st.integers(-1, 3), min_size=9, max_size=9) | st.just([0, 1] * 4 + [1])
     odd = st.lists(st.integers(0, 30), max_size=5)
     sizes = st.none() | st.integers(-1, 100)
-    fuzz(check, shapes | odd, ARRAYS, st.floats(), labelled, sizes, tries=tries)
+    fuzz(check, shapes | odd, ARRAYS, st.floats(), labeled, sizes, tries=tries)
 
 
 def test_pictures_of_extreme_shape_are_prepared():

@@ -45,7 +45,7 @@ def test_a_split_that_is_not_compared_has_no_nearest_images():
     assert found["test"]["nearest"].tolist() == ["train 1"]
 
 
-def test_the_issue_score_combines_models_and_neighbours():
+def test_the_issue_score_combines_models_and_neighbors():
     given = torch.tensor([0, 0, 0])
     predictions = OutOfSamplePredictions(
         torch.tensor([[[1.0, 0.0], [0.0, 1.0], [0.5, 0.5]]]),
@@ -145,8 +145,8 @@ def test_an_audit_with_trained_models_finds_wrong_labels(tmp_path, monkeypatch):
     split = halves.images(90)
     given = split.targets.clone()
     given[[3, 64, 80]] = 1 - given[[3, 64, 80]]
-    labelled = Split(split.images, given)
-    monkeypatch.setattr(data, "load_published", lambda _: (labelled[:70], labelled[70:]))
+    labeled = Split(split.images, given)
+    monkeypatch.setattr(data, "load_published", lambda _: (labeled[:70], labeled[70:]))
     recipe = replace(RECIPE, learning_rate=0.02, epochs=4, batch_size=16, precision="float32")
     settings = {"cache_dir": tmp_path / "cache", "folds": 3, "seeds": (0, 1), "device": CPU}
     found = labels.run_audit("mnist", recipe, **settings)

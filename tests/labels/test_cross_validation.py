@@ -18,9 +18,9 @@ RECIPE = replace(
 )
 
 
-def predict(labelled, test, cache_dir, **changed):
+def predict(labeled, test, cache_dir, **changed):
     settings = {"cache_dir": cache_dir, "folds": 3, "seeds": (0, 1), "k": 3, "device": CPU}
-    return predict_out_of_sample(labelled, test, data.MNIST, RECIPE, **settings | changed)
+    return predict_out_of_sample(labeled, test, data.MNIST, RECIPE, **settings | changed)
 
 
 def constant(_, unseen, *__, **___):
@@ -32,13 +32,13 @@ def test_no_prediction_comes_from_a_model_that_was_trained_on_the_label(tiny, tm
     """Only a model that was trained on a wrong label would repeat it."""
     wrong = tiny.targets.clone()
     wrong[:2] = 1 - wrong[:2]
-    labelled, tested = predict(Split(tiny.images, wrong), tiny[:10], tmp_path)
-    assert labelled.probabilities.shape == labelled.votes.shape == (2, 70, 10)
+    labeled, tested = predict(Split(tiny.images, wrong), tiny[:10], tmp_path)
+    assert labeled.probabilities.shape == labeled.votes.shape == (2, 70, 10)
     assert tested.probabilities.shape == tested.votes.shape == (6, 10, 10)
-    assert torch.equal(labelled.mean.argmax(dim=1), tiny.targets)
-    assert torch.equal(labelled.votes.mean(dim=0).argmax(dim=1), tiny.targets)
+    assert torch.equal(labeled.mean.argmax(dim=1), tiny.targets)
+    assert torch.equal(labeled.votes.mean(dim=0).argmax(dim=1), tiny.targets)
     assert torch.equal(tested.mean.argmax(dim=1), tiny.targets[:10])
-    torch.testing.assert_close(labelled.probabilities.sum(dim=2), torch.ones(2, 70))
+    torch.testing.assert_close(labeled.probabilities.sum(dim=2), torch.ones(2, 70))
 
 
 def test_each_seed_has_other_folds_and_each_fold_its_share_of_each_class(
@@ -88,12 +88,12 @@ def test_the_cache_depends_on_all_that_decides_predictions(tiny, tmp_path, monke
     for recipe in (RECIPE, described):
         predict_out_of_sample(tiny, tiny[:10], data.MNIST, recipe, **settings)
     (first,) = tmp_path.iterdir()
-    recipe, labelled, test = RECIPE, tiny, tiny[:10]
+    recipe, labeled, test = RECIPE, tiny, tiny[:10]
     if changed == "recipe":
         recipe = replace(RECIPE, learning_rate=0.01)
     elif changed == "label":
-        labelled = Split(tiny.images, tiny.targets.clone())
-        labelled.targets[0] = 1 - labelled.targets[0]
+        labeled = Split(tiny.images, tiny.targets.clone())
+        labeled.targets[0] = 1 - labeled.targets[0]
     elif changed == "test":
         test = tiny[:11]
     elif changed == "pixel":  # in the middle, where a printed tensor has dots
@@ -103,7 +103,7 @@ def test_the_cache_depends_on_all_that_decides_predictions(tiny, tmp_path, monke
         monkeypatch.setattr(torch, "__version__", "another")
     else:
         settings[changed] = {"folds": 3, "k": 4, "device": torch.device("meta")}[changed]
-    predict_out_of_sample(labelled, test, data.MNIST, recipe, **settings)
+    predict_out_of_sample(labeled, test, data.MNIST, recipe, **settings)
     (second,) = set(tmp_path.iterdir()) - {first}
     assert len(second.name) == len(first.name) == len("mnist-") + 12
 
@@ -113,7 +113,7 @@ def test_the_cache_depends_on_all_that_decides_predictions(tiny, tmp_path, monke
     [
         ("data/augmentation.py", 2),
         ("models/cnn.py", 2),
-        ("evaluation/neighbours.py", 2),
+        ("evaluation/neighbors.py", 2),
         ("training/loop.py", 2),
         ("labels/cross_validation.py", 2),
         ("device.py", 2),

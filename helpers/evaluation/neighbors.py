@@ -10,7 +10,7 @@ from helpers.evaluation.predictions import Predictions, predict
 
 
 @dataclass(frozen=True)
-class Neighbours:
+class Neighbors:
     """The nearest rows of a pool for each query, nearest first."""
 
     rows: Tensor  # int64 (N, k), rows of the pool
@@ -21,9 +21,9 @@ class Neighbours:
         return F.one_hot(targets[self.rows], classes).float().mean(dim=1)
 
 
-def nearest_neighbours(
+def nearest_neighbors(
     queries: Tensor, pool: Tensor, k: int, *, exclude: Tensor | None = None, chunk: int = 500
-) -> Neighbours:
+) -> Neighbors:
     """Find the `k` rows of `pool` (M, …) that are nearest to each of the `queries` (N, …).
 
     Both are images uint8 (N, C, S, S) or features float (N, F), on one device. `exclude` int64 (N,)
@@ -47,7 +47,7 @@ def nearest_neighbours(
         exact, order = (some[:, None] - pool[rows]).norm(dim=2).sort(dim=1, stable=True)
         found.append(rows.gather(1, order))
         distances.append(exact)
-    return Neighbours(torch.cat(found), torch.cat(distances))
+    return Neighbors(torch.cat(found), torch.cat(distances))
 
 
 def extract_features(model: nn.Module, images: Tensor, *, batch_size: int = 250) -> Tensor:

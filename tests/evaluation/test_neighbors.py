@@ -6,14 +6,14 @@ from helpers import data, evaluation, models
 
 def test_the_nearest_come_first_with_their_distances():
     pool = torch.tensor([[0.0, 0.0], [3.0, 4.0], [0.0, 1.0]])
-    found = evaluation.nearest_neighbours(torch.tensor([[0.0, 0.0], [3.0, 5.0]]), pool, 2)
+    found = evaluation.nearest_neighbors(torch.tensor([[0.0, 0.0], [3.0, 5.0]]), pool, 2)
     assert found.rows.tolist() == [[0, 2], [1, 2]]
     assert found.distances.tolist() == [[0, 1], [1, 5]]
 
 
-def test_an_excluded_row_is_not_a_neighbour():
+def test_an_excluded_row_is_not_a_neighbor():
     pool = torch.tensor([[0.0], [1.0], [5.0]])
-    found = evaluation.nearest_neighbours(pool, pool, 1, exclude=torch.arange(3))
+    found = evaluation.nearest_neighbors(pool, pool, 1, exclude=torch.arange(3))
     assert found.rows.flatten().tolist() == [1, 0, 1]
 
 
@@ -24,7 +24,7 @@ def test_distances_are_exact_for_every_chunk_size():
     exact.fill_diagonal_(torch.inf)
     rows = torch.arange(60)
     for chunk in (7, 60):
-        found = evaluation.nearest_neighbours(images, images, 3, exclude=rows, chunk=chunk)
+        found = evaluation.nearest_neighbors(images, images, 3, exclude=rows, chunk=chunk)
         expected = exact.topk(3, largest=False)
         assert torch.equal(found.rows, expected.indices)
         torch.testing.assert_close(found.distances.double(), expected.values)
@@ -34,18 +34,18 @@ def test_a_difference_of_one_grey_value_between_bright_images_is_found():
     bright = torch.full((1, 1, 28, 28), 255, dtype=torch.uint8)
     nearly = bright.clone()
     nearly[0, 0, 5, 5] = 254
-    found = evaluation.nearest_neighbours(bright, torch.cat([nearly, 0 * bright]), 1)
+    found = evaluation.nearest_neighbors(bright, torch.cat([nearly, 0 * bright]), 1)
     assert (found.rows.item(), found.distances.item()) == (0, 1.0)
 
 
-def test_more_neighbours_than_rows_are_refused():
+def test_more_neighbors_than_rows_are_refused():
     pool = torch.zeros(3, 2)
     with pytest.raises(ValueError, match="Wanted 3 neighbours of each query, but there are only 2"):
-        evaluation.nearest_neighbours(pool, pool, 3, exclude=torch.arange(3))
+        evaluation.nearest_neighbors(pool, pool, 3, exclude=torch.arange(3))
 
 
-def test_votes_are_shares_of_the_classes_of_the_neighbours():
-    found = evaluation.Neighbours(torch.tensor([[0, 1, 2, 3]]), torch.zeros(1, 4))
+def test_votes_are_shares_of_the_classes_of_the_neighbors():
+    found = evaluation.Neighbors(torch.tensor([[0, 1, 2, 3]]), torch.zeros(1, 4))
     votes = found.votes(torch.tensor([2, 0, 2, 2]), classes=3)
     assert votes.tolist() == [[0.25, 0, 0.75]]
 
