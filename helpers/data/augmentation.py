@@ -40,7 +40,7 @@ class Augmentation:
         if self.flip:
             images = random_flip(images, generator)
         if self.erase:
-            images = random_erasing(images, generator, share=self.erase)
+            images = random_erasing(images, generator, p=self.erase)
         return images
 
 
@@ -78,8 +78,8 @@ def random_flip(images: Tensor, generator: Generator) -> Tensor:
     return torch.where(flipped, images.flip(3), images)
 
 
-def random_erasing(images: Tensor, generator: Generator, *, share: float) -> Tensor:
-    """Blacken a random rectangle of each image (N, C, H, W) with probability `share`.
+def random_erasing(images: Tensor, generator: Generator, *, p: float) -> Tensor:
+    """Blacken a random rectangle of each image (N, C, H, W) with probability `p`.
 
     Random erasing (Zhong et al., AAAI 2020, section 3.2): the rectangle covers 2 % to 33 % of the
     image and its sides have a ratio in [0.3, 1/0.3]. Unlike in the paper, it may cross the edge.
@@ -93,4 +93,4 @@ def random_erasing(images: Tensor, generator: Generator, *, share: float) -> Ten
     rows = torch.arange(height, device=device)[:, None]  # (H, 1); the random numbers (N, 1, 1, 1)
     columns = torch.arange(width, device=device)  # (W,)
     inside = (abs(rows + 0.5 - y * height) < tall / 2) & (abs(columns + 0.5 - x * width) < wide / 2)
-    return images.masked_fill(inside & (draw < share), 0)
+    return images.masked_fill(inside & (draw < p), 0)

@@ -12,22 +12,22 @@ from torch import Tensor, nn
 from helpers.data import Augmentation, Handwriting, Split, read_digits
 from helpers.evaluation.predictions import UNKNOWN, predict_tta
 
-LEAST_PROBABILITY = 0.85  # 97 % of photographed validation digits reach it with `mnist/accurate`
+MIN_CONFIDENCE = 0.85  # 97 % of photographed validation digits reach it with `mnist/accurate`
 
 
 @dataclass(frozen=True)
 class Reading:
     """What a model read in a picture. Row i is object i in reading order."""
 
-    found: Handwriting
+    handwriting: Handwriting
     digits: Tensor  # int64 (D,), the predicted digits, or UNKNOWN for objects that are no digits
     probabilities: Tensor  # float32 (D,), of the most probable digit, also for other objects
-    seen: list[str]  # D reasons why an object is no digit; "" for digits
+    rejections: list[str]  # D reasons why an object is no digit; "" for digits
 
     def __str__(self) -> str:
         """The digits, with "?" for other objects; or, if there are no digits, the first reason."""
         if (self.digits == UNKNOWN).all():
-            return f"nothing that looks like a digit: {(self.seen or ['no strokes'])[0]}"
+            return f"nothing that looks like a digit: {(self.rejections or ['no strokes'])[0]}"
         return " ".join("?" if digit == UNKNOWN else str(digit) for digit in self.digits.tolist())
 
 
@@ -35,23 +35,23 @@ def read_handwriting(model: nn.Module, path: Path | str | BinaryIO) -> Reading:
     """Read a picture of digits, such as a photograph of a page, with a model trained on MNIST.
 
     Probabilities are means over five views of an object (`predict_tta`). An object is rejected if
-    no digit has LEAST_PROBABILITY, if its shape is not that of a digit, or if most objects in the
+    no digit has MIN_CONFIDENCE, if its shape is not that of a digit, or if most objects in the
     picture are rejected. With `mnist/accurate`, 94 % of photographed test digits are read correctly
     and 0.4 % wrongly, and 8 % of other objects are taken for digits. Raises as `read_digits`.
     """
-    found = read_digits(path)
-    if len(found.images) == 0:
-        return Reading(found, torch.zeros(0, dtype=torch.int64), torch.zeros(0), [])
-    things = Split(found.images, torch.full((len(found.images),), UNKNOWN))
+    handwriting = read_digits(path)
+    if len(handwriting.images) == 0:
+        return Reading(handwriting, torch.zeros(0, dtype=torch.int64), torch.zeros(0), [])
+    things = Split(handwriting.images, torch.full((len(handwriting.images),), UNKNOWN))
     mean = predict_tta(model, things, Augmentation(shift=1))
-    seen = [
-        _odd_shape(image[0].numpy()) or (f"probability {p:.0%}" if p < LEAST_PROBABILITY else "")
-        for image, p in zip(found.images, mean.confidence.tolist(), strict=True)
+    reasons = [
+        _odd_shape(image[0].numpy()) or (f"probability {p:.0%}" if p < MIN_CONFIDENCE else "")
+        for image, p in zip(handwriting.images, mean.confidence.tolist(), strict=True)
     ]
-    if seen.count("") < len(seen) / 2:
-        seen = [reason or "among things that are no digits" for reason in seen]
-    digits = mean.predicted.where(torch.tensor([not reason for reason in seen]), UNKNOWN)
-    return Reading(found, digits, mean.confidence, seen)
+    if reasons.count("") < len(reasons) / 2:
+        reasons = [reason or "among things that are no digits" for reason in reasons]
+    digits = mean.predicted.where(torch.tensor([not reason for reason in reasons]), UNKNOWN)
+    return Reading(handwriting, digits, mean.confidence, reasons)
 
 
 def _odd_shape(image: np.ndarray) -> str:

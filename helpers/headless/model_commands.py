@@ -116,10 +116,10 @@ def _read_digits(model: "Module", picture: Path | io.BytesIO) -> dict[str, Any]:
 
     read = evaluation.read_handwriting(model, picture)
     parts = zip(read.digits.tolist(), read.probabilities.tolist(), strict=True)
-    boxes, reasons = read.found.boxes.tolist(), read.seen
+    boxes, reasons = read.handwriting.boxes.tolist(), read.rejections
     things = [
         {"digit": digit if not reason else None, "probability": round(p, 6), "box": box}
-        | ({"seen": reason} if reason else {})
+        | ({"rejection": reason} if reason else {})
         for (digit, p), box, reason in zip(parts, boxes, reasons, strict=True)
     ]
     sure = [thing["probability"] for thing in things if thing["digit"] is not None]

@@ -134,9 +134,9 @@ def handwriting(read: Reading, *, ax: Axes | None = None) -> Axes:
     Objects that are no digits have a red box and a question mark.
     """
     ax = ax or plt.figure(figsize=(7, 5.5), layout="constrained").add_subplot()
-    ax.imshow(read.found.picture.numpy(), **GREY)
+    ax.imshow(read.handwriting.picture.numpy(), **GREY)
     ax.axis("off")
-    columns = (read.found.boxes, read.digits, read.probabilities)
+    columns = (read.handwriting.boxes, read.digits, read.probabilities)
     rows = zip(*(column.tolist() for column in columns), strict=True)
     for (left, top, right, bottom), digit, probability in rows:
         text, color = (f"{digit} {probability:.0%}", RIGHT) if digit != UNKNOWN else ("?", WRONG)

@@ -86,7 +86,7 @@ def test_rotation_and_scaling_together_equal_those_of_torchvision(images):
 
 
 def test_erasing_blackens_a_rectangle_in_the_given_share_of_images(images):
-    erased = random_erasing(images, generator(), share=0.5)
+    erased = random_erasing(images, generator(), p=0.5)
     black = erased == 0
     changed = black.flatten(1).any(dim=1)
     assert 70 < changed.sum() < 130
@@ -110,7 +110,7 @@ def test_erasing_blackens_a_rectangle_in_the_given_share_of_images(images):
 def test_an_erased_rectangle_by_hand(images, monkeypatch, area, ratio, y, x, rows, columns):
     drawn = torch.tensor([0.0, area, ratio, y, x]).view(5, 1, 1, 1, 1)
     monkeypatch.setattr(torch, "rand", lambda *size, **_: drawn)
-    (black,) = (random_erasing(images[:1], generator(), share=0.5) == 0)[:, 0]
+    (black,) = (random_erasing(images[:1], generator(), p=0.5) == 0)[:, 0]
     expected = torch.zeros(28, 28, dtype=torch.bool)
     expected[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1] = True
     assert torch.equal(black, expected)
@@ -120,7 +120,7 @@ def test_an_image_is_erased_if_its_random_number_is_below_the_share(images, monk
     drawn = torch.full((5, 2, 1, 1, 1), 0.5)
     drawn[0, 1] = 0.49
     monkeypatch.setattr(torch, "rand", lambda *size, **_: drawn)
-    erased = random_erasing(images[:2], generator(), share=0.5)
+    erased = random_erasing(images[:2], generator(), p=0.5)
     assert [(image == 0).any().item() for image in erased] == [False, True]
 
 
@@ -148,7 +148,7 @@ def test_changes_combine_and_follow_the_seed(images):
         ({"scale": 0.2}, lambda *given: random_affine(*given, degrees=0, scale=0.2)),
         ({"shift": 2}, lambda *given: random_shift(*given, pixels=2)),
         ({"flip": True}, random_flip),
-        ({"erase": 0.4}, lambda *given: random_erasing(*given, share=0.4)),
+        ({"erase": 0.4}, lambda *given: random_erasing(*given, p=0.4)),
     ],
 )
 def test_each_change_can_be_made_alone(images, options, step):

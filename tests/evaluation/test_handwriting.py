@@ -28,7 +28,7 @@ def test_two_digits_of_each_kind_of_photograph_are_read(tmp_path, mnist, model, 
     for row in (700, 3000):
         reading = evaluation.read_handwriting(model, photograph(tmp_path, mnist, kind, row))
         assert reading.digits.tolist() == [mnist.validation.targets[row]], str(reading)
-        assert reading.seen == [""]
+        assert reading.rejections == [""]
         assert str(reading) == str(mnist.validation.targets[row].item())
 
 
@@ -37,7 +37,7 @@ def test_other_things_are_no_digits_and_it_is_said_why(tmp_path, model, kind):
     picture = photographs.make_non_digit(kind, np.random.default_rng(1), size=SMALL)
     reading = evaluation.read_handwriting(model, photographs.save(picture, tmp_path, "other"))
     assert (reading.digits == UNKNOWN).all()
-    assert all(reading.seen)
+    assert all(reading.rejections)
     assert str(reading).startswith("nothing that looks like a digit: ")
 
 
@@ -45,8 +45,8 @@ def test_an_empty_page_has_no_strokes(tmp_path, model):
     Image.new("L", (90, 60), 220).save(tmp_path / "empty.png")
     reading = evaluation.read_handwriting(model, tmp_path / "empty.png")
     assert str(reading) == "nothing that looks like a digit: no strokes"
-    assert reading.found.images.shape == (0, 1, 28, 28)
-    assert reading.found.boxes.shape == (0, 4)
+    assert reading.handwriting.images.shape == (0, 1, 28, 28)
+    assert reading.handwriting.boxes.shape == (0, 4)
     assert reading.digits.dtype == torch.int64
     assert len(reading.digits) == len(reading.probabilities) == 0
 
@@ -80,7 +80,7 @@ def test_what_is_improbable_is_no_digit(tmp_path, probability, digit):
     reading = evaluation.read_handwriting(Certain(probability), picture_of(tmp_path, STROKE))
     assert reading.digits.tolist() == [digit]
     assert reading.probabilities.tolist() == pytest.approx([probability])
-    assert reading.seen == ["" if digit == 3 else "probability 84%"]
+    assert reading.rejections == ["" if digit == 3 else "probability 84%"]
 
 
 def test_a_block_is_no_stroke_however_probable(tmp_path):
@@ -88,21 +88,21 @@ def test_a_block_is_no_stroke_however_probable(tmp_path):
     reading = evaluation.read_handwriting(Certain(0.99), path)
     assert reading.digits.tolist() == [3, UNKNOWN]
     assert str(reading) == "3 ?"
-    assert reading.seen == ["", "an area 20 of 28 pixels wide"]
+    assert reading.rejections == ["", "an area 20 of 28 pixels wide"]
 
 
 def test_a_stroke_among_more_other_things_is_no_digit(tmp_path):
     path = picture_of(tmp_path, STROKE, BLOCK, np.s_[20:100, 280:360])
     reading = evaluation.read_handwriting(Certain(0.99), path)
     assert reading.digits.tolist() == [UNKNOWN] * 3
-    assert reading.seen[0] == "among things that are no digits"
+    assert reading.rejections[0] == "among things that are no digits"
 
 
 def test_a_ladder_has_too_many_holes(tmp_path):
     bars = [np.s_[y : y + 4, 30:66] for y in (20, 40, 60, 80, 96)]
     sides = np.s_[20:100, 30:34], np.s_[20:100, 62:66]
     reading = evaluation.read_handwriting(Certain(0.99), picture_of(tmp_path, *bars, *sides))
-    assert reading.seen == ["a drawing of 1 pieces with 4 holes"]
+    assert reading.rejections == ["a drawing of 1 pieces with 4 holes"]
 
 
 def drawn(*boxes: tuple[slice, slice]) -> np.ndarray:

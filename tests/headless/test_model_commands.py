@@ -90,7 +90,12 @@ def test_of_each_thing_is_told_the_digit_or_why_it_is_none(monkeypatch):
         "probability": 0.876543,
         "things": [
             {"digit": 7, "probability": 0.876543, "box": [1, 2, 3, 4]},
-            {"digit": None, "probability": 0.3, "box": [5, 6, 7, 8], "seen": "two digits at once"},
+            {
+                "digit": None,
+                "probability": 0.3,
+                "box": [5, 6, 7, 8],
+                "rejection": "two digits at once",
+            },
         ],
     }
 
