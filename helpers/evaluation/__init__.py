@@ -3,8 +3,8 @@
 
 from helpers.evaluation.drawing_pad import drawing_pad
 from helpers.evaluation.error_analysis import (
-    SIDES, class_means, closest_calls, closest_pairs, mistakes, most_confident_mistakes,
-    neighbor_votes, random_mistakes, ranked_pairs,
+    VOTE_OUTCOMES, class_means, closest_pairs, misclassified, most_confident_misclassified,
+    most_confused_pairs, neighbor_votes, random_misclassified, smallest_margins,
 )
 from helpers.evaluation.explorer import write_explorer
 from helpers.evaluation.handwriting import Reading, read_handwriting

@@ -14,33 +14,33 @@ from helpers.evaluation.predictions import Predictions, confusion_matrix
 if TYPE_CHECKING:
     import pandas as pd
 
-SIDES = ("with the label", "with the model", "undecided")
+VOTE_OUTCOMES = ("with the label", "with the model", "undecided")
 
 
-def mistakes(predictions: Predictions) -> Tensor:
+def misclassified(predictions: Predictions) -> Tensor:
     """The rows whose predicted class is not the target, int64 (M,), in data-set order."""
     return (predictions.predicted != predictions.targets).nonzero().flatten()
 
 
-def random_mistakes(predictions: Predictions, n: int, *, seed: int) -> Tensor:
+def random_misclassified(predictions: Predictions, n: int, *, seed: int) -> Tensor:
     """A uniform random sample of at most `n` mistakes, without replacement, int64 (n,)."""
-    rows = mistakes(predictions)
+    rows = misclassified(predictions)
     return rows[torch.randperm(len(rows), generator=torch.Generator().manual_seed(seed))[:n]]
 
 
-def most_confident_mistakes(predictions: Predictions, n: int) -> Tensor:
+def most_confident_misclassified(predictions: Predictions, n: int) -> Tensor:
     """The `n` mistakes with the highest confidence, highest first, int64 (n,)."""
-    rows = mistakes(predictions)
+    rows = misclassified(predictions)
     return rows[predictions.confidence[rows].argsort(descending=True, stable=True)[:n]]
 
 
-def closest_calls(predictions: Predictions, n: int) -> Tensor:
-    """The `n` images, right or wrong, whose two most likely classes are closest, int64 (n,)."""
+def smallest_margins(predictions: Predictions, n: int) -> Tensor:
+    """The `n` images, right or wrong, whose two highest probabilities differ least, int64 (n,)."""
     first, second = predictions.probabilities.topk(2, dim=1).values.T
     return (first - second).argsort(stable=True)[:n]
 
 
-def ranked_pairs(predictions: Predictions, class_names: Sequence[str]) -> "pd.DataFrame":
+def most_confused_pairs(predictions: Predictions, class_names: Sequence[str]) -> "pd.DataFrame":
     """Count the errors of each pair of classes, in both directions; most errors first.
 
     Columns: `pair` ("4 / 9", the lower class first), `errors`, `share` (the fraction of all errors,
@@ -82,12 +82,12 @@ def neighbor_votes(
 
     This is a vote of the `k` training images that are nearest by their pixels, without a model.
     Returns a row for each mistake, indexed by its row in `test`: `target`, `prediction`, the
-    fractions of the votes `for_target` and `for_prediction`, and `side`, one of SIDES: "with the
-    label" or "with the model" if that has at least the fraction `majority`, else "undecided".
+    fractions of the votes `for_target` and `for_prediction`, and `side`, one of VOTE_OUTCOMES:
+    "with the label" or "with the model" if that reaches `majority`, else "undecided".
     """
     import pandas as pd
 
-    rows = mistakes(predictions)
+    rows = misclassified(predictions)
     votes = train.targets[nearest_neighbors(test.images[rows], train.images, k).rows]
     frame = pd.DataFrame(index=pd.Index(rows.numpy(), name="image"))
     frame["target"] = predictions.targets[rows].numpy()
@@ -95,7 +95,7 @@ def neighbor_votes(
     for name in ("target", "prediction"):
         same = votes.numpy() == frame[[name]].to_numpy()
         frame[f"for_{name}"] = same.mean(axis=1)
-    frame["side"] = SIDES[2]
-    frame.loc[frame["for_target"] >= majority, "side"] = SIDES[0]
-    frame.loc[frame["for_prediction"] >= majority, "side"] = SIDES[1]
+    frame["side"] = VOTE_OUTCOMES[2]
+    frame.loc[frame["for_target"] >= majority, "side"] = VOTE_OUTCOMES[0]
+    frame.loc[frame["for_prediction"] >= majority, "side"] = VOTE_OUTCOMES[1]
     return frame

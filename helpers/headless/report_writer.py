@@ -178,8 +178,8 @@ def _pictures(training: Training) -> tuple[dict[str, list[dict[str, Any]]], dict
     if predictions is None or not splits.test.targets.equal(predictions.targets):
         return {}, files
     seed = training.record.get("parameters.seed", 0)
-    chosen = {"random": evaluation.random_mistakes(predictions, 9, seed=seed).tolist()}
-    wrong, sure = evaluation.mistakes(predictions), {}
+    chosen = {"random": evaluation.random_misclassified(predictions, 9, seed=seed).tolist()}
+    wrong, sure = evaluation.misclassified(predictions), {}
     if model is not None and len(wrong):
         again = evaluation.predict(model, splits.test[wrong])
         same = again.predicted == predictions.predicted[wrong]  # other hardware may differ

@@ -188,9 +188,9 @@ def _tested(predictions: Predictions, names: Sequence[str], row: Row) -> Row:
     confusion matrix `counts`, the confused `pairs` with their rank, the pairs `reported` by the
     student, and the measures of the `classes`.
     """
-    n, errors = len(predictions), len(evaluation.mistakes(predictions))
+    n, errors = len(predictions), len(evaluation.misclassified(predictions))
     reported = REPORTED_PAIRS.get(row["dataset"], ())
-    ranked = evaluation.ranked_pairs(predictions, names).set_index("pair")["errors"]
+    ranked = evaluation.most_confused_pairs(predictions, names).set_index("pair")["errors"]
     pairs: list[Row] = []
     for pair in dict.fromkeys([*ranked.index[:50], *reported]):
         (first, _, second), count = pair.partition(" / "), int(ranked.get(pair, 0))

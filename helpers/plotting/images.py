@@ -162,18 +162,18 @@ def activations(maps: Mapping[str, Tensor]) -> Figure:
     return figure
 
 
-def occlusion_maps(images: Tensor, falls: Sequence[Tensor], titles: Sequence[str]) -> Figure:
+def occlusion_maps(images: Tensor, maps: Sequence[Tensor], titles: Sequence[str]) -> Figure:
     """Images (N, C, H, W), and below each its map (H, W) from `evaluation.occlusion`.
 
     The maps share one color scale. If a red pixel is covered, the log-probability falls; if a blue
     one is covered, it rises.
     """
-    largest = max(float(fall.abs().max()) for fall in falls) or 1.0
+    largest = max(float(values.abs().max()) for values in maps) or 1.0
     figure, axes = subplots(2, len(images), figsize=(2.6 * len(images) + 0.8, 5.2), squeeze=False)
-    for image, fall, title, (above, below) in zip(images, falls, titles, axes.T, strict=True):
+    for image, values, title, (above, below) in zip(images, maps, titles, axes.T, strict=True):
         above.imshow(pixels(image), **GREY)
         above.set_title(title, fontsize=10)
-        drawn = below.imshow(fall.numpy(), cmap="RdBu_r", vmin=-largest, vmax=largest)
+        drawn = below.imshow(values.numpy(), cmap="RdBu_r", vmin=-largest, vmax=largest)
         grey = image.float().mean(dim=0).numpy()
         below.contour(grey, levels=[100], colors="black", linewidths=0.5)
         for ax in (above, below):

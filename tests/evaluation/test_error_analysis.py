@@ -17,29 +17,29 @@ def predictions() -> Predictions:
 
 
 def test_mistakes_are_in_data_set_order(predictions):
-    assert evaluation.mistakes(predictions).tolist() == [1, 2, 4]
+    assert evaluation.misclassified(predictions).tolist() == [1, 2, 4]
 
 
 def test_random_mistakes_are_mistakes_without_repetition_and_follow_the_seed(predictions):
-    drawn = evaluation.random_mistakes(predictions, 2, seed=0)
+    drawn = evaluation.random_misclassified(predictions, 2, seed=0)
     assert len(set(drawn.tolist()) & {1, 2, 4}) == 2
-    assert torch.equal(drawn, evaluation.random_mistakes(predictions, 2, seed=0))
-    assert sorted(evaluation.random_mistakes(predictions, 9, seed=0).tolist()) == [1, 2, 4]
-    firsts = {evaluation.random_mistakes(predictions, 1, seed=s).item() for s in range(30)}
+    assert torch.equal(drawn, evaluation.random_misclassified(predictions, 2, seed=0))
+    assert sorted(evaluation.random_misclassified(predictions, 9, seed=0).tolist()) == [1, 2, 4]
+    firsts = {evaluation.random_misclassified(predictions, 1, seed=s).item() for s in range(30)}
     assert firsts == {1, 2, 4}
 
 
 def test_the_most_confident_mistakes_come_first(predictions):
-    assert evaluation.most_confident_mistakes(predictions, 2).tolist() == [4, 1]
+    assert evaluation.most_confident_misclassified(predictions, 2).tolist() == [4, 1]
 
 
 def test_the_closest_calls_come_first_whether_right_or_wrong(predictions):
-    assert evaluation.closest_calls(predictions, 2).tolist() == [3, 2]
+    assert evaluation.smallest_margins(predictions, 2).tolist() == [3, 2]
 
 
 def test_pairs_are_ranked_by_the_errors_in_both_directions():
     predictions = predictions_from(predicted=[1, 1, 0, 2, 0, 0], targets=[0, 0, 1, 0, 0, 0])
-    frame = evaluation.ranked_pairs(predictions, ["a", "b", "c"])
+    frame = evaluation.most_confused_pairs(predictions, ["a", "b", "c"])
     assert frame.to_dict("list") == {
         "pair": ["a / b", "a / c"],
         "errors": [3, 1],
@@ -53,7 +53,9 @@ def test_pairs_with_equally_many_errors_are_in_the_order_of_their_classes():
     """Each of 7 classes is predicted once as each later class, and class 5 twice as class 6."""
     pairs = [(i, j) for i in range(7) for j in range(i + 1, 7)]
     targets, predicted = map(list, zip(*pairs, (5, 6), strict=True))
-    frame = evaluation.ranked_pairs(predictions_from(predicted, targets, classes=7), "0123456")
+    frame = evaluation.most_confused_pairs(
+        predictions_from(predicted, targets, classes=7), "0123456"
+    )
     assert frame["pair"].tolist() == ["5 / 6", *(f"{i} / {j}" for i, j in pairs[:-1])]
     assert frame.index.tolist() == list(range(21))
     assert frame.columns.tolist() == [
@@ -63,11 +65,11 @@ def test_pairs_with_equally_many_errors_are_in_the_order_of_their_classes():
 
 def test_a_single_mistake_has_a_share_of_one():
     predictions = predictions_from(predicted=[1, 1], targets=[0, 1])
-    assert evaluation.ranked_pairs(predictions, "abc")["share"].tolist() == [1.0]
+    assert evaluation.most_confused_pairs(predictions, "abc")["share"].tolist() == [1.0]
 
 
 def test_without_mistakes_there_are_no_pairs():
-    frame = evaluation.ranked_pairs(
+    frame = evaluation.most_confused_pairs(
         predictions_from(predicted=[0, 1], targets=[0, 1]), ["a", "b", "c"]
     )
     assert len(frame) == 0
@@ -95,7 +97,7 @@ def test_the_nearest_training_images_vote_for_the_label_or_the_model():
     assert frame["prediction"].tolist() == [1, 1, 1]
     assert frame["for_target"].tolist() == [0.75, 0.25, 0]
     assert frame["for_prediction"].tolist() == [0.25, 0.75, 0]
-    assert tuple(frame["side"]) == evaluation.SIDES
+    assert tuple(frame["side"]) == evaluation.VOTE_OUTCOMES
 
 
 @pytest.mark.parametrize(
@@ -126,8 +128,8 @@ def test_ten_neighbors_vote_by_default():
 def test_equal_values_are_in_data_set_order():
     many = 100
     equal = predictions_from(predicted=[0] * many, targets=[1] * many)
-    assert evaluation.most_confident_mistakes(equal, many).tolist() == list(range(many))
-    assert evaluation.closest_calls(equal, many).tolist() == list(range(many))
+    assert evaluation.most_confident_misclassified(equal, many).tolist() == list(range(many))
+    assert evaluation.smallest_margins(equal, many).tolist() == list(range(many))
     names = [str(k) for k in range(30)]
     first = evaluation.closest_pairs(torch.zeros(30, 1, 28, 28), names, 29)
     assert first == [f"0 / {k}" for k in range(1, 30)]
@@ -137,7 +139,7 @@ def test_a_close_call_is_a_small_gap_between_the_two_most_likely_classes():
     """The first two images have the same sum of the two largest, the second a smaller gap."""
     probabilities = torch.tensor([[0.6, 0.3, 0.1], [0.45, 0.45, 0.1], [0.34, 0.33, 0.33]])
     predictions = Predictions(probabilities.log(), torch.tensor([0, 0, 0]))
-    assert evaluation.closest_calls(predictions, 3).tolist() == [1, 2, 0]
+    assert evaluation.smallest_margins(predictions, 3).tolist() == [1, 2, 0]
 
 
 def test_class_means_by_hand(tiny):

@@ -444,12 +444,12 @@ def test_the_most_confident_errors_are_those_of_the_weights(tmp_path):
         history=History([EpochRecord(1, 1, 0.1, 1, 0.1, 0.1, 1)], 1),
     )  # fmt: skip
     (training,) = student_report.collect_facts(tmp_path).trainings
-    wanted = evaluation.most_confident_mistakes(answers, 9)
+    wanted = evaluation.most_confident_misclassified(answers, 9)
     galleries, _ = report_writer._pictures(training)
     found = galleries["confident"]
     assert [e["image"] for e in found] == wanted.tolist()
     assert [e["confidence"] for e in found] == pytest.approx(answers.confidence[wanted].tolist())
-    numbers = evaluation.random_mistakes(answers, 9, seed=0)
+    numbers = evaluation.random_misclassified(answers, 9, seed=0)
     assert [e["image"] for e in galleries["random"]] == numbers.tolist()
 
 

@@ -36,7 +36,7 @@ def splits(request, name) -> data.Splits:
 def test_shipped_weights_have_the_stated_test_accuracy(name, splits):
     model = models.load_pretrained(name)
     stated = models.read_metadata(path_of(name))["notes"]["test_accuracy"]
-    wrong = evaluation.mistakes(evaluation.predict(model, splits.test))
+    wrong = evaluation.misclassified(evaluation.predict(model, splits.test))
     assert len(splits.test) - len(wrong) == pytest.approx(
         round(stated * len(splits.test)), abs=TOLERANCE
     )

@@ -173,8 +173,8 @@ def test_rows_of_images_have_no_frame():
 
 
 def test_occlusion_maps_share_a_scale_around_zero():
-    falls = [torch.full((28, 28), -0.5), torch.full((28, 28), 2.0)]
-    figure = plotting.occlusion_maps(IMAGES[:2], falls, ["left", "right"])
+    maps = [torch.full((28, 28), -0.5), torch.full((28, 28), 2.0)]
+    figure = plotting.occlusion_maps(IMAGES[:2], maps, ["left", "right"])
     above, _, below, _ = figure.axes[:4]
     assert above.get_title() == "left"
     assert torch.equal(torch.tensor(above.images[0].get_array().data), IMAGES[0, 0])
