@@ -21,7 +21,7 @@ from helpers.messages import unknown_name
 EMPTY = "There is no answer yet. Replace None in the cell above, and run that cell."
 
 
-class Kind(Protocol):
+class Checker(Protocol):
     """The expected answer of an exercise."""
 
     def hint(self, answer: object) -> str | None:
@@ -74,7 +74,7 @@ def exercise(number: str, answer: object = None) -> Result:
 
 
 @cache
-def definition(number: str) -> Kind:
+def definition(number: str) -> Checker:
     """The expected answer of an exercise. A definition that is a function is called once."""
     found = _chapter(number.split(".")[0])[number]
     return found if hasattr(found, "hint") else found()

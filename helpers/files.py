@@ -20,8 +20,8 @@ import psutil
 PROJECT = Path(__file__).resolve().parent.parent  # the clone: data/, notebooks/ and runs/ are in it
 TEMPORARY = ".half-written"
 INDEX, INDEX_FORMAT = ".index.json", 1  # of `read_tree`; an index of another format is ignored
-MANY = 2_000  # changes that are worth an index: reading them again takes half a second
-ADDRESS = re.compile(r"[a-z][a-z0-9+.-]+:([/\\]|$)", re.IGNORECASE)  # a URL; a drive has one letter
+MIN_INDEX_CHANGES = 2_000  # changes that are worth an index: reading them again takes half a second
+URL = re.compile(r"[a-z][a-z0-9+.-]+:([/\\]|$)", re.IGNORECASE)  # a URL; a drive has one letter
 
 
 def short_digest(*parts: bytes | memoryview | str) -> str:
@@ -64,7 +64,7 @@ def write_atomic(path: Path | str, content: bytes | str) -> None:
 
 def make_folder(folder: Path | str, *, exist_ok: bool = True) -> None:
     """Make a folder and its parents as Path.mkdir does, flushed to disk. ValueError for a URL."""
-    if ADDRESS.match(str(folder)):
+    if URL.match(str(folder)):
         raise ValueError(f"Wanted a place on this machine, got the address {folder}.")
     folder = Path(folder)
     missing = [place for place in (folder, *folder.parents) if not place.exists()]
@@ -147,7 +147,7 @@ def read_tree(
                 found.setdefault(folder, {})[name] = kept[1]
         entries[place] = entry
         todo += [f"{place}{os.sep}{name}" for name in entry[1]]
-    if changes >= MANY:
+    if changes >= MIN_INDEX_CHANGES:
         with suppress(OSError):  # it only saves time, and the folder may be read-only
             _write_index(root / INDEX, entries)
     return found

@@ -33,7 +33,7 @@ RESULT = "result.json"
 STATUS = "status.json"  # of all notebooks of a run, also of those without a record
 WEIGHTS = "weights.safetensors"
 PREDICTIONS = "predictions.csv"  # on the test images: true and predicted class
-LISTED = 1_000  # maximum number of runs in a table or on a page
+MAX_LISTED = 1_000  # maximum number of runs in a table or on a page
 PACKAGES = ("torch", "torchvision", "torchmetrics", "numpy")
 # columns of a frame of records that the tables below show, if any record has them
 MEASURED = ["parameters.seed", "measured.validation_accuracy", "measured.test_accuracy"]
@@ -45,7 +45,7 @@ _KINDS |= dict.fromkeys(("seconds", "wall_seconds"), int | float)
 _KINDS |= {"notebooks": list, "planned_epochs": int | None, "run": (), "folder": ()}  # (): never
 _OWN_VERSION = {"image-classification-notebooks": __version__}  # also where it is not installed
 _OLD_STATES = {"done": "finished", "interrupted": "stopped"}
-REPORTED = {"mnist": 0.98, "fashion_mnist": 0.86}  # test accuracies of the student's report
+REPORTED_ACCURACY = {"mnist": 0.98, "fashion_mnist": 0.86}  # test accuracies in the report
 
 
 def run_dir(output: str, notebook: str) -> Path:
@@ -149,7 +149,7 @@ def collect(root: Path | str | None = None) -> "pd.DataFrame":
     ]  # fmt: skip
     with no_garbage_collection():
         read = functools.partial(_read_either, strict=True, flat=True)
-        frame = pd.DataFrame(_join(read_tree(root, (RESULT, STATUS), read)))
+        frame = pd.DataFrame(_merge(read_tree(root, (RESULT, STATUS), read)))
     columns = [*first, *frame.columns.difference(first, sort=False)]
     return frame.reindex(columns=columns).sort_values("finished", ignore_index=True)
 
@@ -162,7 +162,7 @@ def read_records(root: Path | str, levels: int) -> list[dict]:
     for name, above in ((RESULT, levels), (STATUS, levels - 1)):
         for path in Path(root).glob("*/" * above + name):
             found.setdefault(str(path.parent), {})[name] = _read_either(path, strict=False)
-    return _join(found)
+    return _merge(found)
 
 
 def _read_either(path: Path, strict: bool, flat: bool = False) -> dict:
@@ -189,7 +189,7 @@ def _flat(record: dict, prefix: str = "") -> Iterator[tuple[str, object]]:
             yield prefix + name, value
 
 
-def _join(found: dict[str, dict[str, dict]]) -> list[dict]:
+def _merge(found: dict[str, dict[str, dict]]) -> list[dict]:
     """The records by folder, merged with the status; then notebooks that did not finish."""
     states = {
         f"{folder}{os.sep}{name}": state
@@ -198,17 +198,17 @@ def _join(found: dict[str, dict[str, dict]]) -> list[dict]:
     rows = []
     for folder in sorted(folder for folder, files in found.items() if RESULT in files):
         state = states.pop(folder, {})
-        row = {"state": "finished"} | _place(folder) | state | found[folder][RESULT]
+        row = {"state": "finished"} | _locate(folder) | state | found[folder][RESULT]
         if row.pop("interrupted", False):  # old records have this instead of "state"
             row["state"] = "stopped"
         if state.get("state", "finished") != "finished":  # it failed after writing the record
             row["state"] = state["state"]
         rows.append(row)
     failed = sorted(folder for folder, state in states.items() if state["state"] != "finished")
-    return rows + [_place(folder) | states[folder] for folder in failed]
+    return rows + [_locate(folder) | states[folder] for folder in failed]
 
 
-def _place(folder: str) -> dict[str, object]:
+def _locate(folder: str) -> dict[str, object]:
     parent, name = os.path.split(folder)
     return {"run": os.path.basename(parent), "notebook": name, "folder": folder}
 
@@ -274,10 +274,10 @@ def summary(frame: "pd.DataFrame") -> "pd.DataFrame":
     frame = frame.dropna(subset=["measured.test_accuracy"])
     columns = {
         "notebook": frame["notebook"], "data set": frame["dataset"],
-        "epochs": frame["epochs"].map(_whole), "seconds": frame["seconds"].map(_whole),
+        "epochs": frame["epochs"].map(_format_int), "seconds": frame["seconds"].map(_format_int),
         "validation": frame["measured.validation_accuracy"].map(_percent),
         "test": frame["measured.test_accuracy"].map(_percent),
-        "report": [f"{REPORTED[d]:.0%}" if d in REPORTED else "" for d in frame["dataset"]],
+        "report": [f"{r:.0%}" if r else "" for r in map(REPORTED_ACCURACY.get, frame["dataset"])],
     }  # fmt: skip
     return pd.DataFrame(columns)
 
@@ -291,16 +291,16 @@ def overview(frame: "pd.DataFrame", root: Path | str) -> "pd.DataFrame":
     frame = frame.reindex(columns=frame.columns.union(MEASURED))
     seconds = frame["seconds"].fillna(frame["wall_seconds"])
     planned = frame["planned_epochs"].fillna(frame["epochs"])
-    of_planned = " of " + planned.map(_whole)  # such as "2 of 5" for a stopped training
-    epochs = frame["epochs"].map(_whole) + of_planned.where(planned > frame["epochs"], "")
+    of_planned = " of " + planned.map(_format_int)  # such as "2 of 5" for a stopped training
+    epochs = frame["epochs"].map(_format_int) + of_planned.where(planned > frame["epochs"], "")
     columns = {
         "run": [Path(folder).relative_to(root).as_posix() for folder in frame["folder"]],
         "when": frame["finished"].astype(object).fillna("").str[:16].str.replace("T", " "),
         "what": frame["notebook"], "data set": frame["dataset"].astype(object).fillna(""),
         "epochs": epochs,
-        "seed": frame["parameters.seed"].map(_whole),
+        "seed": frame["parameters.seed"].map(_format_int),
         "test": frame["measured.test_accuracy"].map(_percent), "state": frame["state"],
-        "seconds": seconds.map(_whole),
+        "seconds": seconds.map(_format_int),
     }  # fmt: skip
     return pd.DataFrame(columns)
 
@@ -326,7 +326,7 @@ def find(root: Path | str, name: str) -> Path:
     raise ValueError(f"{len(fitting)} runs fit {name!r}: {listed}. Write more of its name.")
 
 
-def _whole(number: float) -> str:
+def _format_int(number: float) -> str:
     return "" if math.isnan(number) else f"{number:.0f}"
 
 

@@ -201,7 +201,7 @@ class Reader:
 @pytest.fixture
 def tree(tmp_path, monkeypatch):
     """Three folders with a file each, years old; an index of that few is kept, too."""
-    monkeypatch.setattr(files, "MANY", 1)
+    monkeypatch.setattr(files, "MIN_INDEX_CHANGES", 1)
     for n, content in enumerate(({"seed": 1}, {"seed": 2, "parts": {"a": [1, None]}}, {})):
         folder = tmp_path / "runs" / f"run{n}" / "02"
         folder.mkdir(parents=True)
@@ -265,7 +265,7 @@ def test_the_index_of_another_format_is_not_read(tree, monkeypatch):
 
 
 def test_few_folders_have_no_index(tree, monkeypatch):
-    monkeypatch.setattr(files, "MANY", 1_000)
+    monkeypatch.setattr(files, "MIN_INDEX_CHANGES", 1_000)
     assert found(tree) == (EVERY, 3)
     assert not (tree / files.INDEX).exists()
 

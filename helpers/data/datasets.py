@@ -88,8 +88,8 @@ def read_archive(archive: Path, folder: str) -> bytearray:
         ) from error
     got, wanted = hashlib.sha256(compressed).hexdigest(), DIGESTS[folder][archive.name]
     if got != wanted:  # people do swap the two data sets
-        known = ((name, of, d) for of, names in DIGESTS.items() for name, d in names.items())
-        foreign = next((f" but the {name} of {of}" for name, of, d in known if d == got), "")
+        known = ((name, where, d) for where, names in DIGESTS.items() for name, d in names.items())
+        foreign = next((f" but the {name} of {where}" for name, where, d in known if d == got), "")
         raise DamagedDataError(
             f"{archive} is not the {archive.name} of {folder}{foreign}: its SHA-256 is "
             f'{got}, wanted {wanted}. Restore it with `git checkout -- "{archive}"`, or delete it '

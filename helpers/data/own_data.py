@@ -22,8 +22,8 @@ from helpers.messages import Show
 SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".webp", ".gif", ".tif", ".tiff", ".pgm", ".ppm"}
 ARCHIVES = {".zip", ".tar", ".gz", ".tgz", ".7z", ".rar", ".bz2", ".xz"}
 # name of a folder → name of the split that it holds
-PARTS = {"train": "train", "validation": "validation", "val": "validation", "valid": "validation",
-         "test": "test"}  # fmt: skip
+SPLIT_FOLDERS = dict(train="train", validation="validation", val="validation", valid="validation")
+SPLIT_FOLDERS["test"] = "test"
 HELD_OUT = 0.1  # fraction of each class for validation, and the same for the test split
 CACHED_FROM = 2_000  # pictures: reading so many takes a second or more
 
@@ -60,7 +60,7 @@ def from_folder(
     broken = [file for file, ok in zip(files, readable, strict=True) if not ok]
     if broken and not skip_broken:
         raise ValueError(
-            f"{_list(broken)} cannot be read, in {path}. Replace what is broken, or leave it out "
+            f"{_join(broken)} cannot be read, in {path}. Replace what is broken, or leave it out "
             "with --skip-broken, in Python skip_broken=True."
         )
     if not kept:
@@ -68,9 +68,9 @@ def from_folder(
     classes = [Path(file).parent.name for file in kept]
     names = sorted(set(classes))
     targets = torch.tensor([names.index(name) for name in classes])
-    given = [PARTS[file.split("/")[0].lower()] for file in kept if file.count("/") == 2]
+    given = [SPLIT_FOLDERS[file.split("/")[0].lower()] for file in kept if file.count("/") == 2]
     notes = [f"left out, since it cannot be read: {file}" for file in broken]
-    notes += [f"left out, since these are no pictures: {_list(others)}"] if others else []
+    notes += [f"left out, since these are no pictures: {_join(others)}"] if others else []
     return _split(images, targets, names, path.resolve().name, given, kept, notes, str(path))
 
 
@@ -113,7 +113,7 @@ def from_arrays(
             f"Targets must be whole numbers (N,), got {targets.dtype} {tuple(targets.shape)}; "
             "one-hot targets become such with .argmax(1)."
         )
-    low, high = (int(of) for of in targets.aminmax()) if len(targets) else (0, 0)
+    low, high = (int(value) for value in targets.aminmax()) if len(targets) else (0, 0)
     names = list(class_names or map(str, range(high + 1)))
     if low < 0 or high >= len(names):
         raise ValueError(f"Targets must lie in [0, {len(names)}); they go from {low} to {high}.")
@@ -129,7 +129,7 @@ def from_torchvision(
     data set; without it, a test split is drawn. All else is as in `from_folder` and `from_arrays`.
     """
     _check_format(size, channels)
-    pairs = [of[i] for of in (dataset, test) for i in range(len(of))]
+    pairs = [given[i] for given in (dataset, test) for i in range(len(given))]
     pictures = [
         to_picture((255 * image).round().byte() if image.is_floating_point() else image)
         if isinstance(image, Tensor) else image
@@ -158,10 +158,10 @@ def _find_files(path: Path) -> tuple[list[str], list[str]]:
         archive = " It is an archive: unpack it first." if path.suffix in ARCHIVES else ""
         raise ValueError(f"{path} is a file.{archive} {wanted}")
     top = _folders(path)
-    parts = [folder for folder in top if folder.name.lower() in PARTS]
+    parts = [folder for folder in top if folder.name.lower() in SPLIT_FOLDERS]
     train = [folder for folder in parts if folder.name.lower() == "train"]
     if train and len(parts) < len(top):
-        beside = _list([folder.name for folder in top if folder not in parts])
+        beside = _join([folder.name for folder in top if folder not in parts])
         raise ValueError(f"{path} has the folder train and, beside it, {beside}. {wanted}")
     folders = [folder for part in (parts if train else [path]) for folder in _folders(part)]
     if not folders:
@@ -170,7 +170,7 @@ def _find_files(path: Path) -> tuple[list[str], list[str]]:
     _check_classes(path, sorted(trained))
     unknown = sorted({folder.name for folder in folders} - trained)
     if unknown:
-        raise ValueError(f"{path / 'train'} has no pictures of {_list(unknown)}, the others do.")
+        raise ValueError(f"{path / 'train'} has no pictures of {_join(unknown)}, the others do.")
     files, others = [], []
     for folder in folders:
         found = sorted(f for f in folder.iterdir() if not f.is_dir() and not f.name.startswith("."))
@@ -190,14 +190,14 @@ def _folders(path: Path) -> list[Path]:
 
 def _check_classes(path: Path, names: Sequence[str]) -> None:
     if not 2 <= len(names) <= 1_000:
-        raise ValueError(f"{path} has {len(names)} classes, wanted 2 to 1,000: {_list(names)}.")
+        raise ValueError(f"{path} has {len(names)} classes, wanted 2 to 1,000: {_join(names)}.")
     lower = [name.lower() for name in names]
     alike = [name for name in names if lower.count(name.lower()) > 1]
     if alike:
-        raise ValueError(f"{path}: the classes {_list(alike)} differ only by case. Rename one.")
+        raise ValueError(f"{path}: the classes {_join(alike)} differ only by case. Rename one.")
 
 
-def _list(names: Sequence[str]) -> str:
+def _join(names: Sequence[str]) -> str:
     """The first five names, and how many more there are, as text."""
     more = f" and {len(names) - 5} more" if len(names) > 5 else ""
     return ", ".join(names[:5]) + more
@@ -251,13 +251,12 @@ def _split(
     """Divide the images into splits, and describe them. `given` names their splits, if known."""
     _check_classes(Path(folder or name), class_names)
     everything, part = Split(images, targets), _divide(targets, given)
-    rows = {
-        of: torch.from_numpy(np.flatnonzero(part == of)) for of in dict.fromkeys(PARTS.values())
-    }
-    splits = {of: everything[of_rows] for of, of_rows in rows.items()}
-    for of, split in splits.items():
+    keys = dict.fromkeys(SPLIT_FOLDERS.values())
+    rows = {key: torch.from_numpy(np.flatnonzero(part == key)) for key in keys}
+    splits = {key: everything[index] for key, index in rows.items()}
+    for key, split in splits.items():
         if not len(split):
-            raise ValueError(f"There are too few images for a {of} split: {len(targets)} in all.")
+            raise ValueError(f"There are too few images for a {key} split: {len(targets)} in all.")
     name = re.sub(r"[^\w.-]+", "-", name) or "own"
     mean, std = pixel_statistics(splits["train"].images)
     spec = DatasetSpec(
@@ -266,15 +265,15 @@ def _split(
         digest=short_digest(*class_names, *(split.digest for split in splits.values())),
         channels=images.shape[1], size=images.shape[2],
     )  # fmt: skip
-    sizes = ", ".join(f"{len(split):,} {of}" for of, split in splits.items())
+    sizes = ", ".join(f"{len(split):,} {key}" for key, split in splits.items())
     how = "as given" if {"validation", "test"} <= set(given) else "a tenth of each class, seed 0"
     counts = targets.bincount(minlength=len(class_names))
     about = (
         f"{len(targets):,} images of {len(class_names)} classes, {int(counts.min()):,} to "
         f"{int(counts.max()):,} of each: {sizes} ({how})"
     )
-    of_split = {of: [files[i] for i in of_rows.tolist()] for of, of_rows in rows.items() if files}
-    return Splits(**splits, spec=spec, files=of_split, notes=(about, *_repeated(splits), *notes))
+    by_split = {key: [files[i] for i in index.tolist()] for key, index in rows.items() if files}
+    return Splits(**splits, spec=spec, files=by_split, notes=(about, *_repeated(splits), *notes))
 
 
 def _divide(targets: Tensor, given: Sequence[str]) -> np.ndarray:

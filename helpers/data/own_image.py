@@ -17,8 +17,8 @@ from helpers.files import PROJECT
 
 SAMPLE_DIGIT = PROJECT / "data" / "own" / "four.png"
 LONGER_SIDE = 1000  # pixels; larger pictures are reduced to this
-LEAST_CONTRAST = 32  # of 255 gray values, between ink and paper
-TOUCHING = np.ones((3, 3))  # 8-connectivity: pixels that touch at a corner are connected
+MIN_CONTRAST = 32  # of 255 gray values, between ink and paper
+EIGHT_CONNECTED = np.ones((3, 3))  # 8-connectivity: pixels that touch at a corner are connected
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ def read_digit(path: Path | str | BinaryIO) -> Tensor:
     if len(images) != 1:
         raise ValueError(
             f"{path} shows {f'{len(images)} things' if len(images) else 'nothing'}, wanted one "
-            f"digit that differs from the paper by {LEAST_CONTRAST} of 255 grey values. Cut the "
+            f"digit that differs from the paper by {MIN_CONTRAST} of 255 grey values. Cut the "
             "picture to one digit, or use read_digits; if it is faint, take a darker pen."
         )
     return images
@@ -75,7 +75,7 @@ def read_garment(path: Path | str | BinaryIO) -> Tensor:
     grey = _read_grey(path)
     ground = np.median(np.concatenate([grey[0], grey[-1], grey[:, 0], grey[:, -1]]))
     garment = (ground - grey) / ground if ground > 127 else (grey - ground) / (255 - ground)
-    inside = ndimage.median_filter(np.abs(garment), 3) > LEAST_CONTRAST / 2 / 255
+    inside = ndimage.median_filter(np.abs(garment), 3) > MIN_CONTRAST / 2 / 255
     if not inside.any():
         raise ValueError(f"{path} shows nothing that differs from the ground.")
     ((rows, columns),) = ndimage.find_objects(inside.astype(int))
@@ -149,7 +149,7 @@ def _remove_rulings(ink: np.ndarray) -> np.ndarray:
     """Ink (H, W) without straight lines through the whole picture; strokes that cross them stay."""
     if min(ink.shape) < 100:
         return ink
-    mask = ink > max(LEAST_CONTRAST / 3, np.quantile(ink, 0.999) / 5)
+    mask = ink > max(MIN_CONTRAST / 3, np.quantile(ink, 0.999) / 5)
     width = max(5, max(ink.shape) // 90)
     for line, size in ((_long_lines(mask), (width, 1)), (_long_lines(mask.T).T, (1, width))):
         if line.any():
@@ -181,7 +181,7 @@ def _cut_out(ink: np.ndarray) -> list[tuple[tuple[slice, ...], np.ndarray]]:
     """The box of each digit, and its ink (h, w) stretched to [0, 1] with black below a third."""
     strokes, tallest = _find_strokes(ink)
     reach = round(0.04 * tallest)  # pens skip: closer pieces are one digit
-    labels, _ = ndimage.label(ndimage.maximum_filter(strokes, 2 * reach + 1), TOUCHING)
+    labels, _ = ndimage.label(ndimage.maximum_filter(strokes, 2 * reach + 1), EIGHT_CONNECTED)
     labels[~strokes] = 0
     for i, box in enumerate(ndimage.find_objects(labels), 1):
         if box is not None and _length(box[0]) < 0.35 * tallest:  # such as the bar of a 5
@@ -199,9 +199,9 @@ def _find_strokes(ink: np.ndarray) -> tuple[np.ndarray, int]:
     """A mask, bool (H, W), of strokes without shadows and specks; height of the tallest, or 0."""
     side, level = max(ink.shape), np.quantile(ink, 0.999)
     noise = 1.4826 * np.median(np.abs(ink - np.median(ink)))
-    if level < max(LEAST_CONTRAST, 6 * noise):
+    if level < max(MIN_CONTRAST, 6 * noise):
         return np.zeros(ink.shape, dtype=bool), 0
-    labels, _ = ndimage.label(ink >= level / 3, TOUCHING)
+    labels, _ = ndimage.label(ink >= level / 3, EIGHT_CONNECTED)
     boxes = ndimage.find_objects(labels)
     size = np.array([0] + [max(map(_length, box)) for box in boxes])
     near = 2 * (side // 120) + 3

@@ -44,8 +44,8 @@ class Split:
 
     def __add__(self, other: "Split") -> "Split":
         """Concatenate two splits."""
-        both = (self, other)
-        return Split(torch.cat([of.images for of in both]), torch.cat([of.targets for of in both]))
+        images = torch.cat([self.images, other.images])
+        return Split(images, torch.cat([self.targets, other.targets]))
 
     @property
     def digest(self) -> str:

@@ -18,8 +18,8 @@ from helpers.files import write_atomic
 
 LARGEST_PAGE = 300_000  # bytes
 EXAMPLES = 40_000  # bytes of images in a page; three images of each class of MNIST have 23,520
-SHOWN = "Normalize, Conv2d, BatchNorm, ReLU, MaxPool2d, AvgPool2d, Flatten, Linear, Dropout"
-_PLAIN = {"groups": 1, "dilation": 1, "padding_mode": "zeros", "ceil_mode": False}
+SUPPORTED = "Normalize, Conv2d, BatchNorm, ReLU, MaxPool2d, AvgPool2d, Flatten, Linear, Dropout"
+_DEFAULTS = {"groups": 1, "dilation": 1, "padding_mode": "zeros", "ceil_mode": False}
 
 
 def write_explorer(
@@ -32,9 +32,9 @@ def write_explorer(
     drawn by the reader, or chosen from `examples`, such as the test split: for each class, up to
     two images that the model predicts correctly and one that it does not. `notes` may hold
     "dataset", "class_names", "test_accuracy", "date" and "sha256". Without class names, those of
-    the data set are used, or numbers. Raises ValueError if a layer is not in SHOWN, if the model is
-    not a sequence of layers, if the number of class names is wrong, or if the page has more than
-    LARGEST_PAGE bytes; and OSError if the file cannot be written.
+    the data set are used, or numbers. Raises ValueError if a layer is not in SUPPORTED, if the
+    model is not a sequence of layers, if the number of class names is wrong, or if the page has
+    more than LARGEST_PAGE bytes; and OSError if the file cannot be written.
     """
     import jinja2
 
@@ -142,7 +142,7 @@ def _read_layers(model: nn.Module, shape: tuple[int, ...]) -> tuple[list[dict], 
 def _describe(layer: nn.Module, given: Tensor, what: str) -> tuple[dict[str, Any], list[Tensor]]:
     """What the page needs to compute a layer, and its weights; {} if it changes nothing."""
     odd = [
-        f"{name}={getattr(layer, name)}" for name, plain in _PLAIN.items()
+        f"{name}={getattr(layer, name)}" for name, plain in _DEFAULTS.items()
         if getattr(layer, name, plain) not in (plain, (plain, plain))
     ]  # fmt: skip
     if odd:
@@ -177,7 +177,7 @@ def _describe(layer: nn.Module, given: Tensor, what: str) -> tuple[dict[str, Any
             return {"kind": "flatten"} if given.ndim == 4 else {}, []
         case nn.Identity() | nn.Dropout() | nn.Dropout2d():
             return {}, []
-    raise ValueError(f"The explorer cannot show {what}. It shows {SHOWN}.")
+    raise ValueError(f"The explorer cannot show {what}. It shows {SUPPORTED}.")
 
 
 def _pair(sizes: Any) -> tuple[Any, ...]:

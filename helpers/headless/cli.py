@@ -381,7 +381,7 @@ def sweep(
     processes = processes or CPU_COUNT
     with report_errors(ValueError, OSError):
         trials = _plan(notebook, grid, ranges, random, parameter, plan).trials()
-        resources = {n: read_value(of, "float", n) for n, of in _pairs(resource).items()}
+        resources = {n: read_value(text, "float", n) for n, text in _pairs(resource).items()}
         expectation = _expectation(trials, root, 1 if scheduler else processes)
     if dry_run:
         typer.echo(expectation)

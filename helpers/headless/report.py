@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 Headings = dict[str, tuple[int, str]]
 TEMPLATES = Path(__file__).parent / "templates"
 # the types of outputs that a page can show without scripts, and the tags allowed in a table
-SHOWN = re.compile(r"image/(svg\+xml|png|jpeg)|text/(html|markdown|latex|plain)")
+SUPPORTED_TYPES = re.compile(r"image/(svg\+xml|png|jpeg)|text/(html|markdown|latex|plain)")
 TAGS = ["table", "caption", "thead", "tbody", "tr", "th", "td", "div", "p", "br", "b", "code"]
 _ASSIGNMENT = re.compile(r"^(\w+)(?:: [\w. |\[\]]+)? = (.*?)(?:  # (.*))?$", re.MULTILINE)
 _LINK = re.compile(r'<a href="(?!\w+:|#)([^"#]+)(#[^"]*)?">(.*?)</a>', re.DOTALL)
@@ -57,7 +57,7 @@ def write_pages(folder: Path | str) -> Path:
             entry["body"], entry["contents"] = convert(shown[name], links.get)
             entry["figures"] = _write_figures(shown[name], folder / name)
     page = dict[str, object](
-        run=folder.name, entries=entries, status=status, reported=runs.REPORTED
+        run=folder.name, entries=entries, status=status, reported=runs.REPORTED_ACCURACY
     )
     for name in shown:
         write_page(folder / name / f"{name}.html", "notebook.html", page | {"name": name})
@@ -73,7 +73,7 @@ def write_runs_index(root: Path | str) -> Path:
     root = Path(root)
     found: dict[str, list[dict]] = {}
     folders = sorted(entry.name for entry in os.scandir(root) if entry.is_dir())
-    while folders and len(found) < runs.LISTED:
+    while folders and len(found) < runs.MAX_LISTED:
         name = folders.pop()
         if records := runs.read_records(root / name, levels=1):
             found[name] = records
@@ -119,8 +119,8 @@ def convert(notebook: "NotebookNode", link: Callable[[str], str | None]) -> tupl
     _tabulate_parameters(notebook)
     for cell in notebook.cells:
         for data in (out["data"] for out in cell.get("outputs", []) if "data" in out):
-            for kind in [k for k in data if not SHOWN.fullmatch(k)]:  # a widget is shown as text
-                del data[kind]
+            for kind in [k for k in data if not SUPPORTED_TYPES.fullmatch(k)]:
+                del data[kind]  # a widget is shown as text
             data.setdefault("text/plain", "")
             if "text/html" in data:
                 data["text/html"] = _clean(data["text/html"])

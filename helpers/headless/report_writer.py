@@ -29,7 +29,7 @@ from helpers.headless.student_report import ORDER, TITLES, Audit, Facts, Trainin
 
 TEMPLATES = Path(__file__).parent / "templates"
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
-LONGEST = 500  # characters of a title or author
+MAX_LENGTH = 500  # characters of a title or author
 
 
 def write_report(
@@ -70,8 +70,8 @@ def _one_line(text: str, what: str) -> str:
     line = " ".join(
         "".join(c if c.isprintable() or c in "\u200c\u200d" else " " for c in text).split()
     )
-    if len(line) > LONGEST:
-        raise ValueError(f"The {what} has {len(line)} characters; at most {LONGEST} fit.")
+    if len(line) > MAX_LENGTH:
+        raise ValueError(f"The {what} has {len(line)} characters; at most {MAX_LENGTH} fit.")
     return line
 
 
@@ -123,7 +123,7 @@ def render(
 
     text = environment.get_template(f"report.{form}.j2").render(
         facts=facts, author=author, title=title, language=language, picture=picture,
-        commands=repeat_commands(facts), galleries=galleries, reported=runs.REPORTED,
+        commands=repeat_commands(facts), galleries=galleries, reported=runs.REPORTED_ACCURACY,
     )  # fmt: skip
     terms: Any = environment.globals["terms"]
     seen: set[str] = set()

@@ -153,8 +153,8 @@ def finished_notebooks(folder: Path | str) -> dict[str, NotebookResult]:
     if not Path(folder, STATUS).is_file():
         return {}
     done = {}
-    for of in read_status(folder)["notebooks"]:
-        result = NotebookResult(**{k: of[k] for k in NotebookResult.__match_args__ if k in of})
+    for row in read_status(folder)["notebooks"]:
+        result = NotebookResult(**{k: row[k] for k in NotebookResult.__match_args__ if k in row})
         record = Path(folder, result.notebook, RESULT)
         with suppress(OSError, ValueError, RecursionError):
             if result.state == "finished" and json.loads(record.read_text(encoding="utf-8")):

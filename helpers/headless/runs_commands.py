@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from helpers import runs
-from helpers.files import ADDRESS
+from helpers.files import URL
 from helpers.headless.report import write_pages, write_runs_index
 from helpers.headless.terminal import one_of, print_table, report_errors
 from helpers.messages import unknown_name
@@ -25,7 +25,7 @@ app = typer.Typer(pretty_exceptions_enable=False, help="List, show, compare and 
 
 def _resolve(root: Path) -> Path:
     with report_errors(ValueError):
-        if ADDRESS.match(str(root)):
+        if URL.match(str(root)):
             raise ValueError(f"--root wants a folder of this machine, got the address {root}.")
     return root.resolve()  # workers, for example, may have other working directories
 
@@ -60,9 +60,9 @@ def list_runs(
     elif frame.empty:
         typer.echo(f"There are no runs in {root}.")
     else:
-        print_table(runs.overview(frame.tail(runs.LISTED), root))
-        if len(frame) > runs.LISTED:
-            left = f"{len(frame) - runs.LISTED:,}"
+        print_table(runs.overview(frame.tail(runs.MAX_LISTED), root))
+        if len(frame) > runs.MAX_LISTED:
+            left = f"{len(frame) - runs.MAX_LISTED:,}"
             typer.echo(f"{left} more come before these. --json prints all of them.")
 
 

@@ -76,7 +76,7 @@ def collect_facts(folder: Path | str) -> Facts:
     """
     folder = Path(folder)
     rows: list[Row] = [
-        {str(name): _whole(v) for name, v in row.items() if v is not None and v == v}
+        {str(name): _to_int(v) for name, v in row.items() if v is not None and v == v}
         for row in runs.collect(folder).to_dict("records")
         if folder in (Path(row["folder"]), Path(row["folder"]).parent)
     ]
@@ -104,7 +104,7 @@ def collect_facts(folder: Path | str) -> Facts:
     )  # fmt: skip
 
 
-def _whole(value: Any) -> Any:
+def _to_int(value: Any) -> Any:
     """Turn 3.0 into 3: pandas stores integers as floats if a value in the column is missing."""
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
@@ -122,7 +122,7 @@ def _training(row: Row, splits: Splits | None) -> Training:
     return Training(
         record=row, title=spec.title if spec else name, classes=names, layers=layers,
         problem=problem, changes={k: named[k] for k in _CHANGES if named.get(k)},
-        history=[{str(k): _whole(v) if v == v else None for k, v in e.items()} for e in epochs],
+        history=[{str(k): _to_int(v) if v == v else None for k, v in e.items()} for e in epochs],
         test=_tested(predictions, names, row) if predictions else None,
         predictions=predictions, splits=splits, model=model,
     )  # fmt: skip

@@ -32,7 +32,7 @@ from helpers.runs import STATUS
 if TYPE_CHECKING:
     from distributed import Client, Future
 
-MOST_TRIALS = 10_000  # in a sweep
+MAX_TRIALS = 10_000  # in a sweep
 CONNECT_TIMEOUT = 15  # seconds to wait for the answer of a scheduler
 Reader = Callable[..., object]  # see notebooks.parameter_reader
 
@@ -84,16 +84,16 @@ class Plan:
             raise ValueError(f"The number of draws is 1 or more, got {self.random}.")
         if bool(self.ranges) != bool(self.random):
             raise ValueError("Ranges need a number of draws, and draws need ranges: --random 20.")
-        grid = {n: _distinct(n, [read(n, text) for text in of]) for n, of in self.grid.items()}
+        grid = {n: _distinct(n, [read(n, text) for text in v]) for n, v in self.grid.items()}
         fixed = {name: read(name, text) for name, text in (self.fixed or {}).items()}
         spans = {name: _span(name, text, read) for name, text in self.ranges.items()}
-        if max(1, self.random) * math.prod(map(len, grid.values())) > MOST_TRIALS:
-            raise ValueError(f"A sweep has at most {MOST_TRIALS:,} trials; these are more.")
+        if max(1, self.random) * math.prod(map(len, grid.values())) > MAX_TRIALS:
+            raise ValueError(f"A sweep has at most {MAX_TRIALS:,} trials; these are more.")
         generator = random.Random(self.seed)
         draws = [{n: draw(generator) for n, draw in spans.items()} for _ in range(self.random)]
         if not grid and not self.ranges:
             raise ValueError("A sweep needs something that varies, such as --grid seed=0:5.")
-        points = [dict(zip(grid, of, strict=True)) for of in itertools.product(*grid.values())]
+        points = [dict(zip(grid, row, strict=True)) for row in itertools.product(*grid.values())]
         combined = (fixed | draw | point for draw in draws or [{}] for point in points)
         # equal draws make one trial
         distinct = {json.dumps(params, sort_keys=True): params for params in combined}
@@ -163,7 +163,7 @@ def parse_values(text: str) -> list[str]:
     """The values in "0.05,0.1,0.2", or the whole numbers of "0:5", which are 0, 1, 2, 3 and 4."""
     first, colon, last = text.partition(":")
     if colon and all(part.removeprefix("-").isdigit() for part in (first, last)):
-        return [str(n) for n in range(int(first), min(int(last), int(first) + MOST_TRIALS + 1))]
+        return [str(n) for n in range(int(first), min(int(last), int(first) + MAX_TRIALS + 1))]
     return [part.strip() for part in text.split(",") if part.strip()]
 
 

@@ -75,7 +75,7 @@ def run_audit(
     )  # fmt: skip
     predictions = dict(zip(splits, found, strict=True))
     nearest = nearest_duplicates(splits, device, compared, progress)
-    evidence = {n: collect_evidence(of, predictions[n], nearest[n]) for n, of in splits.items()}
+    evidence = {n: collect_evidence(s, predictions[n], nearest[n]) for n, s in splits.items()}
     return Audit(spec, splits["train"], splits["test"], predictions, evidence, files)
 
 

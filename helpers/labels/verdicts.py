@@ -50,7 +50,7 @@ def count_errors_by_cause(evidence: pd.DataFrame, predicted: Mapping[str, Tensor
     """
     label = evidence["label"].to_numpy()
     causes = evidence["verdict"].replace(VERDICTS[-1], CAUSES[-1])
-    counts = {name: causes[of.numpy() != label].value_counts() for name, of in predicted.items()}
+    counts = {name: causes[p.numpy() != label].value_counts() for name, p in predicted.items()}
     return pd.DataFrame(counts, index=list(CAUSES)).T.fillna(0).astype(int)
 
 

@@ -30,7 +30,7 @@ def save(model: nn.Module, path: Path | str, **notes: object) -> Path:
     `load` rebuilds a model that `models.build` has made; of another class, it needs a model `into`.
     """
     model = getattr(model, "_orig_mod", model)  # the model inside the wrapper of torch.compile
-    weights = {name: of.detach().cpu().contiguous() for name, of in model.state_dict().items()}
+    weights = {name: w.detach().cpu().contiguous() for name, w in model.state_dict().items()}
     about = {"architecture": describe(model), "sha256": weights_digest(weights), "notes": notes}
     content = safetensors.torch.save(weights, metadata={"about": json.dumps(about)})
     write_atomic(Path(path), content)

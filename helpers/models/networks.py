@@ -242,7 +242,7 @@ class ResNet(Network):
         return self.classifier(features)  # (N, K)
 
 
-IMAGES = inspect.signature(Network).parameters  # arguments of all networks
+NETWORK_ARGUMENTS = inspect.signature(Network).parameters  # arguments of all networks
 MODELS: dict[str, Callable[..., nn.Module]] = {
     "linear": Linear,
     "mlp": MLP,
@@ -265,7 +265,7 @@ def build(name: str, **model_kwargs: Any) -> nn.Module:
         return build_own(name, **model_kwargs)
     check_name("model", name, MODELS)
     # defaults are recorded, too, so that old checkpoints still load after a default has changed
-    parameters = {**inspect.signature(MODELS[name]).parameters, **IMAGES}
+    parameters = {**inspect.signature(MODELS[name]).parameters, **NETWORK_ARGUMENTS}
     defaults = {k: p.default for k, p in parameters.items() if p.kind is not p.VAR_KEYWORD}
     try:
         model = MODELS[name](**model_kwargs)

@@ -110,7 +110,7 @@ def predicted_images(
     """The images in `rows` int64 (M,), each with its predicted class, confidence and true class."""
     titles, colors = [], []
     about = (predictions.predicted, predictions.targets, predictions.confidence)
-    for p, t, confidence in zip(*(of[rows].tolist() for of in about), strict=True):
+    for p, t, confidence in zip(*(column[rows].tolist() for column in about), strict=True):
         titles.append(f"{class_names[p]} ({confidence:.0%})\ntrue: {class_names[t]}")
         colors.append(RIGHT if p == t else WRONG)
     return image_grid(split.images[rows], titles, columns=columns, colors=colors, cell=1.75)

@@ -124,7 +124,7 @@ def check_model(model: nn.Module, train: Split, validation: Split | None) -> Non
     classes = logits.shape[1]
     for name, split in (("training", train), ("validation", validation)):
         if split is not None:
-            low, high = (int(of) for of in split.targets.aminmax())
+            low, high = (int(value) for value in split.targets.aminmax())
             if low < 0 or high >= classes:
                 raise ValueError(
                     f"The {name} targets must lie in [0, {classes}), since the model has {classes} "

@@ -105,7 +105,7 @@ def _read(name: str, dataset: str) -> Recipe:
 
 
 # by name and data set
-RECIPES = {(name, of): _read(name, of) for name in _TABLES for of in _TABLES[name] if of != _OWN}
+RECIPES = {(n, d): _read(n, d) for n in _TABLES for d in _TABLES[n] if d != _OWN}
 
 
 def find_recipe(name: str, dataset: str | Splits, model: str = "") -> Recipe:
@@ -128,7 +128,7 @@ def find_recipe(name: str, dataset: str | Splits, model: str = "") -> Recipe:
         )  # fmt: skip
     dataset = dataset.spec.name if isinstance(dataset, Splits) else dataset
     data.spec(dataset)
-    check_name("recipe", name, [recipe for recipe, of in RECIPES if of == dataset])
+    check_name("recipe", name, [recipe for recipe, known in RECIPES if known == dataset])
     return RECIPES[name, dataset]
 
 

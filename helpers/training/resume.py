@@ -29,8 +29,8 @@ from helpers.training.history import EpochRecord, History, Progress, Steps, Step
 Scalar = str | int | float | bool | None
 FORMAT = 3  # of the files; format 2 has no steps within an epoch, older files have no number
 SAVE_EVERY = 60.0  # seconds within an epoch
-KEPT = 2  # files: the newest, and the one before it in case that one is damaged
-ANEW = "Delete it to train from the beginning."
+NUM_KEPT = 2  # files: the newest, and the one before it in case that one is damaged
+RESTART = "Delete it to train from the beginning."
 
 
 class ResumeError(ValueError):
@@ -93,7 +93,7 @@ class CheckpointManager:
         place += f"-step-{len(steps[0]):06d}" if steps else ""  # sorts after the name without steps
         name = f"{place}-{digest}.pt"
         write_atomic(self.folder / name, buffer.getvalue())
-        for old in _newest_first(self.folder)[KEPT:]:
+        for old in _newest_first(self.folder)[NUM_KEPT:]:
             old.unlink(missing_ok=True)
 
     def restore(self) -> Progress:
@@ -109,12 +109,12 @@ class CheckpointManager:
         except (ResumeError, torch.OutOfMemoryError):
             raise
         except (AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
-            raise ResumeError(f"{self.folder} is damaged: {error!r:.200}. {ANEW}") from error
+            raise ResumeError(f"{self.folder} is damaged: {error!r:.200}. {RESTART}") from error
 
     def _resume(self, state: dict[str, Any]) -> Progress:
         """Restore the state that one file holds. An altered file can raise many kinds of errors."""
         if state.get("format") not in (2, FORMAT):
-            raise ResumeError(f"{self.folder} is from another version of this package. {ANEW}")
+            raise ResumeError(f"{self.folder} is from another version of this package. {RESTART}")
         there, here = state["settings"], dict(self.settings)
         differ = [name for name in {**there, **here} if there.get(name) != here.get(name)]
         if differ:
@@ -225,7 +225,7 @@ def _load_newest(folder: Path) -> dict[str, Any] | None:
                 f"not loaded. Delete it if you do not know where it comes from."
             ) from error
         except Exception as error:  # torch raises many kinds of errors for other files
-            raise ResumeError(f"{path} holds no state of a training. {ANEW}") from error
+            raise ResumeError(f"{path} holds no state of a training. {RESTART}") from error
     if files:
-        raise ResumeError(f"All {len(files)} files in the folder {folder} are damaged. {ANEW}")
+        raise ResumeError(f"All {len(files)} files in the folder {folder} are damaged. {RESTART}")
     return None

@@ -228,7 +228,7 @@ def test_many_workers_are_predicted_by_hand():
 
 
 def test_the_listing_times_runs_that_are_all_found(tmp_path, monkeypatch):
-    monkeypatch.setattr("helpers.files.MANY", 3)  # so that an index is kept
+    monkeypatch.setattr("helpers.files.MIN_INDEX_CHANGES", 3)  # so that an index is kept
     monkeypatch.setattr(listing, "timed", lambda work, rounds, before=int: (before(), work()))
     found = listing.measure(tmp_path, 5, 1)
     assert (tmp_path / listing.INDEX).exists()

@@ -47,7 +47,7 @@ def test_a_plan_has_trials_or_is_refused(tmp_path, monkeypatch, tries):
             assert content != sound
             assert str(path) in plan
         else:
-            assert 1 <= len(plan.trials()) <= sweeps.MOST_TRIALS
+            assert 1 <= len(plan.trials()) <= sweeps.MAX_TRIALS
 
     texts = altered(SOUND, TEXTS | st.lists(TEXTS, max_size=3)).map(yaml.safe_dump)
     contents = texts.map(str.encode) | damaged(sound) | st.sampled_from([sound, NESTED])

@@ -279,7 +279,7 @@ def test_the_list_of_runs_has_a_column_for_each_thing_measured(tmp_path):
 
 
 def test_of_very_many_runs_the_newest_are_listed(tmp_path, monkeypatch):
-    monkeypatch.setattr(runs, "LISTED", 2)
+    monkeypatch.setattr(runs, "MAX_LISTED", 2)
     for day in range(1, 5):
         write_run(tmp_path / f"2026110{day}-090000-fast", {"train_mnist": []})
     (tmp_path / "unlike").mkdir()

@@ -77,7 +77,7 @@ def test_the_list_is_sorted_cut_and_reduced_to_the_best(invoke):
 
 
 def test_of_very_many_runs_the_last_are_listed(invoke, monkeypatch):
-    monkeypatch.setattr(runs, "LISTED", 2)
+    monkeypatch.setattr(runs, "MAX_LISTED", 2)
     _, out, _ = invoke("--sort", "test")
     assert [line.split()[0][:1] for line in out.splitlines()] == ["r", "c", "a", "1"]
     assert out.splitlines()[-1] == "1 more come before these. --json prints all of them."

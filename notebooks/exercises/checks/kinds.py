@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from helpers.check import EMPTY, Kind
+from helpers.check import EMPTY, Checker
 
 Mistakes = Sequence[tuple[Any, str]]
 UNREADABLE = (TypeError, ValueError, RuntimeError, AttributeError, IndexError, KeyError)
@@ -195,7 +195,7 @@ class Choice:
 class Parts:
     """Several answers in a dictionary, each of its own kind."""
 
-    parts: Mapping[str, Kind]
+    parts: Mapping[str, Checker]
 
     def hint(self, answer: object) -> str | None:
         """What is wrong with an answer; None if it is right."""
