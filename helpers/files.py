@@ -65,7 +65,7 @@ def write_atomic(path: Path | str, content: bytes | str) -> None:
 def make_folder(folder: Path | str, *, exist_ok: bool = True) -> None:
     """Make a folder and its parents as Path.mkdir does, flushed to disk. ValueError for a URL."""
     if ADDRESS.match(str(folder)):
-        raise ValueError(f"Wanted a place on this machine, got the address {folder}.")
+        raise ValueError(f"Expected a local path, got the URL {folder}.")
     folder = Path(folder)
     missing = [place for place in (folder, *folder.parents) if not place.exists()]
     folder.mkdir(parents=True, exist_ok=exist_ok)

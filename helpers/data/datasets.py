@@ -92,8 +92,8 @@ def read_archive(archive: Path, folder: str) -> bytearray:
         foreign = next((f" but the {name} of {of}" for name, of, d in known if d == got), "")
         raise DamagedDataError(
             f"{archive} is not the {archive.name} of {folder}{foreign}: its SHA-256 is "
-            f'{got}, wanted {wanted}. Restore it with `git checkout -- "{archive}"`, or delete it '
-            f"to download it again."
+            f'{got}, expected {wanted}. Restore it with `git checkout -- "{archive}"`, or '
+            f"delete it to download it again."
         )
     size = int.from_bytes(compressed[-4:], "little")  # at the end of every .gz file
     return bytearray(zlib.decompress(compressed, wbits=zlib.MAX_WBITS | 16, bufsize=size))

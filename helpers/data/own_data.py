@@ -151,7 +151,7 @@ def _check_format(size: int, channels: int | None) -> None:
 
 def _find_files(path: Path) -> tuple[list[str], list[str]]:
     """The pictures in the folders of the classes, and the other files there, relative to `path`."""
-    wanted = "Wanted a folder that holds a folder of pictures for each class."
+    wanted = "Expected a folder that has a subfolder of pictures for each class."
     if not path.is_dir():
         if not path.exists():
             raise ValueError(f"There is no folder {path}. {wanted}")
@@ -162,10 +162,10 @@ def _find_files(path: Path) -> tuple[list[str], list[str]]:
     train = [folder for folder in parts if folder.name.lower() == "train"]
     if train and len(parts) < len(top):
         beside = _list([folder.name for folder in top if folder not in parts])
-        raise ValueError(f"{path} has the folder train and, beside it, {beside}. {wanted}")
+        raise ValueError(f"{path} has other folders beside train: {beside}. {wanted}")
     folders = [folder for part in (parts if train else [path]) for folder in _folders(part)]
     if not folders:
-        raise ValueError(f"{path} holds no folders. {wanted}")
+        raise ValueError(f"{path} has no subfolders. {wanted}")
     trained = {folder.name for part in train or [path] for folder in _folders(part)}
     _check_classes(path, sorted(trained))
     unknown = sorted({folder.name for folder in folders} - trained)
@@ -177,8 +177,8 @@ def _find_files(path: Path) -> tuple[list[str], list[str]]:
         pictures = [file for file in found if file.suffix.lower() in SUFFIXES]
         rest = [file for file in found if file.suffix.lower() not in SUFFIXES]
         if not pictures:
-            deeper = " but folders" if any(f.is_dir() for f in folder.iterdir()) else ""
-            raise ValueError(f"{folder} holds no pictures{deeper}. {wanted}")
+            deeper = ", but subfolders" if any(f.is_dir() for f in folder.iterdir()) else ""
+            raise ValueError(f"{folder} has no pictures{deeper}. {wanted}")
         files += [file.relative_to(path).as_posix() for file in pictures]
         others += [file.relative_to(path).as_posix() for file in rest]
     return files, others
@@ -190,7 +190,7 @@ def _folders(path: Path) -> list[Path]:
 
 def _check_classes(path: Path, names: Sequence[str]) -> None:
     if not 2 <= len(names) <= 1_000:
-        raise ValueError(f"{path} has {len(names)} classes, wanted 2 to 1,000: {_list(names)}.")
+        raise ValueError(f"{path} has {len(names)} classes, expected 2 to 1,000: {_list(names)}.")
     lower = [name.lower() for name in names]
     alike = [name for name in names if lower.count(name.lower()) > 1]
     if alike:

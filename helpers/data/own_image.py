@@ -35,9 +35,9 @@ def read_digit(path: Path | str | BinaryIO) -> Tensor:
     images = read_digits(path).images
     if len(images) != 1:
         raise ValueError(
-            f"{path} shows {f'{len(images)} things' if len(images) else 'nothing'}, wanted one "
-            f"digit that differs from the paper by {LEAST_CONTRAST} of 255 grey values. Cut the "
-            "picture to one digit, or use read_digits; if it is faint, take a darker pen."
+            f"Expected one digit in {path}, got {len(images)} objects. Crop the picture to one "
+            f"digit, or use read_digits. A digit must differ from the paper by {LEAST_CONTRAST} of "
+            "255 gray values; if it is too faint, use a darker pen."
         )
     return images
 

@@ -64,8 +64,8 @@ def write_explorer(
     ).encode()  # fmt: skip
     if len(page) > LARGEST_PAGE:
         raise ValueError(
-            f"{kind} has {count:,} parameters: its page would have {len(page) / 1e3:.0f} kB, "
-            f"wanted at most {LARGEST_PAGE / 1e3:.0f}. Explore a smaller model, such as tiny_vgg."
+            f"{kind} has {count:,} parameters: its page would have {len(page) / 1e3:.0f} kB; "
+            f"the limit is {LARGEST_PAGE / 1e3:.0f} kB. Explore a smaller model, such as tiny_vgg."
         )
     write_atomic(Path(path), page)
     return Path(path)

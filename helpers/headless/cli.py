@@ -120,7 +120,7 @@ def run(
     with report_errors(ValueError, OSError):
         if dataset is not None:
             if not dataset.is_dir():
-                raise ValueError(f"--dataset wants a folder; there is none at {dataset}.")
+                raise ValueError(f"--dataset must be a folder; there is none at {dataset}.")
             parameter, only = [f"08.dataset={dataset.resolve()}", *(parameter or ())], ["08"]
         settings = headless.settings_for(profile, parameter or (), only or ())
         find = headless.find_unfinished
@@ -430,7 +430,7 @@ def _pairs(assignments: Repeatable) -> dict[str, str]:
     for assignment in assignments or ():
         name, equals, text = assignment.partition("=")
         if not equals or not name:
-            raise ValueError(f"Wanted NAME=VALUES, such as seed=0:5, got {assignment!r}.")
+            raise ValueError(f"Expected NAME=VALUES, such as seed=0:5, got {assignment!r}.")
         if name in pairs:
             raise ValueError(f"{name} is given twice.")
         pairs[name] = text

@@ -251,5 +251,5 @@ def _find_weights(name: str, root: Path) -> Path:
         raise ValueError(f"{error} Shipped are: {', '.join(models.list_pretrained())}.") from error
     if len(found) != 1:
         listed = ", ".join(path.parent.relative_to(root).as_posix() for path in found) or "none"
-        raise ValueError(f"Wanted one file of weights in {name!r}, found: {listed}. Name one run.")
+        raise ValueError(f"Expected one file of weights in {name!r}, got: {listed}. Name one run.")
     return found[0]

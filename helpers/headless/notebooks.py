@@ -64,9 +64,7 @@ def settings_for(
         target, equals, text = assignment.partition("=")
         name, dot, parameter = target.partition(".")
         if not equals or not dot:
-            raise ValueError(
-                f"Wanted NOTEBOOK.NAME=VALUE, such as 02.epochs=3, got {assignment!r}."
-            )
+            raise ValueError(f"Expected NOTEBOOK.NAME=VALUE (02.epochs=3), got {assignment!r}.")
         notebook = find_notebook(name)
         value = parameter_reader(notebook)(parameter, text, target)
         if notebook.name not in settings:

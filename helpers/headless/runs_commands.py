@@ -26,7 +26,7 @@ app = typer.Typer(pretty_exceptions_enable=False, help="List, show, compare and 
 def _resolve(root: Path) -> Path:
     with report_errors(ValueError):
         if ADDRESS.match(str(root)):
-            raise ValueError(f"--root wants a folder of this machine, got the address {root}.")
+            raise ValueError(f"Expected a local path for --root, got the URL {root}.")
     return root.resolve()  # workers, for example, may have other working directories
 
 

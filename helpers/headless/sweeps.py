@@ -422,6 +422,6 @@ def _check_resources(client: "Client", resources: Mapping[str, float]) -> None:
             return
     wanted = ",".join(f"{name}={amount:g}" for name, amount in resources.items())
     raise ClusterError(
-        f"None of {len(workers)} workers has {wanted}. Start some with it, and name their "
-        f'scheduler: dask worker … --resources "{wanted}"'
+        f"None of the {len(workers)} workers has the resources {wanted}. Start one that has them: "
+        f'dask worker <address of the scheduler> --resources "{wanted}"'
     )

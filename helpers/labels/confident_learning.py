@@ -19,7 +19,7 @@ def thresholds(probabilities: Tensor, labels: Tensor) -> Tensor:
     """
     n, classes = probabilities.shape
     if labels.shape != (n,) or n == 0:
-        raise ValueError(f"Wanted a label for each of {n} > 0 images, got {tuple(labels.shape)}.")
+        raise ValueError(f"Expected labels of shape ({n},), {n} > 0, got {tuple(labels.shape)}.")
     low, high = (int(label) for label in labels.aminmax())
     if low < 0 or high >= classes:
         raise ValueError(f"Labels must lie in [0, {classes}), got {low} to {high}.")

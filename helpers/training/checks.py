@@ -17,9 +17,9 @@ def count_steps(images: int, epochs: int, batch_size: int) -> int:
     if not images:
         raise ValueError("There are no training images.")
     if epochs < 1 or epochs % 1:  # or it is nan
-        raise ValueError(f"epochs must be at least 1, got {epochs}; wanted a whole number.")
+        raise ValueError(f"epochs must be a whole number of at least 1, got {epochs}.")
     if not 1 <= batch_size <= images or batch_size % 1:
-        raise ValueError(f"batch_size must be in [1, {images}] (the images), got {batch_size}.")
+        raise ValueError(f"batch_size must be in [1, {images}] (all images), got {batch_size}.")
     return epochs * math.ceil(images / batch_size)
 
 
@@ -37,7 +37,7 @@ def check_fit(
     if validation is not None and not len(validation):
         raise ValueError("There are no validation images.")
     if patience is not None and (patience < 1 or patience % 1):
-        raise ValueError(f"patience must be at least 1 epoch, or None, got {patience}.")
+        raise ValueError(f"patience must be a whole number of at least 1, or None, got {patience}.")
     if not 0 <= label_smoothing <= 1:  # or it is nan
         raise ValueError(f"label_smoothing must be in [0, 1], got {label_smoothing}.")
     if patience is not None and validation is None:

@@ -442,7 +442,7 @@ def test_a_notebook_may_be_called_by_its_number_alone(monkeypatch, tmp_path, cap
 @pytest.mark.parametrize("address", ["https://example/x", "HTTPS://example/x", "s3://b/x"])
 def test_the_runs_lie_in_a_folder_and_not_at_an_address(monkeypatch, capsys, address):
     assert invoke(monkeypatch, "runs", "--root", address) == 2
-    assert "wants a folder of this machine" in capsys.readouterr().err
+    assert "Expected a local path for --root" in capsys.readouterr().err
 
 
 @pytest.mark.slow
@@ -527,7 +527,7 @@ def test_a_shipped_model_is_exported(monkeypatch, trained):
         ("mnist/tiny_vg", "onnx", "Shipped are: fashion_mnist/accurate"),
         ("none.safetensors", "onnx", "There is no checkpoint at none.safetensors"),
         ("fast", "coreml", "There is no format 'coreml'"),
-        ("audit", "onnx", "Wanted one file of weights in 'audit', found: none."),
+        ("audit", "onnx", "Expected one file of weights in 'audit', got: none."),
     ],
 )
 def test_what_cannot_be_exported_is_refused_in_a_line(

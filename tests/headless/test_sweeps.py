@@ -268,7 +268,7 @@ def test_all_workers_see_the_folder_or_one_that_does_not_is_named(client, tmp_pa
 
 @pytest.mark.parametrize("amount", [1, math.nan, -1, 0])
 def test_what_no_worker_has_is_not_waited_for(client, tmp_path, amount):
-    told = rf"None of 2 workers has GPU={amount}\. .*GPU={amount}\"$"
+    told = rf"None of the 2 workers has the resources GPU={amount}\. .*GPU={amount}\"$"
     with pytest.raises(headless.ClusterError, match=told):
         headless.run_sweep(trials(1), tmp_path, client, resources={"GPU": amount})
     assert not list(tmp_path.iterdir())
@@ -284,7 +284,7 @@ def test_what_one_worker_has_is_enough():
     sweeps._check_resources(Telling(), {"GPU": 1})
     sweeps._check_resources(Telling(), {"GPU": 2})
     for needed in ({"GPU": 3}, {"GPU": 1, "TPU": 1}):
-        with pytest.raises(headless.ClusterError, match="None of 2 workers"):
+        with pytest.raises(headless.ClusterError, match="None of the 2 workers"):
             sweeps._check_resources(Telling(), needed)
 
 

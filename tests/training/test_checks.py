@@ -161,11 +161,14 @@ def test_settings_of_an_optimizer_that_are_not_finite_are_refused(settings):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"epochs": 1.5}, "epochs must be at least 1, got 1.5"),
-        ({"epochs": math.nan}, "epochs must be at least 1"),
-        ({"epochs": math.inf}, "epochs must be at least 1"),
+        ({"epochs": 1.5}, "epochs must be a whole number of at least 1, got 1.5"),
+        ({"epochs": math.nan}, "epochs must be a whole number of at least 1"),
+        ({"epochs": math.inf}, "epochs must be a whole number of at least 1"),
         ({"batch_size": 2.5}, "batch_size must be in"),
-        ({"validation": ten_classes(), "patience": math.nan}, "patience must be at least 1"),
+        (
+            {"validation": ten_classes(), "patience": math.nan},
+            "patience must be a whole number of at least 1",
+        ),
     ],
 )
 def test_counts_that_are_not_whole_are_refused(settings, message):
@@ -182,9 +185,9 @@ def test_steps_are_counted_with_the_last_batch():
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
-        ({"epochs": 0}, "epochs must be at least 1, got 0"),
-        ({"batch_size": 0}, r"batch_size must be in \[1, 70\] \(the images\), got 0"),
-        ({"batch_size": 71}, r"batch_size must be in \[1, 70\] \(the images\), got 71"),
+        ({"epochs": 0}, "epochs must be a whole number of at least 1, got 0"),
+        ({"batch_size": 0}, r"batch_size must be in \[1, 70\] \(all images\), got 0"),
+        ({"batch_size": 71}, r"batch_size must be in \[1, 70\] \(all images\), got 71"),
     ],
 )
 def test_a_schedule_without_a_step_is_refused_before_torch_does(changed, message):

@@ -407,11 +407,11 @@ def test_compile_is_handed_to_torch(tiny, monkeypatch):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"epochs": 0}, "epochs must be at least 1, got 0"),
-        ({"epochs": -2}, "epochs must be at least 1, got -2"),
+        ({"epochs": 0}, "epochs must be a whole number of at least 1, got 0"),
+        ({"epochs": -2}, "epochs must be a whole number of at least 1, got -2"),
         ({"batch_size": 0}, r"batch_size must be in \[1, 70\].*got 0"),
         ({"batch_size": 71}, r"batch_size must be in \[1, 70\].*got 71"),
-        ({"patience": 0}, "patience must be at least 1"),
+        ({"patience": 0}, "patience must be a whole number of at least 1"),
         ({"patience": 2}, "give a validation split"),
         ({"label_smoothing": math.nan}, r"label_smoothing must be in \[0, 1\], got nan"),
         ({"label_smoothing": 1.1}, r"label_smoothing must be in \[0, 1\], got 1.1"),
