@@ -101,7 +101,7 @@ def lock_folder(folder: Path | str, *, wait: bool = False) -> Iterator[None]:
     try:
         lock.acquire(blocking=wait, poll_interval=1)
     except filelock.Timeout as error:
-        message = "Another process works here; wait for its end or stop it"
+        message = "Another process uses this folder; wait until it ends, or stop it"
         raise BlockingIOError(errno.EWOULDBLOCK, message, str(folder)) from error
     try:
         yield

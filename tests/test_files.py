@@ -151,7 +151,7 @@ def test_a_folder_is_locked_by_one_process_only(tmp_path):
     with lock_folder(folder):
         assert folder.is_dir()
         (folder / "work").write_text("done")
-        with pytest.raises(BlockingIOError, match=f"Another process works here.*{folder}"):
+        with pytest.raises(BlockingIOError, match=f"Another process uses this folder.*{folder}"):
             lock_again(folder)
     assert [path.name for path in folder.iterdir()] == ["work"]
     lock_again(folder)

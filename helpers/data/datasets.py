@@ -83,7 +83,7 @@ def read_archive(archive: Path, folder: str) -> bytearray:
         compressed = archive.read_bytes()
     except OSError as error:
         raise DamagedDataError(
-            f"{archive} cannot be read ({error.strerror}). Move away what is in its place, and "
+            f"{archive} cannot be read ({error.strerror}). Move away the file or folder there, and "
             f'restore it with `git checkout -- "{archive}"`.'
         ) from error
     got, wanted = hashlib.sha256(compressed).hexdigest(), DIGESTS[folder][archive.name]
@@ -115,7 +115,7 @@ def _download(raw: Path, missing: list[str], folder: str) -> None:
         except (OSError, RuntimeError) as error:
             raise FileNotFoundError(
                 f"{raw} lacks {', '.join(missing)}, and downloading failed ({error}). Restore the "
-                f'files with `git checkout -- "{raw}"`, or try again with a network.'
+                f'files with `git checkout -- "{raw}"`, or try again with an internet connection.'
             ) from error
         finally:
             socket.setdefaulttimeout(before)

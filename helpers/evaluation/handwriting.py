@@ -49,7 +49,7 @@ def read_handwriting(model: nn.Module, path: Path | str | BinaryIO) -> Reading:
         for image, p in zip(found.images, mean.confidence.tolist(), strict=True)
     ]
     if seen.count("") < len(seen) / 2:
-        seen = [reason or "among things that are no digits" for reason in seen]
+        seen = [reason or "most objects in the picture are not digits" for reason in seen]
     digits = mean.predicted.where(torch.tensor([not reason for reason in seen]), UNKNOWN)
     return Reading(found, digits, mean.confidence, seen)
 

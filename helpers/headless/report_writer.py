@@ -71,7 +71,7 @@ def _one_line(text: str, what: str) -> str:
         "".join(c if c.isprintable() or c in "\u200c\u200d" else " " for c in text).split()
     )
     if len(line) > LONGEST:
-        raise ValueError(f"The {what} has {len(line)} characters; at most {LONGEST} fit.")
+        raise ValueError(f"The {what} has {len(line)} characters; at most {LONGEST} are allowed.")
     return line
 
 

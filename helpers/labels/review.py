@@ -175,7 +175,7 @@ class ReviewWidget(anywidget.AnyWidget):
         """Show the next image without a decision, or that there is none."""
         self.decided, self.can_undo = len(self._done), bool(self._done)
         if not self._waiting:
-            self.picture, self.text = "", f"The decisions are in {self._path}."
+            self.picture, self.text = "", f"The decisions are saved in {self._path}."
             self.title = f"All {self.total} are decided."
             return
         image = self._waiting[0]

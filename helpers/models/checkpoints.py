@@ -65,7 +65,7 @@ def load(
     if into is None and ("class" in architecture or ".py:" in name):
         raise CheckpointError(
             f"{path} holds the weights of a class that is not in this package, {name}. Build the "
-            "model and give it: models.load(path, into=model), or --code on the command line."
+            "model and pass it to models.load(path, into=model); on the command line, use --code."
         )
     try:
         if into is None:

@@ -173,7 +173,7 @@ def test_files_that_are_not_pictures_of_digits_are_refused(tmp_path):
     content = data.SAMPLE_DIGIT.read_bytes()
     (tmp_path / "cut.png").write_bytes(content[: len(content) // 2])
     for name in ("text.png", "cut.png"):
-        with pytest.raises(ValueError, match=rf"{name} is not a picture"):
+        with pytest.raises(ValueError, match=rf"{name} is not a readable picture"):
             data.read_digit(tmp_path / name)
     with pytest.raises(ValueError, match="got 0 objects"):
         data.read_digit(save(tmp_path, np.full((50, 50), 200)))
@@ -355,7 +355,7 @@ def test_a_faint_garment_is_seen_from_half_the_contrast_of_ink_on(ground):
 def test_a_garment_of_the_color_of_the_ground_is_refused():
     buffer = io.BytesIO()
     Image.new("L", (90, 90), 200).save(buffer, "PNG")
-    with pytest.raises(ValueError, match="differs from the ground"):
+    with pytest.raises(ValueError, match="differs from the background"):
         data.read_garment(buffer)
 
 
@@ -365,7 +365,7 @@ def test_damaged_pixels_are_told_and_not_shown_as_an_error_of_pillow(tmp_path):
     at = content.index(b"IDAT")
     content[at : at + 4] = b"IDAX"
     (tmp_path / "a.png").write_bytes(content)
-    with pytest.raises(ValueError, match="is not a picture that can be read"):
+    with pytest.raises(ValueError, match="is not a readable picture"):
         data.read_digits(tmp_path / "a.png")
 
 

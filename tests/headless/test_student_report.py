@@ -568,7 +568,7 @@ def test_the_newest_run_is_reported_without_a_request_to_elsewhere(run, monkeypa
     monkeypatch.setattr(report_writer, "BROWSERS", ())
     done = command("--root", run.parent, "--to", "html,pdf,md", "--language", "id")
     assert done.exit_code == 0, done.output
-    assert "No PDF: chromium is not here" in done.stderr
+    assert "No PDF: chromium is not installed" in done.stderr
     assert [*done.stdout.splitlines()] == [
         f"The report: {run / name} ({(run / name).stat().st_size / 1e3:,.0f} kB)"
         for name in ("report-id.html", "report-id.md")
@@ -650,7 +650,7 @@ def test_authors_and_titles_may_be_any_text(run, name):
         (("nowhere",), "There is no run 'nowhere'"),
         ((RUN, "--language", "xx"), "There is no language 'xx'"),
         ((RUN, "--to", "doc"), "There is no format 'doc'"),
-        ((RUN, "--author", "x" * 501), "The author has 501 characters; at most 500 fit."),
+        ((RUN, "--author", "x" * 501), "The author has 501 characters; at most 500 are allowed."),
     ],
 )
 def test_what_cannot_be_reported_is_told_in_a_line(run, arguments, message):
