@@ -371,8 +371,8 @@ CASES = {
     ),
     "no weights": (
         lose("02_train_mnist/weights.safetensors"),
-        "kept no weights",
-        f"kept no weights|{ERROR}|^Network|most confident",
+        "saved no weights",
+        f"saved no weights|{ERROR}|^Network|most confident",
     ),
     "damaged weights": (
         lambda run: (run / "02_train_mnist/weights.safetensors").write_bytes(b"no"),
@@ -381,15 +381,15 @@ CASES = {
     ),
     "no predictions": (
         lose("02_train_mnist/predictions.csv"),
-        "kept no predictions of the test images",
+        "saved no predictions of the test images",
         (
-            f"{M}|{CELLS}|{ERROR}|Most confused|kept no predictions|^\\| (pair|"
+            f"{M}|{CELLS}|{ERROR}|Most confused|saved no predictions|^\\| (pair|"
             "class|image|---)|^Rows are|^Above the predicted"
         ),
     ),
     "no history": (
         lose("02_train_mnist/history.csv"),
-        "kept no history",
+        "saved no history",
         f"{M}|After epoch|history|curves|The validation loss|validation loss was",
     ),
     "three classes of own data": (
@@ -688,7 +688,7 @@ def test_without_runs_there_is_nothing_to_report(tmp_path):
 def test_a_run_of_an_older_version_is_reported(tmp_path):
     shutil.copytree(FIXTURES / "run-v0.1", tmp_path / "old")
     text = "\n".join(sentences(next((tmp_path / "old").iterdir())))
-    assert "accuracy 50.00% on the test images; the run kept no predictions" in text
+    assert "accuracy 50.00% on the test images; the run saved no predictions" in text
     assert "The records name no commit" in text
     assert "run --only 02" not in text
     assert "python -m helpers run -p 02.epochs=2 -p 02.seed=0 --only 02" in text
