@@ -30,7 +30,7 @@ def expect(name: str, value: float, lo: float, hi: float) -> str:
     if not lo <= value <= hi:
         raise ClaimError(
             f"{name} is {value:.6g}, outside [{lo:g}, {hi:g}]. If you changed the code, its "
-            f"results have changed; if only settings, the band was not measured for them."
+            f"results have changed. If you changed only settings, no band was measured for them."
         )
     return f"{name} in [{lo:g}, {hi:g}]: True"
 
@@ -57,7 +57,7 @@ def read_bands() -> list[dict[str, Any]]:
         for entry in bands:
             kinds = isinstance(entry["name"], str), isinstance(entry["settings"], dict)
             if not all(kinds) or not 0 <= entry["lo"] <= entry["hi"] <= 1:
-                raise ValueError(f"{entry!r:.80} is no band")
+                raise ValueError(f"{entry!r:.80} is not a valid band")
         return bands
     except (KeyError, RecursionError, TypeError, ValueError) as error:
         advice = "Restore it: git checkout -- benchmarks/results/bands.json"
@@ -84,7 +84,7 @@ def compare_bets(bets: Mapping[str, tuple[Any, ...]]) -> "pd.DataFrame":
         elif bet is not None:
             said, was = (re.findall(r"[^\W_]+", str(words).casefold()) for words in (bet, result))
             same = "".join(sorted(said)) == "".join(sorted(was))
-            rows[question] = (bet, result, "right" if same else "not so")
+            rows[question] = (bet, result, "right" if same else "wrong")
     rows = rows or {"no bet was placed": ("–", "–", "–")}
     return pd.DataFrame(rows, index=["your bet", "result", "how close"]).T
 

@@ -65,7 +65,7 @@ def write_atomic(path: Path | str, content: bytes | str) -> None:
 def make_folder(folder: Path | str, *, exist_ok: bool = True) -> None:
     """Make a folder and its parents as Path.mkdir does, flushed to disk. ValueError for a URL."""
     if URL.match(str(folder)):
-        raise ValueError(f"Wanted a place on this machine, got the address {folder}.")
+        raise ValueError(f"Expected a local path, got the URL {folder}.")
     folder = Path(folder)
     missing = [place for place in (folder, *folder.parents) if not place.exists()]
     folder.mkdir(parents=True, exist_ok=exist_ok)
@@ -101,7 +101,7 @@ def lock_folder(folder: Path | str, *, wait: bool = False) -> Iterator[None]:
     try:
         lock.acquire(blocking=wait, poll_interval=1)
     except filelock.Timeout as error:
-        message = "Another process works here; wait for its end or stop it"
+        message = "Another process uses this folder; wait until it ends, or stop it"
         raise BlockingIOError(errno.EWOULDBLOCK, message, str(folder)) from error
     try:
         yield

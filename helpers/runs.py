@@ -69,7 +69,7 @@ def create_run(root: Path | str, name: str) -> Path:
         except FileExistsError:
             path = Path(root, f"{stamp}-{next(numbers)}")
         except OSError as error:
-            message = f"Cannot make the folder {path} ({error.strerror}). Name another with --root."
+            message = f"Cannot create {path} ({error.strerror}). Choose another folder with --root."
             raise OSError(message) from error
 
 
@@ -142,7 +142,7 @@ def collect(root: Path | str | None = None) -> "pd.DataFrame":
 
     root = Path(root) if root is not None else ROOT
     if not root.is_dir():
-        raise FileNotFoundError(f"There are no runs at {root}. `python -m helpers run` makes one.")
+        raise FileNotFoundError(f"There are no runs at {root}. `python -m helpers run` starts one.")
     first = [
         "run", "notebook", "state", "message", "finished", "dataset", "device", "epochs",
         "planned_epochs", "seconds", "wall_seconds", "folder",
@@ -321,9 +321,9 @@ def find(root: Path | str, name: str) -> Path:
     if len(fitting) == 1:
         return names[fitting[0]]
     if not fitting:
-        raise ValueError(f"There is no run {name!r} in {root}. `runs` lists what there is.")
+        raise ValueError(f"There is no run {name!r} in {root}. `runs` lists all runs.")
     listed = ", ".join(fitting[:5]) + (", …" if len(fitting) > 5 else "")
-    raise ValueError(f"{len(fitting)} runs fit {name!r}: {listed}. Write more of its name.")
+    raise ValueError(f"{len(fitting)} runs match {name!r}: {listed}. Give more of the name.")
 
 
 def _format_int(number: float) -> str:

@@ -370,7 +370,7 @@ def test_a_picture_of_ones_own_is_opened_as_python_reads_it(page, tmp_path):
         assert np.abs(found - expected).max() <= tolerance
     (tmp_path / "none.png").write_bytes(b"no picture")
     page.locator("input[type=file]").set_input_files(tmp_path / "none.png")
-    page.get_by_text("This file is no picture.").wait_for()
+    page.get_by_text("This file is not a picture.").wait_for()
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

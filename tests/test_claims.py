@@ -54,7 +54,7 @@ def test_a_band_may_be_a_point_and_begin_at_0(bands):
 
 def test_what_is_wrong_with_a_band_is_told(bands):
     change_band(bands, lo=0.9, hi=0.8)
-    with pytest.raises(ValueError, match=r"'lo': 0\.9.* is no band"):
+    with pytest.raises(ValueError, match=r"'lo': 0\.9.* is not a valid band"):
         claims.band("accuracy", rate=0.1, epochs=5)
 
 
@@ -108,12 +108,12 @@ def test_results_may_come_from_numpy(result):
 @pytest.mark.parametrize(
     ("bet", "result", "close"),
     [
-        ("9 and 4", "4 / 9", "not so"),  # "and" is no class
+        ("9 and 4", "4 / 9", "wrong"),  # "and" is no class
         ("9,4", "4 / 9", "right"),
         ("TinyVGG", "tiny_vgg", "right"),
         ("shirt / t-shirt/top", "T-shirt/top / Shirt", "right"),
-        ("coat", "shirt", "not so"),
-        ("many", 84, "not so"),  # words, where a number was asked for
+        ("coat", "shirt", "wrong"),
+        ("many", 84, "wrong"),  # words, where a number was asked for
     ],
 )
 def test_words_count_but_not_their_case_and_order(bet, result, close):

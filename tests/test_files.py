@@ -151,7 +151,7 @@ def test_a_folder_is_locked_by_one_process_only(tmp_path):
     with lock_folder(folder):
         assert folder.is_dir()
         (folder / "work").write_text("done")
-        with pytest.raises(BlockingIOError, match=f"Another process works here.*{folder}"):
+        with pytest.raises(BlockingIOError, match=f"Another process uses this folder.*{folder}"):
             lock_again(folder)
     assert [path.name for path in folder.iterdir()] == ["work"]
     lock_again(folder)
@@ -181,7 +181,7 @@ def test_a_short_digest_is_the_start_of_a_sha_256_over_all_parts():
 @pytest.mark.parametrize("address", ["https://example/x/y", "S3://bucket/y", "file:///y"])
 def test_no_folder_is_made_for_an_address(tmp_path, monkeypatch, address):
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(ValueError, match="Wanted a place on this machine, got the address"):
+    with pytest.raises(ValueError, match="Expected a local path, got the URL"):
         write_atomic(Path(address), "x")
     assert not list(tmp_path.iterdir())
     make_folder(Path("a:") / "b")  # as a drive of Windows is called

@@ -263,7 +263,7 @@ def test_the_folder_of_a_run_is_named_by_its_time(tmp_path, monkeypatch):
 
 def test_a_place_that_cannot_be_written_to_is_named(tmp_path):
     (tmp_path / "file").write_text("in the way")
-    with pytest.raises(OSError, match=r"Cannot make the folder .*--root"):
+    with pytest.raises(OSError, match=r"Cannot create .*--root"):
         runs.create_run(tmp_path / "file", "quick")
 
 

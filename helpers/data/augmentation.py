@@ -29,7 +29,7 @@ class Augmentation:
         in_range = 0 <= self.scale < 1 and 0 <= self.erase <= 1
         if not (0 <= self.shift < math.inf and 0 <= self.degrees < math.inf and in_range):
             wanted = "finite shift >= 0, degrees >= 0, scale in [0, 1) and erase in [0, 1]"
-            raise ValueError(f"Wanted {wanted}, got {self}.")
+            raise ValueError(f"Expected {wanted}, got {self}.")
 
     def __call__(self, images: Tensor, generator: Generator) -> Tensor:
         """Augment uint8 images (N, C, H, W) on the `generator`'s device; may return float32."""

@@ -83,7 +83,7 @@ def read_archive(archive: Path, folder: str) -> bytearray:
         compressed = archive.read_bytes()
     except OSError as error:
         raise DamagedDataError(
-            f"{archive} cannot be read ({error.strerror}). Move away what is in its place, and "
+            f"{archive} cannot be read ({error.strerror}). Move away the file or folder there, and "
             f'restore it with `git checkout -- "{archive}"`.'
         ) from error
     got, wanted = hashlib.sha256(compressed).hexdigest(), DIGESTS[folder][archive.name]
@@ -92,8 +92,8 @@ def read_archive(archive: Path, folder: str) -> bytearray:
         foreign = next((f" but the {name} of {where}" for name, where, d in known if d == got), "")
         raise DamagedDataError(
             f"{archive} is not the {archive.name} of {folder}{foreign}: its SHA-256 is "
-            f'{got}, wanted {wanted}. Restore it with `git checkout -- "{archive}"`, or delete it '
-            f"to download it again."
+            f'{got}, expected {wanted}. Restore it with `git checkout -- "{archive}"`, or '
+            f"delete it to download it again."
         )
     size = int.from_bytes(compressed[-4:], "little")  # at the end of every .gz file
     return bytearray(zlib.decompress(compressed, wbits=zlib.MAX_WBITS | 16, bufsize=size))
@@ -115,7 +115,7 @@ def _download(raw: Path, missing: list[str], folder: str) -> None:
         except (OSError, RuntimeError) as error:
             raise FileNotFoundError(
                 f"{raw} lacks {', '.join(missing)}, and downloading failed ({error}). Restore the "
-                f'files with `git checkout -- "{raw}"`, or try again with a network.'
+                f'files with `git checkout -- "{raw}"`, or try again with an internet connection.'
             ) from error
         finally:
             socket.setdefaulttimeout(before)

@@ -60,8 +60,8 @@ def from_folder(
     broken = [file for file, ok in zip(files, readable, strict=True) if not ok]
     if broken and not skip_broken:
         raise ValueError(
-            f"{_join(broken)} cannot be read, in {path}. Replace what is broken, or leave it out "
-            "with --skip-broken, in Python skip_broken=True."
+            f"{_join(broken)} in {path} cannot be read. Replace these files, or leave them out "
+            "with --skip-broken (in Python, skip_broken=True)."
         )
     if not kept:
         raise ValueError(f"No picture in {path} can be read.")
@@ -70,7 +70,7 @@ def from_folder(
     targets = torch.tensor([names.index(name) for name in classes])
     given = [SPLIT_FOLDERS[file.split("/")[0].lower()] for file in kept if file.count("/") == 2]
     notes = [f"left out, since it cannot be read: {file}" for file in broken]
-    notes += [f"left out, since these are no pictures: {_join(others)}"] if others else []
+    notes += [f"left out, since these are not pictures: {_join(others)}"] if others else []
     return _split(images, targets, names, path.resolve().name, given, kept, notes, str(path))
 
 
@@ -99,8 +99,8 @@ def from_arrays(
     if images.is_floating_point():
         if images.numel() and not 0 <= images.min() <= images.max() <= 1:
             raise ValueError(
-                "Pixels that are floating-point numbers must lie in [0, 1]; they go from "
-                f"{images.min():g} to {images.max():g}. Divide them by the largest possible one."
+                f"Floating-point pixels must lie in [0, 1], got {images.min():g} to "
+                f"{images.max():g}. Divide them by the largest possible value."
             )
         images = (255 * images).round().to(torch.uint8)
     if size is not None:
@@ -111,12 +111,12 @@ def from_arrays(
     if targets.is_floating_point() or targets.ndim != 1:
         raise ValueError(
             f"Targets must be whole numbers (N,), got {targets.dtype} {tuple(targets.shape)}; "
-            "one-hot targets become such with .argmax(1)."
+            "convert one-hot targets with .argmax(1)."
         )
     low, high = (int(value) for value in targets.aminmax()) if len(targets) else (0, 0)
     names = list(class_names or map(str, range(high + 1)))
     if low < 0 or high >= len(names):
-        raise ValueError(f"Targets must lie in [0, {len(names)}); they go from {low} to {high}.")
+        raise ValueError(f"Targets must lie in [0, {len(names)}), got {low} to {high}.")
     return _split(images.contiguous(), targets.long(), names, name)
 
 
@@ -146,12 +146,12 @@ def _check_format(size: int, channels: int | None) -> None:
     if size not in SIZES:
         raise ValueError(f"The size must be {SIZES[0]} to {SIZES[-1]} pixels, got {size}.")
     if channels not in (None, 1, 3):
-        raise ValueError(f"There can be 1 channel or 3, got {channels}.")
+        raise ValueError(f"channels must be 1 or 3, got {channels}.")
 
 
 def _find_files(path: Path) -> tuple[list[str], list[str]]:
     """The pictures in the folders of the classes, and the other files there, relative to `path`."""
-    wanted = "Wanted a folder that holds a folder of pictures for each class."
+    wanted = "Expected a folder that has a subfolder of pictures for each class."
     if not path.is_dir():
         if not path.exists():
             raise ValueError(f"There is no folder {path}. {wanted}")
@@ -162,23 +162,23 @@ def _find_files(path: Path) -> tuple[list[str], list[str]]:
     train = [folder for folder in parts if folder.name.lower() == "train"]
     if train and len(parts) < len(top):
         beside = _join([folder.name for folder in top if folder not in parts])
-        raise ValueError(f"{path} has the folder train and, beside it, {beside}. {wanted}")
+        raise ValueError(f"{path} has other folders beside train: {beside}. {wanted}")
     folders = [folder for part in (parts if train else [path]) for folder in _folders(part)]
     if not folders:
-        raise ValueError(f"{path} holds no folders. {wanted}")
+        raise ValueError(f"{path} has no subfolders. {wanted}")
     trained = {folder.name for part in train or [path] for folder in _folders(part)}
     _check_classes(path, sorted(trained))
     unknown = sorted({folder.name for folder in folders} - trained)
     if unknown:
-        raise ValueError(f"{path / 'train'} has no pictures of {_join(unknown)}, the others do.")
+        raise ValueError(f"{path / 'train'} has no pictures of {_join(unknown)}, other splits do.")
     files, others = [], []
     for folder in folders:
         found = sorted(f for f in folder.iterdir() if not f.is_dir() and not f.name.startswith("."))
         pictures = [file for file in found if file.suffix.lower() in SUFFIXES]
         rest = [file for file in found if file.suffix.lower() not in SUFFIXES]
         if not pictures:
-            deeper = " but folders" if any(f.is_dir() for f in folder.iterdir()) else ""
-            raise ValueError(f"{folder} holds no pictures{deeper}. {wanted}")
+            deeper = ", but subfolders" if any(f.is_dir() for f in folder.iterdir()) else ""
+            raise ValueError(f"{folder} has no pictures{deeper}. {wanted}")
         files += [file.relative_to(path).as_posix() for file in pictures]
         others += [file.relative_to(path).as_posix() for file in rest]
     return files, others
@@ -190,7 +190,7 @@ def _folders(path: Path) -> list[Path]:
 
 def _check_classes(path: Path, names: Sequence[str]) -> None:
     if not 2 <= len(names) <= 1_000:
-        raise ValueError(f"{path} has {len(names)} classes, wanted 2 to 1,000: {_join(names)}.")
+        raise ValueError(f"{path} has {len(names)} classes, expected 2 to 1,000: {_join(names)}.")
     lower = [name.lower() for name in names]
     alike = [name for name in names if lower.count(name.lower()) > 1]
     if alike:

@@ -35,9 +35,9 @@ def read_digit(path: Path | str | BinaryIO) -> Tensor:
     images = read_digits(path).images
     if len(images) != 1:
         raise ValueError(
-            f"{path} shows {f'{len(images)} things' if len(images) else 'nothing'}, wanted one "
-            f"digit that differs from the paper by {MIN_CONTRAST} of 255 grey values. Cut the "
-            "picture to one digit, or use read_digits; if it is faint, take a darker pen."
+            f"Expected one digit in {path}, got {len(images)} objects. Crop the picture to one "
+            f"digit, or use read_digits. A digit must differ from the paper by {MIN_CONTRAST} of "
+            "255 gray values; if it is too faint, use a darker pen."
         )
     return images
 
@@ -77,7 +77,7 @@ def read_garment(path: Path | str | BinaryIO) -> Tensor:
     garment = (ground - grey) / ground if ground > 127 else (grey - ground) / (255 - ground)
     inside = ndimage.median_filter(np.abs(garment), 3) > MIN_CONTRAST / 2 / 255
     if not inside.any():
-        raise ValueError(f"{path} shows nothing that differs from the ground.")
+        raise ValueError(f"{path} shows nothing that differs from the background.")
     ((rows, columns),) = ndimage.find_objects(inside.astype(int))
     cut = torch.from_numpy(garment[rows, columns]).clamp(min=0)
     size = [max(1, round(side * 28 / max(cut.shape))) for side in cut.shape]
@@ -101,7 +101,7 @@ def _read_grey(path: Path | str | BinaryIO) -> np.ndarray:
     except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
         raise ValueError(f"{path} is too large; save it with fewer pixels. {error}") from error
     except Exception as error:  # Pillow raises many kinds of errors for damaged files
-        raise ValueError(f"{path} is not a picture that can be read; PNG and JPEG can.") from error
+        raise ValueError(f"{path} is not a readable picture, such as PNG or JPEG.") from error
 
 
 def _to_grey(picture: Image.Image) -> Image.Image:

@@ -31,8 +31,8 @@ def drawing_pad(model: nn.Module, class_names: Sequence[str]) -> "AnyWidget":
     wants = architecture.get("channels", 1), architecture.get("size", 28)
     if wants != (1, 28):
         raise ValueError(
-            f"The pad draws images of 1 channel and 28 × 28 pixels; this model takes {wants[0]} of "
-            f"{wants[1]} × {wants[1]}. Draw for a model of MNIST, such as mnist/compact."
+            f"The pad draws images of 1 channel and 28 × 28 pixels; this model needs {wants[0]} of "
+            f"{wants[1]} × {wants[1]}. Use a model of MNIST, such as mnist/compact."
         )
 
     class DrawingPad(anywidget.AnyWidget):

@@ -64,8 +64,8 @@ def write_explorer(
     ).encode()  # fmt: skip
     if len(page) > LARGEST_PAGE:
         raise ValueError(
-            f"{kind} has {count:,} parameters: its page would have {len(page) / 1e3:.0f} kB, "
-            f"wanted at most {LARGEST_PAGE / 1e3:.0f}. Explore a smaller model, such as tiny_vgg."
+            f"{kind} has {count:,} parameters: its page would have {len(page) / 1e3:.0f} kB; "
+            f"the limit is {LARGEST_PAGE / 1e3:.0f} kB. Explore a smaller model, such as tiny_vgg."
         )
     write_atomic(Path(path), page)
     return Path(path)
@@ -108,7 +108,7 @@ def _read_layers(model: nn.Module, shape: tuple[int, ...]) -> tuple[list[dict], 
             before = layers[-1]["name"] if layers else "the image"
             raise ValueError(
                 f"The explorer cannot show {what}: between {before} and it, the model computes "
-                "something that is no layer, such as F.relu or a sum of two branches."
+                "something that is not a layer, such as F.relu or a sum of two branches."
             )
 
     def record(layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
@@ -133,7 +133,7 @@ def _read_layers(model: nn.Module, shape: tuple[int, ...]) -> tuple[list[dict], 
             check(model(images), "the logits")
         except RuntimeError as error:
             reason = str(error).split("\n")[0]
-            raise ValueError(f"The model takes no images of shape {shape}: {reason}") from error
+            raise ValueError(f"The model cannot process {shape} images: {reason}") from error
     for handle in handles:
         handle.remove()
     return layers, weights

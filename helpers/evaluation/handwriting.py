@@ -49,7 +49,7 @@ def read_handwriting(model: nn.Module, path: Path | str | BinaryIO) -> Reading:
         for image, p in zip(handwriting.images, mean.confidence.tolist(), strict=True)
     ]
     if reasons.count("") < len(reasons) / 2:
-        reasons = [reason or "among things that are no digits" for reason in reasons]
+        reasons = [reason or "most objects in the picture are not digits" for reason in reasons]
     digits = mean.predicted.where(torch.tensor([not reason for reason in reasons]), UNKNOWN)
     return Reading(handwriting, digits, mean.confidence, reasons)
 

@@ -45,7 +45,7 @@ def occlusion(model: nn.Module, image: Tensor, target: int, *, patch: int = 5) -
     ValueError if `patch` is even, since it would have no center.
     """
     if patch < 1 or patch % 2 == 0:
-        raise ValueError(f"A patch has an odd number of pixels, such as 5; got {patch}.")
+        raise ValueError(f"patch must be an odd number of pixels, such as 5, got {patch}.")
     height, width = image.shape[-2:]
     rows, columns = torch.arange(height), torch.arange(width)
     near_row = (rows[:, None] - rows).abs() <= patch // 2  # (center, pixel)

@@ -32,7 +32,7 @@ def nearest_neighbors(
     """
     available = len(pool) - (exclude is not None)
     if k > available:
-        raise ValueError(f"Wanted {k} neighbours of each query, but there are only {available}.")
+        raise ValueError(f"Expected at least k={k} images to find neighbors in, got {available}.")
     pool = pool.flatten(1).float()
     squares = pool.square().sum(dim=1)
     found, distances = [], []
@@ -70,7 +70,7 @@ def predict_with_features(
 
     linear = [layer for layer in model.modules() if isinstance(layer, nn.Linear)]
     if not linear:
-        raise ValueError("The model has no Linear layer, whose input could be taken as features.")
+        raise ValueError("The model has no Linear layer, whose input could be used as features.")
     hook = linear[-1].register_forward_pre_hook(record)
     try:
         predictions = predict(model, images, batch_size=batch_size)

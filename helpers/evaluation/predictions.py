@@ -58,12 +58,12 @@ def predict(model: nn.Module, images: Split | Tensor, *, batch_size: int = 250) 
         wanted = "a Split or a uint8 tensor (N, C, S, S)"
         raise ValueError(f"Images must be {wanted}, got {type(images).__name__}.")
     if len(images) == 0:
-        raise ValueError("Got 0 images; a prediction needs at least one.")
+        raise ValueError("Expected at least 1 image, got 0.")
     built_for, shape = getattr(model, "architecture", {}), tuple(images.images.shape[1:])
     if size := built_for.get("size"):
         wanted = (built_for["channels"], size, size)
         if shape != wanted:
-            raise ValueError(f"The model was built for images {wanted}, got {shape}.")
+            raise ValueError(f"The model was built for images of shape {wanted}, got {shape}.")
     device = next(model.parameters()).device
     with preserve_train_mode(model), torch.inference_mode():
         model.eval()
@@ -100,8 +100,10 @@ def average_predictions(several: Sequence[Predictions]) -> Predictions:
     The logits of the result are the logarithms of the mean probabilities, float32 (N, K). Raises
     ValueError if there are no predictions, or if their targets differ.
     """
-    if not several or any(not torch.equal(p.targets, several[0].targets) for p in several):
-        raise ValueError(f"Wanted predictions of the same images, got {len(several)} that are not.")
+    if not several:
+        raise ValueError("Expected at least 1 Predictions to average, got 0.")
+    if any(not torch.equal(p.targets, several[0].targets) for p in several):
+        raise ValueError("All predictions must have the same targets; these have different ones.")
     mean = torch.stack([predictions.probabilities for predictions in several]).mean(dim=0)
     # the logarithm of a probability of 0 would be infinite
     return Predictions(mean.clamp_min(torch.finfo(mean.dtype).tiny).log(), several[0].targets)
@@ -195,5 +197,5 @@ def _check_targets(predictions: Predictions) -> None:
     if lowest < 0 or highest >= classes:
         raise ValueError(
             f"Targets must be in [0, {classes}), got {lowest} to {highest}. "
-            f"Predictions of images without targets have none; predict a Split to measure them."
+            "Predictions of images without targets cannot be measured; pass a Split to `predict`."
         )

@@ -40,8 +40,8 @@ def mcnemar(first: Tensor, second: Tensor) -> PairedComparison:
     from scipy.stats import binomtest
 
     if first.shape != second.shape or first.ndim != 1 or not len(first):
-        wanted = "two vectors of the same length, one entry for each image"
-        raise ValueError(f"Wanted {wanted}, got {tuple(first.shape)} and {tuple(second.shape)}.")
+        wanted = "Expected two vectors of the same length, one entry for each image"
+        raise ValueError(f"{wanted}, got {tuple(first.shape)} and {tuple(second.shape)}.")
     only_first, only_second = int((first & ~second).sum()), int((second & ~first).sum())
     differ = only_first + only_second
     p_value = float(binomtest(only_first, differ).pvalue) if differ else 1.0
@@ -69,7 +69,7 @@ def accuracy_interval(accuracy: float, images: int) -> tuple[float, float]:
     from scipy.stats import binomtest
 
     if images < 1 or not 0 <= accuracy <= 1:
-        raise ValueError(f"Wanted a fraction of at least 1 image, got {accuracy} of {images}.")
+        raise ValueError(f"Expected accuracy in [0, 1], images >= 1, got {accuracy}, {images}.")
     low, high = binomtest(round(accuracy * images), images).proportion_ci(method="wilson")
     return float(low), float(high)
 
@@ -103,7 +103,7 @@ def seeds_needed(difference: float, deviation: float, *, power: float = 0.8) -> 
 
     if not difference or deviation < 0 or not 0 < power < 1:
         got = f"{difference}, {deviation}, {power}"
-        raise ValueError(f"Wanted a difference, a deviation >= 0, a power in (0, 1), got {got}.")
+        raise ValueError(f"Expected difference != 0, deviation >= 0, power in (0, 1), got {got}.")
     if not deviation:
         return 2
     effect = abs(difference) / deviation

@@ -44,15 +44,15 @@ RECIPES = ("report", "sprint", "fast", "tiny", "small", "compact", "accurate")
 
 Repeatable = list[str] | None
 DatasetArgument = Annotated[str, typer.Argument(**one_of("data set", DATASETS, or_folder=True))]
-SizeOption = Annotated[int, typer.Option(min=16, max=96, help="Of your own pictures, in pixels.")]
+SizeOption = Annotated[int, typer.Option(min=16, max=96, help="Pixels per side of your pictures.")]
 ChannelsOption = Annotated[
-    Literal["1", "3"] | None, typer.Option(help="1 (grey) or 3; else as your pictures are.")
+    Literal["1", "3"] | None, typer.Option(help="1 (gray) or 3; by default, as in your pictures.")
 ]
 SkipOption = Annotated[
     bool, typer.Option("--skip-broken", help="Leave out pictures that cannot be read.")
 ]
 OwnModelOption = Annotated[
-    str, typer.Option("--model", help="A class of your own, such as my_file.py:MyNet.")
+    str, typer.Option("--model", help="Your own model class, such as my_file.py:MyNet.")
 ]
 RecipeOption = Annotated[
     str, typer.Option(help="How to train; see `recipes`.", **one_of("recipe", RECIPES))
@@ -60,15 +60,15 @@ RecipeOption = Annotated[
 ProfileOption = Annotated[
     str,
     typer.Option(
-        help="How long to train; standard: the notebooks as they are.",
+        help="Training length; standard keeps the parameters of the notebooks.",
         **one_of("profile", headless.PROFILES),
     ),
 ]
 PrecisionOption = Annotated[
-    str | None, typer.Option(help="float32, bfloat16 or float16; else that of the recipe.")
+    str | None, typer.Option(help="float32, bfloat16 or float16; by default, the recipe's.")
 ]
 DeviceOption = Annotated[str, typer.Option("--device", help="cpu, cuda, mps, … or auto.")]
-TimeoutOption = Annotated[int, typer.Option(help="Seconds that one cell may take.")]
+TimeoutOption = Annotated[int, typer.Option(help="Time limit for one cell, in seconds.")]
 
 
 def main(prog_name: str | None = None) -> None:
@@ -105,14 +105,14 @@ def run(
         Repeatable, typer.Option("--parameter", "-p", help="Such as 02.epochs=3. Repeatable.")
     ] = None,
     only: Annotated[
-        Repeatable, typer.Option(help="Run this notebook only, such as 03. Repeatable.")
+        Repeatable, typer.Option(help="Run only this notebook, such as 03. Repeatable.")
     ] = None,
     dataset: Annotated[
-        Path | None, typer.Option(help="Run notebook 8 with this folder of pictures of yours.")
+        Path | None, typer.Option(help="Run notebook 8 on this folder of your own pictures.")
     ] = None,
     cell_timeout: TimeoutOption = 3_600,
     resume: Annotated[
-        bool, typer.Option("--resume", help="Go on with the last run that had these settings.")
+        bool, typer.Option("--resume", help="Resume the last run with these settings.")
     ] = False,
     root: RootOption = runs.ROOT,
 ) -> None:
@@ -120,7 +120,7 @@ def run(
     with report_errors(ValueError, OSError):
         if dataset is not None:
             if not dataset.is_dir():
-                raise ValueError(f"--dataset wants a folder; there is none at {dataset}.")
+                raise ValueError(f"--dataset must be a folder; there is none at {dataset}.")
             parameter, only = [f"08.dataset={dataset.resolve()}", *(parameter or ())], ["08"]
         settings = headless.settings_for(profile, parameter or (), only or ())
         find = headless.find_unfinished
@@ -135,7 +135,7 @@ def run(
     try:
         with (
             report_errors(OSError),
-            report_interrupt("Finished notebooks are kept; add --resume to go on."),
+            report_interrupt("Finished notebooks are saved; add --resume to continue."),
         ):
             headless.run_notebooks(
                 settings, folder, cell_timeout=cell_timeout, on_done=report,
@@ -145,7 +145,7 @@ def run(
         if results:
             _write_pages(folder)
     if any(result.state != "finished" for result in results):
-        typer.echo("The same command with --resume runs again what did not finish.", err=True)
+        typer.echo("The same command with --resume resumes the unfinished notebooks.", err=True)
         raise typer.Exit(1)
 
 
@@ -176,7 +176,7 @@ def _result_line(result: "NotebookResult", folder: Path) -> str:
 def train(
     dataset: DatasetArgument,
     recipe: RecipeOption = "fast",
-    seed: Annotated[int, typer.Option(help="Of the weights, the order and augmentation.")] = 0,
+    seed: Annotated[int, typer.Option(help="Random seed of the training.")] = 0,
     device_name: DeviceOption = "auto",
     precision: PrecisionOption = None,
     compile: Annotated[bool, typer.Option("--compile", help="Compile the model first.")] = False,
@@ -209,7 +209,7 @@ def train(
         show = partial(_show_epoch, recipe=settings, err=as_json) if first else None
         unfinished = root / f"unfinished-{splits.spec.name}-{recipe}-seed-{seed}"
         with (
-            report_interrupt("It is not tested. The same command resumes." if first else ""),
+            report_interrupt("Not tested yet. The same command resumes." if first else ""),
             _note_stop(unfinished if first else None, f"train_{splits.spec.name}", settings),
         ):
             model, history = training.train(
@@ -311,7 +311,7 @@ def audit(
     dataset: DatasetArgument,
     recipe: RecipeOption = "fast",
     folds: Annotated[int, typer.Option(min=2, help="Number of folds of the cross-validation.")] = 5,
-    seeds: Annotated[int, typer.Option(min=1, help="Repeat it with so many seeds.")] = 3,
+    seeds: Annotated[int, typer.Option(min=1, help="Number of repetitions (seeds).")] = 3,
     device_name: DeviceOption = "auto",
     model_name: OwnModelOption = "",
     size: SizeOption = 28,
@@ -322,7 +322,7 @@ def audit(
 ) -> None:
     """Find the doubtful labels of a data set; write a ranked list, a gallery and a record.
 
-    Of your own FOLDER, the list names the file of each picture. A stopped audit resumes when the
+    For your own FOLDER, the list names the file of each picture. A stopped audit resumes when the
     same command is given again.
     """
     from helpers import device, labels
@@ -354,7 +354,7 @@ def audit(
 # fmt: off
 @app.command()
 def sweep(
-    notebook: Annotated[str | None, typer.Argument(help="Such as 03; or see --plan.")] = None,
+    notebook: Annotated[str | None, typer.Argument(help="Such as 03; not with --plan.")] = None,
     grid: Annotated[Repeatable, typer.Option(
         help="NAME=1,2,3 or NAME=0:5. Repeatable: all combinations.")] = None,
     ranges: Annotated[Repeatable, typer.Option(
@@ -362,20 +362,20 @@ def sweep(
     random: Annotated[int, typer.Option(min=0, help="Number of draws from the ranges.")] = 0,
     parameter: Annotated[Repeatable, typer.Option(
         "-p", "--parameter", help="NAME=VALUE, the same in all trials.")] = None,
-    plan: Annotated[Path | None, typer.Option(help="A YAML file with all of this.")] = None,
+    plan: Annotated[Path | None, typer.Option(help="A YAML file with these settings.")] = None,
     processes: Annotated[int, typer.Option(
-        "--workers", min=0, help="Worker processes; by default one a core.")] = 0,
+        "--workers", min=0, help="Worker processes; by default, one per core.")] = 0,
     scheduler: Annotated[str | None, typer.Option(
-        help="Of a Dask cluster, such as tcp://10.0.0.1:8786.")] = None,
+        help="Address of a Dask scheduler, such as tcp://10.0.0.1:8786.")] = None,
     resource: Annotated[Repeatable, typer.Option(
-        help="What a worker must have, such as GPU=1.")] = None,
+        help="Resource that a worker must have, such as GPU=1.")] = None,
     retries: Annotated[int, typer.Option(min=0, help="How often to retry a failed trial.")] = 0,
     cell_timeout: TimeoutOption = 3_600,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be run.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Count the trials; run none.")] = False,
     root: RootOption = runs.ROOT,
 ) -> None:
     # fmt: on
-    """Run a notebook with many settings, on all cores or on a cluster. Finished trials are kept."""
+    """Run a notebook with many settings, on all cores or a cluster. Finished trials are saved."""
     from dask.system import CPU_COUNT  # CPUs of this process, also in a container
 
     processes = processes or CPU_COUNT
@@ -395,7 +395,7 @@ def sweep(
 
     with (
         report_errors(headless.ClusterError, OSError),
-        report_interrupt("Finished trials are kept; the same command goes on."),
+        report_interrupt("Finished trials are saved; the same command resumes."),
         headless.open_client(scheduler, processes, root=root) as client,
     ):
         typer.echo(expectation)
@@ -416,7 +416,7 @@ def _plan(
 ) -> "Plan":  # fmt: skip
     if path is not None:
         if notebook or grid or ranges or random or parameter:
-            raise ValueError("A plan file holds all settings; give nothing else with --plan.")
+            raise ValueError("A plan file holds all settings; give no other settings with --plan.")
         return headless.read_plan(path)
     if notebook is None:
         raise ValueError("Which notebook? Name one, such as 03, or a plan file with --plan.")
@@ -430,7 +430,7 @@ def _pairs(assignments: Repeatable) -> dict[str, str]:
     for assignment in assignments or ():
         name, equals, text = assignment.partition("=")
         if not equals or not name:
-            raise ValueError(f"Wanted NAME=VALUES, such as seed=0:5, got {assignment!r}.")
+            raise ValueError(f"Expected NAME=VALUES, such as seed=0:5, got {assignment!r}.")
         if name in pairs:
             raise ValueError(f"{name} is given twice.")
         pairs[name] = text
@@ -444,10 +444,10 @@ def _expectation(trials: "list[Trial]", root: Path, workers: int) -> str:
     name = trials[0].notebook
     finished = sum(headless.finished_trial(trial, root) is not None for trial in trials)
     seconds = headless.expected_seconds(name, len(trials) - finished, root, workers)
-    time = "time unknown, since none has been run yet"
+    time = "duration unknown, since no trial has finished yet"
     if seconds is not None:
         time = f"about {tqdm.format_interval(seconds)} with {workers} at once"
-    return f"{len(trials)} trials of {name}, {finished} finished before; {time}"
+    return f"{len(trials)} trials of {name}, {finished} already finished; {time}"
 
 
 @app.command()
@@ -488,4 +488,4 @@ def recipes(as_json: JsonOption = False) -> None:
         typer.echo(frame.to_json(orient="records", indent=2, force_ascii=False))
         return
     terminal.print_table(frame.assign(parameters=frame["parameters"].map("{:,}".format)))
-    typer.echo("Duration on an AMD EPYC, two cores; tiny, small, compact and accurate: one.")
+    typer.echo("Durations on two cores of an AMD EPYC; tiny, small, compact and accurate on one.")

@@ -72,7 +72,7 @@ def packages() -> Iterator[Finding]:
         yield Finding("torch and torchvision", f"{torch.__version__}, {torchvision.__version__}")
     except (ImportError, RuntimeError) as error:
         remedy = "Install the two together: pip install --upgrade torch torchvision"
-        yield Finding("torch and torchvision", f"do not fit ({error})", remedy)
+        yield Finding("torch and torchvision", f"do not fit together ({error})", remedy)
 
 
 def threads_and_memory() -> Iterator[Finding]:
@@ -96,7 +96,7 @@ def disk(root: Path) -> Iterator[Finding]:
             file.write(b"0")
         yield Finding("runs", f"can be written to {folder}")
     except OSError as error:
-        yield Finding("runs", f"{folder}: {error.strerror}", "Name another folder with --root.")
+        yield Finding("runs", f"{folder}: {error.strerror}", "Choose another folder with --root.")
 
 
 def dataset(root: Path, folder: str) -> Finding:

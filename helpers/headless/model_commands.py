@@ -25,10 +25,10 @@ FORMATS = ("onnx", "torchscript", "safetensors")
 _MODEL = "A run, a file of weights, or a shipped model such as mnist/accurate."
 RunArgument = Annotated[str, typer.Argument(help=_MODEL)]
 OutOption = Annotated[
-    Path | None, typer.Option("--out", help="The file; else it is named after the model.")
+    Path | None, typer.Option("--out", help="Output file; by default, named after the model.")
 ]
 CodeOption = Annotated[
-    str | None, typer.Option(help="my_file.py:MyNet, if the model is a class of your own.")
+    str | None, typer.Option(help="my_file.py:MyNet, if the model is your own class.")
 ]
 
 
@@ -41,7 +41,7 @@ def predict(
     as_json: JsonOption = False,
     root: RootOption = runs.ROOT,
 ) -> None:
-    """Say what a model sees in pictures. If one cannot be read, the exit status is 1."""
+    """Classify pictures with a model. If a picture cannot be read, the exit status is 1."""
     import pandas as pd
     import torch
 
@@ -199,7 +199,7 @@ def explore(
     code: CodeOption = None,
     root: RootOption = runs.ROOT,
 ) -> None:
-    """Write a web page to look into a model: every layer, every number, and what made it."""
+    """Write a web page that shows what each layer of a model computes."""
     from helpers import data, evaluation, models
 
     with report_errors(ValueError, OSError):
@@ -251,5 +251,5 @@ def _find_weights(name: str, root: Path) -> Path:
         raise ValueError(f"{error} Shipped are: {', '.join(models.list_pretrained())}.") from error
     if len(found) != 1:
         listed = ", ".join(path.parent.relative_to(root).as_posix() for path in found) or "none"
-        raise ValueError(f"Wanted one file of weights in {name!r}, found: {listed}. Name one run.")
+        raise ValueError(f"Expected one file of weights in {name!r}, got: {listed}. Name one run.")
     return found[0]

@@ -64,13 +64,11 @@ def settings_for(
         target, equals, text = assignment.partition("=")
         name, dot, parameter = target.partition(".")
         if not equals or not dot:
-            raise ValueError(
-                f"Wanted NOTEBOOK.NAME=VALUE, such as 02.epochs=3, got {assignment!r}."
-            )
+            raise ValueError(f"Expected NOTEBOOK.NAME=VALUE (02.epochs=3), got {assignment!r}.")
         notebook = find_notebook(name)
         value = parameter_reader(notebook)(parameter, text, target)
         if notebook.name not in settings:
-            raise ValueError(f"{target} is given, but {notebook.name} is not among those to run.")
+            raise ValueError(f"{target} is given, but {notebook.name} is not selected to run.")
         settings[notebook.name][parameter] = value
     return settings
 
@@ -102,7 +100,7 @@ def read_value(text: str, kind: str, target: str) -> Any:
     if kind == "float" and type(value) is int:
         value = float(value)
     if type(value).__name__ != kind:
-        raise ValueError(f"{target} is of type {kind}, got {text!r:.80}.")
+        raise ValueError(f"{target} must be of type {kind}, got {text!r:.80}.")
     least = _TABLES["least"].get(target.rpartition(".")[2], 0)
     if isinstance(value, int | float) and not least <= value < float("inf"):
         raise ValueError(f"{target} must be a finite number of at least {least}, got {text!r:.80}.")

@@ -44,7 +44,7 @@ def write_pages(folder: Path | str) -> Path:
     folder = Path(folder)
     records = sorted(runs.read_records(folder, levels=1), key=lambda record: record["folder"])
     if not records:
-        raise FileNotFoundError(f"There is no run at {folder}. `runs` lists what there is.")
+        raise FileNotFoundError(f"There is no run at {folder}. `runs` lists all runs.")
     status = runs.read_status(folder, strict=False) if (folder / runs.STATUS).is_file() else {}
     entries = {Path(record["folder"]).name: record for record in records}
     shown = {name: nb for name in entries if (nb := _read(folder / name / f"{name}.ipynb"))}

@@ -71,7 +71,9 @@ def _one_line(text: str, what: str) -> str:
         "".join(c if c.isprintable() or c in "\u200c\u200d" else " " for c in text).split()
     )
     if len(line) > MAX_LENGTH:
-        raise ValueError(f"The {what} has {len(line)} characters; at most {MAX_LENGTH} fit.")
+        raise ValueError(
+            f"The {what} has {len(line)} characters; at most {MAX_LENGTH} are allowed."
+        )
     return line
 
 

@@ -144,7 +144,7 @@ def find_unfinished(root: Path | str, settings: Settings) -> Path:
         if read_status(status.parent, strict=False).get("settings") == settings:
             if settings.keys() - finished_notebooks(status.parent).keys():
                 return status.parent
-            raise ValueError(f"Nothing is left to do in {status.parent}: all is finished.")
+            raise ValueError(f"Nothing to resume in {status.parent}: all notebooks are finished.")
     raise ValueError(f"No run in {root} has these settings. Start one without --resume.")
 
 
@@ -201,12 +201,12 @@ def execute_notebook(
         cause, message = "time-out", f"{_last_cell(executed)} took longer than {cell_timeout} s"
     except DeadKernelError:
         cause = "kernel died"
-        message = f"its kernel died in {_last_cell(executed)}; often the memory was full"
+        message = f"its kernel died in {_last_cell(executed)}; perhaps the memory was full"
     except (OSError, RuntimeError, ValueError) as error:
         cause, message = "not run", f"it could not be run: {error}"
     if not cause and not record.is_file():
         cause = "no record"
-        message = f"it ended in {_last_cell(executed)} without its record, {RESULT}"
+        message = f"it ended in {_last_cell(executed)} without writing its record, {RESULT}"
     seconds = time.perf_counter() - start
     return NotebookResult(name, "failed" if cause else "finished", seconds, message, cause)
 

@@ -26,27 +26,27 @@ app = typer.Typer(pretty_exceptions_enable=False, help="List, show, compare and 
 def _resolve(root: Path) -> Path:
     with report_errors(ValueError):
         if URL.match(str(root)):
-            raise ValueError(f"--root wants a folder of this machine, got the address {root}.")
+            raise ValueError(f"Expected a local path for --root, got the URL {root}.")
     return root.resolve()  # workers, for example, may have other working directories
 
 
 RootOption = Annotated[Path, typer.Option("--root", help="Folder of runs.", callback=_resolve)]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as JSON, nothing else.")]
-RunArgument = Annotated[str, typer.Argument(help="A folder as `runs` lists it, or part of it.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print only the result, as JSON.")]
+RunArgument = Annotated[str, typer.Argument(help="A run listed by `runs`, or part of its name.")]
 
 
 @app.callback(invoke_without_command=True)
 def list_runs(
     context: typer.Context,
     sort: Annotated[
-        str, typer.Option(help="A column: when, test, seconds, parameters.epochs, …")
+        str, typer.Option(help="Column to sort by: when, test, seconds, parameters.epochs, …")
     ] = "when",
-    last: Annotated[int, typer.Option(min=0, help="Only so many, the newest; 0: all.")] = 0,
-    best: Annotated[bool, typer.Option("--best", help="Only the best of each data set.")] = False,
+    last: Annotated[int, typer.Option(min=0, help="Number of newest runs; 0: all.")] = 0,
+    best: Annotated[bool, typer.Option("--best", help="Only the best run per data set.")] = False,
     as_json: JsonOption = False,
     root: RootOption = runs.ROOT,
 ) -> None:
-    """List all runs: when, what, how far, how good."""
+    """List all runs with their date, notebook, epochs and test accuracy."""
     if context.invoked_subcommand is not None:
         return
     with report_errors(ValueError, OSError):
@@ -89,7 +89,7 @@ def _text(value: object) -> str:
 
 @app.command()
 def show(run: RunArgument, as_json: JsonOption = False, root: RootOption = runs.ROOT) -> None:
-    """Show all that is known of one run: settings, figures, files."""
+    """Show the settings, results and files of one run."""
     with report_errors(ValueError, OSError):
         folder = runs.find(root, run)
         records = [_record(row) for row in runs.collect(folder).to_dict("records")]
@@ -105,7 +105,7 @@ def show(run: RunArgument, as_json: JsonOption = False, root: RootOption = runs.
 
 @app.command()
 def compare(first: RunArgument, second: RunArgument, root: RootOption = runs.ROOT) -> None:
-    """Show what differs between two runs, and whether their accuracies do (McNemar's test)."""
+    """Show what differs between two runs, and compare their accuracies by McNemar's test."""
     import pandas as pd
 
     with report_errors(ValueError, OSError):
@@ -118,7 +118,7 @@ def compare(first: RunArgument, second: RunArgument, root: RootOption = runs.ROO
     if rows:
         print_table(pd.DataFrame(rows))
     else:
-        typer.echo("They do not differ.")
+        typer.echo("The runs do not differ.")
     typer.echo(_test(*(Path(record["folder"]) for record in pair)))
 
 
@@ -139,10 +139,10 @@ def _test(first: Path, second: Path) -> str:
 
     paths = [folder / runs.PREDICTIONS for folder in (first, second)]
     if not all(path.is_file() for path in paths):
-        return "No test: not both have kept their predictions."
+        return "No test: not both runs saved their predictions."
     one, other = (pd.read_csv(path) for path in paths)
     if not one["target"].equals(other["target"]):
-        return "No test: they were tested on different images."
+        return "No test: the runs were tested on different images."
     right = [torch.tensor((f["predicted"] == f["target"]).tolist()) for f in (one, other)]
     found = evaluation.mcnemar(*right)
     verdict = "differ" if found.p_value < 0.05 else "do not differ significantly"
@@ -154,8 +154,8 @@ def _test(first: Path, second: Path) -> str:
 
 @app.command()
 def rm(
-    run: Annotated[list[str], typer.Argument(help="Folders as `runs` lists them, or parts.")],
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    run: Annotated[list[str], typer.Argument(help="Runs listed by `runs`, or name parts.")],
+    yes: Annotated[bool, typer.Option("--yes", help="Delete without asking.")] = False,
     root: RootOption = runs.ROOT,
 ) -> None:
     """Delete runs, after asking."""
@@ -177,11 +177,11 @@ def rm(
 
 
 def report(
-    run: Annotated[str, typer.Argument(help="A run as `runs` lists it; else the newest.")] = "",
+    run: Annotated[str, typer.Argument(help="A run; by default, the newest.")] = "",
     language: Annotated[str, typer.Option(**one_of("language", LANGUAGES))] = "en",
     to: Annotated[str, typer.Option(help="html, pdf, md, or several: html,pdf.")] = "html",
     author: Annotated[str, typer.Option(help="Your name.")] = "",
-    title: Annotated[str, typer.Option(help="Of the report.")] = "",
+    title: Annotated[str, typer.Option(help="Title of the report.")] = "",
     root: RootOption = runs.ROOT,
 ) -> None:
     """Write a technical report of what a run has measured, in the folder of that run."""
@@ -204,7 +204,7 @@ def report(
         typer.echo(f"The report: {path} ({path.stat().st_size / 1e3:,.0f} kB)")
     if "pdf" in formats and not any(path.suffix == ".pdf" for path in written):
         typer.echo(
-            "No PDF: chromium is not here, or failed. Print the page from a browser.", err=True
+            "No PDF: chromium is not installed, or failed. Print the page from a browser.", err=True
         )
 
 
@@ -217,6 +217,6 @@ def _find(root: Path, name: str) -> Path:
         return place if recorded else runs.find(root, name)
     files = [*root.glob(f"*/*/{runs.RESULT}"), *root.glob(f"*/{runs.STATUS}")]
     if not files:
-        raise ValueError(f"There are no runs in {root}. `python -m helpers run` makes one.")
+        raise ValueError(f"There are no runs in {root}. `python -m helpers run` starts one.")
     newest = max(files, key=lambda path: path.stat().st_mtime)
     return root / newest.relative_to(root).parts[0]

@@ -169,7 +169,7 @@ def _read(path: Path, columns: Mapping[str, Any]) -> pd.DataFrame | None:
     except FileNotFoundError:
         return None
     except (ValueError, KeyError) as error:
-        raise ValueError(f"{path} is damaged: {error}. Delete it, or run that again.") from error
+        raise ValueError(f"{path} is damaged: {error}. Delete it, or repeat the run.") from error
 
 
 def _predictions(path: Path, classes: int) -> Predictions | None:

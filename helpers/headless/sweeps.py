@@ -79,16 +79,16 @@ class Plan:
         names = [*self.grid, *self.ranges, *(self.fixed or {})]
         twice = {name for name in names if names.count(name) > 1}
         if twice:
-            raise ValueError(f"Given more than once: {', '.join(sorted(twice))}.")
+            raise ValueError(f"Parameters given more than once: {', '.join(sorted(twice))}.")
         if self.random < 0:
-            raise ValueError(f"The number of draws is 1 or more, got {self.random}.")
+            raise ValueError(f"The number of draws must be at least 1, got {self.random}.")
         if bool(self.ranges) != bool(self.random):
-            raise ValueError("Ranges need a number of draws, and draws need ranges: --random 20.")
+            raise ValueError("Give ranges and a number of draws together, such as --random 20.")
         grid = {n: _distinct(n, [read(n, text) for text in v]) for n, v in self.grid.items()}
         fixed = {name: read(name, text) for name, text in (self.fixed or {}).items()}
         spans = {name: _span(name, text, read) for name, text in self.ranges.items()}
         if max(1, self.random) * math.prod(map(len, grid.values())) > MAX_TRIALS:
-            raise ValueError(f"A sweep has at most {MAX_TRIALS:,} trials; these are more.")
+            raise ValueError(f"A sweep can have at most {MAX_TRIALS:,} trials; got more.")
         generator = random.Random(self.seed)
         draws = [{n: draw(generator) for n, draw in spans.items()} for _ in range(self.random)]
         if not grid and not self.ranges:
@@ -110,7 +110,7 @@ def read_plan(path: Path | str) -> Plan:
         def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
             names = [key.value for key, _ in node.value]
             if twice := [str(name) for name in names if names.count(name) > 1]:
-                raise ValueError(f"{path}: {twice[0]!r} is there twice.")
+                raise ValueError(f"{path}: {twice[0]!r} is given twice.")
             return super().construct_mapping(node, deep)
 
     try:
@@ -119,15 +119,15 @@ def read_plan(path: Path | str) -> Plan:
         raise ValueError(f"{path} is not YAML: {' '.join(str(error).split())}.") from error
     known = [field.name for field in fields(Plan)]
     if not isinstance(content, dict) or not isinstance(content.get("notebook"), str):
-        raise ValueError(f"{path} names no notebook, such as notebook: 03.")
+        raise ValueError(f"{path} lacks an entry for the notebook, such as notebook: 03.")
     if unknown := [key for key in content if key not in known]:
-        raise ValueError(f"{path}: {unknown[0]!r} is none of {', '.join(known)}.")
+        raise ValueError(f"{path}: expected only {', '.join(known)}, got {unknown[0]!r}.")
     try:
         grid, ranges, fixed = (_section(content, name) for name in ("grid", "ranges", "fixed"))
         numbers = {name: content[name] for name in ("random", "seed") if name in content}
         for name, text in numbers.items():
             if not isinstance(text, str) or not text.isdecimal():
-                raise ValueError(f"{name} is a whole number, got {brief(text)}.")
+                raise ValueError(f"{name} must be a whole number, got {brief(text)}.")
         plan = Plan(
             content["notebook"],
             {name: v if isinstance(v, list) else parse_values(v) for name, v in grid.items()},
@@ -143,11 +143,11 @@ def _section(content: Mapping[str, Any], name: str) -> dict[str, Any]:
     """Values by parameter; only in the section `grid` may they be lists."""
     section = content.get(name) or {}
     if not isinstance(section, dict):
-        raise ValueError(f"{name} lists names with values, such as seed: 0:5.")
+        raise ValueError(f"{name} must map names to values, such as seed: 0:5.")
     for parameter, value in section.items():
         items = value if isinstance(value, list) and name == "grid" else [value]
         if not all(isinstance(item, str) and item for item in items):
-            raise ValueError(f"{parameter} has no single value: {brief(value)}.")
+            raise ValueError(f"{parameter} must be a number or text, got {brief(value)}.")
     return section
 
 
@@ -189,12 +189,12 @@ def _span(name: str, text: str, read: Reader) -> Callable[[random.Random], objec
     """A function that draws uniformly from "lo:hi", or log-uniformly from "lo:hi:log"."""
     parts = text.split(":")
     if len(parts) < 2 or parts[2:] not in ([], ["log"]):
-        raise ValueError(f"A range is lo:hi or lo:hi:log, got {name}={text}.")
+        raise ValueError(f"Expected a range lo:hi or lo:hi:log, got {name}={text}.")
     lo, hi = (read(name, part) for part in parts[:2])
     if not isinstance(lo, int | float) or not isinstance(hi, int | float) or not 0 < hi - lo < 1e99:
-        raise ValueError(f"A range goes from a smaller to a larger number, got {name}={text}.")
+        raise ValueError(f"A range must go from a smaller to a larger number, got {name}={text}.")
     if parts[2:] and lo <= 0:
-        raise ValueError(f"A logarithmic range is above 0, got {name}={text}.")
+        raise ValueError(f"A logarithmic range must be above 0, got {name}={text}.")
 
     logarithmic, whole = bool(parts[2:]), isinstance(lo, int)
     # half a step more at each end, so that the first and last integer are as likely as the others
@@ -300,7 +300,7 @@ def run_trial(trial: Trial, root: Path | str, cell_timeout: int = 3_600) -> Note
     """
     folder = trial_dir(trial, root)
     if replace(trial).digest != trial.digest:  # the copy computes it on this machine
-        message = "the notebook or this package differs from the one where the sweep started"
+        message = "the notebook or this package differs from where the sweep started"
         raise TrialError(NotebookResult(trial.notebook, "failed", message=message))
     with lock_folder(folder, wait=True):
         if (before := finished_trial(trial, root)) is not None:
@@ -326,7 +326,7 @@ def _result_of(future: "Future", trial: Trial) -> NotebookResult:
     except TrialError as error:
         return error.args[0]
     except CancelledError as error:
-        message = "The scheduler is gone. Finished trials are kept; the same command goes on."
+        message = "The scheduler has stopped. Finished trials are saved; the same command resumes."
         raise ClusterError(message) from error
     except OSError:
         raise
@@ -377,7 +377,7 @@ def open_client(
             except (OSError, ValueError) as error:  # a TimeoutError is an OSError
                 raise ClusterError(
                     f"No scheduler answers at {address} within {CONNECT_TIMEOUT} s. Is it running, "
-                    f"and can this machine reach it? It prints its address when it starts."
+                    "and can this machine reach it? A scheduler prints its address when it starts."
                 ) from error
             _check_workers(client, root)
         yield client
@@ -392,13 +392,13 @@ def _check_workers(client: "Client", root: Path | str | None) -> None:
             "The workers do not have this package. Install it where they start: pip install -e ."
         ) from error
     if not versions:
-        raise ClusterError("The scheduler has no workers. Start some, or wait until they come.")
+        raise ClusterError("The scheduler has no workers. Start some, or wait until they connect.")
     here = code_version()
     for worker, version in versions.items():
         if version != here:
             raise ClusterError(
                 f"The worker {worker} has version {version} of this package, this machine has "
-                f"{here}. Bring both to the same one and restart the worker."
+                f"{here}. Install the same version on both, and restart the worker."
             )
     if root is None:
         return
@@ -410,8 +410,8 @@ def _check_workers(client: "Client", root: Path | str | None) -> None:
         token.unlink()
     for worker, sees in seen.items():
         if not sees:
-            advice = "Name a folder with --root that all machines share."
-            raise ClusterError(f"The worker {worker} does not see {root}. {advice}")
+            advice = "Choose a folder that all machines share, with --root."
+            raise ClusterError(f"The worker {worker} cannot access {root}. {advice}")
 
 
 def _check_resources(client: "Client", resources: Mapping[str, float]) -> None:
@@ -422,6 +422,6 @@ def _check_resources(client: "Client", resources: Mapping[str, float]) -> None:
             return
     wanted = ",".join(f"{name}={amount:g}" for name, amount in resources.items())
     raise ClusterError(
-        f"None of {len(workers)} workers has {wanted}. Start some with it, and name their "
-        f'scheduler: dask worker … --resources "{wanted}"'
+        f"None of the {len(workers)} workers has the resources {wanted}. Start one that has them: "
+        f'dask worker <address of the scheduler> --resources "{wanted}"'
     )

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-_FULL = ". Free some space; what was finished is kept."
-_READ_ONLY = ". Name a folder that can be written to, with --root."
+_FULL = ". Free some space; finished work is saved."
+_READ_ONLY = ". Choose a folder that is writable, with --root."
 ADVICE = {  # by `errno` of an OSError
     errno.ENOSPC: _FULL, errno.EDQUOT: _FULL, errno.EROFS: _READ_ONLY, errno.EACCES: _READ_ONLY,
 }  # fmt: skip

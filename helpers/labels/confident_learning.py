@@ -19,12 +19,12 @@ def thresholds(probabilities: Tensor, labels: Tensor) -> Tensor:
     """
     n, classes = probabilities.shape
     if labels.shape != (n,) or n == 0:
-        raise ValueError(f"Wanted a label for each of {n} > 0 images, got {tuple(labels.shape)}.")
+        raise ValueError(f"Expected labels of shape ({n},), {n} > 0, got {tuple(labels.shape)}.")
     low, high = (int(label) for label in labels.aminmax())
     if low < 0 or high >= classes:
         raise ValueError(f"Labels must lie in [0, {classes}), got {low} to {high}.")
     if not torch.allclose(probabilities.sum(dim=1), torch.ones(n).to(probabilities), atol=1e-3):
-        raise ValueError("Probabilities must sum to 1 for each image; got logits, perhaps?")
+        raise ValueError("Probabilities must sum to 1 for each image. Are they logits?")
     if probabilities.min() < 0:
         raise ValueError(f"Probabilities must lie in [0, 1], got {float(probabilities.min()):g}.")
     given = F.one_hot(labels, classes).to(probabilities.dtype)

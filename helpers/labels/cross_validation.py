@@ -65,7 +65,7 @@ def predict_out_of_sample(
     Raises ValueError for fewer than two folds or no seed, and as `training.fit`.
     """
     if folds < 2 or not seeds:
-        raise ValueError(f"Wanted at least 2 folds and a seed, got {folds} and {list(seeds)}.")
+        raise ValueError(f"Expected at least 2 folds and 1 seed, got {folds} and {list(seeds)}.")
     name = f"{spec.name}-{_digest(labeled, test, recipe, folds, k, device.type)}"
     folder, for_labeled, for_test = Path(cache_dir, name), [], []
     paths = {pair: folder / CACHED.format(*pair) for pair in product(seeds, range(folds))}

@@ -36,7 +36,7 @@ def pair_flip(
 def _draw(rows: Tensor, rate: float, seed: int) -> tuple[Tensor, torch.Generator]:
     """Sample a fraction `rate` of the rows without replacement; also returns the generator."""
     if not 0 <= rate <= 1:
-        raise ValueError(f"A rate of wrong labels lies in [0, 1], got {rate}.")
+        raise ValueError(f"The rate of wrong labels must lie in [0, 1], got {rate}.")
     generator = torch.Generator().manual_seed(seed)
     order = torch.randperm(len(rows), generator=generator)
     return rows[order[: round(rate * len(rows))]], generator

@@ -96,11 +96,11 @@ def load_decisions(path: Path | str) -> pd.DataFrame:
         return pd.DataFrame(columns=COLUMNS)
     decisions = pd.read_csv(path, dtype=str, keep_default_na=False, encoding_errors="replace")
     if list(decisions.columns) != COLUMNS:
-        got = f"its columns are {list(decisions.columns)}, wanted {COLUMNS}"
-        raise ValueError(f"{path} holds no decisions: {got}. Move the file away and start again.")
+        got = f"expected the columns {COLUMNS}, got {list(decisions.columns)}"
+        raise ValueError(f"{path} is not a file of decisions: {got}. Move it away and try again.")
     unknown = sorted(set(decisions["decision"]) - set(DECISIONS))
     if unknown:
-        raise ValueError(f"{path} has the decisions {unknown}; known are {list(DECISIONS)}.")
+        raise ValueError(f"{path} has unknown decisions {unknown}; expected {list(DECISIONS)}.")
     return decisions.astype({"image": "int64"})
 
 
@@ -175,7 +175,7 @@ class ReviewWidget(anywidget.AnyWidget):
         """Show the next image without a decision, or that there is none."""
         self.decided, self.can_undo = len(self._done), bool(self._done)
         if not self._waiting:
-            self.picture, self.text = "", f"The decisions are in {self._path}."
+            self.picture, self.text = "", f"The decisions are saved in {self._path}."
             self.title = f"All {self.total} are decided."
             return
         image = self._waiting[0]

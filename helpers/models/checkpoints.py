@@ -54,10 +54,10 @@ def load(
     metadata = read_metadata(path)
     trained_on = metadata["notes"].get("dataset")
     if dataset is not None and trained_on != dataset:
-        raise CheckpointError(f"{path} was trained on {trained_on!r}, wanted {dataset!r}.")
+        raise CheckpointError(f"{path} was trained on {trained_on!r}, not on {dataset!r}.")
     weights = safetensors.torch.load(Path(path).read_bytes())
     if weights_digest(weights) != metadata["sha256"]:
-        digests = f"{weights_digest(weights)}, wanted {metadata['sha256']}"
+        digests = f"{weights_digest(weights)}, expected {metadata['sha256']}"
         advice = "Train again, or restore the file."
         raise CheckpointError(f"{path} is damaged: its weights have SHA-256 {digests}. {advice}")
     architecture = metadata["architecture"]
@@ -65,7 +65,7 @@ def load(
     if into is None and ("class" in architecture or ".py:" in name):
         raise CheckpointError(
             f"{path} holds the weights of a class that is not in this package, {name}. Build the "
-            "model and give it: models.load(path, into=model), or --code on the command line."
+            "model and pass it to models.load(path, into=model); on the command line, use --code."
         )
     try:
         if into is None:

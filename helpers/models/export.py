@@ -52,7 +52,7 @@ def export(
         found = try_out(model, images, file, {**notes, "class_names": names})
         difference = (found - logits).abs().max().item()
         if not difference <= MAX_DIFFERENCE * max(1.0, logits.abs().max().item()):  # also for nan
-            raise ValueError(f"The {format} file is wrong by {difference:.1e}; it was not kept.")
+            raise ValueError(f"The {format} file's logits differ by {difference:.1e}; not saved.")
         write_atomic(Path(path), file.read_bytes())
     return difference
 

@@ -221,7 +221,7 @@ class ResNet(Network):
     ) -> None:
         super().__init__(**kwargs)
         if len(blocks) != 3 or not all(1 <= number <= 200 for number in blocks):
-            raise ValueError(f"Wanted 1 to 200 blocks in each of three stages, got {blocks!r:.80}.")
+            raise ValueError(f"Expected 1 to 200 blocks in each of 3 stages, got {blocks!r:.80}.")
         self.stem = nn.Conv2d(self.channels, width, 2 + stride, stride, padding=1, bias=False)
         widths = [width, width, 2 * width, 4 * width]
         stages = []
@@ -286,7 +286,7 @@ def build_own(name: str, *, mean: float = 0.0, std: float = 1.0, **model_kwargs:
     path, _, class_name = name.rpartition(":")
     file = Path(path).expanduser()
     if not file.is_file():
-        raise ValueError(f"There is no file {path}. Wanted a model such as my_file.py:MyNet.")
+        raise ValueError(f"There is no file {path}. Expected a name such as my_file.py:MyNet.")
     namespace = runpy.run_path(str(file), run_name=file.stem)
     if not callable(make := namespace.get(class_name)):
         classes = [n for n, kind in namespace.items() if isinstance(kind, type)]
@@ -300,7 +300,7 @@ def build_own(name: str, *, mean: float = 0.0, std: float = 1.0, **model_kwargs:
     except TypeError as error:
         raise ValueError(f"{name} cannot be built with {wanted}: {error}.") from error
     if not isinstance(model, nn.Module):
-        raise ValueError(f"{name} made a {type(model).__name__}, wanted an nn.Module.")
+        raise ValueError(f"Expected {name} to return an nn.Module, got a {type(model).__name__}.")
     if not any(isinstance(layer, Normalize) for layer in model.modules()):
         model = nn.Sequential(Normalize(mean, std), model)
     if any(isinstance(p, nn.parameter.UninitializedParameter) for p in model.parameters()):

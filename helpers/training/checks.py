@@ -17,9 +17,9 @@ def count_steps(images: int, epochs: int, batch_size: int) -> int:
     if not images:
         raise ValueError("There are no training images.")
     if epochs < 1 or epochs % 1:  # or it is nan
-        raise ValueError(f"epochs must be at least 1, got {epochs}; wanted a whole number.")
+        raise ValueError(f"epochs must be a whole number of at least 1, got {epochs}.")
     if not 1 <= batch_size <= images or batch_size % 1:
-        raise ValueError(f"batch_size must be in [1, {images}] (the images), got {batch_size}.")
+        raise ValueError(f"batch_size must be in [1, {images}] (all images), got {batch_size}.")
     return epochs * math.ceil(images / batch_size)
 
 
@@ -37,11 +37,11 @@ def check_fit(
     if validation is not None and not len(validation):
         raise ValueError("There are no validation images.")
     if patience is not None and (patience < 1 or patience % 1):
-        raise ValueError(f"patience must be at least 1 epoch, or None, got {patience}.")
+        raise ValueError(f"patience must be a whole number of at least 1, or None, got {patience}.")
     if not 0 <= label_smoothing <= 1:  # or it is nan
         raise ValueError(f"label_smoothing must be in [0, 1], got {label_smoothing}.")
     if patience is not None and validation is None:
-        raise ValueError("patience watches the validation loss; give a validation split as well.")
+        raise ValueError("patience needs the validation loss; pass a validation split as well.")
     check_optimizer(model, optimizer, scheduler, steps)
     check_model(model, train, validation)
 
@@ -51,8 +51,8 @@ def check_optimizer(
 ) -> None:
     """Raise ValueError for an optimizer or schedule that cannot train `model` for `steps` steps."""
     if _needs_argument(optimizer):
-        kind, advice = type(optimizer).__name__, "Choose another optimizer, such as SGD or AdamW."
-        raise ValueError(f"{kind} computes the loss several times in a step, fit once. {advice}")
+        kind, advice = type(optimizer).__name__, "which fit does not support. Choose SGD or AdamW."
+        raise ValueError(f"{kind} needs a closure that computes the loss several times, {advice}")
     if isinstance(optimizer, torch.optim.SparseAdam):
         raise ValueError("SparseAdam takes only sparse gradients, as of embeddings. Choose Adam.")
     rates = [float(group["lr"]) for group in optimizer.param_groups]
@@ -64,20 +64,20 @@ def check_optimizer(
     known = {id(weights) for group in optimizer.param_groups for weights in group["params"]}
     if not all(id(weights) in known for weights in model.parameters() if weights.requires_grad):
         raise ValueError(
-            "The optimizer does not hold all of this model's parameters, so it would not train it. "
-            "Build it from model.parameters(), after the model is built and moved to its device."
+            "The optimizer does not hold all of this model's parameters, so it cannot train them. "
+            "Create it from model.parameters(), after the model is built and moved to its device."
         )
     if scheduler is not None and _needs_argument(scheduler):
         raise ValueError(
-            f"fit steps a scheduler after each batch, {type(scheduler).__name__} needs the loss of "
-            "an epoch. Instead give on_epoch=lambda record: scheduler.step(record.validation_loss)."
+            f"fit steps a scheduler after each batch, but {type(scheduler).__name__} needs the "
+            "loss of an epoch. Pass on_epoch=lambda record: scheduler.step(record.validation_loss)."
         )
     if getattr(scheduler, "optimizer", optimizer) is not optimizer:
-        raise ValueError("The schedule is that of another optimizer. Build it with this one.")
+        raise ValueError("The scheduler belongs to another optimizer; create it from this one.")
     planned = getattr(scheduler, "total_steps", None)  # schedules of a fixed length have it
     if planned is not None and planned < steps:
-        here = f"this training {steps} (epochs * batches). Build it with total_steps={steps}"
-        raise ValueError(f"The schedule has {planned} steps, {here}.")
+        here = f"this training needs {steps} (epochs * batches). Use total_steps={steps}"
+        raise ValueError(f"The scheduler has {planned} steps, but {here}.")
 
 
 def _needs_argument(stepped: Any) -> bool:
@@ -96,7 +96,7 @@ def check_model(model: nn.Module, train: Split, validation: Split | None) -> Non
     if others:
         raise ValueError(
             f"The weights must be float32, got {others.pop()}: call model.float(). "
-            "To compute in another format, give execution=Execution(precision=...)."
+            "To compute in another format, pass execution=Execution(precision=...)."
         )
     images = train.images[:2].to(trained[0].device)
     with evaluation.preserve_train_mode(model), torch.random.fork_rng(devices=[]):
@@ -108,7 +108,7 @@ def check_model(model: nn.Module, train: Split, validation: Split | None) -> Non
             kind = f"{images.dtype} {tuple(images.shape)}".removeprefix("torch.")
             raise ValueError(
                 f"The model cannot take a batch of images, {kind}: {error} Its first layer must "
-                "turn pixels of 0 to 255 into numbers: "
+                "convert uint8 pixels to floating-point numbers: "
                 "nn.Sequential(models.Normalize(mean, std), your_model)."
             ) from error
     got = getattr(logits, "dtype", f"a {type(logits).__name__}")
@@ -128,5 +128,5 @@ def check_model(model: nn.Module, train: Split, validation: Split | None) -> Non
             if low < 0 or high >= classes:
                 raise ValueError(
                     f"The {name} targets must lie in [0, {classes}), since the model has {classes} "
-                    f"outputs; they go from {low} to {high}."
+                    f"outputs; got {low} to {high}."
                 )

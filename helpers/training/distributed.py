@@ -117,7 +117,7 @@ class ProcessGroup(SingleProcess):
         if most != fewest:
             raise ValueError(
                 f"Some processes would resume after {most:,} images, others after {fewest:,}: they "
-                f"do not see the same folder. Name one with --root that all machines share."
+                f"do not see the same folder. Choose one that all machines share, with --root."
             )
 
 
@@ -175,7 +175,7 @@ def _device_of_rank(chosen: torch.device, device_name: str) -> torch.device:
         return chosen
     if chosen.index is not None or ranks > count:
         raise ValueError(
-            f"{ranks} processes cannot have a {chosen.type} device each: this machine has {count}, "
-            f"and {device_name!r} was asked for. Give --nproc-per-node=1, or --device cpu."
+            f"{ranks} processes need one {chosen.type} device each, but this machine has {count}, "
+            f"and the device is {device_name!r}. Use --nproc-per-node=1 or --device cpu."
         )
     return torch.device(chosen.type, rank)

@@ -137,7 +137,7 @@ class ScaledOptimizer:
 
     def __init__(self, optimizer: torch.optim.Optimizer, precision: str, device: torch.device):
         if precision == "float16" and device.type == "mps":
-            raise ValueError('float16 cannot be trained on "mps"; choose float32 or bfloat16.')
+            raise ValueError('float16 is not supported on "mps"; choose float32 or bfloat16.')
         self.optimizer = optimizer
         # torch starts at 65,536, which is too large here: each halving would cost a skipped step.
         # The scale grows by itself.

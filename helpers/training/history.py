@@ -173,9 +173,9 @@ class TrainingStopped(KeyboardInterrupt):
 
     def __init__(self, model: nn.Module, history: History) -> None:
         epochs, planned = len(history.epochs), history.planned_epochs
-        go_on = f"the {epochs} full epochs: import sys; history = sys.last_value.history"
+        go_on = f"the {epochs} completed epochs: import sys; history = sys.last_value.history"
         where = f"epoch {epochs + 1} of {planned}"
-        super().__init__(f"The training was stopped in {where}. To go on with {go_on}")
+        super().__init__(f"The training was stopped in {where}. To use the history of {go_on}")
         self.model, self.history = model, history
 
 
@@ -202,5 +202,5 @@ def check_finite(
         bad = [len(losses) - 1]
     if bad:
         where = f"epoch {len(history.epochs) + 1}, step {bad[0] + 1}"
-        advice = "Try a tenth of the learning rate, and build the model anew."
+        advice = "Try a tenth of the learning rate, and build a new model."
         raise NonFiniteLossError(f"The loss is infinite or nan in {where}. {advice}", history)

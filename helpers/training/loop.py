@@ -135,9 +135,9 @@ def _session(
                 device, size = batches.train.images.device, batches.batch_size
                 message = f"The memory of {device} is full at batch_size={size}. Halve it."
                 raise OutOfMemoryError(message, history) from error
-            hint = "With a folder as `checkpoint`, it could resume."
+            hint = "Pass `checkpoint=<folder>` to make a training resumable."
             if manager.folder is not None:
-                hint = f"What was saved before is in {manager.folder}; the same call resumes."
+                hint = f"Checkpoints are in {manager.folder}; the same call resumes."
             error.add_note(f"The training stopped in epoch {len(history.epochs) + 1}. {hint}")
             raise
         finally:

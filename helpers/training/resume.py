@@ -121,7 +121,7 @@ class CheckpointManager:
             listed = [f"{n} is {there.get(n)!r} there, {here.get(n)!r} here" for n in differ]
             raise ResumeError(
                 f"{self.folder} belongs to another training: {'; '.join(listed)}. "
-                f"Use its settings, name another folder, or delete it to train from the beginning."
+                "Use its settings, choose another folder, or delete it to train from the beginning."
             )
         best_loss, best_weights = float(state["best_loss"]), state["best_weights"]
         if best_weights is not None:  # check that they fit before hours of training
@@ -225,7 +225,7 @@ def _load_newest(folder: Path) -> dict[str, Any] | None:
                 f"not loaded. Delete it if you do not know where it comes from."
             ) from error
         except Exception as error:  # torch raises many kinds of errors for other files
-            raise ResumeError(f"{path} holds no state of a training. {RESTART}") from error
+            raise ResumeError(f"{path} is not a training checkpoint. {RESTART}") from error
     if files:
         raise ResumeError(f"All {len(files)} files in the folder {folder} are damaged. {RESTART}")
     return None

@@ -172,5 +172,5 @@ def test_the_original_images_are_not_changed(images):
     {"shift": math.inf}, {"degrees": math.nan}, {"degrees": math.inf}, {"scale": math.nan},
 ])  # fmt: skip
 def test_impossible_options_are_refused(options):
-    with pytest.raises(ValueError, match="Wanted finite shift >= 0"):
+    with pytest.raises(ValueError, match="Expected finite shift >= 0"):
         Augmentation(**options)

@@ -109,7 +109,9 @@ def test_a_folder_in_the_place_of_an_archive_is_named(root):
     archive = root / "First/raw/train-images.gz"
     archive.unlink()
     archive.mkdir()
-    with pytest.raises(DamagedDataError, match=r"cannot be read .*Move away what is in its place"):
+    with pytest.raises(
+        DamagedDataError, match=r"cannot be read .*Move away the file or folder there"
+    ):
         load(root)
 
 

@@ -93,7 +93,7 @@ def test_a_dark_digit_that_touches_two_edges_is_still_dark_on_light(tmp_path, tr
 def test_a_contrast_of_32_is_enough_and_less_is_refused(tmp_path, background, ink):
     less = ink - 1 if ink > background else ink + 1
     assert data.read_digit(save(tmp_path, stroke(background, ink))).max() == 255
-    with pytest.raises(ValueError, match="shows nothing"):
+    with pytest.raises(ValueError, match="got 0 objects"):
         data.read_digit(save(tmp_path, stroke(background, less)))
 
 
@@ -173,9 +173,9 @@ def test_files_that_are_not_pictures_of_digits_are_refused(tmp_path):
     content = data.SAMPLE_DIGIT.read_bytes()
     (tmp_path / "cut.png").write_bytes(content[: len(content) // 2])
     for name in ("text.png", "cut.png"):
-        with pytest.raises(ValueError, match=rf"{name} is not a picture"):
+        with pytest.raises(ValueError, match=rf"{name} is not a readable picture"):
             data.read_digit(tmp_path / name)
-    with pytest.raises(ValueError, match="shows nothing"):
+    with pytest.raises(ValueError, match="got 0 objects"):
         data.read_digit(save(tmp_path, np.full((50, 50), 200)))
 
 
@@ -206,9 +206,9 @@ def test_lines_on_a_slant_are_still_lines(tmp_path):
 
 
 def test_several_digits_or_none_are_told_where_one_is_wanted(tmp_path):
-    with pytest.raises(ValueError, match="shows 2 things, wanted one digit"):
+    with pytest.raises(ValueError, match=r"Expected one digit in .*, got 2 objects"):
         data.read_digit(save(tmp_path, page((20, 50), (20, 200))))
-    with pytest.raises(ValueError, match="shows nothing, wanted one digit"):
+    with pytest.raises(ValueError, match=r"Expected one digit in .*, got 0 objects"):
         data.read_digit(save(tmp_path, page()))
     assert len(data.read_digits(save(tmp_path, page())).images) == 0
 
@@ -355,7 +355,7 @@ def test_a_faint_garment_is_seen_from_half_the_contrast_of_ink_on(ground):
 def test_a_garment_of_the_color_of_the_ground_is_refused():
     buffer = io.BytesIO()
     Image.new("L", (90, 90), 200).save(buffer, "PNG")
-    with pytest.raises(ValueError, match="differs from the ground"):
+    with pytest.raises(ValueError, match="differs from the background"):
         data.read_garment(buffer)
 
 
@@ -365,7 +365,7 @@ def test_damaged_pixels_are_told_and_not_shown_as_an_error_of_pillow(tmp_path):
     at = content.index(b"IDAT")
     content[at : at + 4] = b"IDAX"
     (tmp_path / "a.png").write_bytes(content)
-    with pytest.raises(ValueError, match="is not a picture that can be read"):
+    with pytest.raises(ValueError, match="is not a readable picture"):
         data.read_digits(tmp_path / "a.png")
 
 

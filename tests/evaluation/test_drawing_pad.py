@@ -97,7 +97,7 @@ def test_without_a_front_end_the_pad_says_where_to_open_it(pad):
 def test_a_model_of_colour_images_is_refused_in_a_line(model, monkeypatch):
     monkeypatch.setitem(model.architecture, "channels", 3)
     monkeypatch.setitem(model.architecture, "size", 32)
-    with pytest.raises(ValueError, match="takes 3 of 32 × 32"):
+    with pytest.raises(ValueError, match="needs 3 of 32 × 32"):
         evaluation.drawing_pad(model, NAMES)
 
 

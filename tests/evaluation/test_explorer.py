@@ -193,9 +193,9 @@ FLAT = (nn.Flatten(), nn.Linear(784, 10))
         (WithSoftmax(*sequential(*FLAT)), "cannot show the logits: between 2 and it"),
         (ScalesFirst(*sequential(*FLAT)), r"0 \(Normalize\): between the image and it"),
         (WithKeyword(NORMALIZE, nn.Linear(28, 2)), r"1 \(Linear\): between 0 and it"),
-        (sequential(nn.Conv2d(3, 2, 3)), r"takes no images of shape \(1, 28, 28\): Given groups=1"),
+        (sequential(nn.Conv2d(3, 2, 3)), r"cannot process \(1, 28, 28\) images: Given groups=1"),
         (sequential(nn.Conv2d(1, 4, 3)), r"for an output of \[4, 26, 26\]"),
-        (models.build("fast_cnn"), "75,546 parameters: its page would have 45. kB, .* most 300"),
+        (models.build("fast_cnn"), "75,546 parameters: .* 45. kB; the limit is 300 kB"),
     ],
     # mutmut collects tests twice, and pytest doubles the backslashes of such names each time
     ids=lambda of: of.replace("\\", "") if isinstance(of, str) else type(of).__name__,

@@ -95,7 +95,7 @@ def test_a_stroke_among_more_other_things_is_no_digit(tmp_path):
     path = picture_of(tmp_path, STROKE, BLOCK, np.s_[20:100, 280:360])
     reading = evaluation.read_handwriting(Certain(0.99), path)
     assert reading.digits.tolist() == [UNKNOWN] * 3
-    assert reading.rejections[0] == "among things that are no digits"
+    assert reading.rejections[0] == "most objects in the picture are not digits"
 
 
 def test_a_ladder_has_too_many_holes(tmp_path):

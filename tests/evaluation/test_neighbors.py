@@ -40,7 +40,9 @@ def test_a_difference_of_one_grey_value_between_bright_images_is_found():
 
 def test_more_neighbors_than_rows_are_refused():
     pool = torch.zeros(3, 2)
-    with pytest.raises(ValueError, match="Wanted 3 neighbours of each query, but there are only 2"):
+    with pytest.raises(
+        ValueError, match="Expected at least k=3 images to find neighbors in, got 2"
+    ):
         evaluation.nearest_neighbors(pool, pool, 3, exclude=torch.arange(3))
 
 

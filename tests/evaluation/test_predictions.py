@@ -82,7 +82,9 @@ def test_images_of_another_shape_or_dtype_are_refused(images):
 
 
 def test_images_of_another_size_than_the_model_was_built_for_are_refused():
-    with pytest.raises(ValueError, match=r"built for images \(3, 32, 32\), got \(1, 28, 28\)"):
+    with pytest.raises(
+        ValueError, match=r"built for images of shape \(3, 32, 32\), got \(1, 28, 28\)"
+    ):
         evaluation.predict(
             models.build("linear", channels=3, size=32), torch.zeros(2, 1, 28, 28).byte()
         )
@@ -101,7 +103,7 @@ def test_each_layer_keeps_its_own_mode(split):
 
 
 def test_no_images_are_refused():
-    with pytest.raises(ValueError, match="Got 0 images"):
+    with pytest.raises(ValueError, match="at least 1 image, got 0"):
         evaluation.predict(models.build("linear"), torch.zeros(0, 1, 28, 28, dtype=torch.uint8))
 
 
@@ -256,7 +258,7 @@ def test_only_predictions_of_the_same_images_are_averaged():
         [predictions_of(0, 1), predictions_of(1, 0)],
         [predictions_of(0), predictions_of(0, 1)],
     ):
-        with pytest.raises(ValueError, match=f"same images, got {len(several)}"):
+        with pytest.raises(ValueError, match=r"average, got 0|the same targets"):
             evaluation.average_predictions(several)
 
 

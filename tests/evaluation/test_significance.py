@@ -70,7 +70,7 @@ def test_an_accuracy_of_one_has_an_interval():
 
 @pytest.mark.parametrize(("accuracy", "images"), [(0.5, 0), (94.0, 100), (1.01, 100), (-0.1, 10)])
 def test_a_fraction_outside_0_to_1_and_no_images_are_refused(accuracy, images):
-    with pytest.raises(ValueError, match="at least 1 image"):
+    with pytest.raises(ValueError, match="images >= 1"):
         evaluation.accuracy_interval(accuracy, images)
 
 
@@ -126,6 +126,6 @@ def test_the_number_of_seeds_reaches_the_power_and_one_less_does_not(difference)
 )
 def test_a_difference_of_0_and_impossible_values_are_refused(wrong):
     difference, deviation, power = wrong
-    told = f"Wanted a difference.* got {difference}, {deviation}, {power}\\.$"
+    told = f"Expected difference.* got {difference}, {deviation}, {power}\\.$"
     with pytest.raises(ValueError, match=told):
         evaluation.seeds_needed(difference, deviation, power=power)

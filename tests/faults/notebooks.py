@@ -73,7 +73,7 @@ BAD = {
         "    kept.append(b'x' * (1 << 20))\n"
         "os.kill(os.getpid(), 9)",
         "kernel died",
-        "often the memory was full",
+        "perhaps the memory was full",
     ),
     "sleeps": Bad(SLEEP, "time-out", "longer than"),
     "runs for ever": Bad("while True: pass", "time-out", "while True: pass"),

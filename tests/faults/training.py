@@ -87,7 +87,7 @@ def _train_or_tell(given: Splits, folder: Path | None, out: Path) -> None:
     try:
         train(given, folder, out)
     except BlockingIOError as error:
-        told = "Another process works here" in str(error) and str(folder) in str(error)
+        told = "Another process uses this folder" in str(error) and str(folder) in str(error)
         write_atomic(out, "refused" if told else repr(error))
 
 

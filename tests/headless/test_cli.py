@@ -102,7 +102,7 @@ def test_a_failure_is_named_and_the_exit_status_is_not_0(monkeypatch, tmp_path, 
     [
         (("--profile", "huge"), "no profile 'huge'"),
         (("-p", "02.epoch=3"), "no parameter 'epoch'"),
-        (("-p", "02.epochs=x"), "is of type int"),
+        (("-p", "02.epochs=x"), "must be of type int"),
         (("--only", "09"), "no notebook '09'"),
     ],
 )
@@ -117,7 +117,7 @@ def test_bad_arguments_end_before_anything_is_made(
 def test_a_place_that_cannot_be_written_to_is_reported(monkeypatch, tmp_path, capsys, faked):
     (tmp_path / "file").write_text("in the way")
     assert invoke(monkeypatch, "run", "--root", str(tmp_path / "file")) == 2
-    assert "Error: Cannot make the folder" in capsys.readouterr().err
+    assert "Error: Cannot create" in capsys.readouterr().err
 
 
 def test_ctrl_c_ends_with_its_own_status(monkeypatch, tmp_path, capsys):
@@ -126,7 +126,7 @@ def test_ctrl_c_ends_with_its_own_status(monkeypatch, tmp_path, capsys):
 
     monkeypatch.setattr(runner, "execute_notebook", interrupt)
     assert invoke(monkeypatch, "run", "--root", str(tmp_path)) == 130
-    assert "Finished notebooks are kept" in capsys.readouterr().err
+    assert "Finished notebooks are saved" in capsys.readouterr().err
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows ends a process at once, without a signal")
@@ -148,7 +148,7 @@ def test_a_run_that_was_stopped_goes_on_with_what_is_left(monkeypatch, tmp_path,
         ("finished", ""),
         ("stopped", "by SIGTERM"),
     ]
-    assert "add --resume to go on" in capsys.readouterr().err
+    assert "add --resume to continue" in capsys.readouterr().err
     assert signal.getsignal(signal.SIGTERM) is before
 
     def counted(name, *arguments, **settings):
@@ -161,7 +161,7 @@ def test_a_run_that_was_stopped_goes_on_with_what_is_left(monkeypatch, tmp_path,
     assert executed == [notebook.name for notebook in headless.SERIES[1:]]
     assert list(tmp_path.glob("*/")) == [folder]
     assert invoke(monkeypatch, *told, "--resume") == 2
-    assert "Nothing is left to do" in capsys.readouterr().err
+    assert "Nothing to resume" in capsys.readouterr().err
     assert invoke(monkeypatch, "run", "--root", str(tmp_path), "--resume") == 2
     assert "Start one without --resume" in capsys.readouterr().err
 
@@ -358,7 +358,7 @@ def test_an_interrupted_training_is_not_tested_and_goes_on_when_it_is_asked_agai
     with monkeypatch.context() as patched:
         patched.setattr(torch.optim.SGD, "step", press)
         assert invoke(patched, *told, str(tmp_path / "a")) == 130
-    assert "It is not tested. The same command resumes." in capsys.readouterr().err
+    assert "Not tested yet. The same command resumes." in capsys.readouterr().err
     assert not list((tmp_path / "a").rglob("result.json"))
     assert invoke(monkeypatch, "runs", "--root", str(tmp_path / "a")) == 0
     (stopped,) = runs.collect(tmp_path / "a").to_dict("records")
@@ -442,7 +442,7 @@ def test_a_notebook_may_be_called_by_its_number_alone(monkeypatch, tmp_path, cap
 @pytest.mark.parametrize("address", ["https://example/x", "HTTPS://example/x", "s3://b/x"])
 def test_the_runs_lie_in_a_folder_and_not_at_an_address(monkeypatch, capsys, address):
     assert invoke(monkeypatch, "runs", "--root", address) == 2
-    assert "wants a folder of this machine" in capsys.readouterr().err
+    assert "Expected a local path for --root" in capsys.readouterr().err
 
 
 @pytest.mark.slow
@@ -527,7 +527,7 @@ def test_a_shipped_model_is_exported(monkeypatch, trained):
         ("mnist/tiny_vg", "onnx", "Shipped are: fashion_mnist/accurate"),
         ("none.safetensors", "onnx", "There is no checkpoint at none.safetensors"),
         ("fast", "coreml", "There is no format 'coreml'"),
-        ("audit", "onnx", "Wanted one file of weights in 'audit', found: none."),
+        ("audit", "onnx", "Expected one file of weights in 'audit', got: none."),
     ],
 )
 def test_what_cannot_be_exported_is_refused_in_a_line(
@@ -562,7 +562,7 @@ def test_a_model_of_a_class_of_ones_own_is_exported_with_its_code(monkeypatch, c
     models.save(model, "own.safetensors", dataset="birds", class_names=["tit", "jay"])
     told = ("export", "own.safetensors", "--to", "onnx")
     assert invoke(monkeypatch, *told) == 2
-    assert "--code on the command line" in capsys.readouterr().err
+    assert "on the command line, use --code" in capsys.readouterr().err
     assert invoke(monkeypatch, *told, "--code", "net.py:Net") == 0
     assert Path("birds-Net.onnx").is_file()
     assert invoke(monkeypatch, *told[:-1], "safetensors", "--code", "net.py:Net") == 0

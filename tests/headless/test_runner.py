@@ -103,7 +103,7 @@ def test_settings_of_a_profile_and_by_name(small):
             r"01_a: There is no parameter 'epoch'\. Did you mean 'epochs'\?.*: epochs, rate",
         ),
         ("09.epochs=3", r"no notebook '09'.*01_a, 02_b"),
-        ("01.epochs=many", "01.epochs is of type int, got 'many'"),
+        ("01.epochs=many", "01.epochs must be of type int, got 'many'"),
         ("01.epochs.x=3", r"no parameter 'epochs\.x'"),
         ("01.epochs=3.5", "of type int"),
         ("01.epochs=3 or 4 times", "of type int"),
@@ -138,7 +138,7 @@ def test_least_values_are_those_of_parameters_and_of_their_defaults():
 
 def test_only_some_notebooks(small):
     assert headless.settings_for("quick", only=["02"]) == {"02_b": {}}
-    with pytest.raises(ValueError, match=r"01\.epochs is given, but 01_a is not among"):
+    with pytest.raises(ValueError, match=r"01\.epochs is given, but 01_a is not selected"):
         headless.settings_for("quick", ["01.epochs=2"], only=["02"])
 
 
@@ -350,7 +350,7 @@ def test_a_run_is_resumed_by_its_settings(small, tmp_path, monkeypatch):
         headless.find_unfinished(tmp_path, {"01_a": {"epochs": 9}})
     fake_execution(monkeypatch)
     headless.run_notebooks(quick, tmp_path / "2")
-    with pytest.raises(ValueError, match="Nothing is left to do"):
+    with pytest.raises(ValueError, match="Nothing to resume"):
         headless.find_unfinished(tmp_path, quick)
 
 
@@ -367,7 +367,7 @@ def test_two_runs_do_not_share_a_folder(small, tmp_path, monkeypatch):
         text=True,
     )
     assert other.stdout.readline() == "held\n"
-    with pytest.raises(BlockingIOError, match="Another process works here"):
+    with pytest.raises(BlockingIOError, match="Another process uses this folder"):
         headless.run_notebooks(headless.settings_for("standard"), tmp_path)
     other.kill()  # without a chance to clear up
     other.communicate()
@@ -407,7 +407,11 @@ TIMEOUT = CellTimeoutError.error_from_timeout_and_cell("", 8, nbformat.v4.new_co
     ("left", "cause", "message"),
     [
         ({"record": True}, "", ""),
-        ({}, "no record", r"it ended in cell \[3\], 'd\(\)' without its record, result\.json"),
+        (
+            {},
+            "no record",
+            r"it ended in cell \[3\], 'd\(\)' without writing its record, result\.json",
+        ),
         ({"error": RAISED, "record": True}, "error", r"cell \[3\], 'd\(\)', raised ValueError: no"),
         ({"error": TIMEOUT}, "time-out", r"cell \[3\], 'd\(\)' took longer than 8 s"),
         ({"error": DeadKernelError()}, "kernel died", r"its kernel died in cell \[3\], 'd\(\)'.*"),

@@ -102,7 +102,7 @@ def test_one_run_is_shown_with_its_settings_and_files(invoke):
 
 @pytest.mark.parametrize(
     ("name", "message"),
-    [("fast", "3 runs fit 'fast': a-fast, b-fast, c-fast."), ("zzz", "There is no run 'zzz'")],
+    [("fast", "3 runs match 'fast': a-fast, b-fast, c-fast."), ("zzz", "There is no run 'zzz'")],
 )
 def test_a_name_that_fits_none_or_several_is_refused(invoke, name, message):
     status, _, told = invoke("show", name)
@@ -152,7 +152,7 @@ def test_runs_without_predictions_are_compared_by_their_settings_only(invoke, ro
     other = root / "d-fast" / "train_fashion_mnist" / "predictions.csv"
     other.write_text("target,predicted\n1,1")
     out = invoke("compare", "c-fast/train", "d-fast/train")[1]
-    assert "No test: they were tested on different images." in out
+    assert "No test: the runs were tested on different images." in out
 
 
 def test_nothing_is_deleted_without_a_yes(invoke, root, monkeypatch):

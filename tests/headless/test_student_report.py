@@ -371,8 +371,8 @@ CASES = {
     ),
     "no weights": (
         lose("02_train_mnist/weights.safetensors"),
-        "kept no weights",
-        f"kept no weights|{ERROR}|^Network|most confident",
+        "saved no weights",
+        f"saved no weights|{ERROR}|^Network|most confident",
     ),
     "damaged weights": (
         lambda run: (run / "02_train_mnist/weights.safetensors").write_bytes(b"no"),
@@ -381,15 +381,15 @@ CASES = {
     ),
     "no predictions": (
         lose("02_train_mnist/predictions.csv"),
-        "kept no predictions of the test images",
+        "saved no predictions of the test images",
         (
-            f"{M}|{CELLS}|{ERROR}|Most confused|kept no predictions|^\\| (pair|"
+            f"{M}|{CELLS}|{ERROR}|Most confused|saved no predictions|^\\| (pair|"
             "class|image|---)|^Rows are|^Above the predicted"
         ),
     ),
     "no history": (
         lose("02_train_mnist/history.csv"),
-        "kept no history",
+        "saved no history",
         f"{M}|After epoch|history|curves|The validation loss|validation loss was",
     ),
     "three classes of own data": (
@@ -568,7 +568,7 @@ def test_the_newest_run_is_reported_without_a_request_to_elsewhere(run, monkeypa
     monkeypatch.setattr(report_writer, "BROWSERS", ())
     done = command("--root", run.parent, "--to", "html,pdf,md", "--language", "id")
     assert done.exit_code == 0, done.output
-    assert "No PDF: chromium is not here" in done.stderr
+    assert "No PDF: chromium is not installed" in done.stderr
     assert [*done.stdout.splitlines()] == [
         f"The report: {run / name} ({(run / name).stat().st_size / 1e3:,.0f} kB)"
         for name in ("report-id.html", "report-id.md")
@@ -650,7 +650,7 @@ def test_authors_and_titles_may_be_any_text(run, name):
         (("nowhere",), "There is no run 'nowhere'"),
         ((RUN, "--language", "xx"), "There is no language 'xx'"),
         ((RUN, "--to", "doc"), "There is no format 'doc'"),
-        ((RUN, "--author", "x" * 501), "The author has 501 characters; at most 500 fit."),
+        ((RUN, "--author", "x" * 501), "The author has 501 characters; at most 500 are allowed."),
     ],
 )
 def test_what_cannot_be_reported_is_told_in_a_line(run, arguments, message):
@@ -688,7 +688,7 @@ def test_without_runs_there_is_nothing_to_report(tmp_path):
 def test_a_run_of_an_older_version_is_reported(tmp_path):
     shutil.copytree(FIXTURES / "run-v0.1", tmp_path / "old")
     text = "\n".join(sentences(next((tmp_path / "old").iterdir())))
-    assert "accuracy 50.00% on the test images; the run kept no predictions" in text
+    assert "accuracy 50.00% on the test images; the run saved no predictions" in text
     assert "The records name no commit" in text
     assert "run --only 02" not in text
     assert "python -m helpers run -p 02.epochs=2 -p 02.seed=0 --only 02" in text

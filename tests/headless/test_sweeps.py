@@ -148,7 +148,7 @@ def test_an_error_of_a_trial_is_told_and_one_of_the_whole_sweep_ends_it():
     result = sweeps._result_of(Ending(ModuleNotFoundError("No module named 'helpers'")), trial)
     assert (result.state, result.cause) == ("failed", "not run")
     assert "No module named 'helpers'" in result.message
-    with pytest.raises(headless.ClusterError, match=r"scheduler is gone.* same command goes on"):
+    with pytest.raises(headless.ClusterError, match=r"has stopped.* same command resumes"):
         sweeps._result_of(Ending(CancelledError("a key")), trial)
     with pytest.raises(OSError, match="No space left"):
         sweeps._result_of(Ending(OSError(28, "No space left on device")), trial)
@@ -261,14 +261,14 @@ def test_all_workers_see_the_folder_or_one_that_does_not_is_named(client, tmp_pa
         def run(self, call, *path):
             return {"tcp://a": call(*path), "tcp://b": False if path else call()}
 
-    with pytest.raises(headless.ClusterError, match=r"tcp://b does not see .* with --root"):
+    with pytest.raises(headless.ClusterError, match=r"tcp://b cannot access .* with --root"):
         sweeps._check_workers(Half(), tmp_path)
     assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("amount", [1, math.nan, -1, 0])
 def test_what_no_worker_has_is_not_waited_for(client, tmp_path, amount):
-    told = rf"None of 2 workers has GPU={amount}\. .*GPU={amount}\"$"
+    told = rf"None of the 2 workers has the resources GPU={amount}\. .*GPU={amount}\"$"
     with pytest.raises(headless.ClusterError, match=told):
         headless.run_sweep(trials(1), tmp_path, client, resources={"GPU": amount})
     assert not list(tmp_path.iterdir())
@@ -284,7 +284,7 @@ def test_what_one_worker_has_is_enough():
     sweeps._check_resources(Telling(), {"GPU": 1})
     sweeps._check_resources(Telling(), {"GPU": 2})
     for needed in ({"GPU": 3}, {"GPU": 1, "TPU": 1}):
-        with pytest.raises(headless.ClusterError, match="None of 2 workers"):
+        with pytest.raises(headless.ClusterError, match="None of the 2 workers"):
             sweeps._check_resources(Telling(), needed)
 
 
@@ -297,7 +297,7 @@ def test_a_trial_is_not_run_by_other_code_than_where_the_sweep_began(
     monkeypatch.setattr(sweeps, "code_version", lambda: "newer")
     (result,) = headless.run_sweep(started, tmp_path, client)
     assert (result.state, executed.started) == ("failed", [])
-    assert "differs from the one where the sweep started" in result.message
+    assert "differs from where the sweep started" in result.message
 
 
 def test_the_time_is_expected_from_trials_that_are_done(client, executed, tmp_path):
@@ -407,12 +407,12 @@ def test_ctrl_c_ends_workers_and_kernels_and_the_command_goes_on(tmp_path):
         os.killpg(sweep.pid, signal.SIGINT)
         _, told = sweep.communicate()
     assert sweep.returncode == 130, told
-    assert "Finished trials are kept; the same command goes on." in told
+    assert "Finished trials are saved; the same command resumes." in told
     psutil.wait_procs(children, timeout=30)
     assert not any(child.is_running() for child in children)
     again = subprocess.run([*command, "--dry-run"], cwd=PROJECT, capture_output=True, text=True)
     assert re.match(
-        r"3 trials of 03_train_fashion_mnist, [12] finished before; about", again.stdout
+        r"3 trials of 03_train_fashion_mnist, [12] already finished; about", again.stdout
     )
 
 
@@ -427,7 +427,7 @@ def test_a_dry_run_tells_and_does_nothing(monkeypatch, capsys, tmp_path):
     told = ("03", "--grid", "seed=0:5", "--grid", "learning_rate=0.1,0.2", "--dry-run")
     assert invoke(monkeypatch, *told, "--root", str(tmp_path)) == 0
     assert capsys.readouterr().out.startswith(
-        "10 trials of 03_train_fashion_mnist, 0 finished before"
+        "10 trials of 03_train_fashion_mnist, 0 already finished"
     )
     assert not list(tmp_path.iterdir())
 
@@ -441,10 +441,16 @@ def test_a_dry_run_tells_and_does_nothing(monkeypatch, capsys, tmp_path):
         (("03", "--grid", "seed=1", "--grid", "seed=2"), "seed is given twice"),
         (("03", "--grid", "seed="), "seed has no values"),
         (("03", "--grid", "sead=1"), "no parameter 'sead'"),
-        (("03", "--plan", "x.yaml"), "give nothing else with --plan"),
+        (("03", "--plan", "x.yaml"), "give no other settings with --plan"),
         (("--plan", "there-is-none.yaml"), "there-is-none.yaml"),
-        (("03", "--grid", "seed=1", "--resource", "GPU=one"), "GPU is of type float, got 'one'"),
-        (("03", "--grid", "seed=1", "--resource", "GPU=nan"), "GPU is of type float, got 'nan'"),
+        (
+            ("03", "--grid", "seed=1", "--resource", "GPU=one"),
+            "GPU must be of type float, got 'one'",
+        ),
+        (
+            ("03", "--grid", "seed=1", "--resource", "GPU=nan"),
+            "GPU must be of type float, got 'nan'",
+        ),
         (("03", "--grid", "seed=1", "--resource", "GPU=1e400"), "GPU must be a finite number"),
         (("03", "--grid", "seed=1", "--resource", "GPU=-1"), "GPU must be a finite number"),
         (("03", "--grid", "seed=1", "--workers", "-1"), "--workers"),
@@ -466,7 +472,7 @@ def test_the_command_counts_and_names_what_failed(client, executed, monkeypatch,
     assert "seed=1 failed: cell [3] raised OSError: no; see" in out
     assert "2 trials done, 1 failed" in out
     assert invoke(monkeypatch, *told) == 0
-    assert "3 trials of 03_train_fashion_mnist, 2 finished before; about 00:00 with" in (
+    assert "3 trials of 03_train_fashion_mnist, 2 already finished; about 00:00 with" in (
         capsys.readouterr().out
     )
     assert sorted(executed.started) == [0, 1, 1, 2]
@@ -478,4 +484,4 @@ def test_ctrl_c_says_how_to_go_on(monkeypatch, capsys, tmp_path):
 
     monkeypatch.setattr(headless, "open_client", stopped)
     assert invoke(monkeypatch, "03", "--grid", "seed=0:3", "--root", str(tmp_path)) == 130
-    assert "the same command goes on" in capsys.readouterr().err
+    assert "the same command resumes" in capsys.readouterr().err

@@ -104,8 +104,12 @@ def test_cleanlab_finds_the_same_label_issues(noisy):
 @pytest.mark.parametrize(
     ("probabilities", "given", "message"),
     [
-        (torch.full((2, 2), 0.5), torch.tensor([0]), "a label for each of 2"),
-        (torch.full((0, 2), 0.5), torch.tensor([], dtype=torch.int64), "a label for each of 0"),
+        (torch.full((2, 2), 0.5), torch.tensor([0]), r"labels of shape \(2,\)"),
+        (
+            torch.full((0, 2), 0.5),
+            torch.tensor([], dtype=torch.int64),
+            r"labels of shape \(0,\), 0 > 0",
+        ),
         (torch.full((2, 2), 0.5), torch.tensor([0, 2]), r"in \[0, 2\), got 0 to 2"),
         (torch.full((2, 2), 3.0), torch.tensor([0, 1]), "^Probabilities must sum to 1"),
         (torch.tensor([[1.5, -0.5], [0.5, 0.5]]), torch.tensor([0, 1]), r"in \[0, 1\], got -0.5"),

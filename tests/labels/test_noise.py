@@ -46,5 +46,5 @@ def test_no_noise_leaves_the_labels_as_they_are():
 
 @pytest.mark.parametrize("rate", [-0.1, 1.1])
 def test_a_rate_outside_its_range_is_refused(rate):
-    with pytest.raises(ValueError, match=r"lies in \[0, 1\], got"):
+    with pytest.raises(ValueError, match=r"must lie in \[0, 1\], got"):
         labels.symmetric_noise(TARGETS, rate, classes=10, seed=0)

@@ -201,8 +201,8 @@ def test_without_a_file_there_are_no_decisions(tmp_path):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("a,b\n1,2\n", "holds no decisions: its columns are"),
-        ("image,label,suggested,decision\n1,4,9,maybe\n", r"the decisions \['maybe'\]"),
+        ("a,b\n1,2\n", "is not a file of decisions: expected the columns"),
+        ("image,label,suggested,decision\n1,4,9,maybe\n", r"unknown decisions \['maybe'\]"),
     ],
 )
 def test_another_file_is_refused_and_not_overwritten(tmp_path, content, message):
@@ -233,5 +233,5 @@ def test_classes_may_be_called_like_a_missing_value(tmp_path):
 def test_a_damaged_row_of_decisions_is_refused(tmp_path, row):
     path = tmp_path / "decisions.csv"
     path.write_bytes(b"image,label,suggested,decision\n" + row + b"\n")
-    with pytest.raises(ValueError, match=r"has the decisions|invalid literal"):
+    with pytest.raises(ValueError, match=r"has unknown decisions|invalid literal"):
         labels.load_decisions(path)

@@ -67,7 +67,7 @@ def test_a_fast_cnn_of_version_0_1_is_loaded(tmp_path, monkeypatch, tiny):
 
 def test_weights_of_another_data_set_are_refused(path):
     models.load(path, dataset="mnist")
-    with pytest.raises(CheckpointError, match="was trained on 'mnist', wanted 'fashion_mnist'"):
+    with pytest.raises(CheckpointError, match="was trained on 'mnist', not on 'fashion_mnist'"):
         models.load(path, dataset="fashion_mnist")
 
 

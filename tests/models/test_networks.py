@@ -140,7 +140,7 @@ def test_stages_have_the_number_of_blocks_asked_for():
 
 @pytest.mark.parametrize("blocks", [(1, 1), (1, 0, 1), (201, 1, 1), [1, 1, 10**9]])
 def test_stages_without_a_block_or_with_absurdly_many_are_refused(blocks):
-    with pytest.raises(ValueError, match=r"Wanted 1 to 200 blocks in each of three stages, got"):
+    with pytest.raises(ValueError, match=r"Expected 1 to 200 blocks in each of 3 stages, got"):
         models.build("resnet", blocks=blocks)
 
 
@@ -282,7 +282,7 @@ def test_another_version_of_the_file_is_another_model(own_net):
     [
         ("{}:MyNte", "no class in .*'MyNte'. Did you mean 'MyNet'"),
         ("{}:nn", "no class in .*'nn'"),
-        ("{}:NotANet", "made a NotANet, wanted an nn.Module"),
+        ("{}:NotANet", "to return an nn.Module, got a NotANet"),
         ("nowhere.py:MyNet", "There is no file nowhere.py"),
     ],
 )

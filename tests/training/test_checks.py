@@ -55,7 +55,7 @@ class OwnForward(nn.Module):
         (OwnForward(lambda x: x[:, :, 0]), "cannot take .* too many indices"),
         (OwnForward(lambda x: x.nothing), "cannot take .* no attribute 'nothing'"),
         (OwnForward(lambda x: {}[0]), "cannot take a batch"),
-        (linear(num_classes=9), r"training targets must lie in \[0, 9\).*from 0 to 9"),
+        (linear(num_classes=9), r"training targets must lie in \[0, 9\).*got 0 to 9"),
     ],
 )  # fmt: skip
 def test_a_model_of_ones_own_that_cannot_learn_is_refused_in_words(model, message):
@@ -82,9 +82,9 @@ def test_a_model_that_cuts_the_gradient_is_refused():
 def test_targets_outside_the_classes_and_splits_without_images_are_refused():
     model = linear()
     fit = partial(training.fit, model, sgd(model), epochs=1, batch_size=5)
-    with pytest.raises(ValueError, match=r"training targets must lie in \[0, 10\).*from 1 to 10"):
+    with pytest.raises(ValueError, match=r"training targets must lie in \[0, 10\).*got 1 to 10"):
         fit(ten_classes(first=1))
-    with pytest.raises(ValueError, match=r"validation targets.*from -1 to 8"):
+    with pytest.raises(ValueError, match=r"validation targets.*got -1 to 8"):
         fit(ten_classes(), validation=ten_classes(first=-1))
     with pytest.raises(ValueError, match="There are no training images"):
         fit(ten_classes()[:0])
@@ -94,11 +94,15 @@ def test_targets_outside_the_classes_and_splits_without_images_are_refused():
 
 def test_optimizers_and_schedules_with_another_call_are_refused_by_name():
     model = linear()
-    with pytest.raises(ValueError, match="LBFGS computes the loss several times"):
+    with pytest.raises(
+        ValueError, match="LBFGS needs a closure that computes the loss several times"
+    ):
         training.fit(
             model, torch.optim.LBFGS(model.parameters()), ten_classes(), epochs=1, batch_size=5
         )
-    with pytest.raises(ValueError, match="WithClosure computes the loss several times"):
+    with pytest.raises(
+        ValueError, match="WithClosure needs a closure that computes the loss several times"
+    ):
         training.fit(
             model, WithClosure(model.parameters(), 0.1), ten_classes(), epochs=1, batch_size=5
         )
@@ -115,7 +119,7 @@ def test_optimizers_and_schedules_with_another_call_are_refused_by_name():
 def test_the_schedule_of_another_optimizer_is_refused():
     model = linear()
     schedule = torch.optim.lr_scheduler.ConstantLR(sgd(model))
-    with pytest.raises(ValueError, match="The schedule is that of another optimizer"):
+    with pytest.raises(ValueError, match="The scheduler belongs to another optimizer"):
         training.fit(model, sgd(model), ten_classes(), epochs=1, batch_size=5, scheduler=schedule)
 
 
@@ -161,11 +165,14 @@ def test_settings_of_an_optimizer_that_are_not_finite_are_refused(settings):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"epochs": 1.5}, "epochs must be at least 1, got 1.5"),
-        ({"epochs": math.nan}, "epochs must be at least 1"),
-        ({"epochs": math.inf}, "epochs must be at least 1"),
+        ({"epochs": 1.5}, "epochs must be a whole number of at least 1, got 1.5"),
+        ({"epochs": math.nan}, "epochs must be a whole number of at least 1"),
+        ({"epochs": math.inf}, "epochs must be a whole number of at least 1"),
         ({"batch_size": 2.5}, "batch_size must be in"),
-        ({"validation": ten_classes(), "patience": math.nan}, "patience must be at least 1"),
+        (
+            {"validation": ten_classes(), "patience": math.nan},
+            "patience must be a whole number of at least 1",
+        ),
     ],
 )
 def test_counts_that_are_not_whole_are_refused(settings, message):
@@ -182,9 +189,9 @@ def test_steps_are_counted_with_the_last_batch():
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
-        ({"epochs": 0}, "epochs must be at least 1, got 0"),
-        ({"batch_size": 0}, r"batch_size must be in \[1, 70\] \(the images\), got 0"),
-        ({"batch_size": 71}, r"batch_size must be in \[1, 70\] \(the images\), got 71"),
+        ({"epochs": 0}, "epochs must be a whole number of at least 1, got 0"),
+        ({"batch_size": 0}, r"batch_size must be in \[1, 70\] \(all images\), got 0"),
+        ({"batch_size": 71}, r"batch_size must be in \[1, 70\] \(all images\), got 71"),
     ],
 )
 def test_a_schedule_without_a_step_is_refused_before_torch_does(changed, message):

@@ -77,7 +77,7 @@ def test_each_rank_has_a_device_of_its_own(monkeypatch, name, where, ranks, own)
     monkeypatch.setenv("LOCAL_RANK", str(min(ranks, 2) - 1))
     monkeypatch.setenv("LOCAL_WORLD_SIZE", str(ranks))
     if own is None:
-        with pytest.raises(ValueError, match=rf"^{ranks} processes cannot have a .* --device cpu"):
+        with pytest.raises(ValueError, match=rf"^{ranks} processes need one .* --device cpu"):
             distributed._device_of_rank(torch.device(where), name)
     else:
         assert distributed._device_of_rank(torch.device(where), name) == torch.device(own)
@@ -150,7 +150,7 @@ def test_the_largest_number_of_all_ranks_counts(rank_of_two):
     assert rank_of_two(0, [torch.tensor(5)]).maximum(7) == 7
     rank_of_two(0, [torch.tensor(5), torch.tensor(-5)]).check_same_start(5)
     with pytest.raises(
-        ValueError, match=r"after 6 images, others after 5: .* Name one with --root"
+        ValueError, match=r"after 6 images, others after 5: .* Choose one .* --root"
     ):
         rank_of_two(0, [torch.tensor(5), torch.tensor(-5)]).check_same_start(6)
 

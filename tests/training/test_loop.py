@@ -269,7 +269,7 @@ def test_any_other_error_says_what_is_kept_and_leaves_the_mode(tiny, tmp_path, k
     (note,) = caught.value.__notes__
     assert note.startswith("The training stopped in epoch 2. ")
     assert (str(tmp_path) in note) == kept
-    assert ("With a folder as `checkpoint`" in note) != kept
+    assert ("Pass `checkpoint=<folder>`" in note) != kept
     assert not model.training
 
 
@@ -407,12 +407,12 @@ def test_compile_is_handed_to_torch(tiny, monkeypatch):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"epochs": 0}, "epochs must be at least 1, got 0"),
-        ({"epochs": -2}, "epochs must be at least 1, got -2"),
+        ({"epochs": 0}, "epochs must be a whole number of at least 1, got 0"),
+        ({"epochs": -2}, "epochs must be a whole number of at least 1, got -2"),
         ({"batch_size": 0}, r"batch_size must be in \[1, 70\].*got 0"),
         ({"batch_size": 71}, r"batch_size must be in \[1, 70\].*got 71"),
-        ({"patience": 0}, "patience must be at least 1"),
-        ({"patience": 2}, "give a validation split"),
+        ({"patience": 0}, "patience must be a whole number of at least 1"),
+        ({"patience": 2}, "pass a validation split"),
         ({"label_smoothing": math.nan}, r"label_smoothing must be in \[0, 1\], got nan"),
         ({"label_smoothing": 1.1}, r"label_smoothing must be in \[0, 1\], got 1.1"),
         ({"precision": "float8"}, "'float8'"),
@@ -443,7 +443,7 @@ def test_a_schedule_that_is_too_short_is_refused_before_training(tiny):
     optimizer = sgd(model)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 0.1, total_steps=5)
     before = weights(model)
-    with pytest.raises(ValueError, match="The schedule has 5 steps, this training 6"):
+    with pytest.raises(ValueError, match="The scheduler has 5 steps, but this training needs 6"):
         fit(model, tiny, optimizer=optimizer, scheduler=schedule, epochs=2)
     assert torch.equal(weights(model), before)
 

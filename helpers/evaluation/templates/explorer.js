@@ -706,7 +706,7 @@ function listExamples(words, wanted) {
 // A picture of one's own, as data.prepare has it: not distorted, and the rest in the color of its border.
 async function openPicture(file) {
   const bitmap = await createImageBitmap(file).catch(() => null);
-  if (!bitmap) return byId("answer").replaceChildren("This file is no picture.");
+  if (!bitmap) return byId("answer").replaceChildren("This file is not a picture.");
   const size = Math.min(paper.width / bitmap.width, paper.height / bitmap.height);
   const [w, h] = [bitmap.width, bitmap.height].map((side) => Math.max(1, Math.round(side * size)));
   const [x, y] = [Math.floor((paper.width - w) / 2), Math.floor((paper.height - h) / 2)];
