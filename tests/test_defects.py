@@ -166,8 +166,8 @@ DEFECTS = {
     ),
     "own validation images in training": Defect(
         "data/own_data.py",
-        "np.flatnonzero(part == of)",
-        'np.flatnonzero((part == of) | ((part == "validation") & (of == "train")))',
+        "np.flatnonzero(part == key)",
+        'np.flatnonzero((part == key) | ((part == "validation") & (key == "train")))',
         "splits.notes",
         OWN_DATA,
         before_training=True,

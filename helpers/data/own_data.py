@@ -211,9 +211,8 @@ def _read(
 
     def read() -> dict[str, Tensor]:
         found = read_pictures(paths, size=size, progress=show)
-        readable = torch.tensor([not isinstance(picture, str) for picture in found])
         images = stack([picture for picture in found if not isinstance(picture, str)], channels)
-        return {"images": images, "readable": readable}
+        return {"images": images, "readable": torch.tensor([not isinstance(p, str) for p in found])}
 
     if len(files) < CACHED_FROM:
         tensors = read()

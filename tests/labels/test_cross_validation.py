@@ -187,7 +187,7 @@ def test_a_damaged_prediction_is_made_again(tiny, tmp_path):
 
 @pytest.mark.parametrize("settings", [{"folds": 1}, {"seeds": ()}])
 def test_one_fold_or_no_seed_is_refused(tiny, tmp_path, settings):
-    with pytest.raises(ValueError, match="at least 2 folds and a seed"):
+    with pytest.raises(ValueError, match="at least 2 folds and 1 seed"):
         predict(tiny, tiny, tmp_path, **settings)
 
 
