@@ -1,4 +1,4 @@
-"""Folders of runs and the file of bands: what is damaged in them is told, and shown as text."""
+"""Folders of runs, the file of bands, and bets: what is damaged is told, and shown as text."""
 
 import json
 import re
@@ -110,3 +110,31 @@ def test_a_bet_is_compared_whatever_it_is(tries):
         assert len(table) >= 1
 
     fuzz(check, altered([1]), st.floats(0, 1) | st.text(max_size=9), tries=tries)
+
+
+BAND = {"name": "accuracy", "settings": {"epochs": 5, "rate": 0.1}, "lo": 0.98, "hi": 1.0}
+BANDS = {"bands": [BAND, BAND | {"name": "another", "lo": 0.5, "hi": 0.5}]}
+ENDS = st.floats() | st.sampled_from([0, 1, True, 0.5, 1.0000001, -1e-9, "0.5", [0.5]])
+
+
+@lengths()
+def test_bands_are_within_0_and_1_or_refused(tmp_path, monkeypatch, tries):
+    path, sound = tmp_path / "bands.json", json.dumps(BANDS).encode()
+    monkeypatch.setattr(claims, "BANDS", path)
+
+    def check(content: bytes) -> None:
+        path.write_bytes(content)
+        bands = attempt(claims.read_bands, ValueError)
+        if isinstance(bands, Refused):
+            assert content != sound
+            assert str(path) in bands
+            assert "Restore it: git checkout" in bands
+            return
+        for band in bands:
+            lo, hi = claims.band(band["name"], **band["settings"])
+            assert 0 <= lo <= hi <= 1
+            assert 0 <= band["lo"] <= band["hi"] <= 1
+
+    ends = st.fixed_dictionaries({}, optional={"lo": ENDS, "hi": ENDS})
+    odd = ends.map(lambda new: json.dumps({"bands": [BAND | new]}).encode())
+    fuzz(check, json_files(BANDS) | odd | st.just(sound), tries=tries)
