@@ -5,6 +5,7 @@
 
 import copy
 import json
+import os
 import signal
 import tempfile
 import threading
@@ -14,6 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import jinja2
 import psutil
 import pytest
 from hypothesis import HealthCheck, Phase, configuration, given, settings
@@ -98,6 +100,21 @@ def time_limit() -> Iterator[None]:
         for number, kind in kinds.items():
             signal.setitimer(kind, 0)
             signal.signal(number, before[number])
+
+
+def write_pages_quickly(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Compile each template once for all pages of a test, and do not wait for the disk."""
+    compile_one = jinja2.Environment.compile
+    kept: dict[tuple, Any] = {}
+
+    def compile_once(self: jinja2.Environment, *about: Any) -> Any:
+        key = (type(self), *about)
+        if key not in kept:
+            kept[key] = compile_one(self, *about)
+        return kept[key]
+
+    monkeypatch.setattr(jinja2.Environment, "compile", compile_once)
+    monkeypatch.setattr(os, "fsync", lambda _: None)
 
 
 def attempt(call: Callable[[], Any], *errors: type[Exception]) -> Any:

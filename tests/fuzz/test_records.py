@@ -16,7 +16,17 @@ from helpers.headless import report_writer, student_report
 from helpers.training import EpochRecord, History
 from tests import halves
 from tests.conftest import predictions_from
-from tests.fuzz import LEAVES, Refused, altered, attempt, damaged, fuzz, json_files, lengths
+from tests.fuzz import (
+    LEAVES,
+    Refused,
+    altered,
+    attempt,
+    damaged,
+    fuzz,
+    json_files,
+    lengths,
+    write_pages_quickly,
+)
 
 NOTEBOOK, TRAINING, AUDIT = "01_explore", "02_train_mnist", "audit_pets"
 SETTINGS = {TRAINING: {"seed": 0}, NOTEBOOK: {}}
@@ -90,12 +100,13 @@ def test_a_damaged_record_is_shown_as_such_and_stops_no_page(sound_run, tries):
     fuzz(check, st.one_of(cases), tries=tries)
 
 
-@lengths(0.1)
+@lengths()
 def test_pages_show_what_is_damaged_as_text(tmp_path, sound_run, monkeypatch, tries):
     folder, contents = sound_run
     root = folder.parent
     own = Splits(halves.images(9), halves.images(4), halves.images(9), OWN)
     monkeypatch.setattr(data, "from_folder", lambda *_, **__: own)
+    write_pages_quickly(monkeypatch)
     parts = ("notebook", "dataset", "device", "commit", "message", "data_digest")
 
     def check(case: tuple[str, bytes]) -> None:
