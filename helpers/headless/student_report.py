@@ -5,6 +5,7 @@ the rules for its verdicts are in `templates/report_body.j2`.
 """
 
 import datetime
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,8 +24,10 @@ from helpers.headless.notebooks import PROFILES, SERIES
 REPORTED_PAIRS = {"mnist": ("4 / 9",), "fashion_mnist": ("T-shirt/top / Shirt", "Sandal / Sneaker")}
 TITLES = {"mnist": "MNIST", "fashion_mnist": "Fashion-MNIST"}
 ORDER = {notebook.name: place for place, notebook in enumerate(SERIES)}
-_HISTORY = dict.fromkeys(("epoch", "train_loss", "train_accuracy", "validation_loss",
-                          "validation_accuracy", "learning_rate"), "float64")  # fmt: skip
+_VALIDATION = ("validation_loss", "validation_accuracy")
+_HISTORY = dict.fromkeys(
+    ("epoch", "train_loss", "train_accuracy", *_VALIDATION, "learning_rate"), "float64"
+)
 _CHANGES = ("shift", "degrees", "scale", "flip", "erase")  # of an Augmentation
 Row = dict[str, Any]
 
@@ -117,15 +120,26 @@ def _training(row: Row, splits: Splits | None) -> Training:
     names = spec.class_names if spec else notes.get("class_names", numbers)
     predictions = _predictions(folder / runs.PREDICTIONS, len(names))
     named = {k.rpartition(".")[2]: v for k, v in row.items() if k.startswith("parameters.")}
-    frame = _read(folder / "history.csv", _HISTORY)
-    epochs = [] if frame is None else frame.to_dict("records")
     return Training(
         record=row, title=spec.title if spec else name, classes=names, layers=layers,
         problem=problem, changes={k: named[k] for k in _CHANGES if named.get(k)},
-        history=[{str(k): _to_int(v) if v == v else None for k, v in e.items()} for e in epochs],
+        history=_history(folder / "history.csv"),
         test=_tested(predictions, names, row) if predictions else None,
         predictions=predictions, splits=splits, model=model,
     )  # fmt: skip
+
+
+def _history(path: Path) -> list[Row]:
+    """The epochs. Of a training without a validation split, its loss and accuracy are None."""
+    frame = _read(path, _HISTORY)
+    if frame is None:
+        return []
+    if not frame.fillna(dict.fromkeys(_VALIDATION, 0)).abs().lt(math.inf).all(axis=None):
+        raise ValueError(
+            f"{path} is damaged: numbers are missing. Delete it, or run the training again."
+        )
+    epochs = frame.to_dict("records")
+    return [{str(k): _to_int(v) if v == v else None for k, v in e.items()} for e in epochs]
 
 
 def _network(path: Path) -> tuple[nn.Module | None, list[Row], Row, str]:

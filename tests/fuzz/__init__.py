@@ -5,15 +5,18 @@
 
 import copy
 import json
+import os
+import re
 import signal
 import tempfile
 import threading
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+import jinja2
 import psutil
 import pytest
 from hypothesis import HealthCheck, Phase, configuration, given, settings
@@ -24,14 +27,15 @@ from hypothesis.errors import HypothesisWarning
 configuration.set_hypothesis_home_dir(Path(tempfile.gettempdir(), "hypothesis"))
 
 QUICK, LONG = 200, 10_000  # inputs of a kind
-SECONDS, MEGABYTES = 10, 1_000  # that one input may take, and that all may leave behind
+SECONDS, WAITED = 10, 60  # of processor time, and of the clock, for one input: others work as well
+MEGABYTES = 1_000  # that one input may take, even for a moment, and that all may leave behind
 TALKATIVE = 2_000  # characters of a message: the longest tell two digests, or list what there is
 # of Python's own: their words mean nothing to who has written a file
 FOREIGN = (UnicodeError, json.JSONDecodeError)
 
 
 class TooLong(BaseException):
-    """An input took longer than SECONDS. No handler of exceptions shall take it for another."""
+    """An input took too long. No handler of exceptions shall take it for another."""
 
 
 class Drawn(tuple):
@@ -61,8 +65,8 @@ def lengths(share: float = 1) -> pytest.MarkDecorator:
 def fuzz(check: Callable[..., object], *inputs: st.SearchStrategy, tries: int) -> None:
     """Call `check` with so many draws of the inputs; a failure shows the smallest that fails."""
 
-    def within_time(drawn: tuple) -> None:
-        with time_limit():
+    def within_limits(drawn: tuple) -> None:
+        with time_limit(), memory_limit():
             check(*drawn)
 
     before = psutil.Process().memory_info().rss
@@ -71,13 +75,13 @@ def fuzz(check: Callable[..., object], *inputs: st.SearchStrategy, tries: int) -
         max_examples=tries, deadline=None, database=None, derandomize=True,
         suppress_health_check=list(HealthCheck), phases=set(Phase) - {Phase.explain},
     )  # fmt: skip
-    options(given(st.tuples(*inputs).map(Drawn))(within_time))()
+    options(given(st.tuples(*inputs).map(Drawn))(within_limits))()
     assert psutil.Process().memory_info().rss - before < MEGABYTES * 1e6
 
 
 @contextmanager
 def time_limit() -> Iterator[None]:
-    """Raise TooLong after SECONDS of work, or of waiting thirty times as long, as others may work.
+    """Raise TooLong after SECONDS of processor time, or when WAITED seconds have passed.
 
     Windows cannot tell a process the time, and only a main thread is told.
     """
@@ -91,13 +95,48 @@ def time_limit() -> Iterator[None]:
     kinds = {signal.SIGPROF: signal.ITIMER_PROF, signal.SIGALRM: signal.ITIMER_REAL}
     before = {number: signal.signal(number, end) for number in kinds}
     signal.setitimer(signal.ITIMER_PROF, SECONDS)
-    signal.setitimer(signal.ITIMER_REAL, 30 * SECONDS)
+    signal.setitimer(signal.ITIMER_REAL, WAITED)
     try:
         yield
     finally:
         for number, kind in kinds.items():
             signal.setitimer(kind, 0)
             signal.signal(number, before[number])
+
+
+@contextmanager
+def memory_limit() -> Iterator[None]:
+    """Fail where the process needed MEGABYTES more than before, though it gave them back.
+
+    Only Linux tells the peak. Where it cannot be set back, only one above all before is seen.
+    """
+    with suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5")  # set the peak back to what is needed now
+    before = _peak()
+    yield
+    assert _peak() - before < MEGABYTES * 1_000
+
+
+def _peak() -> int:
+    """The most memory that the process has needed, in kB; 0 where the system does not tell."""
+    status = Path("/proc/self/status")
+    found = re.search(r"VmHWM:\s*(\d+)", status.read_text()) if status.is_file() else None
+    return int(found[1]) if found else 0
+
+
+def write_pages_quickly(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Compile each template once for all pages of a test, and do not wait for the disk."""
+    compile_one = jinja2.Environment.compile
+    kept: dict[tuple, Any] = {}
+
+    def compile_once(self: jinja2.Environment, *about: Any) -> Any:
+        key = (type(self), *about)
+        if key not in kept:
+            kept[key] = compile_one(self, *about)
+        return kept[key]
+
+    monkeypatch.setattr(jinja2.Environment, "compile", compile_once)
+    monkeypatch.setattr(os, "fsync", lambda _: None)
 
 
 def attempt(call: Callable[[], Any], *errors: type[Exception]) -> Any:

@@ -15,7 +15,7 @@ NAME = "t10k-labels-idx1-ubyte.gz"
 SOUND = {of: (PROJECT / "data" / of / "raw" / NAME).read_bytes() for of in DIGESTS}
 
 
-@lengths(0.8)
+@lengths()
 def test_a_damaged_archive_is_refused_and_its_name_is_told(tmp_path, tries):
     right = {of: read_archive(PROJECT / "data" / of / "raw" / NAME, of) for of in DIGESTS}
 

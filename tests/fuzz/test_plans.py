@@ -33,7 +33,7 @@ ODD = (
 )
 
 
-@lengths(0.9)
+@lengths()
 def test_a_plan_has_trials_or_is_refused(tmp_path, monkeypatch, tries):
     monkeypatch.chdir(tmp_path)
     path = tmp_path / "plan.yaml"

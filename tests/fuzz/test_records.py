@@ -1,4 +1,4 @@
-"""Folders of runs and the file of bands: what is damaged in them is told, and shown as text."""
+"""Folders of runs, the file of bands, and bets: what is damaged is told, and shown as text."""
 
 import json
 import re
@@ -11,20 +11,37 @@ import pytest
 from hypothesis import strategies as st
 
 from helpers import claims, data, headless, models, runs
+from helpers.data import Splits
 from helpers.headless import report_writer, student_report
 from helpers.training import EpochRecord, History
+from tests import halves
 from tests.conftest import predictions_from
-from tests.fuzz import LEAVES, Refused, altered, attempt, damaged, fuzz, json_files, lengths
+from tests.fuzz import (
+    LEAVES,
+    Refused,
+    altered,
+    attempt,
+    damaged,
+    fuzz,
+    json_files,
+    lengths,
+    write_pages_quickly,
+)
 
-NOTEBOOK, TRAINING = "01_explore", "02_train_mnist"
+NOTEBOOK, TRAINING, AUDIT = "01_explore", "02_train_mnist", "audit_pets"
 SETTINGS = {TRAINING: {"seed": 0}, NOTEBOOK: {}}
-OWN = replace(data.MNIST, name="pets")  # whose pictures are not here, so none are read
-RECORDS = (f"{TRAINING}/result.json", f"{NOTEBOOK}/result.json", "status.json")
-TABLES = (f"{TRAINING}/history.csv", f"{TRAINING}/predictions.csv")
+OWN = replace(data.MNIST, name="pets")
+RECORDS = (*(f"{name}/result.json" for name in (TRAINING, NOTEBOOK, AUDIT)), "status.json")
+TABLES = (f"{TRAINING}/history.csv", f"{TRAINING}/predictions.csv", f"{AUDIT}/labels.csv")
+LABELS = """split,image,label,suggested,verdict
+test,7,<script>alert(1)</script>,dog"><b>,label doubtful
+train,3,cat,"a dog, or an eel",label doubtful
+test,8,5,3,class ambiguous
+"""
 
 
 def write_run(folder: Path) -> None:
-    """A run of two notebooks, one of which has trained, small enough to read it often."""
+    """A notebook, a training and an audit of labels, small enough to read them often."""
     history = History([EpochRecord(e, 0.5, 0.8, 0.4, 0.9, 0.1, 1.5) for e in (1, 2)], 2)
     runs.save(
         folder / TRAINING, notebook=TRAINING, dataset=OWN, parameters={"seed": 0},
@@ -33,6 +50,11 @@ def write_run(folder: Path) -> None:
     )  # fmt: skip
     measured = {"closest_MNIST": "4 and 9"}
     runs.save(folder / NOTEBOOK, notebook=NOTEBOOK, dataset=OWN, parameters={}, measured=measured)
+    runs.save(
+        folder / AUDIT, notebook=AUDIT, dataset=OWN, parameters={"dataset": "pets"},
+        measured={"test_label_doubtful": 1},
+    )  # fmt: skip
+    (folder / AUDIT / "labels.csv").write_text(LABELS)
     result = headless.NotebookResult(TRAINING, "finished", 2.0)
     headless.write_status(folder, SETTINGS, [result])
     for name in SETTINGS:
@@ -78,11 +100,13 @@ def test_a_damaged_record_is_shown_as_such_and_stops_no_page(sound_run, tries):
     fuzz(check, st.one_of(cases), tries=tries)
 
 
-@lengths(0.1)
-def test_pages_show_what_is_damaged_as_text(tmp_path, sound_run, tries):
+@lengths()
+def test_pages_show_what_is_damaged_as_text(tmp_path, sound_run, monkeypatch, tries):
     folder, contents = sound_run
     root = folder.parent
-    record = json.loads(contents[RECORDS[1]])
+    own = Splits(halves.images(9), halves.images(4), halves.images(9), OWN)
+    monkeypatch.setattr(data, "from_folder", lambda *_, **__: own)
+    write_pages_quickly(monkeypatch)
     parts = ("notebook", "dataset", "device", "commit", "message", "data_digest")
 
     def check(case: tuple[str, bytes]) -> None:
@@ -95,10 +119,11 @@ def test_pages_show_what_is_damaged_as_text(tmp_path, sound_run, tries):
             assert is_clean(report_writer.write_report(facts, folder)[0])
         assert {path.name for path in tmp_path.iterdir()} == {"runs", folder.name}
 
-    texts = st.dictionaries(st.sampled_from(parts), LEAVES, max_size=3).map(
-        lambda new: record | new
-    )
-    named = st.tuples(st.just(RECORDS[1]), texts.map(lambda value: json.dumps(value).encode()))
+    def record(name: str, new: dict) -> tuple[str, bytes]:
+        return name, json.dumps(json.loads(contents[name]) | new).encode()
+
+    changes = st.dictionaries(st.sampled_from(parts), LEAVES, max_size=3)
+    named = st.builds(record, st.sampled_from(RECORDS[1:3]), changes)
     tables = [st.tuples(st.just(name), damaged(contents[name])) for name in TABLES]
     fuzz(check, st.one_of(named, *tables), tries=tries)
 
@@ -110,3 +135,31 @@ def test_a_bet_is_compared_whatever_it_is(tries):
         assert len(table) >= 1
 
     fuzz(check, altered([1]), st.floats(0, 1) | st.text(max_size=9), tries=tries)
+
+
+BAND = {"name": "accuracy", "settings": {"epochs": 5, "rate": 0.1}, "lo": 0.98, "hi": 1.0}
+BANDS = {"bands": [BAND, BAND | {"name": "another", "lo": 0.5, "hi": 0.5}]}
+ENDS = st.floats() | st.sampled_from([0, 1, True, 0.5, 1.0000001, -1e-9, "0.5", [0.5]])
+
+
+@lengths()
+def test_bands_are_within_0_and_1_or_refused(tmp_path, monkeypatch, tries):
+    path, sound = tmp_path / "bands.json", json.dumps(BANDS).encode()
+    monkeypatch.setattr(claims, "BANDS", path)
+
+    def check(content: bytes) -> None:
+        path.write_bytes(content)
+        bands = attempt(claims.read_bands, ValueError)
+        if isinstance(bands, Refused):
+            assert content != sound
+            assert str(path) in bands
+            assert "Restore it: git checkout" in bands
+            return
+        for band in bands:
+            lo, hi = claims.band(band["name"], **band["settings"])
+            assert 0 <= lo <= hi <= 1
+            assert 0 <= band["lo"] <= band["hi"] <= 1
+
+    ends = st.fixed_dictionaries({}, optional={"lo": ENDS, "hi": ENDS})
+    odd = ends.map(lambda new: json.dumps({"bands": [BAND | new]}).encode())
+    fuzz(check, json_files(BANDS) | odd | st.just(sound), tries=tries)

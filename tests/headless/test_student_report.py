@@ -660,6 +660,16 @@ def test_what_cannot_be_reported_is_told_in_a_line(run, arguments, message):
     assert done.stderr.count("\n") == 1
 
 
+EPOCHS = "epoch,train_loss,train_accuracy,validation_loss,validation_accuracy,learning_rate"
+
+
+def test_a_training_without_validation_is_reported(run):
+    (run / "02_train_mnist" / "history.csv").write_text(f"{EPOCHS}\n1,0.5,0.8,,,0.1\n")
+    done = command(RUN, "--root", run.parent)
+    assert done.exit_code == 0, done.output
+    assert "After epoch 1 the training loss is 0.5." in (run / "report.html").read_text()
+
+
 @pytest.mark.parametrize(
     ("path", "content"),
     [
@@ -668,6 +678,9 @@ def test_what_cannot_be_reported_is_told_in_a_line(run, arguments, message):
         ("02_train_mnist/predictions.csv", "target\n3\n"),
         ("02_train_mnist/predictions.csv", ""),
         ("02_train_mnist/history.csv", "epoch,train_loss\n1,x\n"),
+        ("02_train_mnist/history.csv", f"{EPOCHS}\n1,,0.8,0.4,0.9,0.1\n"),
+        ("02_train_mnist/history.csv", f"{EPOCHS}\n,0.5,0.8,0.4,0.9,0.1\n"),
+        ("02_train_mnist/history.csv", f"{EPOCHS}\n1,0.5,0.8,-inf,0.9,0.1\n"),
         ("06_doubtful_labels/labels.csv", "split,image\ntest,1\n"),
     ],
 )  # fmt: skip

@@ -1,0 +1,34 @@
+"""What one input may take: a peak of memory is seen, and so are work and waiting without end."""
+
+import os
+import signal
+import time
+
+import pytest
+from hypothesis import strategies as st
+
+from tests import fuzz
+
+ONE = st.just(1)
+
+
+def work(seconds: int) -> None:
+    end = time.process_time() + seconds
+    while time.process_time() < end:
+        pass
+
+
+@pytest.mark.skipif(not os.access("/proc/self/clear_refs", os.W_OK), reason="no peak is told")
+def test_memory_that_was_given_back_counts(monkeypatch):
+    monkeypatch.setattr(fuzz, "MEGABYTES", 50)
+    with pytest.raises(AssertionError):
+        fuzz.fuzz(lambda n: len(b"x" * n * 10**8), ONE, tries=1)
+    fuzz.fuzz(lambda n: len(b"x" * n * 10**6), ONE, tries=1)
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGPROF"), reason="Windows tells a process no time")
+@pytest.mark.parametrize(("limit", "check"), [("SECONDS", work), ("WAITED", time.sleep)])
+def test_work_and_waiting_end(monkeypatch, limit, check):
+    monkeypatch.setattr(fuzz, limit, 0.1)
+    with pytest.raises(fuzz.TooLong):
+        fuzz.fuzz(check, ONE, tries=1)
