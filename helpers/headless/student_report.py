@@ -135,9 +135,7 @@ def _history(path: Path) -> list[Row]:
     if frame is None:
         return []
     if not frame.fillna(dict.fromkeys(_VALIDATION, 0)).abs().lt(math.inf).all(axis=None):
-        raise ValueError(
-            f"{path} is damaged: numbers are missing. Delete it, or run the training again."
-        )
+        raise ValueError(f"{path} is damaged: numbers are missing. Delete it, or train again.")
     epochs = frame.to_dict("records")
     return [{str(k): _to_int(v) if v == v else None for k, v in e.items()} for e in epochs]
 
