@@ -1,12 +1,13 @@
 """The quick part of `make faults`: a few of all faults, on the real data and with real kills."""
 
 import signal
+import time
 
 import pytest
 
 from helpers import data
 from helpers.files import PROJECT
-from tests.faults import images, notebooks, sweeps, training
+from tests.faults import crowds, images, notebooks, sweeps, training
 
 pytestmark = [
     pytest.mark.slow,
@@ -35,6 +36,14 @@ def test_a_mirror_gives_the_right_file_or_it_is_reported(right, manner):
 
 def test_several_processes_may_load_at_once(right):
     assert images.together("mnist", right["mnist"], processes=4) == "right"
+
+
+def test_several_processes_may_read_ones_own_pictures_at_once():
+    assert crowds.own_pictures(4) == {"right": 4}
+
+
+def test_several_processes_that_begin_a_run_at_once_have_a_folder_each():
+    assert crowds.run_folders(4) == {"right": 4}
 
 
 def test_of_several_trainings_in_one_folder_one_goes_on():
@@ -72,3 +81,12 @@ def test_a_training_that_is_killed_again_and_again_ends_like_an_unbroken_one():
     seen = training.campaign(8, seed=1)
     assert seen["kills"] == 8
     assert (seen["different"], seen["failed"], seen["left_over"]) == (0, 0, 0)
+
+
+def test_a_training_that_is_warned_again_and_again_ends_like_an_unbroken_one():
+    start = time.monotonic()
+    seen = training.campaign(4, seed=1, how=signal.SIGTERM)
+    assert seen["kills"] == 4
+    assert (seen["different"], seen["failed"], seen["left_over"]) == (0, 0, 0)
+    assert seen["aimed"] > 0
+    assert 0 < seen["longest"] < time.monotonic() - start

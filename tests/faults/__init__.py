@@ -4,4 +4,4 @@ import multiprocessing
 
 # processes are forked from one that has imported everything, so that a start costs no time
 PROCESSES = multiprocessing.get_context("forkserver")
-PROCESSES.set_forkserver_preload(["tests.faults.images", "tests.faults.training"])
+PROCESSES.set_forkserver_preload(["tests.faults.crowds", "tests.faults.training"])

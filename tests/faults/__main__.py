@@ -25,7 +25,7 @@ from helpers import runs
 from helpers.data import SPECS
 from helpers.files import PROJECT
 from tests import records
-from tests.faults import images, notebooks, sweeps, training
+from tests.faults import crowds, images, notebooks, sweeps, training
 
 REPORT = PROJECT / "docs" / "faults.md"
 WORDS = {"right": "correct"} | dict.fromkeys(("reported", "told", "refused"), "clear error")
@@ -74,6 +74,8 @@ def _data(seed: int) -> Iterator[dict[str, object]]:
         )
     counted = Counter(images.together(name, right[name], CROWD) for name in SPECS)
     yield _row(f"first use of a data set by {CROWD} processes at once", counted, ("right",))
+    what = f"a folder of one's own pictures, read by {CROWD} processes at once with a new cache"
+    yield _row(what, crowds.own_pictures(CROWD), ("right",))
     counted = Counter(images.read_only(name, right[name]) for name in SPECS)
     yield _row("a folder that cannot be written to", counted, ("right",))
 
@@ -89,6 +91,8 @@ def _runs() -> Iterator[dict[str, object]]:
         counted = Counter([notebooks.full_disk(Path(scratch))])
         sound = ("told", "not tried, for want of rights")
         yield _row("a disk that is full in the middle of a run", counted, sound)
+    what = f"a run begun by {CROWD} processes at once: a folder for each"
+    yield _row(what, crowds.run_folders(CROWD), ("right",))
     for how in SIGNALS:
         counted = Counter()
         for where in range(1, 5):
@@ -118,6 +122,8 @@ def _training(seed: int, kills: int) -> Iterator[dict[str, object]]:
             f"{seen['trainings']} complete trainings: {seen['different']} different from one "
             f"without signals; {seen['failed']} failed, {seen['left_over']} left files behind"
         )
+        if how == signal.SIGTERM:  # it saves its state first; SIGKILL ends it at once
+            results += f"; longest {seen['longest']:.1f} s from the signal to the end"
         yield {
             "fault": f"a training ended by {how.name} at a random moment{aimed}, continued",
             "times": seen["kills"],

@@ -3,6 +3,8 @@
 The kill is the real one, signal 9, which no process can prepare for.
 """
 
+import ctypes
+import functools
 import hashlib
 import itertools
 import os
@@ -40,6 +42,7 @@ MOMENTS = {
     "validation begun": ("helpers.evaluation.predictions", "preserve_train_mode"),
     "validated, not noted": ("helpers.training.history.Progress", "add"),
 }
+VALIDATING = ("validation begun", "validated, not noted")  # SIGTERM is aimed at these only
 
 
 def splits() -> Splits:
@@ -49,19 +52,22 @@ def splits() -> Splits:
 
 
 def train(
-    given: Splits, folder: Path | None, out: Path, begun: Event | None = None, die: str = ""
+    given: Splits,
+    folder: Path | None,
+    out: Path,
+    begun: Event | None = None,
+    arm: Callable[[], None] | None = None,
 ) -> None:
     """Train six epochs by the fast recipe, and write down what came out; in a process of its own.
 
-    It is saved ten times a second. With the name of a moment in MOMENTS as `die`, the process kills
-    itself there, when it comes there for the second time.
+    It is saved ten times a second. `arm` is called before the training begins.
     """
     resume.SAVE_EVERY = 0.1
     torch.set_num_threads(1)
     tqdm.set_lock(threading.RLock())  # one shared between processes would outlive a killed one
     recipe = replace(training.find_recipe("fast", "mnist"), epochs=6)
-    if die:
-        _arm(die)
+    if arm:
+        arm()
     if begun:
         begun.set()
     model, history = training.train(
@@ -91,8 +97,8 @@ def _train_or_tell(given: Splits, folder: Path | None, out: Path) -> None:
         write_atomic(out, "refused" if told else repr(error))
 
 
-def _arm(die: str) -> None:
-    """Put a trap there."""
+def _arm(die: str, how: signal.Signals, sent: ctypes.c_double) -> None:
+    """Put a trap at a moment in MOMENTS: who comes there for the second time is ended by `how`."""
     place_name, name = MOMENTS[die]
     place = pkgutil.resolve_name(place_name)
     call, count = getattr(place, name), Counter()
@@ -104,7 +110,8 @@ def _arm(die: str) -> None:
         if count["calls"] == 2:
             if name == "fsync":  # a file is as long as what has reached the disk
                 os.ftruncate(arguments[0], os.fstat(arguments[0]).st_size // 2)
-            os.kill(os.getpid(), signal.SIGKILL)
+            sent.value = time.monotonic()
+            os.kill(os.getpid(), how)
         return call(*arguments, **named)
 
     setattr(place, name, trap)
@@ -120,28 +127,31 @@ def campaign(
 
     Counted are the signals that ended one, `kills`, and those of them in MOMENTS, `aimed`; the
     `trainings` that came to their end at last, those of them that ended `different` from the
-    unbroken one, those that `failed` to go on; and the files `left over`. The first signal of every
-    training is SIGKILL in one of MOMENTS, in turn, until a quarter of all were.
+    unbroken one, those that `failed` to go on; and the files `left over`. `longest` are the most
+    seconds from a signal to the end of the process. The first signal of every training comes in one
+    of MOMENTS, in turn, until a quarter of all did: SIGKILL in all, SIGTERM in those of VALIDATING.
     """
     chance, given = random.Random(seed), splits()
-    seen = Counter(kills=0, aimed=0, trainings=0, different=0, failed=0, left_over=0)
-    moments = itertools.cycle(MOMENTS)
+    seen = Counter(kills=0, aimed=0, trainings=0, different=0, failed=0, left_over=0, longest=0)
+    moments = itertools.cycle(MOMENTS if how == signal.SIGKILL else VALIDATING)
     with tempfile.TemporaryDirectory() as scratch:
         _attempt(given, None, Path(scratch) / "first")  # the first starts the server, and imports
         start = time.perf_counter()
-        unbroken = _attempt(given, None, Path(scratch) / "unbroken")[1]
+        _attempt(given, None, Path(scratch) / "unbroken")
+        unbroken = (Path(scratch) / "unbroken").read_text()
         whole = time.perf_counter() - start
         while seen["kills"] < kills:
             folder = Path(scratch) / f"training-{seen['trainings']}"
             folder.mkdir()
             out = folder / "out"
-            die = next(moments) if seen["aimed"] < kills / 4 and how == signal.SIGKILL else ""
+            die = next(moments) if seen["aimed"] < kills / 4 else ""
             while not out.exists():
                 spared = seen["kills"] >= kills
                 wait = None if spared or die else chance.uniform(0, whole / 2)
-                code, _ = _attempt(given, folder / "kept", out, wait, die, how)
+                code, seconds = _attempt(given, folder / "kept", out, wait, die, how)
                 seen["kills"] += code == -how
                 seen["aimed"] += code == -how and bool(die)
+                seen["longest"] = max(seen["longest"], seconds if code == -how else 0)
                 tell(int(code == -how))
                 if code not in (0, -how) or (die and code == 0):
                     seen["failed"] += 1
@@ -162,15 +172,19 @@ def _attempt(
     wait: float | None = None,
     die: str = "",
     how: signal.Signals = signal.SIGKILL,
-) -> tuple[int, str]:
-    """Train in a process, which gets a signal after `wait` seconds; its exit code and result."""
-    begun = PROCESSES.Event()
-    process = PROCESSES.Process(target=train, args=(given, folder, out, begun, die))
+) -> tuple[int, float]:
+    """Train in a process, which gets a signal at the moment `die` in MOMENTS, or after `wait`
+    seconds; its exit code, and how many seconds after the signal it ended.
+    """
+    begun, sent = PROCESSES.Event(), PROCESSES.RawValue("d")  # when, by a clock of all processes
+    arm = functools.partial(_arm, die, how, sent) if die else None
+    process = PROCESSES.Process(target=train, args=(given, folder, out, begun, arm))
     process.start()
     begun.wait()
     if wait is not None:
         process.join(wait)
         if process.is_alive():
+            sent.value = time.monotonic()
             os.kill(process.pid, how)
     process.join()
-    return process.exitcode, out.read_text() if out.exists() else ""
+    return process.exitcode, time.monotonic() - sent.value

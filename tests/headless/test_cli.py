@@ -455,6 +455,15 @@ def test_a_console_that_cannot_show_a_character_shows_another(encoding):
 
 
 @pytest.mark.slow
+def test_a_console_without_arrows_shows_what_the_doctor_advises():
+    too_many = str((os.cpu_count() or 1) + 1)  # threads
+    environment = {"OMP_NUM_THREADS": too_many, "MKL_DYNAMIC": "FALSE"}
+    done = command("doctor", PYTHONIOENCODING="cp1252", **environment)
+    assert (done.returncode, done.stderr) == (1, b"")
+    assert f"{'':30}? Set OMP_NUM_THREADS to " in done.stdout.decode("cp1252")
+
+
+@pytest.mark.slow
 def test_narrow_terminals_and_no_color_are_heeded(tmp_path):
     out = command("train", "--help", COLUMNS="60", NO_COLOR="1").stdout.decode()
     assert max(map(len, out.splitlines())) <= 60

@@ -1,10 +1,12 @@
 """The training that test_distributed.py runs in several processes.
 
 torchrun --nproc-per-node=2 -m tests.training.train_in_processes FOLDER
+torchrun --nproc-per-node=2 -m tests.training.train_in_processes FOLDER lives
 torchrun --nproc-per-node=2 --max-restarts=3 -m tests.training.train_in_processes FOLDER dies
 """
 
 import gc
+import itertools
 import os
 import signal
 import sys
@@ -21,6 +23,7 @@ from helpers.training import SINGLE_PROCESS, Execution, Recipe, SingleProcess, r
 from tests.halves import images
 
 KINDS = ("tiny_vgg", "mlp")  # networks without batch normalization
+KILLS = ((1, 2), (0, 3), (1, 4))  # at each start: the rank that is killed, and before which step
 
 
 def train(
@@ -66,27 +69,31 @@ def main(folder: Path) -> None:
         raise RuntimeError("The process group of torch is kept: its threads may abort the process.")
 
 
-def die_and_resume(folder: Path) -> None:
-    """Rank 1 is killed before its fourth batch, unless it was started again; each step is saved."""
+def train_and_die(folder: Path, kills: tuple[tuple[int, int], ...]) -> None:
+    """Save each step; at each start, a rank kills itself as `kills` says, if it says something."""
     resume.SAVE_EVERY = 0
-    restarts, batches, taken = int(os.environ["TORCHELASTIC_RESTART_COUNT"]), data.batches, []
+    restart, batches = int(os.environ["TORCHELASTIC_RESTART_COUNT"]), data.batches
+    steps = itertools.count()  # batches that are skipped after a restart count as well
 
     def killing(*arguments, **options):
         for batch in batches(*arguments, **options):
-            if (restarts, group.rank, len(taken)) == (0, 1, 3):
+            if (group.rank, next(steps)) in kills[restart : restart + 1]:
                 os.kill(os.getpid(), signal.SIGKILL)
-            taken.append(batch)
             yield batch
 
     with (
         training.join_process_group("cpu") as (group, _),
         mock.patch.object(data, "batches", killing),
     ):
-        found = [path.name for path in sorted((folder / "kept").glob("*.pt"))]
+        found = sorted(path.name for path in (folder / "kept").glob("*.pt"))
+        (folder / f"found-{restart}-{group.rank}").write_text("".join(found[-1:]))
         model, (epoch,) = train("tiny_vgg", group, folder / "kept")
-    kept = {"weights": model.state_dict(), "loss": epoch.train_loss, "found": found}
-    torch.save(kept, folder / f"resumed-{group.rank}.pt")
+    kept = {"weights": model.state_dict(), "loss": epoch.train_loss}
+    torch.save(kept, folder / f"ended-{group.rank}.pt")
 
 
 if __name__ == "__main__":
-    (die_and_resume if sys.argv[2:] else main)(Path(sys.argv[1]))
+    if sys.argv[2:]:
+        train_and_die(Path(sys.argv[1]), {"lives": (), "dies": KILLS}[sys.argv[2]])
+    else:
+        main(Path(sys.argv[1]))

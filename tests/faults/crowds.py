@@ -1,0 +1,70 @@
+"""Many processes at once: they read pictures of one's own with a new cache, or make run folders."""
+
+import tempfile
+from collections import Counter
+from multiprocessing.synchronize import Barrier
+from pathlib import Path
+from unittest import mock
+
+import torch
+
+from helpers import data, runs
+from helpers.data import own_data
+from helpers.files import short_digest, write_atomic
+from tests.faults import PROCESSES
+from tests.faults.images import all_at_once
+
+PICTURES = 200  # of each of three classes: to read them takes longer than to start a process
+
+
+def own_pictures(processes: int) -> Counter[str]:
+    """Read a folder of pictures: `right` is what one process reads that keeps nothing."""
+    with tempfile.TemporaryDirectory() as scratch:
+        folder, cache = Path(scratch, "pictures"), Path(scratch, "cache")
+        _draw(folder)
+        alone = _digest(folder, cache)
+        if cache.exists():
+            return Counter({"kept by the one that should not": processes})
+        seen = all_at_once(processes, _read, folder, cache, PROCESSES.Barrier(processes))
+        left = sorted(path.suffix for path in cache.rglob("*"))
+    if left != [".safetensors"]:
+        return Counter({f"left {left}": processes})
+    return Counter({"right" if told == alone else told: n for told, n in seen.items()})
+
+
+def _draw(folder: Path) -> None:
+    """Grey pictures of noise, always the same."""
+    generator = torch.Generator().manual_seed(0)
+    for name in ("bird", "cat", "dog"):
+        (folder / name).mkdir(parents=True)
+        pixels = torch.randint(0, 256, (PICTURES, 1, 32, 32), generator=generator).byte()
+        for i, picture in enumerate(pixels):
+            (folder / name / f"{i}.png").write_bytes(data.to_png(picture))
+
+
+def _read(folder: Path, cache: Path, barrier: Barrier, out: Path) -> None:
+    with mock.patch.object(own_data, "CACHED_FROM", 1):
+        barrier.wait()
+        write_atomic(out, _digest(folder, cache))
+
+
+def _digest(folder: Path, cache: Path) -> str:
+    splits = data.from_folder(folder, cache_dir=cache, progress=False)
+    return short_digest(splits.spec.digest, repr(splits.files), repr(splits.notes))
+
+
+def run_folders(processes: int) -> Counter[str]:
+    """Make a run folder: `right` is one that no other process has made."""
+    with tempfile.TemporaryDirectory() as scratch:
+        root = Path(scratch, "runs")
+        seen = all_at_once(processes, _create, root, PROCESSES.Barrier(processes))
+        made = {path.name for path in root.iterdir()}
+    counted = Counter()
+    for name, n in seen.items():
+        counted["lost" if name not in made else "right" if n == 1 else "shared"] += n
+    return counted
+
+
+def _create(root: Path, barrier: Barrier, out: Path) -> None:
+    barrier.wait()
+    write_atomic(out, runs.create_run(root, "many").name)
