@@ -124,6 +124,8 @@ def convert(notebook: "NotebookNode", link: Callable[[str], str | None]) -> tupl
             data.setdefault("text/plain", "")
             if "text/html" in data:
                 data["text/html"] = _clean(data["text/html"])
+            if drawing := data.get("image/svg+xml"):  # half a surrogate pair cannot be encoded
+                data["image/svg+xml"] = drawing.encode(errors="replace").decode()
     filters = {"equations": partial(_EQUATION.sub, _draw_equation)}
     exporter = HTMLExporter(exclude_anchor_links=True, filters=filters)
     exporter.raw_template = (TEMPLATES / "cells.html.j2").read_text(encoding="utf-8")

@@ -194,6 +194,17 @@ def test_a_page_shows_the_text_of_a_widget_and_loads_nothing(tmp_path):
     assert not re.search(r"""(src|href)=["']?(https?:)?//|@import|url\(""", page)
 
 
+def test_half_a_surrogate_pair_is_shown_as_a_question_mark(tmp_path):
+    path = write_run(tmp_path / "run", {"01_a": [CODE("x")]}) / "01_a" / "01_a.ipynb"
+    notebook = json.loads(path.read_text())
+    drawing = "<svg>\ud800</svg>"
+    notebook["cells"][0]["outputs"] = [printed("a\ud800"), shown({"image/svg+xml": drawing})]
+    path.write_text(json.dumps(notebook))
+    page = page_of(path.parent.parent)
+    assert ">a?" in page
+    assert base64.b64encode(b"<svg>?</svg>").decode() in page
+
+
 def test_each_figure_is_named_by_its_number_and_the_section_it_stands_in(tmp_path):
     def cell(*outputs: dict, **metadata: str) -> nbformat.NotebookNode:
         return CODE("x", outputs=[printed("a line"), *map(shown, outputs)], metadata=metadata)
