@@ -71,9 +71,7 @@ def _one_line(text: str, what: str) -> str:
         "".join(c if c.isprintable() or c in "\u200c\u200d" else " " for c in text).split()
     )
     if len(line) > MAX_LENGTH:
-        raise ValueError(
-            f"The {what} has {len(line)} characters; at most {MAX_LENGTH} are allowed."
-        )
+        raise ValueError(f"The {what} has {len(line)} characters; the limit is {MAX_LENGTH}.")
     return line
 
 

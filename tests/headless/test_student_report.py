@@ -650,7 +650,7 @@ def test_authors_and_titles_may_be_any_text(run, name):
         (("nowhere",), "There is no run 'nowhere'"),
         ((RUN, "--language", "xx"), "There is no language 'xx'"),
         ((RUN, "--to", "doc"), "There is no format 'doc'"),
-        ((RUN, "--author", "x" * 501), "The author has 501 characters; at most 500 are allowed."),
+        ((RUN, "--author", "x" * 501), "The author has 501 characters; the limit is 500."),
     ],
 )
 def test_what_cannot_be_reported_is_told_in_a_line(run, arguments, message):
