@@ -3,6 +3,7 @@
 import io
 import json
 import zlib
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -190,6 +191,35 @@ def test_the_whole_way_with_a_folder_of_ones_own(tmp_path, monkeypatch, steps, l
     assert found[0]["predicted"] == str(digits.target[-1])
     assert "the first training image of each class" in report(run, "fast", tmp_path)
     assert "the most doubtful labels" in report(run, "audit", tmp_path)
+
+
+def test_three_classes_of_ones_own_are_trained_audited_and_predicted(tmp_path, monkeypatch):
+    """Bright on the left, in the middle or on the right: the course's own data have ten classes."""
+    monkeypatch.setattr(recipes, "_OWN_STEPS", 40)
+    rng, names = np.random.default_rng(0), ["bee", "fox", "owl"]
+    for i in range(90):
+        pixels = rng.integers(60, size=(30, 30, 3), dtype=np.uint8)
+        pixels[:, i % 3 * 10 :][:, :10] += 150
+        (tmp_path / "zoo" / names[i % 3]).mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pixels).save(tmp_path / "zoo" / names[i % 3] / f"{i}.png")
+
+    def run(*arguments):
+        done = CliRunner().invoke(app, [*map(str, arguments), "--root", str(tmp_path / "runs")])
+        assert done.exit_code == 0, done.output
+        return done
+
+    run("train", tmp_path / "zoo")
+    (weights,) = tmp_path.glob("runs/**/weights.safetensors")
+    assert models.load(weights)(torch.zeros(1, 3, 28, 28, dtype=torch.uint8)).shape == (1, 3)
+    run("audit", tmp_path / "zoo", "--folds", 2, "--seeds", 1)
+    (listed,) = tmp_path.glob("runs/*/audit_zoo/labels.csv")
+    ranked = pd.read_csv(listed)
+    assert len(ranked) == 90
+    assert ranked["label"].tolist() == [Path(file).parent.name for file in ranked["file"]]
+    assert set(ranked["suggested"]) | set(ranked["nearest_label"].dropna()) <= set(names)
+    found = json.loads(run("predict", tmp_path / "zoo", "--model", weights, "--json").stdout)
+    assert all(set(row["probabilities"]) == set(names) for row in found)
+    assert [row["predicted"] for row in found] == [Path(row["file"]).parent.name for row in found]
 
 
 def report(run, name, folder):
