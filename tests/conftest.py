@@ -21,6 +21,7 @@ from tests import halves
 # on Windows there is no SIGKILL, and torch has no loop-back device to name
 collect_ignore = ["test_faults.py", "training/test_distributed.py"] if os.name == "nt" else []
 FIXTURES = Path(__file__).parent / "fixtures"  # files that older versions wrote
+matplotlib.rcdefaults()  # settings of the user must not change what the tests see
 matplotlib.use("agg")  # not by the environment: kernels that tests start shall draw as ever
 # mutmut forks: a lock shared with its other children, or a thread, may stop a child for ever
 tqdm.set_lock(threading.RLock())

@@ -1,5 +1,9 @@
 """Tests that the figures show the images and numbers that they are given."""
 
+import os
+import subprocess
+import sys
+
 import pytest
 import torch
 from matplotlib.colors import to_hex, to_rgb
@@ -7,6 +11,7 @@ from matplotlib.colors import to_hex, to_rgb
 from helpers import plotting
 from helpers.data import Handwriting, Split
 from helpers.evaluation import Reading
+from helpers.files import PROJECT
 from tests.conftest import predictions_from
 
 NAMES = ("a", "b", "c")
@@ -213,3 +218,16 @@ def test_handwriting_is_drawn_where_it_is_told_to():
     nothing = reading(torch.zeros(9, 9, dtype=torch.uint8), torch.zeros(0, 4), [], [])
     assert plotting.handwriting(nothing, ax=ax) is ax
     assert not ax.patches
+
+
+@pytest.mark.medium
+def test_settings_of_the_user_change_no_test(tmp_path):
+    settings = tmp_path / "matplotlibrc"
+    settings.write_text("image.cmap: jet\ntext.usetex: True\n")
+    test = f"{__file__}::{test_probability_bars_have_the_lengths_given.__name__}"
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", test], cwd=PROJECT,
+        env=os.environ | {"MATPLOTLIBRC": str(settings)}, capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout
+    assert "1 passed" in done.stdout
