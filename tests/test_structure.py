@@ -150,6 +150,106 @@ def test_helpers_are_documented_and_neither_print_nor_show(path):
             assert ast.get_docstring(node), f"{path.name}: {node.name} has no docstring"
 
 
+# what writes to a file that is not whole at once, and why it may: by its module and function
+ELSEWHERE = {
+    ("data/pictures.py", "to_png"): "into memory",
+    ("headless/runner.py", "_papermill_options"): "into a temporary folder",
+    ("models/export.py", "_onnx"): "into a temporary folder, where it is tried out",
+    ("models/export.py", "_torchscript"): "into memory, and then as above",
+    ("training/resume.py", "save"): "into memory",
+}
+WRITES = {"write_text", "write_bytes", "touch", "save_file", "savefig", "savez", "savetxt", "dump"}
+GIVES_TEXT = {"to_csv", "to_json", "to_html", "to_markdown"}  # unless it is given a path
+OWN_SAVE = {"runs", "models", "checkpoints", "self", "manager", "safetensors.torch"}
+
+
+def calls(node: ast.AST, inside: str = "") -> Iterator[tuple[str, ast.Call]]:
+    """The calls in a source, each with the name of the function that it stands in."""
+    for child in ast.iter_child_nodes(node):
+        name = child.name if isinstance(child, ast.FunctionDef) else inside
+        if isinstance(child, ast.Call):
+            yield name, child
+        yield from calls(child, name)
+
+
+def called(call: ast.Call) -> tuple[str, str]:
+    """The object and the name, such as ("torch", "save")."""
+    if isinstance(call.func, ast.Attribute):
+        return ast.unparse(call.func.value), call.func.attr
+    return "", getattr(call.func, "id", "")
+
+
+def mode(call: ast.Call) -> str:
+    """The mode of an `open`, as far as it is written there."""
+    path = 0 if isinstance(call.func, ast.Attribute) and call.func.attr == "open" else 1
+    given = [*call.args[path:], *(word.value for word in call.keywords if word.arg == "mode")]
+    texts = [of.value for of in given if isinstance(of, ast.Constant) and isinstance(of.value, str)]
+    return next((text for text in texts if re.fullmatch("[rwxabt+]+", text)), "r")
+
+
+def writes(call: ast.Call) -> bool:
+    """Whether a call writes to a file."""
+    place, name = called(call)
+    if name in GIVES_TEXT:
+        return bool(call.args) or any(word.arg == "path_or_buf" for word in call.keywords)
+    if name in ("open", "ZipFile"):
+        return bool(set(mode(call)) & set("wxa+"))
+    return name in WRITES or (name == "save" and place not in OWN_SAVE)
+
+
+def test_only_the_module_files_writes_to_files():
+    found = {
+        (path.relative_to(HELPERS).as_posix(), name)
+        for path in SOURCES if path != HELPERS / "files.py"
+        for name, call in calls(ast.parse(path.read_text(encoding="utf-8"))) if writes(call)
+    }  # fmt: skip
+    assert found == set(ELSEWHERE)
+
+
+def reads_by_the_locale(call: ast.Call) -> bool:
+    """Whether a call reads or writes text in an encoding that differs between machines."""
+    place, name = called(call)
+    if name == "open":
+        text = "b" not in mode(call) and place not in ("os", "Image", "zipfile")
+    else:
+        text = name in ("read_text", "write_text")
+    return text and "encoding" not in {word.arg for word in call.keywords}
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.relative_to(HELPERS).as_posix())
+def test_text_is_read_in_an_encoding_that_is_named(path):
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    assert not [ast.unparse(call) for _, call in calls(tree) if reads_by_the_locale(call)]
+
+
+@pytest.mark.parametrize(
+    ("source", "writing", "by_locale"),
+    [
+        ("path.write_text(x)", True, True),
+        ("path.write_text(x, encoding='utf-8')", True, False),
+        ("open(path)", False, True),
+        ("open(path, 'rb')", False, False),
+        ("open('w', mode='r', encoding='utf-8')", False, False),
+        ("open('r', mode='w', encoding='utf-8')", True, False),
+        ("zipfile.ZipFile(path, 'w')", True, False),
+        ("path.open('a')", True, True),
+        ("path.open()", False, True),
+        ("Image.open(path)", False, False),
+        ("frame.to_csv('x.csv')", True, False),
+        ("frame.to_csv(path_or_buf=path)", True, False),
+        ("frame.to_csv(index=False)", False, False),
+        ("torch.save(x, path)", True, False),
+        ("np.save(path, x)", True, False),
+        ("safetensors.torch.save(x)", False, False),
+        ("safetensors.torch.save_file(x, path)", True, False),
+        ("picture.resize(x).save(path)", True, False),
+    ],
+)
+def test_what_writes_and_what_has_no_encoding_is_seen(source, writing, by_locale):
+    ((_, call), *_) = calls(ast.parse(source))
+    assert (writes(call), reads_by_the_locale(call)) == (writing, by_locale)
+
+
 def loaded_by(code: str, *names: str) -> set[str]:
     """Which of the modules a new process has loaded after some code."""
     code += f"\nimport sys; print(*set({names}) & set(sys.modules))"
@@ -199,6 +299,23 @@ def test_conda_and_pip_users_get_the_same():
     others = {"pytorch": "torch"}  # its name at conda-forge
     conda = {re.sub(r"^\w+(?=[<>=])", lambda m: others.get(m[0], m[0]), line) for line in named}
     assert conda - {"pip", "setuptools>=68", "--editable ."} == wanted
+
+
+def test_each_upper_bound_of_a_dependency_has_its_reason():
+    text = (PROJECT / "pyproject.toml").read_text(encoding="utf-8")
+    content, lines = tomllib.loads(text), text.splitlines()
+    project = content["project"]
+    named = [*content["build-system"]["requires"], *project["dependencies"]]
+    named += [line for lines in project["optional-dependencies"].values() for line in lines]
+    bounds = [(of, part) for of in named for part in re.findall(r"(?:<=?|!=|[=~]=)([\d.]+\d)", of)]
+    assert bounds
+    for requirement, version in bounds:
+        row = next(i for i, line in enumerate(lines) if f'"{requirement}"' in line)
+        above = row
+        while lines[above - 1].strip().startswith("#"):
+            above -= 1
+        reason = " ".join(line.partition("#")[2] for line in lines[above : row + 1])
+        assert version in reason, f"{requirement}: a comment does not say why not {version}"
 
 
 def test_what_is_imported_is_declared():
