@@ -1,12 +1,13 @@
 """`runs`, `runs show`, `runs compare` and `runs rm`, on runs whose figures are known."""
 
 import json
+import os
 import shutil
 
 import pytest
 import torch
 
-from helpers import data, runs
+from helpers import data, headless, runs
 from helpers.evaluation import Predictions
 from helpers.headless import cli
 from helpers.training import EpochRecord, History
@@ -162,6 +163,26 @@ def test_nothing_is_deleted_without_a_yes(invoke, root, monkeypatch):
     assert "3 files" in out
     assert "Nothing was deleted." in out
     assert (root / "a-fast" / "train_mnist" / "result.json").is_file()
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows lets only administrators make links")
+def test_what_links_lead_to_is_neither_deleted_nor_written_to(invoke, root, tmp_path_factory):
+    """From the root, from a run, and in the place of the list of runs."""
+    outside = tmp_path_factory.mktemp("outside")
+    save(outside, "kept", 0.99)
+    (outside / "index.html").write_text("of another page")
+    (root / "link").symlink_to(outside / "kept")
+    (root / "a-fast" / "train_mnist" / "link").symlink_to(outside)
+    (root / "index.html").symlink_to(outside / "index.html")
+    before = {path: path.stat().st_mtime_ns for path in outside.rglob("*")}
+    for name in ("link", "link/train_mnist", "kept"):
+        status, _, told = invoke("rm", "--yes", name)
+        assert (status, told.startswith(f"Error: There is no run {name!r}")) == (2, True)
+    assert invoke("rm", "--yes", "a-fast")[0] == 0
+    assert not (root / "a-fast").exists()
+    assert "train_fashion_mnist" in headless.write_runs_index(root).read_text()
+    assert {path: path.stat().st_mtime_ns for path in outside.rglob("*")} == before
+    assert (outside / "index.html").read_text() == "of another page"
 
 
 def test_a_run_and_a_notebook_in_it_are_deleted_together(invoke, root):
