@@ -91,7 +91,7 @@ def stack(pictures: Sequence[np.ndarray], channels: int | None) -> Tensor:
         channels = 3 if any(len(p) == 3 and (p != p[:1]).any() for p in eight) else 1
     if channels == 1:
         return torch.from_numpy(np.stack([_to_grey(p) for p in eight]))
-    return torch.from_numpy(np.stack([np.broadcast_to(p, (3, *p.shape[1:])) for p in eight]))
+    return torch.from_numpy(np.array([np.broadcast_to(p, (3, *p.shape[1:])) for p in eight]))
 
 
 def white_level(peak: float) -> float:

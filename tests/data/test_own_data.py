@@ -243,6 +243,17 @@ def test_large_sets_are_read_once(folder, monkeypatch, tmp_path):
         data.from_folder(folder, **options)
 
 
+def test_large_sets_of_color_pictures_are_read_once(folder, monkeypatch, tmp_path):
+    write(folder / "cat" / "color.png", np.full((20, 20, 3), (200, 10, 90), dtype=np.uint8))
+    plain = data.from_folder(folder)
+    monkeypatch.setattr(own_data, "CACHED_FROM", 5)
+    first = data.from_folder(folder, cache_dir=tmp_path / "cache")
+    again = data.from_folder(folder, cache_dir=tmp_path / "cache")
+    assert plain.train.images.shape[1] == 3
+    assert plain.train.images.is_contiguous()
+    assert plain.spec.digest == first.spec.digest == again.spec.digest
+
+
 def test_what_other_code_has_read_is_not_taken(folder, monkeypatch, tmp_path):
     monkeypatch.setattr(own_data, "CACHED_FROM", 5)
     data.from_folder(folder, cache_dir=tmp_path / "cache")
