@@ -111,16 +111,16 @@ RECIPES = {(n, d): _read(n, d) for n in _TABLES for d in _TABLES[n] if d != _OWN
 def find_recipe(name: str, dataset: str | Splits, model: str = "") -> Recipe:
     """The recipe of that name for a data set, such as ("fast", "mnist").
 
-    On splits of your own data, a recipe trains for at least 600 steps, in batches of at most 32.
-    `model` replaces its model by a class of your own, such as "my_file.py:MyNet". Raises ValueError
-    for an unknown data set or recipe.
+    On splits of your own data, a recipe trains for at least 600 steps; a batch has at most 32 and
+    at most half of the images, so that it fits into the folds of an audit. `model` is a class of
+    your own, such as "my_file.py:MyNet". ValueError for an unknown data set or recipe.
     """
     if model:
         return replace(find_recipe(name, dataset), model=model, model_kwargs={})
     if isinstance(dataset, Splits) and dataset.spec.name not in data.SPECS:
         known = [recipe for recipe in _TABLES if _OWN in _TABLES[recipe]]
         check_name("recipe for your own data", name, known)
-        recipe, batch_size = _read(name, _OWN), min(32, len(dataset.train))
+        recipe, batch_size = _read(name, _OWN), min(32, len(dataset.train) // 2 or 1)
         epochs = math.ceil(_OWN_STEPS / math.ceil(len(dataset.train) / batch_size))
         return replace(
             recipe, epochs=max(recipe.epochs, epochs), batch_size=batch_size, measured="",

@@ -243,6 +243,13 @@ def test_a_recipe_for_data_of_ones_own_has_steps_enough_and_their_model():
         training.find_recipe("sprint", splits)
 
 
+@pytest.mark.parametrize("number", [6, 24, 30, 63, 64, 100])
+def test_a_batch_of_a_small_data_set_fits_into_half_of_it_as_an_audit_in_two_parts_has(number):
+    images = torch.randint(256, (number, 1, 20, 20), dtype=torch.uint8)
+    splits = data.from_arrays(images, torch.arange(number) % 2)
+    assert 1 <= training.find_recipe("fast", splits).batch_size <= len(splits.labeled) // 2
+
+
 def test_a_class_of_ones_own_replaces_the_model_of_a_recipe(mnist, tmp_path):
     (tmp_path / "net.py").write_text("from torch import nn\n\nclass Net(nn.Identity): pass\n")
     recipe = training.find_recipe("compact", mnist, f"{tmp_path / 'net.py'}:Net")
