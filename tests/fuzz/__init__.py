@@ -200,6 +200,21 @@ def altered(draw: Callable[..., Any], value: Any, values: st.SearchStrategy = VA
 
 
 @st.composite
+def reworded(draw: Callable[..., Any], value: Any, texts: st.SearchStrategy[str]) -> Any:
+    """A copy of nested lists and dictionaries with up to three other texts; names stay."""
+
+    def is_text(inside: Any) -> bool:
+        return isinstance(inside, str) and not inside.isidentifier()
+
+    value = copy.deepcopy(value)
+    for _ in range(draw(st.integers(1, 3))):
+        places = [(where, key) for where, key in _places(value) if is_text(where[key])]
+        where, key = draw(st.sampled_from(places))
+        where[key] = draw(texts)
+    return value
+
+
+@st.composite
 def damaged(draw: Callable[..., Any], content: bytes) -> bytes:
     """A content of which up to three places are cut, grown, changed, or moved."""
     spoilt = bytearray(content)
