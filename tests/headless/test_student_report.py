@@ -14,6 +14,7 @@ import pytest
 import torch
 from babel.messages import pofile
 from jinja2.ext import babel_extract
+from markupsafe import escape
 from typer.testing import CliRunner
 
 from helpers import data, evaluation, models, runs
@@ -231,13 +232,12 @@ def quick(run):
     })  # fmt: skip
 
 
-def own_data(run):
-    spec = replace(
-        data.MNIST, name="Pets", title="Pets", folder="", class_names=("cat", "dog", "eel")
-    )
+def own_data(run, names=("cat", "dog", "eel")):
+    spec = replace(data.MNIST, name="Pets", title="Pets", folder="", class_names=names)
     save_training(run / "08_your_own_data", spec, {(0, 1): 3, (1, 2): 5})
     edit(run / "08_your_own_data/result.json", parameters={"dataset": "nowhere", "seed": 0},
          finished="2026-11-28T12:00:00+00:00", commit="0123456789")  # fmt: skip
+    return spec
 
 
 # what is changed; what the report then says; and all that may differ, or be gone
@@ -418,12 +418,9 @@ def test_the_report_changes_where_the_record_did_and_nowhere_else(case, run, bef
 
 
 def test_a_run_of_three_classes_shows_its_own_pictures(tmp_path, monkeypatch):
-    spec = replace(
-        data.MNIST, name="Pets", title="Pets", folder="", class_names=("cat", "dog", "eel")
-    )
+    spec = own_data(tmp_path)
     splits = Splits(split_of(3, 60), split_of(3, 30), split_of(3), spec)
     monkeypatch.setattr(data, "from_folder", lambda folder, **_: splits)
-    own_data(tmp_path)
     (training,) = student_report.collect_facts(tmp_path).trainings
     assert training.classes == spec.class_names
     assert [len(row) for row in training.test["counts"]] == [3, 3, 3]
@@ -432,6 +429,24 @@ def test_a_run_of_three_classes_shows_its_own_pictures(tmp_path, monkeypatch):
     assert shown == {("cat", "dog"), ("dog", "eel")}
     assert len(pictures) > 8
     assert all(png.startswith(b"\x89PNG") for png in pictures.values())
+
+
+@pytest.mark.parametrize("with_pictures", [True, False])
+def test_names_of_classes_are_no_markup(tmp_path, monkeypatch, with_pictures):
+    names = ("<script>alert(1)</script>", '"><img src=x onerror=alert(1)>', "'{{ 7 * 7 }}<!--")
+    spec = own_data(tmp_path, names)
+    doubtful = [("test", 1, names[0], names[1], "label doubtful")]
+    listed = pd.DataFrame(doubtful, columns=["split", "image", "label", "suggested", "verdict"])
+    listed.to_csv(tmp_path / "08_your_own_data" / "labels.csv", index=False)
+    edit(tmp_path / "08_your_own_data/result.json", measured__test_label_doubtful=1)
+    splits = Splits(split_of(3, 60), split_of(3, 30), split_of(3), spec)
+    if with_pictures:
+        monkeypatch.setattr(data, "from_folder", lambda folder, **_: splits)
+    facts = student_report.collect_facts(tmp_path)
+    report, text = report_writer.write_report(facts, tmp_path, ("html", "md"))
+    for page in (report.read_text(), text.read_text()):
+        assert all(str(escape(name)) in page for name in names)
+        assert not re.search("<script>alert|<img src=x|'{{", page)
 
 
 def test_the_most_confident_errors_are_those_of_the_weights(tmp_path):
