@@ -29,6 +29,7 @@ MARKUP = (
     SCRIPT, "<img src=x onerror=alert(1)>", "<svg onload=alert(1)></svg>", "<style>*{}</style>",
     "<iframe srcdoc='<script>alert(1)</script>'></iframe>", "<a href='javascript:alert(1)'>b</a>",
     "<table><tr><td onclick=alert(1)>1</td></tr></table>", "<scr<script></script>ipt>alert(1)",
+    f'">{SCRIPT}', '" onerror="alert(1)',
 )  # fmt: skip
 CLAIMS = f"""in [0, 1]: True
 {SCRIPT} in [0, 1]: True
@@ -78,6 +79,8 @@ def sound() -> dict:
         new.new_output("stream", text=CLAIMS),
         new.new_output("stream", name="stderr", text=SCRIPT),
         new.new_output("display_data", {"image/png": "iVBORw0KGgo=", "text/plain": SCRIPT}),
+        new.new_output("display_data", {"image/png": f'">{SCRIPT}'}),
+        new.new_output("display_data", {"image/jpeg": '" onerror="alert(1)'}),
         new.new_output("display_data", {"image/svg+xml": f"<svg>{SCRIPT}</svg>"}),
         new.new_output("display_data", {"text/plain": SCRIPT}),
         new.new_output("display_data", {"text/latex": SCRIPT}),

@@ -169,6 +169,7 @@ def test_nothing_in_a_run_is_taken_for_html(tmp_path):
     table = f"<table><tr><th></th><td onclick='x'>a{bad}</td><td>&lt;script&gt;</td></tr></table>"
     cell = CODE("x", outputs=[printed(bad), shown({"text/html": f"<style>{bad}</style>{table}"})])
     cell.outputs += [shown(picture()), shown({"application/javascript": "alert(1)"})]
+    cell.outputs += [shown({f"image/{kind}": f'">{bad}'}) for kind in ("png", "jpeg")]
     cell.outputs.append(
         nbformat.v4.new_output("error", ename="E", evalue=bad, traceback=[bad, "\x1b[31mE"])
     )
