@@ -61,7 +61,7 @@ def read_bands() -> list[dict[str, Any]]:
         return bands
     except (KeyError, RecursionError, TypeError, ValueError) as error:
         advice = "Restore it: git checkout -- benchmarks/results/bands.json"
-        raise ValueError(f"{BANDS} is damaged ({error!r}). {advice}") from error
+        raise ValueError(f"{BANDS} is damaged ({error!r:.200}). {advice}") from error
 
 
 def compare_bets(bets: Mapping[str, tuple[Any, ...]]) -> "pd.DataFrame":

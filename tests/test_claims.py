@@ -73,6 +73,13 @@ def test_damaged_bands_are_refused_with_the_name_of_their_file(bands, content):
         claims.band("accuracy", rate=0.1, epochs=5)
 
 
+def test_of_a_damaged_file_of_bands_no_more_than_the_beginning_is_told(bands):
+    bands.write_bytes(b"\xff" * 10_000)
+    with pytest.raises(ValueError, match=r"Restore it: git checkout") as raised:
+        claims.read_bands()
+    assert len(str(raised.value)) < 300 + len(str(bands))
+
+
 def test_the_shipped_bands_contain_their_means():
     for entry in json.loads(claims.BANDS.read_text())["bands"]:
         assert 0.5 < entry["lo"] < entry["mean"] < entry["hi"] <= 1

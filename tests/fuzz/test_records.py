@@ -138,7 +138,7 @@ def test_a_bet_is_compared_whatever_it_is(tries):
 
 
 BAND = {"name": "accuracy", "settings": {"epochs": 5, "rate": 0.1}, "lo": 0.98, "hi": 1.0}
-BANDS = {"bands": [BAND, BAND | {"name": "another", "lo": 0.5, "hi": 0.5}]}
+BANDS = json.loads(claims.BANDS.read_bytes())
 ENDS = st.floats() | st.sampled_from([0, 1, True, 0.5, 1.0000001, -1e-9, "0.5", [0.5]])
 
 
