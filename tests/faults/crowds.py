@@ -27,7 +27,7 @@ def own_pictures(processes: int) -> Counter[str]:
             return Counter({"kept by the one that should not": processes})
         seen = all_at_once(processes, _read, folder, cache, PROCESSES.Barrier(processes))
         left = sorted(path.suffix for path in cache.rglob("*"))
-    if left != [".safetensors"]:
+    if left != [".tensors"]:
         return Counter({f"left {left}": processes})
     return Counter({"right" if told == alone else told: n for told, n in seen.items()})
 
