@@ -1,11 +1,15 @@
 """The command line: exit status 0, 1 or 2, no traceback, and nothing written beside --root."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
 import pytest
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from helpers import data, headless, runs
-from helpers.headless import cli
+from helpers.headless import cli, terminal
 from tests.fuzz import TEXTS, fuzz, lengths
 
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -26,6 +30,16 @@ WORDS = st.sampled_from([
 ])  # fmt: skip
 FREE = (TEXTS | st.text(max_size=5)).filter(lambda text: not text.startswith("/"))  # all the disk
 ARGUMENTS = st.lists(st.sampled_from(OPTIONS) | WORDS | FREE, max_size=5)
+
+
+class Runner(CliRunner):
+    """A runner whose streams are prepared as those of `main`."""
+
+    @contextmanager
+    def isolation(self, *about: Any, **options: Any) -> Iterator[Any]:
+        with super().isolation(*about, **options) as streams:
+            terminal.prepare_streams()
+            yield streams
 
 
 @lengths()
@@ -50,7 +64,7 @@ def test_any_words_end_in_a_status_and_change_nothing_elsewhere(tmp_path, monkey
 
     def check(command: list[str], arguments: list[str]) -> None:
         words = [*command, *arguments, "--root", str(root)] if command else arguments
-        done = CliRunner().invoke(cli.app, words)
+        done = Runner().invoke(cli.app, words)
         assert done.exit_code in (0, 1, 2), done.output
         assert done.exception is None or isinstance(done.exception, SystemExit), done.exception
         assert "Traceback" not in done.output
