@@ -238,4 +238,5 @@ def _splits(row: Row) -> Splits | None:
             splits = data.from_folder(source, cache_dir=cache, progress=False, **options)
     except (ValueError, OSError):
         return None
-    return splits if splits.spec.digest == row.get("data_digest") else None
+    found = splits.spec.name, splits.spec.digest  # names of pictures hold that name
+    return splits if found == (row["dataset"], row.get("data_digest")) else None

@@ -449,6 +449,23 @@ def test_names_of_classes_are_no_markup(tmp_path, monkeypatch, with_pictures):
         assert not re.search("<script>alert|<img src=x|'{{", page)
 
 
+def test_no_record_leads_a_picture_out_of_the_run(tmp_path, monkeypatch):
+    run = tmp_path / "root" / "run"
+    spec = own_data(run)
+    listed = {"split": ["test"], "image": [1], "label": ["cat"], "suggested": ["dog"]}
+    folder = run / "08_your_own_data"
+    pd.DataFrame(listed | {"verdict": "label doubtful"}).to_csv(folder / "labels.csv", index=False)
+    edit(folder / "result.json", dataset="x/../../../../pet", measured__test_label_doubtful=1)
+    splits = Splits(split_of(3, 60), split_of(3, 30), split_of(3), spec)
+    monkeypatch.setattr(data, "from_folder", lambda folder, **_: splits)
+    report_writer.write_report(student_report.collect_facts(run), run, ["md"])
+    assert [path.name for path in tmp_path.iterdir()] == ["root"]
+    assert not list(tmp_path.rglob("*.png"))
+    edit(folder / "result.json", dataset=spec.name)
+    report_writer.write_report(student_report.collect_facts(run), run, ["md"])
+    assert [path.name for path in run.rglob("label-*")] == ["label-Pets-test-1.png"]
+
+
 def test_the_most_confident_errors_are_those_of_the_weights(tmp_path):
     torch.manual_seed(1)
     model, test = models.build("linear").eval(), split_of(10)
