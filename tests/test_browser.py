@@ -257,6 +257,28 @@ def test_the_pages_of_a_run_load_nothing_and_everybody_can_read_them(browser, ru
         page.close()
 
 
+def test_nothing_in_the_markdown_of_a_notebook_is_run(browser, tmp_path):
+    """It keeps its markup, but the policy in the head of each page allows no script."""
+    bad = "document.body.id = 'taken'"
+    markup = f'<script>{bad}</script><img src=x alt=y onerror="{bad}">\n\n[link](javascript:0)'
+    new = nbformat.v4
+    shown = new.new_output("display_data", {"text/markdown": markup})
+    cells = [new.new_markdown_cell(f"# One\n{markup}"), new.new_code_cell("1", outputs=[shown])]
+    (tmp_path / "one").mkdir()
+    nbformat.write(new.new_notebook(cells=cells), tmp_path / "one" / "one.ipynb")
+    (tmp_path / "one" / "result.json").write_text(json.dumps({"notebook": "one"}))
+    headless.write_pages(tmp_path)
+    written, page = tmp_path / "one" / "one.html", browser.new_page()
+    for allowed, taken in ((False, ""), (True, "taken")):
+        page.goto(written.as_uri())
+        page.wait_for_load_state("networkidle")
+        assert page.evaluate("document.body.id") == taken
+        if not allowed:
+            policy = re.compile('<meta http-equiv="Content-Security-Policy".*>')
+            written.write_text(policy.sub("", written.read_text()))
+    page.close()
+
+
 def test_a_page_shows_its_way_and_is_printed_as_a_whole(browser, run_pages):
     page = browser.new_page(viewport={"width": 1280, "height": 900})
     page.goto(run_pages[2].as_uri())
