@@ -2,7 +2,6 @@
 
 import base64
 import io
-import math
 import warnings
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -69,9 +68,9 @@ def prepare(picture: Image.Image, size: int) -> np.ndarray:
     border = np.concatenate([pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]])
     color = np.median(border, axis=0)
     fill = float(color[0]) if picture.mode == "F" else tuple(int(c) for c in color)
-    least = math.ceil(max(picture.size) / size)  # older Pillows scale a narrower side to 0 pixels
-    if min(picture.size) < least:
-        picture = picture.resize([max(side, least) for side in picture.size])
+    factor = size / max(picture.size)
+    if min(picture.size) * factor < 1:  # older Pillows scale the narrow side to 0 pixels
+        picture = picture.resize([max(1, round(side * factor)) for side in picture.size])
     square = ImageOps.pad(picture, (size, size), color=fill)  # type: ignore[arg-type]
     return np.atleast_3d(np.asarray(square)).transpose(2, 0, 1)
 

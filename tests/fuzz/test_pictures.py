@@ -12,7 +12,7 @@ from PIL import Image
 
 from helpers import data
 from helpers.data.pictures import prepare, read_pictures, stack
-from tests.fuzz import Refused, attempt, damaged, fuzz, lengths
+from tests.fuzz import Refused, attempt, damaged, fuzz, lengths, memory_limit
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # Pillow has many, on what is odd but readable
 
@@ -54,7 +54,7 @@ def examples() -> list[bytes]:
     return [*made, saved(Image.fromarray(odd), "TIFF"), saved(Image.new("CMYK", (9, 9)), "TIFF")]
 
 
-SIDES = st.integers(0, 40) | st.sampled_from([1_000, 2**16, 2**31 - 1])
+SIDES = st.integers(0, 40) | st.sampled_from([1_000, 2**16, 10**6, 2**31 - 1])
 CLAIMED = st.builds(png, SIDES, SIDES, st.sampled_from([1, 8, 16, 3]), st.integers(0, 6))
 
 
@@ -101,6 +101,8 @@ def test_arrays_become_splits_or_are_refused(tries):
     fuzz(check, shapes | odd, ARRAYS, st.floats(), labeled, sizes, tries=tries)
 
 
-def test_pictures_of_extreme_shape_are_prepared():
-    for size in ((1, 400), (400, 1), (1, 1)):
-        assert prepare(Image.new("L", size, 9), 28).shape == (1, 28, 28)
+def test_pictures_of_extreme_shape_are_prepared(monkeypatch):
+    monkeypatch.setattr("tests.fuzz.MEGABYTES", 100)
+    for size in ((1, 400), (400, 1), (1, 1), (1, 100_000)):
+        with memory_limit():
+            assert prepare(Image.new("L", size, 9), 28).shape == (1, 28, 28)
