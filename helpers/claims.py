@@ -53,7 +53,7 @@ def band(name: str, /, **settings: object) -> tuple[float, float]:
 def read_bands() -> list[dict[str, Any]]:
     """All bands that were measured. Raises ValueError if the file does not hold them."""
     try:
-        bands = json.loads(BANDS.read_bytes())["bands"]
+        bands = [] + json.loads(BANDS.read_bytes())["bands"]  # TypeError if it is no list
         for entry in bands:
             kinds = isinstance(entry["name"], str), isinstance(entry["settings"], dict)
             if not all(kinds) or not 0 <= entry["lo"] <= entry["hi"] <= 1:

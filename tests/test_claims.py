@@ -60,9 +60,9 @@ def test_what_is_wrong_with_a_band_is_told(bands):
 
 @pytest.mark.parametrize(
     "content",
-    [b"{", b"\xff", b"[" * 100_000, b"[]", b"{}", b'{"bands": 3}', b'{"bands": [3]}',
-     {"name": []}, {"settings": 3}, {"lo": "0.98"}, {"lo": math.nan}, {"hi": None}, {"hi": 98},
-     {"hi": 1.5}],
+    [b"{", b"\xff", b"[" * 100_000, b"[]", b"{}", b'{"bands": 3}', b'{"bands": ""}',
+     b'{"bands": {}}', b'{"bands": [3]}', {"name": []}, {"settings": 3}, {"lo": "0.98"},
+     {"lo": math.nan}, {"hi": None}, {"hi": 98}, {"hi": 1.5}],
 )  # fmt: skip
 def test_damaged_bands_are_refused_with_the_name_of_their_file(bands, content):
     if isinstance(content, dict):
