@@ -6,12 +6,12 @@ Each run is a folder with the record of one training. The list is made without a
 one that was kept, as each later time; and after a new run. All in seconds.
 """
 
+import itertools
 import json
 import statistics
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
@@ -19,6 +19,7 @@ from typing import Annotated
 import typer
 from tqdm import tqdm
 
+from benchmarks.limits import seconds_of
 from benchmarks.machine import describe
 from helpers import data, headless, models, runs
 from helpers.files import INDEX, PROJECT, write_atomic
@@ -48,8 +49,10 @@ def measure(root: Path, number: int, rounds: int) -> dict[str, object]:
     def forget() -> None:
         (root / INDEX).unlink(missing_ok=True)
 
+    seeds = itertools.count(number)
+
     def one_more() -> None:
-        add(root, record, number + len(list(root.glob("new-*"))), "new")
+        add(root, record, next(seeds))
 
     command = [sys.executable, "-m", "helpers", "runs", "--root", str(root)]
     return {
@@ -76,9 +79,9 @@ def template(root: Path) -> dict:
     return json.loads(path.read_text(encoding="utf-8"))
 
 
-def add(root: Path, record: dict, seed: int, name: str = "run") -> None:
+def add(root: Path, record: dict, seed: int) -> None:
     """One run more. Not synced to the disk, which would take longer than all that is measured."""
-    folder = root / f"{name}-{seed:06d}" / NOTEBOOK
+    folder = root / f"run-{seed:06d}" / NOTEBOOK
     folder.mkdir(parents=True)
     record["parameters"]["seed"] = seed
     (folder / runs.RESULT).write_text(json.dumps(record, indent=2), encoding="utf-8")
@@ -89,9 +92,7 @@ def timed(work: Callable[[], object], rounds: int, before: Callable[[], object] 
     seconds = []
     for _ in range(rounds):
         before()
-        start = time.perf_counter()
-        work()
-        seconds.append(time.perf_counter() - start)
+        seconds.append(seconds_of(work))
     return round(statistics.median(seconds), 2)
 
 

@@ -41,8 +41,7 @@ COLUMNS = ("killed", "timed out", "survived", "not covered")
 TEXT = """\
 Measured {dates} with mutmut {version}, {modules} modules. Of {generated:,} mutants {killed:,} were killed, \
 {timed_out} ran into the time limit, {survived} survived, and {not_covered} lie in code that no test reaches: \
-**{rate:.1%} were killed**. At least {wanted:.0%} are wanted.
-{missing}
+**{rate:.1%} were killed**. At least {wanted:.0%} are wanted. {missing}
 
 These functions have a decorator, and were not changed: {decorated}.
 
@@ -143,8 +142,9 @@ def decorated() -> str:
 
 
 def missing(record: dict[str, Any]) -> str:
+    """Which modules are not in the record, as a sentence; empty if all are."""
     names = ", ".join(f"`{name}`" for name in behavior() if name not in record)
-    return f"\nNot measured yet: {names}.\n" if names else ""
+    return f"Not measured yet: {names}." if names else ""
 
 
 def page(record: dict[str, Any], mutmut: str) -> str:
@@ -169,11 +169,7 @@ def wrapped(lines: list[str]) -> Iterator[str]:
         if not line or line.startswith("|"):
             yield line
         else:
-            indent = "  " if line.startswith("- ") else ""
-            yield from textwrap.wrap(
-                line, 125, subsequent_indent=indent,
-                break_long_words=False, break_on_hyphens=False,
-            )  # fmt: skip
+            yield from textwrap.wrap(line, 125, break_long_words=False, break_on_hyphens=False)
 
 
 def main() -> None:
@@ -190,7 +186,7 @@ def main() -> None:
             typer.echo(f"{mutant.module}.{mutant.function} {mutant.number}: {mutant.change}")
     total = sum((Counter(entry["counts"]) for entry in record.values()), Counter())
     killed = f"{rate(total):.1%} of {total.total():,} mutants are killed"
-    typer.echo(f"{killed}; see {PAGE.relative_to(PROJECT)}. {missing(record).strip()}")
+    typer.echo(f"{killed}; see {PAGE.relative_to(PROJECT)}. {missing(record)}")
     unexplained = not all(mutant.reason for mutant in left(record))
     sys.exit(rate(total) < WANTED or unexplained or bool(missing(record)))
 

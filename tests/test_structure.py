@@ -1,6 +1,7 @@
 """The structure of the project: wings, their faces, who may import whom, dependencies, links."""
 
 import ast
+import itertools
 import json
 import re
 import subprocess
@@ -306,7 +307,7 @@ def test_each_upper_bound_of_a_dependency_has_its_reason():
     content, lines = tomllib.loads(text), text.splitlines()
     project = content["project"]
     named = [*content["build-system"]["requires"], *project["dependencies"]]
-    named += [line for lines in project["optional-dependencies"].values() for line in lines]
+    named += itertools.chain(*project["optional-dependencies"].values())
     bounds = [(of, part) for of in named for part in re.findall(r"(?:<=?|!=|[=~]=)([\d.]+\d)", of)]
     assert bounds
     for requirement, version in bounds:

@@ -248,6 +248,7 @@ def test_large_sets_of_color_pictures_are_read_once(folder, monkeypatch, tmp_pat
     plain = data.from_folder(folder)
     monkeypatch.setattr(own_data, "CACHED_FROM", 5)
     first = data.from_folder(folder, cache_dir=tmp_path / "cache")
+    monkeypatch.setattr(own_data, "read_pictures", None)
     again = data.from_folder(folder, cache_dir=tmp_path / "cache")
     assert plain.train.images.shape[1] == 3
     assert plain.train.images.is_contiguous()

@@ -33,11 +33,11 @@ def own_pictures(processes: int) -> Counter[str]:
 
 
 def _draw(folder: Path) -> None:
-    """Grey pictures of noise, always the same."""
+    """Color pictures of noise, always the same."""
     generator = torch.Generator().manual_seed(0)
     for name in ("bird", "cat", "dog"):
         (folder / name).mkdir(parents=True)
-        pixels = torch.randint(0, 256, (PICTURES, 1, 32, 32), generator=generator).byte()
+        pixels = torch.randint(0, 256, (PICTURES, 3, 32, 32), generator=generator).byte()
         for i, picture in enumerate(pixels):
             (folder / name / f"{i}.png").write_bytes(data.to_png(picture))
 
