@@ -44,7 +44,7 @@ CHANGES: list[tuple[str, str, dict]] = [
     ("wider", "32 channels, not 10", {"model_kwargs": {"hidden_units": 32}}),
     (
         "batch norm",
-        "normalised after each convolution",
+        "normalized after each convolution",
         {"model_kwargs": {"hidden_units": 32, "batch_norm": True}},
     ),
     ("one-cycle", "the rate rises to 0.4, falls to 0", {"one_cycle": True, "learning_rate": 0.4}),

@@ -132,7 +132,7 @@ except Started:
 
 
 def start_up(repeats: int) -> list[float]:
-    """Seconds from `python` to the first optimisation step, with torch's import and the data."""
+    """Seconds from `python` to the first optimization step, with torch's import and the data."""
     command = [sys.executable, "-c", FIRST_STEP]
     return [seconds_of(lambda: subprocess.run(command, check=True)) for _ in range(repeats)]
 

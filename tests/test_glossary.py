@@ -33,7 +33,7 @@ FORMS = {
     "label issue": r"(?:label\s)?issues?",
     "loss": r"loss(?:es)?",
     "near-duplicate": r"near-duplicates?",
-    "nearest neighbours": r"(?:nearest\s)?neighbours",
+    "nearest neighbors": r"(?:nearest\s)?neighbors",
     "normalization": r"normaliz(?:ed|es|ing|ation)",
     "overfitting": r"overfit(?:s|ting)?",
     "residual connection": r"residual\sconnections?|shortcuts?",

@@ -54,13 +54,13 @@ def read_digits(path: Path | str | BinaryIO) -> Handwriting:
     `evaluation.read_handwriting` rejects them. Raises FileNotFoundError if there is no such file,
     and ValueError if it is not a picture or is too large.
     """
-    grey = _read_grey(path)
-    digits = _cut_out(_remove_rulings(_find_ink(grey)))
+    gray = _read_gray(path)
+    digits = _cut_out(_remove_rulings(_find_ink(gray)))
     boxes = np.array([[x.start, y.start, x.stop, y.stop] for (y, x), _ in digits]).reshape(-1, 4)
     order = _reading_order(boxes)
     none = torch.zeros(0, 1, 28, 28, dtype=torch.uint8)
     images = torch.cat([none, *(_center(torch.from_numpy(digits[i][1])) for i in order)])
-    picture = torch.from_numpy(grey.round().astype(np.uint8))
+    picture = torch.from_numpy(gray.round().astype(np.uint8))
     return Handwriting(images, torch.from_numpy(boxes[order].astype(np.int64)), picture)
 
 
@@ -72,9 +72,9 @@ def read_garment(path: Path | str | BinaryIO) -> Tensor:
     for product pictures. It fails if the background has a pattern, a shadow, a person, or the color
     of the garment. Raises as `read_digits`, and ValueError if only the background is found.
     """
-    grey = _read_grey(path)
-    ground = np.median(np.concatenate([grey[0], grey[-1], grey[:, 0], grey[:, -1]]))
-    garment = (ground - grey) / ground if ground > 127 else (grey - ground) / (255 - ground)
+    gray = _read_gray(path)
+    ground = np.median(np.concatenate([gray[0], gray[-1], gray[:, 0], gray[:, -1]]))
+    garment = (ground - gray) / ground if ground > 127 else (gray - ground) / (255 - ground)
     inside = ndimage.median_filter(np.abs(garment), 3) > MIN_CONTRAST / 2 / 255
     if not inside.any():
         raise ValueError(f"{path} shows nothing that differs from the background.")
@@ -87,7 +87,7 @@ def read_garment(path: Path | str | BinaryIO) -> Tensor:
     return (255 * placed).round().to(torch.uint8)
 
 
-def _read_grey(path: Path | str | BinaryIO) -> np.ndarray:
+def _read_gray(path: Path | str | BinaryIO) -> np.ndarray:
     """Gray values from 0 to 255, float32 (H, W), upright; the size is checked before decoding."""
     try:
         with warnings.catch_warnings():
@@ -95,7 +95,7 @@ def _read_grey(path: Path | str | BinaryIO) -> np.ndarray:
             picture = Image.open(path)
         with picture:
             picture.draft("RGB", (LONGER_SIDE, LONGER_SIDE))  # JPEG is decoded at a smaller size
-            return np.asarray(_to_grey(ImageOps.exif_transpose(picture)), dtype=np.float32)
+            return np.asarray(_to_gray(ImageOps.exif_transpose(picture)), dtype=np.float32)
     except FileNotFoundError:
         raise FileNotFoundError(f"There is no picture at {path}.") from None
     except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
@@ -104,7 +104,7 @@ def _read_grey(path: Path | str | BinaryIO) -> np.ndarray:
         raise ValueError(f"{path} is not a readable picture, such as PNG or JPEG.") from error
 
 
-def _to_grey(picture: Image.Image) -> Image.Image:
+def _to_gray(picture: Image.Image) -> Image.Image:
     """Gray values from 0 to 255, reduced to LONGER_SIDE; transparency becomes black or white."""
     if picture.mode[0] in "IF":  # 16 bits, which `convert` would clip instead of scaling
         values = np.nan_to_num(np.array(picture, dtype=np.float32)).clip(0)
@@ -114,34 +114,34 @@ def _to_grey(picture: Image.Image) -> Image.Image:
     picture.thumbnail((LONGER_SIDE, LONGER_SIDE), Image.Resampling.BOX, reducing_gap=2)
     if picture.mode != "LA":
         return picture
-    grey, opaque = picture.split()
-    white_ink = np.average(np.asarray(grey), weights=np.asarray(opaque) + 1e-9) > 127
-    return Image.composite(grey, Image.new("L", grey.size, 0 if white_ink else 255), opaque)
+    gray, opaque = picture.split()
+    white_ink = np.average(np.asarray(gray), weights=np.asarray(opaque) + 1e-9) > 127
+    return Image.composite(gray, Image.new("L", gray.size, 0 if white_ink else 255), opaque)
 
 
-def _find_ink(grey: np.ndarray) -> np.ndarray:
-    """How much each pixel differs from the background towards the ink: float32 (H, W), at least 0.
+def _find_ink(gray: np.ndarray) -> np.ndarray:
+    """How much each pixel differs from the background toward the ink: float32 (H, W), at least 0.
 
     In even light the background is the median of the border. In uneven light it is a morphological
     closing, which removes dark objects narrower than a third of the picture, and keeps shadows.
     """
-    border = np.concatenate([grey[0], grey[-1], grey[:, 0], grey[:, -1]])
-    middle, low, high = np.median(border), grey.min(), grey.max()
+    border = np.concatenate([gray[0], gray[-1], gray[:, 0], gray[:, -1]])
+    middle, low, high = np.median(border), gray.min(), gray.max()
     spread = np.quantile(np.abs(border - middle), 0.8)
-    if max(grey.shape) < 100 or spread <= 0.05 * (high - low):
-        return np.maximum(middle - grey if middle > (low + high) / 2 else grey - middle, 0)
-    factor = max(1, max(grey.shape) // 120)
-    size = (max(1, grey.shape[1] // factor), max(1, grey.shape[0] // factor))
-    small = np.asarray(Image.fromarray(grey).resize(size, Image.Resampling.BOX))
+    if max(gray.shape) < 100 or spread <= 0.05 * (high - low):
+        return np.maximum(middle - gray if middle > (low + high) / 2 else gray - middle, 0)
+    factor = max(1, max(gray.shape) // 120)
+    size = (max(1, gray.shape[1] // factor), max(1, gray.shape[0] // factor))
+    small = np.asarray(Image.fromarray(gray).resize(size, Image.Resampling.BOX))
     detail = small - ndimage.gaussian_filter(small, max(size) / 8)
     is_light_ink = (detail**3).sum() > 0  # ink is rarer than paper
     if is_light_ink:
-        small, grey = 255 - small, 255 - grey
+        small, gray = 255 - small, 255 - gray
     closed = ndimage.gaussian_filter(ndimage.grey_closing(small, max(3, min(size) // 3)), 1.5)
-    ground = Image.fromarray(closed).resize(grey.shape[::-1], Image.Resampling.BICUBIC)
+    ground = Image.fromarray(closed).resize(gray.shape[::-1], Image.Resampling.BICUBIC)
     paper = np.maximum(np.asarray(ground), 1)
     # in half the light, dark ink differs from paper by half as much
-    ink = (paper - grey) * (1 if is_light_ink else paper.max() / paper)
+    ink = (paper - gray) * (1 if is_light_ink else paper.max() / paper)
     return np.maximum(ink - np.median(ink), 0)
 
 

@@ -89,7 +89,7 @@ def stack(pictures: Sequence[np.ndarray], channels: int | None) -> Tensor:
     if channels is None:
         channels = 3 if any(len(p) == 3 and (p != p[:1]).any() for p in eight) else 1
     if channels == 1:
-        return torch.from_numpy(np.stack([_to_grey(p) for p in eight]))
+        return torch.from_numpy(np.stack([_to_gray(p) for p in eight]))
     return torch.from_numpy(np.array([np.broadcast_to(p, (3, *p.shape[1:])) for p in eight]))
 
 
@@ -101,7 +101,7 @@ def white_level(peak: float) -> float:
     return next((2**bits - 1 for bits in (8, 10, 12, 14, 16, 32) if peak < 2**bits), peak)
 
 
-def _to_grey(picture: np.ndarray) -> np.ndarray:
+def _to_gray(picture: np.ndarray) -> np.ndarray:
     if len(picture) == 1 or (picture == picture[:1]).all():
         return picture[:1]
     return np.rint(np.tensordot(LUMINANCE, picture, 1)).astype(np.uint8)[None]

@@ -130,7 +130,7 @@ def pixel_statistics(images: Tensor) -> tuple[float, float]:
     They are exact, since they are computed from the histogram. A DatasetSpec holds both numbers.
     """
     counts = torch.bincount(images.flatten(), minlength=256).cpu().double()
-    greys = torch.arange(256, dtype=torch.float64) / 255
-    mean = (counts * greys).sum() / counts.sum()
-    variance = (counts * (greys - mean) ** 2).sum() / counts.sum()
+    grays = torch.arange(256, dtype=torch.float64) / 255
+    mean = (counts * grays).sum() / counts.sum()
+    variance = (counts * (grays - mean) ** 2).sum() / counts.sum()
     return mean.item(), variance.sqrt().item()

@@ -82,7 +82,7 @@ def neighbor_votes(
 
     This is a vote of the `k` training images that are nearest by their pixels, without a model.
     Returns a row for each mistake, indexed by its row in `test`: `target`, `prediction`, the
-    fractions of the votes `for_target` and `for_prediction`, and `side`, one of VOTE_OUTCOMES:
+    fractions of the votes `for_target` and `for_prediction`, and `outcome`, one of VOTE_OUTCOMES:
     "with the label" or "with the model" if that reaches `majority`, else "undecided".
     """
     import pandas as pd
@@ -95,7 +95,7 @@ def neighbor_votes(
     for name in ("target", "prediction"):
         same = votes.numpy() == frame[[name]].to_numpy()
         frame[f"for_{name}"] = same.mean(axis=1)
-    frame["side"] = VOTE_OUTCOMES[2]
-    frame.loc[frame["for_target"] >= majority, "side"] = VOTE_OUTCOMES[0]
-    frame.loc[frame["for_prediction"] >= majority, "side"] = VOTE_OUTCOMES[1]
+    frame["outcome"] = VOTE_OUTCOMES[2]
+    frame.loc[frame["for_target"] >= majority, "outcome"] = VOTE_OUTCOMES[0]
+    frame.loc[frame["for_prediction"] >= majority, "outcome"] = VOTE_OUTCOMES[1]
     return frame

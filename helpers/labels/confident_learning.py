@@ -3,7 +3,7 @@
 Northcutt, Jiang, Chuang, "Confident Learning: Estimating Uncertainty in Dataset Labels", JAIR 70,
 2021. Each function takes out-of-sample probabilities (N, K), from models that were not trained on
 the image, and the given labels int64 (N,). The probability of a class is compared with its mean
-over the images with that label, so that a general bias towards a class cancels out.
+over the images with that label, so that a general bias toward a class cancels out.
 """
 
 import torch

@@ -116,7 +116,7 @@ def _train_and_predict(
     pool = evaluation.extract_features(model, train.images)
     found = {}
     for name, split in unseen.items():
-        bar.set_postfix_str("searching neighbours")
+        bar.set_postfix_str("searching neighbors")
         predictions, features = evaluation.predict_with_features(model, split.images)
         neighbors = evaluation.nearest_neighbors(features, pool, k)
         votes = neighbors.votes(train.targets, len(spec.class_names))

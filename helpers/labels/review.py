@@ -60,13 +60,13 @@ def plot_evidence(audit: Audit, split: str, image: int) -> Figure:
     figure, (left, middle, right) = plt.subplots(
         1, 3, figsize=(10, 3.4), width_ratios=[1, 1.7, 1], layout="constrained"
     )
-    left.imshow(plotting.pixels(audit.image(f"{split} {image}")), **plotting.GREY)
-    left.set_title(f"{split} {image}, labelled {names[row['label']]}", fontsize=10)
+    left.imshow(plotting.pixels(audit.image(f"{split} {image}")), **plotting.GRAY)
+    left.set_title(f"{split} {image}, labeled {names[row['label']]}", fontsize=10)
     if row["nearest"]:
-        right.imshow(plotting.pixels(audit.image(row["nearest"])), **plotting.GREY)
+        right.imshow(plotting.pixels(audit.image(row["nearest"])), **plotting.GRAY)
         label = names[row["nearest_label"]]
-        right.set_title(f"nearest: {row['nearest']},\nlabelled {label}", fontsize=10)
-        right.set_xlabel(f"differs by {row['nearest_distance']:.0f} grey values")
+        right.set_title(f"nearest: {row['nearest']},\nlabeled {label}", fontsize=10)
+        right.set_xlabel(f"differs by {row['nearest_distance']:.0f} gray values")
     else:
         right.set_visible(False)
     for ax in (left, right):
@@ -75,7 +75,7 @@ def plot_evidence(audit: Audit, split: str, image: int) -> Figure:
     models, votes = predictions.mean[image], predictions.votes.mean(dim=0)[image]
     name = f"models: {len(predictions.probabilities)}"
     middle.barh(places - 0.2, models.numpy(), height=0.4, label=name)
-    middle.barh(places + 0.2, votes.numpy(), height=0.4, label="neighbours")
+    middle.barh(places + 0.2, votes.numpy(), height=0.4, label="neighbors")
     middle.set_yticks(places, names)
     middle.invert_yaxis()
     middle.set(xlim=(0, 1), title=f"{row['verdict']} (issue score {row['issue_score']:.2f})")
@@ -180,10 +180,10 @@ class ReviewWidget(anywidget.AnyWidget):
             return
         image = self._waiting[0]
         row, (label, suggested) = self._evidence.loc[image], self._words[image]
-        self.title = f"Image {image}, labelled {label}. {self.decided} of {self.total} are decided."
+        self.title = f"Image {image}, labeled {label}. {self.decided} of {self.total} are decided."
         self.text = (
             f"{row['models_suggested']:.0%} of the models predict {suggested}, and "
-            f"{row['votes_suggested']:.0%} of the neighbours have that label."
+            f"{row['votes_suggested']:.0%} of the neighbors have that label."
         )
         self.picture = data.data_url(self._images[image])
 

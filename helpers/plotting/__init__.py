@@ -6,6 +6,6 @@ from helpers.plotting.charts import (
     learning_curves, pareto_front, pixel_histogram,
 )
 from helpers.plotting.images import (
-    GREY, activations, augmentation_preview, class_samples, handwriting, image_grid,
+    GRAY, activations, augmentation_preview, class_samples, handwriting, image_grid,
     occlusion_maps, pixels, predicted_images, probability_bars,
 )

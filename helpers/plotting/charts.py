@@ -43,8 +43,8 @@ def pixel_histogram(images: Mapping[str, Tensor], ax: Axes | None = None) -> Axe
     for (name, pixels), color, line in zip(images.items(), PALETTE, ("-", "--"), strict=False):
         shares = pixels.flatten().bincount(minlength=256).numpy() / pixels.numel()
         ax.plot(np.arange(256), shares, line, color=color, label=name)
-    ax.set(yscale="log", xlabel="grey value (0 is black)", ylabel="share of pixels")
-    ax.set_title("Grey values")
+    ax.set(yscale="log", xlabel="gray value (0 is black)", ylabel="share of pixels")
+    ax.set_title("Gray values")
     ax.yaxis.set_major_formatter(lambda share, _: f"{100 * share:g} %")
     ax.spines[["top", "right"]].set_visible(False)
     ax.legend()
@@ -110,7 +110,7 @@ def learning_curves(histories: Mapping[str, pd.DataFrame] | pd.DataFrame) -> Fig
             style |= {"color": color, "label": name}
             ax.plot(frame["epoch"], frame[f"validation_{measure}"], **style)
     axes[0].set(title="Loss", xlabel="epoch", ylabel="cross-entropy (nats)")
-    axes[1].set(title="Accuracy", xlabel="epoch", ylabel="images right")
+    axes[1].set(title="Accuracy", xlabel="epoch", ylabel="images classified correctly")
     axes[1].yaxis.set_major_formatter(lambda share, _: f"{100 * share:g} %")
     for ax in axes:
         ax.set_xlim(0.5, longest + 0.5)

@@ -18,7 +18,7 @@ from helpers.plotting.charts import PALETTE
 
 RIGHT, WRONG = "#1a7a4c", "#c0392b"
 # 0 is always black and 255 white, whatever an image contains; pixels are drawn as sharp squares
-GREY: dict[str, Any] = {"cmap": "gray", "vmin": 0, "vmax": 255, "interpolation": "nearest"}
+GRAY: dict[str, Any] = {"cmap": "gray", "vmin": 0, "vmax": 255, "interpolation": "nearest"}
 subplots: Callable[..., tuple[Figure, Any]] = partial(plt.subplots, layout="constrained")
 
 
@@ -39,7 +39,7 @@ def image_grid(
     for i, ax in enumerate(axes.flat):
         ax.axis("off")
         if i < len(images):
-            ax.imshow(pixels(images[i]), **GREY)
+            ax.imshow(pixels(images[i]), **GRAY)
             if titles:
                 ax.set_title(titles[i], fontsize=9, color=colors[i] if colors else "black")
     if heading:
@@ -52,7 +52,7 @@ def class_samples(split: Split, class_names: Sequence[str], *, per_class: int = 
     names, size = class_names[:30], split.images.shape[-1] + 2
     strips = [_strip(split.images[split.targets == k], per_class) for k in range(len(names))]
     _, ax = subplots(figsize=(per_class * 0.6 + 1, len(names) * 0.6))
-    ax.imshow(np.vstack(strips), **GREY)
+    ax.imshow(np.vstack(strips), **GRAY)
     ax.set_yticks(size * (0.5 + np.arange(len(names))), names, fontsize=11)
     ax.set_xticks([])
     ax.tick_params(length=0)
@@ -92,7 +92,7 @@ def augmentation_preview(
         for images in varied.values():
             strips.append(_strip(images[row * variants : (row + 1) * variants], variants))
         for ax, strip in zip(axes[row], strips, strict=True):
-            ax.imshow(strip, **GREY)
+            ax.imshow(strip, **GRAY)
             ax.axis("off")
     for ax, title in zip(axes[0], ["original", *varied], strict=True):
         ax.set_title(title, fontsize=10)
@@ -119,7 +119,7 @@ def predicted_images(
 def probability_bars(image: Tensor, probabilities: Tensor, class_names: Sequence[str]) -> Figure:
     """One image (C, H, W), and beside it the predicted probability (K,) of each class."""
     figure, (left, right) = subplots(1, 2, figsize=(7, 2.8), width_ratios=[1, 1.6])
-    left.imshow(pixels(image), **GREY)
+    left.imshow(pixels(image), **GRAY)
     left.axis("off")
     right.barh(class_names, probabilities.numpy(), color=PALETTE[0])
     right.invert_yaxis()
@@ -134,7 +134,7 @@ def handwriting(read: Reading, *, ax: Axes | None = None) -> Axes:
     Objects that are no digits have a red box and a question mark.
     """
     ax = ax or plt.figure(figsize=(7, 5.5), layout="constrained").add_subplot()
-    ax.imshow(read.handwriting.picture.numpy(), **GREY)
+    ax.imshow(read.handwriting.picture.numpy(), **GRAY)
     ax.axis("off")
     columns = (read.handwriting.boxes, read.digits, read.probabilities)
     rows = zip(*(column.tolist() for column in columns), strict=True)
@@ -171,12 +171,12 @@ def occlusion_maps(images: Tensor, maps: Sequence[Tensor], titles: Sequence[str]
     largest = max(float(values.abs().max()) for values in maps) or 1.0
     figure, axes = subplots(2, len(images), figsize=(2.6 * len(images) + 0.8, 5.2), squeeze=False)
     for image, values, title, (above, below) in zip(images, maps, titles, axes.T, strict=True):
-        above.imshow(pixels(image), **GREY)
+        above.imshow(pixels(image), **GRAY)
         above.set_title(title, fontsize=10)
         drawn = below.imshow(values.numpy(), cmap="RdBu_r", vmin=-largest, vmax=largest)
-        grey = image.float().mean(dim=0).numpy()
-        below.contour(grey, levels=[100], colors="black", linewidths=0.5)
+        gray = image.float().mean(dim=0).numpy()
+        below.contour(gray, levels=[100], colors="black", linewidths=0.5)
         for ax in (above, below):
             ax.axis("off")
-    figure.colorbar(drawn, ax=axes[1].tolist(), label="fall of the log-probability (nats)")
+    figure.colorbar(drawn, ax=axes[1].tolist(), label="decrease in log-probability (nats)")
     return figure

@@ -18,7 +18,7 @@ RNG = np.random.default_rng(0)
 
 
 def write(path: Path, picture: Image.Image | np.ndarray | int = 0, **options) -> Path:
-    """Write a picture: one that is given, or 20 × 20 pixels of one grey value."""
+    """Write a picture: one that is given, or 20 × 20 pixels of one gray value."""
     if isinstance(picture, int):
         picture = np.full((20, 20), picture, dtype=np.uint8)
     if isinstance(picture, np.ndarray):
@@ -118,12 +118,12 @@ def test_repeated_images_are_counted(tmp_path):
 
 
 KINDS = {
-    "grey": (Image.new("L", (28, 28), 80), [80]),
+    "gray": (Image.new("L", (28, 28), 80), [80]),
     "color": (Image.new("RGB", (28, 28), (250, 0, 10)), [250, 0, 10]),
     "palette": (Image.new("RGB", (28, 28), (250, 0, 10)).quantize(4), [250, 0, 10]),
     "1 bit": (Image.new("1", (28, 28), 1), [255]),
     "transparent": (Image.new("RGBA", (28, 28), (9, 9, 9, 0)), [255]),
-    "grey and alpha": (Image.new("LA", (28, 28), (9, 255)), [9]),
+    "gray and alpha": (Image.new("LA", (28, 28), (9, 255)), [9]),
     "16 bits": (Image.fromarray(np.full((28, 28), 0xFFFF, dtype=np.uint16)), [255]),
     "12 of 16 bits": (Image.fromarray(np.full((28, 28), 0xFFF, dtype=np.uint16)), [255]),
 }
@@ -150,7 +150,7 @@ def test_formats(tmp_path, suffix):
     assert (image[0, :, 14, 14].int() - torch.tensor([200, 30, 30])).abs().max() <= 6
 
 
-def test_colors_become_grey_if_that_is_wanted():
+def test_colors_become_gray_if_that_is_wanted():
     (found,) = data.read_pictures([png(Image.new("RGB", (28, 28), (250, 0, 10)))], size=28)
     assert data.stack([found], 1)[0, 0, 0, 0] == round(0.299 * 250 + 0.114 * 10)
     assert data.stack([found[:, :16, :16], np.zeros((3, 16, 16), np.uint8)], None).shape[1] == 3
@@ -409,7 +409,7 @@ def test_channels_are_the_first_axis_that_can_be_theirs(shape, channels):
     assert splits.spec.channels == channels
 
 
-def test_arrays_of_one_grey_value_are_images():
+def test_arrays_of_one_gray_value_are_images():
     splits = data.from_arrays(np.full((20, 16, 16), 0.5), np.arange(20) % 2)
     assert (splits.train.images == 128).all()
 
@@ -475,7 +475,7 @@ def test_data_sets_of_torchvision(mode, side, classes, tensors):
 
 
 def test_a_data_set_without_names_is_called_by_its_type():
-    """Tensors of uint8 are taken as they are; colors become grey if that is wanted."""
+    """Tensors of uint8 are taken as they are; colors become gray if that is wanted."""
     images = torch.tensor([60, 30, 0], dtype=torch.uint8).view(1, 3, 1, 1).repeat(20, 1, 40, 40)
     pairs = TensorDataset(images, torch.arange(20) % 2)
     splits = data.from_torchvision(pairs)

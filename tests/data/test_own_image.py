@@ -23,7 +23,7 @@ def save(tmp_path, pixels: np.ndarray):
 
 
 def stroke(background: int, ink: int) -> np.ndarray:
-    """A thick vertical bar, not in the centre."""
+    """A thick vertical bar, not in the center."""
     pixels = np.full((120, 160), background)
     pixels[20:100, 30:50] = ink
     return pixels
@@ -98,7 +98,7 @@ def test_a_contrast_of_32_is_enough_and_less_is_refused(tmp_path, background, in
 
 
 @pytest.mark.parametrize(("shade", "expected"), [(86, 0), (87, 87), (155, 155), (200, 200)])
-def test_grey_values_are_stretched_and_those_below_a_third_are_black(tmp_path, shade, expected):
+def test_gray_values_are_stretched_and_those_below_a_third_are_black(tmp_path, shade, expected):
     """The background is 10 and the ink 241, so 87 is a third of the range: 77 of 231."""
     pixels = np.full((80, 80), 10)
     pixels[10:50, 10:30], pixels[10:50, 30:50] = 241, shade
@@ -221,7 +221,7 @@ def test_the_bar_of_a_five_belongs_to_it(tmp_path):
     assert data.read_digits(save(tmp_path, pixels)).boxes.tolist() == [[50, 60, 58, 100]]
 
 
-def test_light_from_one_side_changes_nothing_but_grey_values(tmp_path):
+def test_light_from_one_side_changes_nothing_but_gray_values(tmp_path):
     even = page((60, 150), (60, 250))
     light = np.linspace(1, 0.35, 400)
     uneven = data.read_digits(save(tmp_path, even * light))
@@ -295,14 +295,14 @@ def test_a_garment_on_a_plain_ground_becomes_an_image_of_fashion_mnist(fashion, 
         for y in (-1, 0, 1)
         for x in (-2, -1, 0, 1, 2)
     )
-    assert away < 8  # of 255 grey values
+    assert away < 8  # of 255 gray values
     assert trousers.float().mean() > 40  # how far away a black image would be
 
 
-def garment_on(ground: int, shape: tuple[int, int], grey: int | np.ndarray) -> torch.Tensor:
-    """What is read of a picture with a garment of that shape and grey value: (28, 28)."""
+def garment_on(ground: int, shape: tuple[int, int], gray: int | np.ndarray) -> torch.Tensor:
+    """What is read of a picture with a garment of that shape and gray value: (28, 28)."""
     picture = np.full((150, 240), ground)
-    picture[20 : 20 + shape[0], 20 : 20 + shape[1]] = grey
+    picture[20 : 20 + shape[0], 20 : 20 + shape[1]] = gray
     buffer = io.BytesIO()
     Image.fromarray(picture.astype(np.uint8)).save(buffer, "PNG")
     image = data.read_garment(buffer)
@@ -311,30 +311,30 @@ def garment_on(ground: int, shape: tuple[int, int], grey: int | np.ndarray) -> t
 
 
 @pytest.mark.parametrize(
-    ("ground", "grey", "value"),
+    ("ground", "gray", "value"),
     # as a share of the distance from the ground to the end of the scale, of 255
     [(128, 32, 191), (204, 51, 191), (127, 191, 128), (51, 153, 128)],
 )
 @pytest.mark.parametrize("shape", [(56, 30), (30, 56)])
-def test_a_garment_is_scaled_to_28_pixels_and_put_in_the_middle(ground, grey, value, shape):
+def test_a_garment_is_scaled_to_28_pixels_and_put_in_the_middle(ground, gray, value, shape):
     expected = torch.zeros(28, 28, dtype=torch.uint8)
     expected[:, 6:21] = value  # 30 of 56 pixels become 15
-    image = garment_on(ground, shape, grey)
+    image = garment_on(ground, shape, gray)
     assert torch.equal(image, expected if shape[0] == 56 else expected.T)
 
 
 def test_parts_of_a_garment_brighter_than_a_light_ground_are_black():
-    grey = np.full((56, 56), 102)
-    grey[20:36, 20:36] = 255
-    image = garment_on(204, (56, 56), grey)
+    gray = np.full((56, 56), 102)
+    gray[20:36, 20:36] = 255
+    image = garment_on(204, (56, 56), gray)
     assert image[14, 14] == 0
     assert image[2, 2] == 128
 
 
-def test_fine_stripes_of_a_garment_become_grey_and_no_moire():
-    grey = np.full((112, 112), 90)
-    grey[:, ::4] = 250
-    image = garment_on(0, (112, 112), grey)[4:24, 4:24]
+def test_fine_stripes_of_a_garment_become_gray_and_no_moire():
+    gray = np.full((112, 112), 90)
+    gray[:, ::4] = 250
+    image = garment_on(0, (112, 112), gray)[4:24, 4:24]
     assert image.unique().tolist() == [130]  # a quarter of 250, three quarters of 90
 
 
@@ -344,9 +344,9 @@ def test_a_thin_garment_keeps_a_row():
 
 @pytest.mark.parametrize("ground", [240, 0])
 def test_a_faint_garment_is_seen_from_half_the_contrast_of_ink_on(ground):
-    towards = 1 if ground == 0 else -1
-    share = 255 / max(ground, 255 - ground)  # a grey value of the ground's distance to the end
-    seen, faint = (round(ground + towards * contrast / share) for contrast in (18, 14))
+    toward = 1 if ground == 0 else -1
+    share = 255 / max(ground, 255 - ground)  # a gray value of the ground's distance to the end
+    seen, faint = (round(ground + toward * contrast / share) for contrast in (18, 14))
     assert garment_on(ground, (56, 56), seen).max() > 0
     with pytest.raises(ValueError, match="nothing that differs"):
         garment_on(ground, (56, 56), faint)

@@ -82,7 +82,7 @@ def test_pixel_statistics_agree_with_torch():
 
 
 def test_pixel_statistics_of_dark_images():
-    """Grey values that do not occur count as well."""
+    """Gray values that do not occur count as well."""
     images = torch.zeros(1, 1, 2, 2, dtype=torch.uint8)
     images[..., 0] = 51  # a fifth of white
     assert data.pixel_statistics(images) == pytest.approx((0.1, 0.1), abs=1e-12)

@@ -94,14 +94,14 @@ def test_without_a_front_end_the_pad_says_where_to_open_it(pad):
     assert text == "A drawing pad. To draw, open this in JupyterLab, VS Code or Colab."
 
 
-def test_a_model_of_colour_images_is_refused_in_a_line(model, monkeypatch):
+def test_a_model_of_color_images_is_refused_in_a_line(model, monkeypatch):
     monkeypatch.setitem(model.architecture, "channels", 3)
     monkeypatch.setitem(model.architecture, "size", 32)
     with pytest.raises(ValueError, match="needs 3 of 32 × 32"):
         evaluation.drawing_pad(model, NAMES)
 
 
-def test_any_model_of_grey_images_can_be_drawn_for():
+def test_any_model_of_gray_images_can_be_drawn_for():
     pad = evaluation.drawing_pad(models.build("linear").classifier, NAMES)
     assert pad.class_names == list(NAMES)
 

@@ -76,7 +76,7 @@ def test_without_mistakes_there_are_no_pairs():
     assert "share" in frame
 
 
-def grey(*levels: int) -> torch.Tensor:
+def gray(*levels: int) -> torch.Tensor:
     return (
         torch.tensor(levels, dtype=torch.uint8).view(-1, 1, 1, 1).expand(-1, 1, 28, 28).contiguous()
     )
@@ -85,10 +85,10 @@ def grey(*levels: int) -> torch.Tensor:
 def test_the_nearest_training_images_vote_for_the_label_or_the_model():
     """Three mistakes: class 0 predicted as class 1. They differ in brightness."""
     train = Split(
-        grey(10, 11, 12, 13, 100, 101, 102, 103, 200, 201, 202, 203),
+        gray(10, 11, 12, 13, 100, 101, 102, 103, 200, 201, 202, 203),
         torch.tensor([0, 0, 0, 1, 0, 1, 1, 1, 2, 2, 2, 2]),
     )
-    test = Split(grey(12, 102, 202, 50), torch.tensor([0, 0, 0, 1]))
+    test = Split(gray(12, 102, 202, 50), torch.tensor([0, 0, 0, 1]))
     predictions = predictions_from(predicted=[1, 1, 1, 1], targets=[0, 0, 0, 1])
     frame = evaluation.neighbor_votes(predictions, test, train, k=4)
     assert frame.index.tolist() == [0, 1, 2]
@@ -97,7 +97,7 @@ def test_the_nearest_training_images_vote_for_the_label_or_the_model():
     assert frame["prediction"].tolist() == [1, 1, 1]
     assert frame["for_target"].tolist() == [0.75, 0.25, 0]
     assert frame["for_prediction"].tolist() == [0.25, 0.75, 0]
-    assert tuple(frame["side"]) == evaluation.VOTE_OUTCOMES
+    assert tuple(frame["outcome"]) == evaluation.VOTE_OUTCOMES
 
 
 @pytest.mark.parametrize(
@@ -109,20 +109,20 @@ def test_the_nearest_training_images_vote_for_the_label_or_the_model():
 )
 def test_a_side_needs_at_least_the_majority_of_the_votes(majority, sides):
     votes = torch.tensor([0, 0, 0, 1, 1, 1, 0, 1, 0, 1, 1, 0])  # 3 to 1, 1 to 3, 2 to 2
-    train = Split(grey(1, 2, 3, 4, 101, 102, 103, 104, 201, 202, 203, 204), votes)
-    test = Split(grey(2, 102, 202), torch.tensor([0, 0, 0]))
+    train = Split(gray(1, 2, 3, 4, 101, 102, 103, 104, 201, 202, 203, 204), votes)
+    test = Split(gray(2, 102, 202), torch.tensor([0, 0, 0]))
     predictions = predictions_from(predicted=[1, 1, 1], targets=[0, 0, 0])
     frame = evaluation.neighbor_votes(predictions, test, train, k=4, majority=majority)
-    assert tuple(frame["side"]) == sides
+    assert tuple(frame["outcome"]) == sides
 
 
 def test_ten_neighbors_vote_by_default():
-    """Seven of ten are a majority; with an eleventh neighbour it would be 7 of 11."""
-    train = Split(grey(*range(11)), torch.tensor([0] * 7 + [1] * 4))
+    """Seven of ten are a majority; with an eleventh neighbor it would be 7 of 11."""
+    train = Split(gray(*range(11)), torch.tensor([0] * 7 + [1] * 4))
     predictions = predictions_from(predicted=[1], targets=[0])
-    test = Split(grey(0), torch.tensor([0]))
+    test = Split(gray(0), torch.tensor([0]))
     (row,) = evaluation.neighbor_votes(predictions, test, train).to_dict("records")
-    assert (row["for_target"], row["side"]) == (0.7, "with the label")
+    assert (row["for_target"], row["outcome"]) == (0.7, "with the label")
 
 
 def test_equal_values_are_in_data_set_order():
@@ -149,5 +149,5 @@ def test_class_means_by_hand(tiny):
 
 
 def test_the_closest_pairs_of_classes_come_first():
-    pairs = evaluation.closest_pairs(grey(0, 100, 130, 10).float(), "abcd", 3)
+    pairs = evaluation.closest_pairs(gray(0, 100, 130, 10).float(), "abcd", 3)
     assert pairs == ["a / d", "b / c", "b / d"]

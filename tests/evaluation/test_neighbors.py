@@ -30,7 +30,7 @@ def test_distances_are_exact_for_every_chunk_size():
         torch.testing.assert_close(found.distances.double(), expected.values)
 
 
-def test_a_difference_of_one_grey_value_between_bright_images_is_found():
+def test_a_difference_of_one_gray_value_between_bright_images_is_found():
     bright = torch.full((1, 1, 28, 28), 255, dtype=torch.uint8)
     nearly = bright.clone()
     nearly[0, 0, 5, 5] = 254

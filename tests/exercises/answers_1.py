@@ -98,7 +98,7 @@ WRONG = {
     ],
     "1.2": [
         ({**LOADED, "train": 60_000}, "train: That is what is published"),
-        ({**LOADED, "image": (28, 28)}, "image: A grey image has a channel axis"),
+        ({**LOADED, "image": (28, 28)}, "image: A gray image has a channel axis"),
         ({**LOADED, "white": 1.0}, "white: The pixels are not scaled"),
         ({**LOADED, "white": 256}, "the first one is 0"),
         ({**LOADED, "test": None}, "test: There is no answer yet"),

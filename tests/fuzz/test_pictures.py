@@ -37,9 +37,9 @@ def png(width: int, height: int, depth: int = 8, color: int = 0) -> bytes:
 
 def examples() -> list[bytes]:
     """Small pictures of all kinds."""
-    grey = np.full((24, 30), 240, np.uint8)
-    grey[4:20, 12:15] = 10
-    drawn, exif = Image.fromarray(grey), Image.Exif()
+    gray = np.full((24, 30), 240, np.uint8)
+    gray[4:20, 12:15] = 10
+    drawn, exif = Image.fromarray(gray), Image.Exif()
     exif[0x0112] = 6
     made = [
         saved(drawn.convert(mode), "PNG") for mode in ("1", "L", "LA", "P", "RGB", "RGBA", "I;16")

@@ -73,8 +73,8 @@ def test_the_list_is_sorted_cut_and_reduced_to_the_best(invoke):
     assert names("--sort", "parameters.seed") == ["a", "b"]
     assert names("--best") == ["a"]
     assert len(json.loads(invoke("--last", "2", "--json")[1])) == 2
-    status, _, told = invoke("--sort", "colour")
-    assert (status, "no column 'colour'" in told) == (2, True)
+    status, _, told = invoke("--sort", "color")
+    assert (status, "no column 'color'" in told) == (2, True)
 
 
 def test_of_very_many_runs_the_last_are_listed(invoke, monkeypatch):

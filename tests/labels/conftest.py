@@ -8,26 +8,26 @@ from helpers.data import Split
 from helpers.labels import OutOfSamplePredictions, audit
 
 
-def picture(*greys: int) -> torch.Tensor:
-    """Images of one grey value each."""
-    return torch.tensor(greys, dtype=torch.uint8).view(-1, 1, 1, 1).expand(-1, 1, 28, 28)
+def picture(*grays: int) -> torch.Tensor:
+    """Images of one gray value each."""
+    return torch.tensor(grays, dtype=torch.uint8).view(-1, 1, 1, 1).expand(-1, 1, 28, 28)
 
 
 @pytest.fixture
 def played(monkeypatch, tmp_path) -> labels.Audit:
-    """Three classes; one model and its neighbours contradict three of the labels."""
-    greys = torch.arange(60) * 4
+    """Three classes; one model and its neighbors contradict three of the labels."""
+    grays = torch.arange(60) * 4
     truth = torch.arange(60) // 20
     given = truth.clone()
     given[[5, 25]], given[50] = 2, 0
     sure = torch.full((1, 60, 10), 0.001)
     sure[0, torch.arange(60), truth] = 0.991
-    images = picture(*greys.tolist())
+    images = picture(*grays.tolist())
     published = Split(images[:40], given[:40]), Split(images[40:], given[40:])
     predictions = [
         OutOfSamplePredictions(shares, shares) for shares in (sure[:, :40], sure[:, 40:])
     ]
-    monkeypatch.setattr(audit.verdicts, "NEAR_DUPLICATE_RMSE", 3)  # neighbouring greys differ by 4
+    monkeypatch.setattr(audit.verdicts, "NEAR_DUPLICATE_RMSE", 3)  # neighboring grays differ by 4
     monkeypatch.setattr(data, "load_published", lambda _: published)
     monkeypatch.setattr(audit, "predict_out_of_sample", lambda *_, **__: predictions)
     recipe = training.find_recipe("fast", "mnist")

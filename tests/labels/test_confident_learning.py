@@ -36,7 +36,7 @@ def test_there_are_as_many_label_issues_as_the_joint_says():
 
 
 def test_a_label_that_is_the_most_probable_class_is_no_issue():
-    """Of two confident images labelled 0, one is of class 1: by that, half of the three are wrong.
+    """Of two confident images labeled 0, one is of class 1: by that, half of the three are wrong.
 
     But for each of the three, class 0 is more probable than class 1.
     """

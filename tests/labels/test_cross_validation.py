@@ -147,7 +147,7 @@ def test_one_bar_counts_epochs_and_searches_and_names_them_if_somebody_watches(
     # three epochs and two searches for each of the models
     assert bool(re.search(r"/15 \[", printed)) == shown
     assert ("training" in printed) == shown
-    assert ("searching neighbours" in printed) == shown
+    assert ("searching neighbors" in printed) == shown
     assert "images" not in printed
 
 

@@ -37,7 +37,7 @@ def test_the_gallery_has_lists_and_a_page(played, tmp_path):
     html = page.read_text()
     assert html.count('class="card ') == 8  # four of each split
     assert html.count("data:image/png;base64,") == 16  # each with the image nearest to it
-    assert "test image 10, labelled 0" in html
+    assert "test image 10, labeled 0" in html
     assert "http" not in html
     counts = re.findall(r"<tr><td>([\w -]+)</td><td class=\"number\">(\d+)</td>", html)
     assert counts == [
@@ -46,7 +46,7 @@ def test_the_gallery_has_lists_and_a_page(played, tmp_path):
         ("class ambiguous", "0"), ("label stands", "38"),
     ]  # fmt: skip
     assert "20 test labels; models for each image: 1" in html
-    assert "at most 3 grey values" in html
+    assert "at most 3 gray values" in html
 
 
 def test_the_lists_and_the_page_name_the_files_of_ones_own_data(played, tmp_path):
@@ -76,16 +76,16 @@ def test_the_figure_shows_the_evidence_on_one_label(played):
     figure = labels.plot_evidence(played, "test", 10)
     left, middle, right = figure.axes
     row = played.evidence["test"].loc[10]
-    assert left.get_title() == "test 10, labelled 0"
+    assert left.get_title() == "test 10, labeled 0"
     assert middle.get_title() == "label doubtful (issue score 1.00)"
     legend = [text.get_text() for text in middle.get_legend().get_texts()]
-    assert legend == ["models: 1", "neighbours"]
+    assert legend == ["models: 1", "neighbors"]
     widths = [bar.get_width() for bar in middle.patches]
     assert widths[:10] == pytest.approx(played.predictions["test"].mean[10].tolist())
-    title = f"nearest: {row['nearest']},\nlabelled {row['nearest_label']}"
+    title = f"nearest: {row['nearest']},\nlabeled {row['nearest_label']}"
     assert right.get_title() == title  # the names of the classes are their numbers
     assert middle.get_xlabel() == "mean probability, and share of votes"
-    assert right.get_xlabel() == f"differs by {row['nearest_distance']:.0f} grey values"
+    assert right.get_xlabel() == f"differs by {row['nearest_distance']:.0f} gray values"
     assert [label.get_text() for label in middle.get_yticklabels()] == list("0123456789")
     assert middle.get_xlim() == (0, 1)
     places = [bar.get_y() + bar.get_height() / 2 for bar in middle.patches]
@@ -110,12 +110,12 @@ def pixels(url: str) -> np.ndarray:
 def test_a_decision_is_saved_and_the_next_image_shown(tmp_path):
     path = tmp_path / "decisions.csv"
     widget = labels.review_widget(EVIDENCE, IMAGES, NAMES, path)
-    assert widget.title == "Image 7, labelled cat. 0 of 3 are decided."
-    assert "100% of the models predict dog, and 70% of the neighbours" in widget.text
+    assert widget.title == "Image 7, labeled cat. 0 of 3 are decided."
+    assert "100% of the models predict dog, and 70% of the neighbors" in widget.text
     assert (pixels(widget.picture) == IMAGES[7, 0].numpy()).all()
     widget.act("wrong")
     assert path.read_text() == "image,label,suggested,decision\n7,cat,dog,wrong\n"
-    assert "Image 2, labelled dog. 1 of 3" in widget.title
+    assert "Image 2, labeled dog. 1 of 3" in widget.title
     assert (pixels(widget.picture) == IMAGES[2, 0].numpy()).all()
 
 

@@ -92,13 +92,13 @@ def test_a_compiled_model_is_exported_like_the_model_inside(model, tmp_path):
     assert paths[0].read_bytes() == paths[1].read_bytes()
 
 
-class Colour(torch.nn.Module):
-    """A network that is not from `models.build`, for colour images of 8 × 8."""
+class Color(torch.nn.Module):
+    """A network that is not from `models.build`, for color images of 8 × 8."""
 
     def __init__(self) -> None:
         super().__init__()
         self.layer = torch.nn.Linear(3 * 8 * 8, 10)
-        self.architecture = {"name": "colour", "channels": 3, "size": 8}
+        self.architecture = {"name": "color", "channels": 3, "size": 8}
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         return self.layer(images.float().flatten(1) / 255)
@@ -106,10 +106,10 @@ class Colour(torch.nn.Module):
 
 @pytest.mark.parametrize("format", ["onnx", "torchscript"])
 def test_models_of_other_sizes_are_exported(tmp_path, format):
-    assert models.export(Colour(), tmp_path / "m", format, notes={"dataset": "mnist"}) < 1e-4
+    assert models.export(Color(), tmp_path / "m", format, notes={"dataset": "mnist"}) < 1e-4
 
 
-class Undecided(Colour):
+class Undecided(Color):
     """Which layer computes the logits depends on the pixels: a trace records only one way."""
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
@@ -123,7 +123,7 @@ def test_a_file_that_computes_something_else_is_not_kept(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-class Exotic(Colour):
+class Exotic(Color):
     """ONNX has no operation for eigenvalues."""
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:

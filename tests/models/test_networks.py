@@ -237,9 +237,9 @@ def test_every_model_takes_other_images(name, channels, size):
 def test_a_class_of_ones_own_is_built_and_normalized_first(own_net):
     options = dict(num_classes=3, channels=3, size=16, mean=0.5, std=0.25)
     model = models.build(f"{own_net}:MyNet", **options)
-    grey = torch.full((1, 3, 16, 16), 255, dtype=torch.uint8)
-    assert torch.allclose(model[0](grey), torch.tensor(2.0))  # (1 - 0.5) / 0.25
-    assert model(grey).shape == (1, 3)
+    gray = torch.full((1, 3, 16, 16), 255, dtype=torch.uint8)
+    assert torch.allclose(model[0](gray), torch.tensor(2.0))  # (1 - 0.5) / 0.25
+    assert model(gray).shape == (1, 3)
     assert model.architecture["num_classes"] == 3
 
 

@@ -39,8 +39,8 @@ def test_the_histogram_shows_shares():
     assert list(ax.lines[0].get_xdata()) == list(range(256))
     assert ax.get_yscale() == "log"
     assert ax.yaxis.get_major_formatter()(0.05) == "5 %"
-    assert ax.get_xlabel().startswith("grey value")
-    assert (ax.get_ylabel(), ax.get_title()) == ("share of pixels", "Grey values")
+    assert ax.get_xlabel().startswith("gray value")
+    assert (ax.get_ylabel(), ax.get_title()) == ("share of pixels", "Gray values")
     assert [text.get_text() for text in ax.get_legend().get_texts()] == ["x"]
 
 
@@ -131,7 +131,10 @@ def test_training_is_dashed_and_validation_solid_in_the_same_color():
     loss, accuracy = figure.axes
     assert (loss.get_title(), accuracy.get_title()) == ("Loss", "Accuracy")
     assert (loss.get_xlabel(), accuracy.get_xlabel()) == ("epoch", "epoch")
-    assert (loss.get_ylabel(), accuracy.get_ylabel()) == ("cross-entropy (nats)", "images right")
+    assert (loss.get_ylabel(), accuracy.get_ylabel()) == (
+        "cross-entropy (nats)",
+        "images classified correctly",
+    )
     assert accuracy.yaxis.get_major_formatter()(0.985) == "98.5 %"
 
 

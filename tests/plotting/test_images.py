@@ -66,12 +66,12 @@ def test_a_grid_of_no_images_is_empty():
 
 def test_pixels_are_not_rescaled_or_smoothed():
     """0 is black and 255 is white, also in images without such pixels."""
-    grey = torch.full((2, 1, 28, 28), 100, dtype=torch.uint8)
+    gray = torch.full((2, 1, 28, 28), 100, dtype=torch.uint8)
     figures = [
-        plotting.image_grid(grey),
-        plotting.class_samples(Split(grey, torch.tensor([0, 1])), ("a", "b")).figure,
-        plotting.augmentation_preview(grey, {"x": grey}, variants=1),
-        plotting.probability_bars(grey[0], torch.tensor([0.5, 0.5]), ("a", "b")),
+        plotting.image_grid(gray),
+        plotting.class_samples(Split(gray, torch.tensor([0, 1])), ("a", "b")).figure,
+        plotting.augmentation_preview(gray, {"x": gray}, variants=1),
+        plotting.probability_bars(gray[0], torch.tensor([0.5, 0.5]), ("a", "b")),
     ]
     for figure in figures:
         for picture in [picture for ax in figure.axes for picture in ax.images]:

@@ -186,9 +186,9 @@ function mixTones() {
   tones = range(511).map((i) => zero.map((c, k) => Math.round(c + (Math.abs(i - 255) / 255) ** 0.75 * ((i < 255 ? blue : orange)[k] - c))));
 }
 const tint = (value, limit) => tones[255 + Math.round(255 * Math.max(-1, Math.min(1, value / (limit || 1))))];
-const grey = (value) => [value, value, value];
+const gray = (value) => [value, value, value];
 const limits = []; // of each layer the largest absolute value
-const colorOf = (l) => (layers[l].kind === "input" ? grey : (value) => tint(value, limits[l]));
+const colorOf = (l) => (layers[l].kind === "input" ? gray : (value) => tint(value, limits[l]));
 
 function paint(canvas, values, columns, color) {
   const rows = values.length / columns;
@@ -452,7 +452,7 @@ function drawPanel() {
   paint(bigCanvas, mapOf(l, map), w, colorOf(l));
   big.querySelectorAll(".mark").forEach((old) => old.remove());
   mark(big, { top: row, left: column, rows: 1, columns: 1 }, layer.view);
-  body.replaceChildren(...made[layer.kind](layer, index, outputs[l][index], outputs[Math.max(0, l - 1)], l ? colorOf(l - 1) : grey, l));
+  body.replaceChildren(...made[layer.kind](layer, index, outputs[l][index], outputs[Math.max(0, l - 1)], l ? colorOf(l - 1) : gray, l));
 }
 
 function choose(l, index) {

@@ -43,7 +43,7 @@ LOAD = Parts(
         "image": Value(
             (1, 28, 28),
             [
-                ((28, 28), "A grey image has a channel axis as well."),
+                ((28, 28), "A gray image has a channel axis as well."),
                 ((55_000, 1, 28, 28), "That is the shape of all images. Take one of them."),
             ],
         ),

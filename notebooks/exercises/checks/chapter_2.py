@@ -227,7 +227,7 @@ DEVICES = Parts(
             {
                 "a": "Both compute float32, and the number of epochs was the same.",
                 "c": "640 images of 28 × 28 pixels take half a megabyte.",
-                "d": "A grey image is an image with one channel. A GPU computes that as well.",
+                "d": "A gray image is an image with one channel. A GPU computes that as well.",
             },
         ),
     }

@@ -77,7 +77,7 @@ def plus(off: Callable[[int, int], int]) -> Callable[[int, int], int]:
 
 Layers = list[tuple[int, int]]
 TINY_VGG = [(3, 1), (3, 1), (2, 2), (3, 1), (3, 1), (2, 2)]
-OVERLAP = "Windows of neighbouring values overlap. How many pixels does a layer *add*?"
+OVERLAP = "Windows of neighboring values overlap. How many pixels does a layer *add*?"
 STRIDED = [(4, 2), (2, 2), (3, 1), (3, 2), (3, 1)]
 
 

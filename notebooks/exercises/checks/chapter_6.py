@@ -336,13 +336,13 @@ EXERCISES = {
                 lambda train, test, limit: near(
                     differences(train, test).square().sum(dim=(2, 3, 4)).sqrt(), limit
                 ),
-                "You sum over the pixels. With a mean, the limit is in grey values.",
+                "You sum over the pixels. With a mean, the limit is in gray values.",
             ),
             (
                 lambda train, test, limit: near(
                     differences(train, test).square().mean(dim=(2, 3, 4)), limit
                 ),
-                "The root is missing. So you compare squared grey values with grey values.",
+                "The root is missing. So you compare squared gray values with gray values.",
             ),
             (
                 lambda train, test, limit: near(
@@ -384,7 +384,7 @@ EXERCISES = {
             ),
             (
                 lambda train, test, limit: near_duplicates(train / 255, test / 255, limit),
-                "With pixels in [0, 1] everything is near. The limit is in grey values of 255.",
+                "With pixels in [0, 1] everything is near. The limit is in gray values of 255.",
             ),
         ],
         "Compute one distance for each pair of a test and a training image first.",

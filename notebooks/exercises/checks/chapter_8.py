@@ -130,7 +130,7 @@ def writing(folder: Path) -> Function:
             (write_turned, "Rows and columns are exchanged: the pictures lie on their side."),
             (
                 mistaken(mode="RGB"),
-                "The pictures are in color. plt.imsave does that; save the grey values.",
+                "The pictures are in color. plt.imsave does that; save the gray values.",
             ),
         ],
         "Not every image comes back as it was. Look at the folder, and open a file.",
@@ -138,7 +138,7 @@ def writing(folder: Path) -> Function:
     )
 
 
-# 8.2 Back to 256 grey values
+# 8.2 Back to 256 gray values
 
 
 def to_uint8(pixels: Tensor) -> Tensor:
@@ -313,7 +313,7 @@ def place_files(folder: Path) -> None:
 
 
 def png(number: int) -> bytes:
-    """A picture of one grey value; all such files have the same size."""
+    """A picture of one gray value; all such files have the same size."""
     stored = io.BytesIO()
     Image.new("L", (16, 16), 100 + number).save(stored, "PNG")
     return stored.getvalue()
@@ -442,7 +442,7 @@ EXERCISES = {
             (lambda pixels: as_bytes(255 * pixels), WRAPS),
             (
                 stretched,
-                "You stretch each picture from black to white. Grey must stay the same grey.",
+                "You stretch each picture from black to white. Gray must stay the same gray.",
             ),
             (
                 lambda pixels: to_uint8(pixels / pixels.max()),
