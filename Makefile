@@ -1,4 +1,4 @@
-# `make` alone lists the verbs. Each sets up what it needs: .venv is made, and made anew when
+# `make` alone lists the targets. Each sets up what it needs: .venv is made, and made anew when
 # pyproject.toml has changed.
 #
 # PYTHON=python3.12 chooses an interpreter; ARGS="--profile quick" is handed on by `run`, and also
@@ -60,7 +60,7 @@ lab: $(READY) # open copies of the notebooks in JupyterLab
 	@mkdir -p my-notebooks/exercises/student
 	@cd notebooks && for name in *.ipynb exercises/student/*.ipynb; do \
 		test -e ../my-notebooks/$$name || cp $$name ../my-notebooks/$$name; done
-	@echo "Your copies are in my-notebooks/ and stay as you leave them. Delete one to get the course's again."
+	@echo "Your copies are in my-notebooks/ and stay as you leave them. Delete one to get the original back."
 	@mkdir -p $(LAB_SETTINGS) && echo '$(NO_NEWS)' > $(LAB_SETTINGS)/overrides.json
 	@$(BIN)/jupyter lab --notebook-dir=. my-notebooks/01_explore.ipynb
 
@@ -75,7 +75,7 @@ check: $(READY) # check format, style and types only
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy helpers
 
-refresh: $(READY) # run the committed notebooks anew, in place, and show what changed
+refresh: $(READY) # run the committed notebooks again, in place, and show what changed
 	@$(BIN)/python -m tests.refresh
 
 exercises: $(READY) # run the exercises, and write their student versions and solutions
@@ -92,10 +92,10 @@ slides: $(READY) # write each notebook as slides, from the committed outputs, to
 matrix: $(READY) # run the tests under other conditions as well: twenty minutes each
 	@$(BIN)/python -m tests.matrix $(ARGS)
 
-faults: $(READY) # break data, kernels and trainings in every way there is: half an hour
+faults: $(READY) # damage data, kill kernels and trainings: is nothing lost? half an hour
 	@OMP_NUM_THREADS=1 $(BIN)/python -m tests.faults $(ARGS)
 
-bench: $(BENCH_READY) # race against what people use today: about two hours
+bench: $(BENCH_READY) # compare the time to an accuracy with that of other libraries: about two hours
 	@.venv-bench/bin/python -m benchmarks.limits
 	@.venv-bench/bin/python -m benchmarks.reliability
 	@.venv-bench/bin/python -m benchmarks.race $(ARGS)
@@ -104,7 +104,7 @@ gpu: $(READY) # check and measure training on the GPU of this machine: at most e
 	@$(BIN)/python -m benchmarks.gpu $(ARGS)
 
 # one thread: a process that has started several cannot be forked, and mutmut forks for each mutant
-mutants: $(MUTANTS_READY) # break the helpers in one place after another: do the tests notice?
+mutants: $(MUTANTS_READY) # mutation test: change helpers/ in one place after another; do the tests notice? hours
 	@rm -rf mutants
 	@OMP_NUM_THREADS=1 $(BIN)/mutmut run $(ARGS)
 	@$(BIN)/python -m tests.mutants

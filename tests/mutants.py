@@ -49,8 +49,8 @@ These functions have a decorator, and were not changed: {decorated}.
 | --- | ---: | ---: | ---: | ---: | ---: | ---: | --- |
 {rows}
 
-Why these survived is told in `tests/mutants.toml`; which they are stands in `tests/mutants.json`, with mutmut's \
-numbers: `.venv/bin/mutmut show <name>` shows a difference.
+`tests/mutants.toml` gives the reasons, `tests/mutants.json` lists the mutants by mutmut's numbers: \
+`.venv/bin/mutmut show <name>` shows a difference.
 
 | why | mutants |
 | --- | ---: |
