@@ -53,7 +53,7 @@ STRESSED = {
     "another number", "backward", "Batches of 128", "bfloat16", "C", "Channels last",
     "Fashion-MNIST", "Forward", "H", "Kernel size", "mean probability", "Medicine", "MNIST", "N",
     "nothing but the seed", "once", "One tensor", "Reading handwriting", "seed by seed",
-    "Shrinks first", "Sorting", "Step", "test", "The course's loop", "train", "undecided",
+    "Shrinks first", "Sorting", "Step", "test", "Picture by picture", "train", "undecided",
     "validation", "W", "with the label", "with the model", "zero_grad",
 }  # fmt: skip
 
