@@ -1,7 +1,6 @@
 """Atomic writes, folder locks, short digests, and the JSON files of many folders."""
 
 import errno
-import gc
 import hashlib
 import json
 import os
@@ -206,15 +205,3 @@ def _read_index(path: Path) -> dict[str, list]:
 
 def _files(entries: dict[str, list]) -> Iterator[list]:
     return (kept for entry in entries.values() for kept in entry[2].values())
-
-
-@contextmanager
-def no_garbage_collection() -> Iterator[None]:
-    """Disable garbage collection, which would scan millions of new objects many times."""
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()

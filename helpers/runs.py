@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from helpers import __version__
-from helpers.files import PROJECT, make_folder, no_garbage_collection, read_tree, write_atomic
+from helpers.files import PROJECT, make_folder, read_tree, write_atomic
 
 if TYPE_CHECKING:  # importing this module does not import torch
     import pandas as pd
@@ -147,9 +147,8 @@ def collect(root: Path | str | None = None) -> "pd.DataFrame":
         "run", "notebook", "state", "message", "finished", "dataset", "device", "epochs",
         "planned_epochs", "seconds", "wall_seconds", "folder",
     ]  # fmt: skip
-    with no_garbage_collection():
-        read = functools.partial(_read_either, strict=True, flat=True)
-        frame = pd.DataFrame(_merge(read_tree(root, (RESULT, STATUS), read)))
+    read = functools.partial(_read_either, strict=True, flat=True)
+    frame = pd.DataFrame(_merge(read_tree(root, (RESULT, STATUS), read)))
     columns = [*first, *frame.columns.difference(first, sort=False)]
     return frame.reindex(columns=columns).sort_values("finished", ignore_index=True)
 

@@ -1,5 +1,4 @@
 import errno
-import gc
 import json
 import os
 import sys
@@ -295,17 +294,3 @@ def test_what_is_deleted_meanwhile_is_left_out(tree):
 
     assert len(read_tree(tree, ["result.json"], read)) == 1
     assert len(read_tree(tree, ["result.json"], read)) == 1
-
-
-def test_garbage_is_collected_again_afterwards():
-    def fail() -> None:
-        with files.no_garbage_collection():
-            assert not gc.isenabled()
-            raise ValueError("in between")
-
-    for switch in (gc.disable, gc.enable):
-        switch()
-        before = gc.isenabled()
-        with pytest.raises(ValueError, match="in between"):
-            fail()
-        assert gc.isenabled() == before

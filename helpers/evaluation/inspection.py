@@ -3,6 +3,7 @@
 import os
 from collections import Counter
 from collections.abc import Callable
+from contextlib import ExitStack
 
 import torch
 from torch import Tensor, nn
@@ -25,13 +26,10 @@ def layer_summary(model: nn.Module, images: Tensor) -> list[dict[str, object]]:
         about = {"layer": names[layer], "kind": type(layer).__name__}
         rows.append(about | {"output": tuple(output.shape), "parameters": count_parameters(layer)})
 
-    handles = [layer.register_forward_hook(record) for layer in names]
-    try:
-        with preserve_train_mode(model), torch.inference_mode():
-            model.eval()(images)
-    finally:
-        for handle in handles:
-            handle.remove()
+    with ExitStack() as hooks, preserve_train_mode(model), torch.inference_mode():
+        for layer in names:
+            hooks.enter_context(layer.register_forward_hook(record))
+        model.eval()(images)
     return rows
 
 

@@ -71,9 +71,6 @@ def predict_with_features(
     linear = [layer for layer in model.modules() if isinstance(layer, nn.Linear)]
     if not linear:
         raise ValueError("The model has no Linear layer, whose input could be used as features.")
-    hook = linear[-1].register_forward_pre_hook(record)
-    try:
+    with linear[-1].register_forward_pre_hook(record):
         predictions = predict(model, images, batch_size=batch_size)
-    finally:
-        hook.remove()
     return predictions, torch.cat(features)

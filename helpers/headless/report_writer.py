@@ -54,12 +54,7 @@ def write_report(
         if "pdf" in formats and browser and (pdf := _print(browser, html)):
             written.append(pdf)
     if "md" in formats:
-        pictures: dict[str, bytes] = {}
-        text = render(
-            facts, "md", language, author, title, pictures=pictures, beside=f"{name}_files"
-        )
-        for picture, content in pictures.items():
-            write_atomic(folder / f"{name}_files" / picture, content)
+        text = render(facts, "md", language, author, title, beside=folder / f"{name}_files")
         write_atomic(folder / f"{name}.md", text)
         written.append(folder / f"{name}.md")
     return written
@@ -93,12 +88,12 @@ def _print(browser: str, html: Path) -> Path | None:
 
 def render(
     facts: Facts, form: str, language: str, author: str = "", title: str = "", *,
-    pictures: dict[str, bytes] | None = None, beside: str = "",
+    beside: Path | None = None,
 ) -> str:  # fmt: skip
     """The text of the report in the format `form`, "html" or "md".
 
-    Pictures are embedded in the text; or, if `pictures` is given, they are added to it by name, and
-    the text refers to them in the folder `beside`.
+    Pictures are embedded in the text; or they are written to the folder `beside`, if it is given,
+    which must be beside the file with the text.
     """
     environment = _environment(language)
     drawn: dict[str, bytes] = {}
@@ -115,9 +110,9 @@ def render(
         if name not in drawn:  # such as curves-1.svg
             template = environment.get_template(f"report_{name.partition('-')[0]}.svg.j2")
             drawn[name] = template.render(drawing).encode()
-        if pictures is not None:
-            pictures[name] = drawn[name]
-            return f"{beside}/{name}"
+        if beside:
+            write_atomic(beside / name, drawn[name])
+            return f"{beside.name}/{name}"
         kind = "svg+xml" if name.endswith(".svg") else "png"
         return f"data:image/{kind};base64,{base64.b64encode(drawn[name]).decode()}"
 

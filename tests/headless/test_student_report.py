@@ -153,7 +153,7 @@ def edit(path, **changes):
 def sentences(folder, language="en") -> Counter:
     """The sentences and the lines of tables of the Markdown of a run, counted."""
     facts = student_report.collect_facts(folder)
-    text = report_writer.render(facts, "md", language, pictures={}, beside="files")
+    text = report_writer.render(facts, "md", language, beside=folder / "files")
     return Counter(part for part in re.split(r"\n|(?<=[.;]) (?=[A-Z\d])", text) if part.strip("> "))
 
 
