@@ -116,7 +116,7 @@ def run(
     ] = False,
     root: RootOption = runs.ROOT,
 ) -> None:
-    """Run the notebooks headlessly; write notebooks, pages, weights, figures and records."""
+    """Run the notebooks; write executed notebooks, pages, weights, figures and records."""
     with report_errors(ValueError, OSError):
         if dataset is not None:
             if not dataset.is_dir():

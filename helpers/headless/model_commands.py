@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 FORMATS = ("onnx", "torchscript", "safetensors")
 _MODEL = "A run, a file of weights, or a shipped model such as mnist/accurate."
-RunArgument = Annotated[str, typer.Argument(help=_MODEL)]
+ModelArgument = Annotated[str, typer.Argument(help=_MODEL, metavar="MODEL")]
 OutOption = Annotated[
     Path | None, typer.Option("--out", help="Output file; by default, named after the model.")
 ]
@@ -168,7 +168,7 @@ def _answers(model: "Module", notes: dict[str, Any], images: "Tensor") -> list[d
 
 
 def export(
-    run: RunArgument,
+    run: ModelArgument,
     to: Annotated[
         str,
         typer.Option(
@@ -194,7 +194,7 @@ def export(
 
 
 def explore(
-    run: RunArgument,
+    run: ModelArgument,
     out: OutOption = None,
     code: CodeOption = None,
     root: RootOption = runs.ROOT,
