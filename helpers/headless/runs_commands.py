@@ -1,7 +1,6 @@
 """The commands `report`, `runs`, `runs show`, `runs compare` and `runs rm`."""
 
 import json
-import os
 import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -211,11 +210,12 @@ def report(
 def _find(root: Path, name: str) -> Path:
     """The folder of the run with that name, or without a name, of the run that changed last."""
     if name:
-        place = Path(os.path.normpath(root / name))
+        place = (root / name).resolve()
         inside = place.rglob("*.json") if root in place.parents else ()  # never of the whole disk
         recorded = any(file.name in (runs.RESULT, runs.STATUS) for file in inside)
         return place if recorded else runs.find(root, name)
     files = [*root.glob(f"*/*/{runs.RESULT}"), *root.glob(f"*/{runs.STATUS}")]
+    files = [path for path in files if root in path.resolve().parents]  # no links to elsewhere
     if not files:
         raise ValueError(f"There are no runs in {root}. `python -m helpers run` starts one.")
     newest = max(files, key=lambda path: path.stat().st_mtime)

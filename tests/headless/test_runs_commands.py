@@ -40,8 +40,8 @@ def root(tmp_path):
 def invoke(monkeypatch, capsys, root):
     """Give the command; returns its exit status, standard output and standard error."""
 
-    def give(*arguments: str) -> tuple[int, str, str]:
-        monkeypatch.setattr("sys.argv", ["helpers", "runs", *arguments, "--root", str(root)])
+    def give(*arguments: str, command: str = "runs") -> tuple[int, str, str]:
+        monkeypatch.setattr("sys.argv", ["helpers", command, *arguments, "--root", str(root)])
         with pytest.raises(SystemExit) as caught:
             cli.app()
         return caught.value.code or 0, *capsys.readouterr()
@@ -178,8 +178,13 @@ def test_what_links_lead_to_is_neither_deleted_nor_written_to(invoke, root, tmp_
     for name in ("link", "link/train_mnist", "kept"):
         status, _, told = invoke("rm", "--yes", name)
         assert (status, told.startswith(f"Error: There is no run {name!r}")) == (2, True)
+        status, _, told = invoke(name, command="report")
+        assert (status, told.startswith(f"Error: There is no run {name!r}")) == (2, True)
     assert invoke("rm", "--yes", "a-fast")[0] == 0
     assert not (root / "a-fast").exists()
+    os.utime(outside / "kept" / "train_mnist" / "result.json", (2**31, 2**31))  # it is the newest
+    before = {path: path.stat().st_mtime_ns for path in outside.rglob("*")}
+    assert f"{root / 'c-fast'}{os.sep}report.html" in invoke(command="report")[1]
     assert "train_fashion_mnist" in headless.write_runs_index(root).read_text()
     assert {path: path.stat().st_mtime_ns for path in outside.rglob("*")} == before
     assert (outside / "index.html").read_text() == "of another page"
