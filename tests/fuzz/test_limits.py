@@ -22,7 +22,7 @@ def work(seconds: int) -> None:
 def test_memory_that_was_given_back_counts(monkeypatch):
     monkeypatch.setattr(fuzz, "MEGABYTES", 50)
     with pytest.raises(AssertionError):
-        fuzz.fuzz(lambda n: len(b"x" * n * 10**8), ONE, tries=1)
+        fuzz.fuzz(lambda n: len(b"x" * n * 4 * 10**8), ONE, tries=1)
     fuzz.fuzz(lambda n: len(b"x" * n * 10**6), ONE, tries=1)
 
 
