@@ -124,6 +124,10 @@ def test_the_page_on_handwriting_states_what_the_record_holds():
     page = read("docs/handwriting.md")
     assert f"That is {found['share_right']:.1%} right".replace("%", " %") in page
     assert f"{found['share_of_non_digits_called_a_digit']:.1%}".replace("%", " %") in page
+    pages = found["pages"]
+    assert f"On {pages['pages']} synthetic pages" in page
+    assert f"{pages['digits_right']} of {pages['digits']} digits were read right" in page
+    assert f"on {pages['count_right']} pages the number of digits was right" in page
 
 
 def test_recipes_state_what_the_records_hold():
@@ -389,6 +393,10 @@ def test_what_a_sweep_costs():
     ((_, speedup), (_, milliseconds)) = table("docs/batch-and-clusters.md", "", "")
     assert speedup == " and ".join(map(str, scale["throughput"]["two workers for one"]))
     assert milliseconds == str(scale["scheduler"]["milliseconds a point, scheduler alone"])
+    point = scale["point"]
+    took, beyond = point["seconds a point"], point["of these beyond its cells"]
+    cost = f"of the {took:.1f} seconds that a trial took (median), {beyond:.1f} were spent outside"
+    assert cost in read("docs/batch-and-clusters.md")
 
 
 def commands() -> list[tuple[str, str]]:

@@ -98,7 +98,7 @@ def read_value(text: str, kind: str, target: str) -> Any:
     with contextlib.suppress(ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
         value = ast.literal_eval(text.capitalize() if text in ("true", "false") else text)
     if kind == "float" and type(value) is int:
-        value = float(str(value))  # not an OverflowError, but inf, where it is too large
+        value = float(value) if value.bit_length() < 1024 else float("inf")
     if type(value).__name__ != kind:
         raise ValueError(f"{target} must be of type {kind}, got {text!r:.80}.")
     least = _TABLES["least"].get(target.rpartition(".")[2], 0)

@@ -104,6 +104,7 @@ def test_a_failure_is_named_and_the_exit_status_is_not_0(monkeypatch, tmp_path, 
         (("-p", "02.epoch=3"), "no parameter 'epoch'"),
         (("-p", "02.epochs=x"), "must be of type int"),
         (("-p", f"02.learning_rate={'9' * 400}"), "must be a finite number"),
+        (("-p", f"02.learning_rate=0x{'f' * 4_000}"), "02.learning_rate must be a finite number"),
         (("--only", "09"), "no notebook '09'"),
     ],
 )

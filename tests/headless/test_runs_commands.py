@@ -174,6 +174,7 @@ def test_what_links_lead_to_is_neither_deleted_nor_written_to(invoke, root, tmp_
     (root / "link").symlink_to(outside / "kept")
     (root / "a-fast" / "train_mnist" / "link").symlink_to(outside)
     (root / "index.html").symlink_to(outside / "index.html")
+    os.utime(outside / "kept" / "train_mnist" / "result.json", (2**31, 2**31))  # it is the newest
     before = {path: path.stat().st_mtime_ns for path in outside.rglob("*")}
     for name in ("link", "link/train_mnist", "kept"):
         status, _, told = invoke("rm", "--yes", name)
@@ -182,8 +183,6 @@ def test_what_links_lead_to_is_neither_deleted_nor_written_to(invoke, root, tmp_
         assert (status, told.startswith(f"Error: There is no run {name!r}")) == (2, True)
     assert invoke("rm", "--yes", "a-fast")[0] == 0
     assert not (root / "a-fast").exists()
-    os.utime(outside / "kept" / "train_mnist" / "result.json", (2**31, 2**31))  # it is the newest
-    before = {path: path.stat().st_mtime_ns for path in outside.rglob("*")}
     assert f"{root / 'c-fast'}{os.sep}report.html" in invoke(command="report")[1]
     assert "train_fashion_mnist" in headless.write_runs_index(root).read_text()
     assert {path: path.stat().st_mtime_ns for path in outside.rglob("*")} == before
