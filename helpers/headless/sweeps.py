@@ -365,8 +365,8 @@ def open_client(
             cluster = LocalCluster(
                 n_workers=processes,
                 threads_per_worker=1,
-                processes=True,
                 dashboard_address="127.0.0.1:0",  # for this machine only, at any free port
+                worker_dashboard_address="127.0.0.1:0",
                 config={"distributed.worker.profile.enabled": False},
                 silence_logs=logging.CRITICAL,  # failures are reported by this package
             )

@@ -226,8 +226,9 @@ def test_settings_of_the_user_change_no_test(tmp_path):
     settings.write_text("image.cmap: jet\ntext.usetex: True\n")
     test = f"{__file__}::{test_probability_bars_have_the_lengths_given.__name__}"
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", test], cwd=PROJECT,
-        env=os.environ | {"MATPLOTLIBRC": str(settings)}, capture_output=True, text=True,
+        [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-W", "default", test],
+        cwd=PROJECT, env=os.environ | {"MATPLOTLIBRC": str(settings)},
+        capture_output=True, text=True,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout
     assert "1 passed" in done.stdout
