@@ -41,9 +41,9 @@ COLUMNS = ("killed", "timed out", "survived", "not covered")
 TEXT = """\
 Measured {dates} with mutmut {version}, {modules} modules. Of {generated:,} mutants {killed:,} were killed, \
 {timed_out} ran into the time limit, {survived} survived, and {not_covered} lie in code that no test reaches: \
-**{rate:.1%} were killed**. At least {wanted:.0%} are wanted. {missing}
+**{rate:.1%} were killed**. At least {wanted:.0%} are wanted.
 
-These functions have a decorator, and were not changed: {decorated}.
+{missing}These functions have a decorator, and were not changed: {decorated}.
 
 | module | mutants | killed | timed out | survived | not covered | rate | commit |
 | --- | ---: | ---: | ---: | ---: | ---: | ---: | --- |
@@ -151,12 +151,13 @@ def page(record: dict[str, Any], mutmut: str) -> str:
     """The measured part of docs/mutants.md."""
     counts = {name: Counter(entry["counts"]) for name, entry in sorted(record.items())}
     total = sum(counts.values(), Counter())
+    untried = missing(record)
     dates = sorted({entry["date"] for entry in record.values()})
     rows = [row(name, counts[name], short(record[name]["commit"])) for name in counts]
     reasons = Counter(mutant.reason or "no reason" for mutant in left(record))
     return TEXT.format(
         wanted=WANTED, dates=" to ".join(dict.fromkeys((dates[0], dates[-1]))), version=mutmut,
-        modules=len(record), missing=missing(record), rate=rate(total), generated=total.total(),
+        modules=len(record), missing=untried and f"{untried}\n\n", rate=rate(total), generated=total.total(),
         rows="\n".join([*rows, row("**all**", total, "")]),
         reasons="\n".join(f"| {why} | {n} |" for why, n in reasons.most_common()),
         decorated=decorated(), **{name.replace(" ", "_"): total[name] for name in COLUMNS},

@@ -92,8 +92,7 @@ def render(
 ) -> str:  # fmt: skip
     """The text of the report in the format `form`, "html" or "md".
 
-    Pictures are embedded in the text; or they are written to the folder `beside`, if it is given,
-    which must be beside the file with the text.
+    Pictures are embedded; or, if `beside` is given, written to that folder, beside the text's file.
     """
     environment = _environment(language)
     drawn: dict[str, bytes] = {}
@@ -111,7 +110,6 @@ def render(
             template = environment.get_template(f"report_{name.partition('-')[0]}.svg.j2")
             drawn[name] = template.render(drawing).encode()
         if beside:
-            write_atomic(beside / name, drawn[name])
             return f"{beside.name}/{name}"
         kind = "svg+xml" if name.endswith(".svg") else "png"
         return f"data:image/{kind};base64,{base64.b64encode(drawn[name]).decode()}"
@@ -120,6 +118,9 @@ def render(
         facts=facts, author=author, title=title, language=language, picture=picture,
         commands=repeat_commands(facts), galleries=galleries, reported=runs.REPORTED_ACCURACY,
     )  # fmt: skip
+    if beside:
+        for name, content in drawn.items():
+            write_atomic(beside / name, content)
     terms: Any = environment.globals["terms"]
     seen: set[str] = set()
 

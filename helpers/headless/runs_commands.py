@@ -215,8 +215,7 @@ def _find(root: Path, name: str) -> Path:
         recorded = any(file.name in (runs.RESULT, runs.STATUS) for file in inside)
         return place if recorded else runs.find(root, name)
     files = [*root.glob(f"*/*/{runs.RESULT}"), *root.glob(f"*/{runs.STATUS}")]
-    files = [path for path in files if root in path.resolve().parents]  # no links to elsewhere
-    if not files:
-        raise ValueError(f"There are no runs in {root}. `python -m helpers run` starts one.")
-    newest = max(files, key=lambda path: path.stat().st_mtime)
-    return root / newest.relative_to(root).parts[0]
+    for path in sorted(files, key=lambda path: path.stat().st_mtime, reverse=True):
+        if root in path.resolve().parents:  # no link to elsewhere
+            return root / path.relative_to(root).parts[0]
+    raise ValueError(f"There are no runs in {root}. `python -m helpers run` starts one.")

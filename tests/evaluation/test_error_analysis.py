@@ -101,19 +101,19 @@ def test_the_nearest_training_images_vote_for_the_label_or_the_model():
 
 
 @pytest.mark.parametrize(
-    ("majority", "sides"),
+    ("majority", "outcomes"),
     [
         (0.75, ("with the label", "with the model", "undecided")),
         (0.76, ("undecided", "undecided", "undecided")),
     ],
 )
-def test_a_side_needs_at_least_the_majority_of_the_votes(majority, sides):
+def test_an_outcome_needs_at_least_the_majority_of_the_votes(majority, outcomes):
     votes = torch.tensor([0, 0, 0, 1, 1, 1, 0, 1, 0, 1, 1, 0])  # 3 to 1, 1 to 3, 2 to 2
     train = Split(gray(1, 2, 3, 4, 101, 102, 103, 104, 201, 202, 203, 204), votes)
     test = Split(gray(2, 102, 202), torch.tensor([0, 0, 0]))
     predictions = predictions_from(predicted=[1, 1, 1], targets=[0, 0, 0])
     frame = evaluation.neighbor_votes(predictions, test, train, k=4, majority=majority)
-    assert tuple(frame["outcome"]) == sides
+    assert tuple(frame["outcome"]) == outcomes
 
 
 def test_ten_neighbors_vote_by_default():
