@@ -151,13 +151,13 @@ def page(record: dict[str, Any], mutmut: str) -> str:
     """The measured part of docs/mutants.md."""
     counts = {name: Counter(entry["counts"]) for name, entry in sorted(record.items())}
     total = sum(counts.values(), Counter())
-    untried = missing(record)
+    untried = f"{said}\n\n" if (said := missing(record)) else ""
     dates = sorted({entry["date"] for entry in record.values()})
     rows = [row(name, counts[name], short(record[name]["commit"])) for name in counts]
     reasons = Counter(mutant.reason or "no reason" for mutant in left(record))
     return TEXT.format(
         wanted=WANTED, dates=" to ".join(dict.fromkeys((dates[0], dates[-1]))), version=mutmut,
-        modules=len(record), missing=untried and f"{untried}\n\n", rate=rate(total), generated=total.total(),
+        modules=len(record), missing=untried, rate=rate(total), generated=total.total(),
         rows="\n".join([*rows, row("**all**", total, "")]),
         reasons="\n".join(f"| {why} | {n} |" for why, n in reasons.most_common()),
         decorated=decorated(), **{name.replace(" ", "_"): total[name] for name in COLUMNS},
