@@ -41,7 +41,7 @@ def test_a_band_reaches_four_standard_deviations_outwards():
     assert band["date"] == "2026-11-22"
 
 
-def test_nothing_is_more_than_right():
+def test_the_upper_end_of_a_band_is_at_most_1():
     (band,) = bands.derive([record(1.0), record(0.99, 1)])
     assert band["hi"] == 1.0
 

@@ -399,6 +399,17 @@ def test_what_a_sweep_costs():
     assert cost in read("docs/batch-and-clusters.md")
 
 
+def test_each_protection_names_a_test_that_there_is():
+    rows = table("docs/security.md", "what", "danger", "protection", "tested in")
+    assert rows
+    for *_, tests in rows:
+        named = re.findall(r"`([^`]+)`", tests)
+        assert named, tests
+        for name in named:
+            assert name.startswith(("tests/", "make ")), name
+            assert name.startswith("make ") or (PROJECT / name).exists(), name
+
+
 def commands() -> list[tuple[str, str]]:
     """Every call of the command line in a code block, with its page."""
     found = []
@@ -416,10 +427,10 @@ def test_commands_on_the_pages_exist_with_their_options(page, call):
     """They are parsed, not run."""
     words = shlex.split(call)
     command = typer.main.get_command(app)
-    if words[0] != "--help":
-        command = command.commands[words[0]]  # type: ignore[attr-defined]
-        words = [word for word in words[1:] if word != "--help"]
-        command.make_context(call, words) if words else command
+    while words and words[0] in getattr(command, "commands", {}):
+        command, *words = command.commands[words[0]], *words[1:]  # type: ignore[attr-defined]
+    if "--help" not in words:
+        command.make_context(call, words)
 
 
 def test_the_exercises_are_where_the_page_on_teaching_says():

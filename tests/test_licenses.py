@@ -14,8 +14,8 @@ from helpers.files import PROJECT
 
 # what is looked for in the metadata of a package; the first that fits is the one in the table
 FREE = {
-    "MPL": "MPL|Mozilla Public", "Apache": "Apache", "BSD": "BSD", "MIT": r"MIT\b|HPND",
-    "PSF": "PSF|Python Software Foundation", "ISC": "ISC",
+    "MPL": r"\bMPL\b|Mozilla Public", "Apache": "Apache", "BSD": r"\bBSD\b",
+    "MIT": r"\bMIT\b|HPND", "PSF": r"\bPSF\b|Python Software Foundation", "ISC": r"\bISC\b",
     "Unlicense": "Unlicense",
 }  # fmt: skip
 STRICT = r"\b[AL]?GPL|General Public|SSPL|Business Source|non-?commercial"
@@ -52,8 +52,12 @@ def words(name: str) -> str:
     return "; ".join([about.get("License-Expression", ""), *classes, text[:200]])
 
 
+def kind_of(said: str) -> str:
+    return next((kind for kind, seen in FREE.items() if re.search(seen, said)), "")
+
+
 def license_of(name: str) -> str:
-    return next((kind for kind, seen in FREE.items() if re.search(seen, words(name))), "")
+    return kind_of(words(name))
 
 
 def direct() -> Iterator[str]:
@@ -76,6 +80,11 @@ def test_no_package_asks_for_more_than_its_notice():
 def test_a_license_that_reaches_further_is_seen(said):
     assert re.search(STRICT, said)
     assert not re.search(STRICT, "Apache-2.0 AND BSD-3-Clause AND MPL-2.0")
+
+
+@pytest.mark.parametrize("said", ["NO IMPLIED LICENSE", "DISCLAIMER", "NOT PERMITTED"])
+def test_no_license_is_found_within_a_word(said):
+    assert kind_of(said) == ""
 
 
 def test_the_table_of_licenses_is_that_of_what_is_installed():

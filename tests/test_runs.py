@@ -1,6 +1,7 @@
 import datetime
 import json
 import os
+import subprocess
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -38,11 +39,42 @@ def test_a_record_says_what_was_measured_with_what(tmp_path, history):
     assert record["model"]["name"] == "linear"
     assert (record["epochs"], record["planned_epochs"], record["seconds"]) == (2, 2, 3.0)
     assert record["state"] == "finished"
-    assert record["commit"] == runs.commit()
     assert record["device"] == "cpu, 2 threads"
     assert set(record["versions"]) == {*runs.PACKAGES, "image-classification-notebooks"}
     assert models.load(tmp_path / "weights.safetensors").architecture["name"] == "linear"
     assert (tmp_path / "history.csv").read_text().startswith("epoch,train_loss")
+
+
+def test_a_record_names_the_commit_of_the_clone_and_no_other(tmp_path, monkeypatch):
+    def git(*words: str) -> str:
+        identity = ("-c", "user.name=x", "-c", "user.email=x")
+        done = subprocess.run(
+            ["git", *identity, *words], cwd=tmp_path, check=True, capture_output=True, text=True
+        )
+        return done.stdout.strip()
+
+    def recorded() -> str:
+        runs.commit.cache_clear()
+        return json.loads(save(tmp_path / "runs").read_text())["commit"]
+
+    git("init", "--quiet")
+    (tmp_path / "code.py").write_text("x = 1")
+    (tmp_path / ".gitignore").write_text("runs")
+    git("add", ".")
+    git("commit", "--quiet", "--message=first")
+    git("tag", "--annotate", "--message=first", "v1")
+    monkeypatch.setattr(runs, "PROJECT", tmp_path)
+    assert recorded() == git("rev-parse", "HEAD")
+    (tmp_path / "code.py").write_text("x = 2")
+    assert recorded() == git("rev-parse", "HEAD") + "-dirty"
+    inner = tmp_path / "unpacked"
+    inner.mkdir()
+    monkeypatch.setattr(runs, "PROJECT", inner)  # without .git, within another's clone
+    assert recorded() == ""
+    monkeypatch.setattr(runs, "PROJECT", tmp_path)
+    monkeypatch.setenv("PATH", str(inner))
+    assert recorded() == ""
+    runs.commit.cache_clear()
 
 
 def test_a_record_says_when_it_was_finished(tmp_path):
@@ -245,12 +277,6 @@ def test_one_run_can_be_collected_alone(tmp_path):
 def test_an_empty_folder_of_runs_is_an_empty_frame(tmp_path):
     assert runs.collect(tmp_path).empty
     assert runs.summary(runs.collect(tmp_path)).empty
-
-
-def test_two_runs_at_once_get_two_folders(tmp_path):
-    folders = {runs.create_run(tmp_path, "quick") for _ in range(3)}
-    assert len(folders) == 3
-    assert all(folder.is_dir() for folder in folders)
 
 
 def test_the_folder_of_a_run_is_named_by_its_time(tmp_path, monkeypatch):

@@ -60,14 +60,9 @@ def test_features_are_what_the_classifier_is_given(name, tiny):
     assert model.training
     assert found.shape[0] == 70
     torch.testing.assert_close(found.norm(dim=1), torch.ones(70))
-    classify = next(layer for layer in model.modules() if isinstance(layer, torch.nn.Linear))
-    if name != "mlp":  # whose first linear layer is not its last
-        with torch.no_grad():
-            logits = model.eval()(tiny.images)
-            length = ((logits - classify.bias) / (found @ classify.weight.T)).median(dim=1).values
-            torch.testing.assert_close(
-                length[:, None] * (found @ classify.weight.T) + classify.bias,
-                logits,
-                atol=1e-3,
-                rtol=1e-3,
-            )
+    *_, classify = (layer for layer in model.modules() if isinstance(layer, torch.nn.Linear))
+    with torch.no_grad():
+        logits = model.eval()(tiny.images)
+        length = ((logits - classify.bias) / (found @ classify.weight.T)).median(dim=1).values
+        again = length[:, None] * (found @ classify.weight.T) + classify.bias
+    torch.testing.assert_close(again, logits, atol=1e-3, rtol=1e-3)

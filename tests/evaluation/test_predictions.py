@@ -253,13 +253,11 @@ def test_only_predictions_of_the_same_images_are_averaged():
     def predictions_of(*targets: int) -> Predictions:
         return Predictions(torch.zeros(len(targets), 2), torch.tensor(targets))
 
-    for several in (
-        [],
-        [predictions_of(0, 1), predictions_of(1, 0)],
-        [predictions_of(0), predictions_of(0, 1)],
-    ):
-        with pytest.raises(ValueError, match=r"average, got 0|the same targets"):
-            evaluation.average_predictions(several)
+    with pytest.raises(ValueError, match="average, got 0"):
+        evaluation.average_predictions([])
+    for other in (predictions_of(1, 0), predictions_of(0)):
+        with pytest.raises(ValueError, match="the same targets"):
+            evaluation.average_predictions([predictions_of(0, 1), other])
 
 
 def test_without_shift_and_flip_tta_equals_plain_prediction(tiny):

@@ -5,14 +5,14 @@ import os
 import platform
 import subprocess
 import tempfile
-from collections import namedtuple
 from pathlib import Path
+from types import SimpleNamespace
 
 import psutil
 import pytest
 import torch
 
-from helpers import data, device
+from helpers import device, models
 from helpers.data import DIGESTS
 from helpers.files import PROJECT
 from helpers.headless import cli, doctor
@@ -20,7 +20,9 @@ from helpers.headless import cli, doctor
 CPU = torch.device("cpu")
 
 
-def test_this_machine_is_ready(tmp_path):
+def test_a_machine_with_memory_and_disk_enough_is_ready(tmp_path, monkeypatch):
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=4e9))
+    monkeypatch.setattr(doctor.shutil, "disk_usage", lambda _: SimpleNamespace(free=9e9))
     findings = list(doctor.examine(tmp_path / "not" / "yet", PROJECT / "data"))
     assert [finding.what for finding in findings] == [
         "Python", "packages", "torch and torchvision", "threads", "memory", "disk", "runs",
@@ -84,15 +86,13 @@ def test_more_threads_than_cores_are_reported(monkeypatch):
 
 @pytest.mark.parametrize(("free", "state"), [(2.1e9, "ok"), (1.9e9, "bad")])
 def test_little_memory_is_reported(monkeypatch, free, state):
-    Memory = namedtuple("Memory", "available")
-    monkeypatch.setattr(psutil, "virtual_memory", lambda: Memory(free))
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=free))
     _, memory = doctor.threads_and_memory()
     assert memory.state == state
 
 
 def test_a_full_disk_and_a_folder_without_permission_are_reported(monkeypatch, tmp_path):
-    Usage = namedtuple("Usage", "free")
-    monkeypatch.setattr(doctor.shutil, "disk_usage", lambda _: Usage(0.9e9))
+    monkeypatch.setattr(doctor.shutil, "disk_usage", lambda _: SimpleNamespace(free=0.9e9))
 
     def denied(dir):
         assert dir == tmp_path
@@ -118,11 +118,16 @@ def test_damaged_data_is_reported_and_nothing_is_downloaded(tmp_path):
     assert not (tmp_path / "FashionMNIST").exists()
 
 
-def test_an_accelerator_is_held_against_the_cpu(monkeypatch):
+def test_an_accelerator_is_held_against_the_cpu_after_a_training_step(monkeypatch):
     other = torch.device("meta")
     monkeypatch.setattr(device, "available", lambda: [CPU, other])
     weights = doctor._after_one_step(CPU)
     assert doctor._after_one_step(CPU).equal(weights)
+    torch.manual_seed(0)
+    untrained = models.build("tiny_vgg", mean=0.5, std=0.5)
+    sizes = [parameter.numel() for parameter in untrained.parameters()]
+    for before, after in zip(untrained.parameters(), weights.split(sizes), strict=True):
+        assert not after.equal(before.flatten())  # each layer took part
     off = {"right": 1e-5, "wrong": 0.1}
     for case, gap in off.items():
         monkeypatch.setattr(
@@ -173,7 +178,3 @@ def test_the_exit_status_says_whether_anything_is_bad(monkeypatch, capsys, remed
     told = capsys.readouterr().out
     assert "disk" in told
     assert ("→ x" in told) == bool(remedy)
-
-
-def test_the_data_sets_are_all_examined():
-    assert {spec.folder for spec in data.SPECS.values()} == set(DIGESTS)

@@ -112,9 +112,10 @@ def test_the_cache_depends_on_all_that_decides_predictions(tiny, tmp_path, monke
     ("file", "folders"),
     [
         ("data/augmentation.py", 2),
-        ("models/cnn.py", 2),
+        ("models/networks.py", 2),
         ("evaluation/neighbors.py", 2),
         ("training/loop.py", 2),
+        ("training/recipes.toml", 2),
         ("labels/cross_validation.py", 2),
         ("device.py", 2),
         ("plotting/charts.py", 1),
@@ -129,8 +130,8 @@ def test_the_cache_depends_on_the_code_that_decides_predictions(
     monkeypatch.setattr(cross_validation, "__file__", str(package / "labels/cross_validation.py"))
     monkeypatch.setattr(cross_validation, "_train_and_predict", constant)
     predict(tiny, tiny[:10], tmp_path / "cache")
-    with open(package / file, "a") as code:
-        code.write("# changed\n")
+    code = (package / file).read_text()
+    (package / file).write_text(f"{code}# changed\n")
     predict(tiny, tiny[:10], tmp_path / "cache")
     assert len(list((tmp_path / "cache").iterdir())) == folders
 

@@ -110,7 +110,7 @@ def test_models_of_other_sizes_are_exported(tmp_path, format):
 
 
 class Undecided(Color):
-    """Which layer computes the logits depends on the pixels: a trace records only one way."""
+    """The logits depend on the number of images: a trace records only one way."""
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         logits = super().forward(images)

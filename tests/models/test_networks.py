@@ -1,3 +1,5 @@
+import os
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -263,6 +265,7 @@ def test_lazy_layers_need_the_shape_of_an_image(own_net, given):
         models.build(f"{own_net}:Lazy", num_classes=3, **given)
 
 
+@pytest.mark.skipif(os.name == "nt", reason="no folder has a colon on Windows")
 def test_a_class_of_ones_own_may_lie_in_a_folder_with_a_colon(own_net, tmp_path):
     folder = tmp_path / "lab 3: my networks"
     folder.mkdir()

@@ -1,3 +1,4 @@
+import copy
 import math
 from dataclasses import fields
 
@@ -203,7 +204,7 @@ def test_without_early_stopping_it_runs_to_the_end(tiny):
     assert [record.epoch for record in history.epochs] == [1, 2, 3]
     assert not history.stopped_early
     assert not history.interrupted
-    assert all(0 < record.seconds < 30 for record in history.epochs)
+    assert all(record.seconds > 0 for record in history.epochs)
 
 
 def test_a_loss_that_is_no_number_stops_it_and_says_where(tiny):
@@ -322,11 +323,15 @@ def test_options_for_hardware_do_what_they_say_and_change_the_result_little(
     model = models.build("tiny_vgg", mean=0.4, std=0.4)
     seen = []
     model.block_1[2].register_forward_hook(lambda *call: seen.append(call[2].dtype))
-    history = fit(model, tiny, epochs=1, **options)
+    twin = copy.deepcopy(model)
+    fit(model, tiny, epochs=1, **options)
     assert set(seen[1:]) == {dtype}  # the first call tries the model before the training
     assert model.block_1[2].weight.is_contiguous(memory_format=layout)
     assert model.block_1[2].weight.dtype == torch.float32
-    assert history.epochs[0].train_loss == pytest.approx(math.log(10), abs=0.03)
+    before = weights(twin)
+    fit(twin, tiny, epochs=1)
+    moved = (weights(twin) - before).abs().max()
+    assert (weights(model) - weights(twin)).abs().max() < moved / 20
 
 
 class WaitsCounted(TorchDispatchMode):

@@ -237,9 +237,16 @@ def test_a_recipe_for_data_of_ones_own_has_steps_enough_and_their_model():
     steps = recipe.epochs * -(-len(splits.train) // recipe.batch_size)
     assert 600 <= steps < 600 + steps // recipe.epochs
     assert recipe.build(splits.spec)(images[:2]).shape == (2, 4)
-    assert not recipe.train_on_validation
-    assert not recipe.augmentation.flip
-    with pytest.raises(ValueError, match=r"recipe for your own data 'sprint'.*report, fast"):
+    for name in ("report", "fast", "compact", "accurate"):
+        own = training.find_recipe(name, splits)
+        assert own.batch_size <= 32
+        assert own.augmentation == Augmentation(shift=1)
+        assert not own.train_on_validation
+    published = training.find_recipe("fast", "mnist")
+    assert recipe.model_kwargs["width"] > published.model_kwargs["width"]
+    assert recipe.learning_rate < published.learning_rate
+    told = r"recipe for your own data 'sprint'.*: report, fast, compact, accurate\."
+    with pytest.raises(ValueError, match=told):
         training.find_recipe("sprint", splits)
 
 
