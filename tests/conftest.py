@@ -49,6 +49,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda i: LONGEST.index(i.path.name) if i.path.name in LONGEST else last)
 
 
+@pytest.fixture(autouse=True)
+def _seed() -> None:
+    """A test draws the same numbers alone as among others."""
+    torch.manual_seed(0)
+
+
 @pytest.fixture(scope="session")
 def mnist() -> data.Splits:
     return data.load_splits("mnist")

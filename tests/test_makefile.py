@@ -33,7 +33,9 @@ def clone(tmp_path) -> Path:
     for name in ("Makefile", "pyproject.toml"):
         shutil.copy(PROJECT / name, tmp_path)
     (tmp_path / "python").write_text(PYTHON)
-    (tmp_path / "python").chmod(0o755)
+    (tmp_path / "df").write_text("#!/bin/sh\necho Filesystem\necho disk 90000 1 89999 1% /\n")
+    for name in ("python", "df"):
+        (tmp_path / name).chmod(0o755)
     return tmp_path
 
 
@@ -41,7 +43,8 @@ def make(clone: Path, *arguments: str, **environment: str) -> subprocess.Complet
     without = {k: v for k, v in os.environ.items() if not k.startswith(("PIP_", "MAKE"))}
     return subprocess.run(
         ["make", *arguments, f"PYTHON={clone / 'python'}"],
-        cwd=clone, env=without | environment, capture_output=True, text=True, check=False,
+        cwd=clone, env=without | {"PATH": f"{clone}:{os.environ['PATH']}"} | environment,
+        capture_output=True, text=True, check=False,
     )  # fmt: skip
 
 
@@ -95,8 +98,7 @@ def test_a_missing_python_is_told_with_the_way_out(clone):
 
 def test_a_disk_without_room_is_told_before_anything_is_made(clone):
     (clone / "df").write_text("#!/bin/sh\necho Filesystem\necho disk 9000 8700 300 97% /\n")
-    (clone / "df").chmod(0o755)
-    done = make(clone, "run", PATH=f"{clone}:{os.environ['PATH']}")
+    done = make(clone, "run")
     assert "MB, and 300 MB are free on this disk." in done.stderr
     assert not (clone / ".venv").exists()
 
@@ -124,7 +126,8 @@ def test_lab_opens_copies_and_never_overwrites_one(clone):
     jupyter.chmod(0o755)
     done = make(clone, "lab")
     assert "Your copies are in my-notebooks/" in done.stdout
-    assert "opened: lab --notebook-dir=. my-notebooks/01_explore.ipynb" in done.stdout
+    # no --ip: JupyterLab then listens to this machine only
+    assert "opened: lab --notebook-dir=. my-notebooks/01_explore.ipynb" in done.stdout.splitlines()
     overrides = clone / ".venv" / "share" / "jupyter" / "lab" / "settings" / "overrides.json"
     (notices,) = json.loads(overrides.read_text()).values()
     assert notices == {"checkForUpdates": False, "fetchNews": "false"}

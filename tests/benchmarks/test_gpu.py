@@ -128,14 +128,14 @@ place.write_text('{"first": 1, "error": "unfinished"}')
         ("place.unlink(); sys.exit(3)", "status 3"),
         (
             "subprocess.run([sys.executable, '-c', 'import time; time.sleep(60)'])",
-            "not done after 5",
+            "not done after 10",
         ),
     ],
 )
 def test_of_a_part_all_is_kept_that_it_has_written(tmp_path, then, error):
     """When its time is over, what it has started ends as well."""
     place, before = tmp_path / "part.json", {*psutil.Process().children(recursive=True)}
-    found = gpu._limited([sys.executable, "-c", WRITES + then, str(place)], place, 5)
+    found = gpu._limited([sys.executable, "-c", WRITES + then, str(place)], place, 10)
     assert found.get("first") == (None if "unlink" in then else 1)
     assert (found.get("error") or "").startswith(error or "")
     assert ("out of everything" in found.get("messages", "")) == ("everything" in then)
@@ -145,7 +145,7 @@ def test_of_a_part_all_is_kept_that_it_has_written(tmp_path, then, error):
 
 def test_a_command_that_hangs_is_ended_and_its_messages_are_kept():
     code = "import sys, time; print('waiting', file=sys.stderr, flush=True); time.sleep(60)"
-    done = gpu._quiet([sys.executable, "-c", code], dict(os.environ), 3)
+    done = gpu._quiet([sys.executable, "-c", code], dict(os.environ), 10)
     assert (done.returncode, done.stderr) == (124, "waiting\n\nIt hung.")
 
 

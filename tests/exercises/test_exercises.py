@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from helpers import check
+from helpers.headless import SERIES
 from tests.exercises import versions
 from tests.refresh import executed
 
@@ -21,6 +22,7 @@ JUNK: list[Any] = [
     torch.zeros(2, 3, 4), torch.zeros(3, dtype=torch.complex64), torch.nn.Linear(2, 2),
     torch.nn.Linear, torch.nn.Identity(), Exception("an error"), iter([1]),
 ]  # fmt: skip
+assert [path.stem for path in versions.SOURCES] == [notebook.name for notebook in SERIES]
 each_source = pytest.mark.parametrize("path", versions.SOURCES, ids=lambda path: path.stem)
 each_exercise = pytest.mark.parametrize("number", DEFINED)
 

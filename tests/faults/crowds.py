@@ -14,6 +14,7 @@ from helpers.files import short_digest, write_atomic
 from tests.faults import PROCESSES
 from tests.faults.images import all_at_once
 
+WAIT = 120  # seconds until all processes have started; it takes some
 PICTURES = 200  # of each of three classes: to read them takes longer than to start a process
 
 
@@ -25,7 +26,9 @@ def own_pictures(processes: int) -> Counter[str]:
         alone = _digest(folder, cache)
         if cache.exists():
             return Counter({"kept by the one that should not": processes})
-        seen = all_at_once(processes, _read, folder, cache, PROCESSES.Barrier(processes))
+        seen = all_at_once(
+            processes, _read, folder, cache, PROCESSES.Barrier(processes, timeout=WAIT)
+        )
         left = sorted(path.suffix for path in cache.rglob("*"))
     if left != [".tensors"]:
         return Counter({f"left {left}": processes})
@@ -57,7 +60,7 @@ def run_folders(processes: int) -> Counter[str]:
     """Make a run folder: `right` is one that no other process has made."""
     with tempfile.TemporaryDirectory() as scratch:
         root = Path(scratch, "runs")
-        seen = all_at_once(processes, _create, root, PROCESSES.Barrier(processes))
+        seen = all_at_once(processes, _create, root, PROCESSES.Barrier(processes, timeout=WAIT))
         made = {path.name for path in root.iterdir()}
     counted = Counter()
     for name, n in seen.items():

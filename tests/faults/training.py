@@ -180,7 +180,9 @@ def _attempt(
     arm = functools.partial(_arm, die, how, sent) if die else None
     process = PROCESSES.Process(target=train, args=(given, folder, out, begun, arm))
     process.start()
-    begun.wait()
+    if not begun.wait(120):  # it takes seconds
+        process.kill()
+        raise TimeoutError("a training process has not begun after two minutes")
     if wait is not None:
         process.join(wait)
         if process.is_alive():

@@ -10,6 +10,8 @@ from pathlib import Path
 import nbformat
 import papermill
 import pytest
+from ipykernel.kernelapp import IPKernelApp
+from jupyter_client import KernelManager
 from nbclient.exceptions import CellTimeoutError, DeadKernelError
 
 from helpers import headless
@@ -438,7 +440,7 @@ def test_the_end_of_a_notebook_is_read_from_what_it_left(
     assert (result.notebook, result.cause) == ("01_a", cause)
     assert result.state == ("failed" if cause else "finished")
     assert re.fullmatch(message, result.message)
-    assert 0 <= result.seconds < 30
+    assert result.seconds >= 0
 
 
 def test_a_kernel_that_dies_before_there_is_a_copy_is_reported(small, tmp_path, monkeypatch):
@@ -492,13 +494,32 @@ and a new line; import os"""
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(
+    not (KernelManager.class_traits().keys() & {"transport_encryption"}
+         and IPKernelApp.class_traits().keys() & {"curve_secretkey"}),
+    reason="the installed kernel does not support it",
+)  # fmt: skip
+def test_what_is_said_to_a_kernel_is_encrypted(small, tmp_path):
+    look = (
+        "import ipykernel, pathlib\n"
+        "known = ipykernel.get_connection_info(unpack=True)\n"
+        "pathlib.Path(output, 'key.txt').write_text(str(bool(known['curve_secretkey'])))"
+    )
+    write_notebook(small, "01_a", look, RECORD)
+    result = headless.execute_notebook("01_a", tmp_path, {})
+    assert (result.state, result.message) == ("finished", "")
+    assert (tmp_path / "01_a" / "key.txt").read_text() == "True"
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize(
-    ("code", "cause"), [("raise ValueError('no')", "error"), ("while True: pass", "time-out")]
+    ("code", "limit", "cause"),
+    [("raise ValueError('no')", 60, "error"), ("while True: pass", 3, "time-out")],
 )
-def test_the_tools_say_nothing_about_a_failure(small, tmp_path, capfd, code, cause):
+def test_the_tools_say_nothing_about_a_failure(small, tmp_path, capfd, code, limit, cause):
     """Our message is enough: kernels would tell as an error how they were stopped."""
     write_notebook(small, "01_a", code)
-    result = headless.execute_notebook("01_a", tmp_path, {}, cell_timeout=3)
+    result = headless.execute_notebook("01_a", tmp_path, {}, cell_timeout=limit)
     assert result.cause == cause
     assert capfd.readouterr() == ("", "")
 

@@ -16,7 +16,16 @@ from pathlib import Path
 import nbformat
 import psutil
 import pytest
-from distributed import CancelledError, Client, LocalCluster, WorkerPlugin
+from distributed import (
+    CancelledError,
+    Client,
+    LocalCluster,
+    Scheduler,
+    SpecCluster,
+    Worker,
+    WorkerPlugin,
+    get_worker,
+)
 
 from helpers import headless, runs
 from helpers.files import PROJECT
@@ -108,6 +117,7 @@ def test_no_more_trials_are_handed_out_than_there_are_workers(client, executed, 
     submit, ended, most = client.submit, [], []
 
     def counted(*arguments, **named):
+        assert not named.get("resources")
         most.append(len(most) + 1 - len(ended))
         return submit(*arguments, **named)
 
@@ -272,6 +282,29 @@ def test_what_no_worker_has_is_not_waited_for(client, tmp_path, amount):
     with pytest.raises(headless.ClusterError, match=told):
         headless.run_sweep(trials(1), tmp_path, client, resources={"GPU": amount})
     assert not list(tmp_path.iterdir())
+
+
+def test_a_trial_that_needs_a_gpu_goes_only_to_the_worker_that_has_one(
+    executed, monkeypatch, tmp_path
+):
+    used = []
+
+    def execute(*arguments, **named):
+        used.append(get_worker().name)
+        return executed(*arguments, **named)
+
+    monkeypatch.setattr(runner, "execute_notebook", execute)
+    local = {"host": "127.0.0.1", "dashboard_address": "127.0.0.1:0"}
+    workers = {
+        name: {"cls": Worker, "options": local | {"nthreads": threads, "resources": resources}}
+        for name, threads, resources in (("with", 1, {"GPU": 1}), ("without", 3, {}))
+    }
+    scheduler = {"cls": Scheduler, "options": local}
+    with SpecCluster(workers, scheduler) as cluster, Client(cluster) as client:
+        client.wait_for_workers(2)
+        results = headless.run_sweep(trials(4), tmp_path, client, resources={"GPU": 1})
+    assert [result.state for result in results] == ["finished"] * 4
+    assert used == ["with"] * 4
 
 
 def test_what_one_worker_has_is_enough():
