@@ -138,6 +138,27 @@ def test_a_first_step_that_is_skipped_changes_nothing(fused, deterministic):
     assert torch.equal(steps["scaled"], steps["plain"])
 
 
+@pytest.mark.parametrize("settings", [{"momentum": 0.9, "dampening": 0.5}, {"momentum": 0.0}])
+def test_float16_leaves_other_settings_of_the_optimizer_alone(settings):
+    after = []
+    for precision in ("float16", "float32"):
+        weights = torch.nn.Parameter(torch.ones(5))
+        sgd = torch.optim.SGD([weights], 0.1, **settings)
+        scaled = ScaledOptimizer(sgd, precision, CPU)
+        for gradient in (0.25, 0.5):
+            weights.grad = scaled.scaler.scale(torch.full((5,), gradient))
+            scaled.step()
+        after.append([weights.detach(), sgd.state[weights].get("momentum_buffer")])
+    torch.testing.assert_close(*after, rtol=0, atol=0)
+
+
+def test_only_the_first_process_shows_a_bar():
+    for rank, shown in ((0, True), (1, False)):
+        group = SimpleNamespace(rank=rank)
+        with Execution(progress=True, process_group=group).progress_bar(10) as bar:
+            assert bar.disable is not shown
+
+
 def test_momentum_in_float16_has_the_memory_layout_of_the_weights(tiny):
     """On CUDA, torch's fused SGD refuses any other."""
     model = models.build("fast_cnn", width=8, mean=0.5, std=0.5)

@@ -215,7 +215,9 @@ def test_a_loss_that_is_no_number_stops_it_and_says_where(tiny):
         return images.float() * (math.nan if poison.calls == 5 else 1)
 
     poison.calls = 0
-    with pytest.raises(NonFiniteLossError, match=r"epoch 2, step 2\..*learning rate") as caught:
+    with pytest.raises(
+        NonFiniteLossError, match=r"epoch 2, step 2\. Try a tenth of the learning rate, and b"
+    ) as caught:
         fit(model, tiny, validation=tiny, epochs=3, augment=poison)
     assert len(caught.value.history.epochs) == 1
     assert weights(model).isfinite().all()  # back to the best epoch's
@@ -236,11 +238,24 @@ def test_damage_done_by_the_very_last_step_is_noticed(tiny, validated):
         fit(model, tiny, validation=validation, epochs=1, batch_size=70, optimizer=optimizer)
 
 
+def test_a_prediction_on_validation_that_is_no_number_is_noticed(tiny):
+    class Spoiled(nn.Linear):
+        def forward(self, images):
+            logits = super().forward(images.flatten(1).float() / 255)
+            return logits if self.training else logits * math.nan
+
+    with pytest.raises(NonFiniteLossError, match="epoch 1, step 3"):
+        fit(Spoiled(784, 2), tiny, validation=tiny)
+
+
 MEMORY_ERRORS = [
     torch.OutOfMemoryError("CUDA out of memory."),
     MemoryError(),
     RuntimeError("MPS backend out of memory (MPS allocated: 9 GB)"),
     RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory"),
+    RuntimeError("DefaultCPUAllocator: not enough memory: you tried to allocate 9 bytes"),
+    RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+    RuntimeError("GET was unable to find an engine to execute this computation"),
 ]
 
 

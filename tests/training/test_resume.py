@@ -9,7 +9,8 @@ import threading
 import traceback
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
+from types import SimpleNamespace
 from typing import Any
 from unittest import mock
 
@@ -20,7 +21,7 @@ from torch.optim.lr_scheduler import OneCycleLR
 
 from helpers import device, models, training
 from helpers.data import MNIST, Augmentation, Split
-from helpers.training import Execution, ResumeError, resume
+from helpers.training import Execution, ResumeError, history, resume
 from tests.conftest import FIXTURES
 
 EPOCHS = 4
@@ -152,6 +153,20 @@ def test_within_an_epoch_it_is_saved_each_minute(tiny, tmp_path, monkeypatch):
     ]
 
 
+@pytest.mark.parametrize("stop_at", [6, 8], ids=["between epochs", "within an epoch"])
+def test_the_seconds_of_an_epoch_include_those_before_a_stop(tiny, tmp_path, monkeypatch, stop_at):
+    """A step takes ten seconds of this clock, and an epoch has five."""
+    monkeypatch.setattr(resume, "SAVE_EVERY", 0)
+    seconds = {}
+    for stopped in (stop_at, None):
+        seen = Counter()
+        monkeypatch.setattr(history.time, "perf_counter", lambda seen=seen: 10 * seen["batches"])
+        with pytest.raises(Stopped) if stopped else nullcontext():
+            found = train(tiny, build(), tmp_path, count=seen, stop_at=stopped)
+            seconds = [record.seconds for record in found.epochs]
+    assert seconds == [50] * EPOCHS
+
+
 @contextmanager
 def on_signal(number: int, handler: Any) -> Iterator[None]:
     """What is done when the signal comes."""
@@ -162,18 +177,19 @@ def on_signal(number: int, handler: Any) -> Iterator[None]:
         signal.signal(number, before)
 
 
-def test_a_signal_waits_for_the_step_and_is_saved(tiny, tmp_path):
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_waits_for_the_step_and_is_saved(tiny, tmp_path, number):
     unbroken, resumed, handled = build(), build(), []
     history = train(tiny, unbroken)
     with (
-        on_signal(signal.SIGTERM, lambda number, _: handled.append(number)),
+        on_signal(number, lambda number, _: handled.append(number)),
         pytest.raises(
             training.TrainingStopped,
             match=r"epoch 2 of 4\. To use the history of the 1 completed epochs: import sys",
         ),
     ):
-        train(tiny, build(), tmp_path, signal_at=(8, [signal.SIGTERM]))
-    assert handled == [signal.SIGTERM]  # it was passed on, once
+        train(tiny, build(), tmp_path, signal_at=(8, [number]))
+    assert handled == [number]  # it was passed on, once
     assert len(list(tmp_path.glob("epoch-0001-step-000003-*"))) == 1
     seen = Counter()
     assert records(train(tiny, resumed, tmp_path, count=seen)) == records(history)
@@ -231,6 +247,42 @@ def test_a_loss_of_nan_is_not_saved(tiny, tmp_path, monkeypatch):
     assert sorted(path.name[:22] for path in tmp_path.glob("*.pt")) == [
         "epoch-0000-step-000001", "epoch-0000-step-000002",
     ]  # fmt: skip
+
+
+def test_a_loss_of_nan_is_not_saved_though_all_weights_are_numbers(tiny, tmp_path, monkeypatch):
+    monkeypatch.setattr(resume, "SAVE_EVERY", 0)
+    model = WithDropout()
+    optimizer = torch.optim.SGD(model.parameters(), 0.05)
+    optimizer.step = lambda: None
+    with pytest.raises(training.NonFiniteLossError, match="epoch 1, step 1"):
+        training.fit(
+            model, optimizer, tiny, epochs=1, checkpoint=tmp_path,
+            augment=lambda images, _: images.float() * torch.nan,
+        )  # fmt: skip
+    assert not list(tmp_path.glob("*.pt"))
+
+
+def test_only_the_first_of_several_processes_writes(tmp_path):
+    for rank, files in ((1, 0), (0, 1)):
+        group = SimpleNamespace(rank=rank)
+        resume.CheckpointManager(tmp_path, {}, {}, {}, group).save(history.Progress())
+        assert len(list(tmp_path.iterdir())) == files
+
+
+def test_a_state_of_format_2_was_saved_between_epochs(tmp_path, monkeypatch):
+    manager = resume.CheckpointManager(tmp_path, {}, {}, {})
+    monkeypatch.setattr(resume, "FORMAT", 2)
+    manager.save(history.Progress())
+    monkeypatch.setattr(resume, "FORMAT", 3)
+    progress = manager.restore()
+    assert (progress.steps, progress.seconds) == ((), 0.0)
+
+
+def test_steps_that_do_not_belong_together_are_refused(tmp_path):
+    manager = resume.CheckpointManager(tmp_path, {}, {}, {})
+    manager.save(history.Progress(), (torch.ones(3), torch.ones(2), torch.ones(3)))
+    with pytest.raises(ResumeError, match="the steps are not three lists of numbers"):
+        manager.restore()
 
 
 def test_stopped_again_and_again(tiny, tmp_path):
