@@ -21,6 +21,7 @@ from torch.optim.lr_scheduler import OneCycleLR
 
 from helpers import device, models, training
 from helpers.data import MNIST, Augmentation, Split
+from helpers.files import lock_folder
 from helpers.training import Execution, ResumeError, history, resume
 from tests.conftest import FIXTURES
 
@@ -260,6 +261,11 @@ def test_a_loss_of_nan_is_not_saved_though_all_weights_are_numbers(tiny, tmp_pat
             augment=lambda images, _: images.float() * torch.nan,
         )  # fmt: skip
     assert not list(tmp_path.glob("*.pt"))
+
+
+def test_a_folder_that_another_training_uses_is_refused(tiny, tmp_path):
+    with lock_folder(tmp_path), pytest.raises(BlockingIOError, match="Another process uses"):
+        train(tiny, build(), tmp_path)
 
 
 def test_only_the_first_of_several_processes_writes(tmp_path):
