@@ -4,6 +4,7 @@ import math
 import subprocess
 import sys
 from collections import namedtuple
+from functools import partial
 from types import SimpleNamespace
 
 import psutil
@@ -138,18 +139,39 @@ def test_a_first_step_that_is_skipped_changes_nothing(fused, deterministic):
     assert torch.equal(steps["scaled"], steps["plain"])
 
 
-@pytest.mark.parametrize("settings", [{"momentum": 0.9, "dampening": 0.5}, {"momentum": 0.0}])
-def test_float16_leaves_other_settings_of_the_optimizer_alone(settings):
+@pytest.mark.parametrize(
+    "make",
+    [
+        partial(torch.optim.SGD, lr=0.1, momentum=0.9, dampening=0.5),
+        partial(torch.optim.SGD, lr=0.1),
+        partial(torch.optim.AdamW, lr=0.1),
+    ],
+)
+def test_float16_leaves_other_optimizers_as_they_are(make):
     after = []
     for precision in ("float16", "float32"):
         weights = torch.nn.Parameter(torch.ones(5))
-        sgd = torch.optim.SGD([weights], 0.1, **settings)
-        scaled = ScaledOptimizer(sgd, precision, CPU)
+        scaled = ScaledOptimizer(make([weights]), precision, CPU)
         for gradient in (0.25, 0.5):
             weights.grad = scaled.scaler.scale(torch.full((5,), gradient))
             scaled.step()
-        after.append([weights.detach(), sgd.state[weights].get("momentum_buffer")])
+        after.append([weights.detach(), scaled.optimizer.state[weights].get("momentum_buffer")])
     torch.testing.assert_close(*after, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("weight", [0.5, 1.0])
+def test_the_gradients_of_a_process_have_the_weight_of_its_share(weight):
+    group = SimpleNamespace(wrap_ddp=lambda model: model, gradient_weight=weight)
+    model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3, 2))
+    images = torch.rand(4, 1, 1, 3)
+    forward = training.make_forward(model, Execution(process_group=group))
+    model(images).sum().backward()
+    alone = model[1].weight.grad.clone()
+    model.zero_grad()
+    forward(images).sum().backward()
+    torch.testing.assert_close(model[1].weight.grad, weight * alone)
+    with torch.no_grad():
+        assert forward(images).shape == (4, 2)
 
 
 def test_only_the_first_process_shows_a_bar():
