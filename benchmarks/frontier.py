@@ -111,7 +111,7 @@ def draw() -> plt.Figure:
             if cost == "parameters":
                 errors = 100 - others["accuracy"]
                 ax.plot(others[cost], errors, "x", color="0.5", label="published by others")
-                ax.legend(loc="upper right", frameon=False)
+                ax.legend(loc="lower left", frameon=False)
         row[0].set_ylabel(f"{data.spec(dataset).title}: test error, %")
         row[0].yaxis.set_major_formatter("{x:g}")
         row[0].yaxis.set_minor_formatter("{x:g}")
@@ -126,9 +126,12 @@ def _front(ax: Axes, points: pd.DataFrame, cost: str) -> None:
     ax.errorbar(points[cost], errors, points["deviation"], fmt="o", color="lightgray", zorder=1)
     front = evaluation.pareto_front(points["accuracy"], points[cost])
     ax.plot(points.loc[front, cost], errors[front], "o-", color=plotting.PALETTE[0], label="ours")
-    for name in points.index:
-        place = points.loc[name, cost], errors[name]
-        ax.annotate(name, place, (4, 4), textcoords="offset points", fontsize=9)
+    reach = (points[cost].max() / points[cost].min()) ** 0.2  # as far as a name is long
+    for name, x in points[cost].items():
+        close = points[cost].between(x, reach * x) & (abs(errors / errors[name] - 1) < 0.05)
+        side, align = (-5, "right") if close.sum() > 1 else (5, "left")  # away from a neighbor
+        offset = {"xytext": (side, 4), "textcoords": "offset points"}
+        ax.annotate(name, (x, errors[name]), **offset, ha=align, fontsize=9)
     ax.set(xscale="log", yscale="log")
     ax.margins(x=0.2, y=0.15)
     ax.grid(color="lightgray", linewidth=0.5)
