@@ -32,6 +32,7 @@ from helpers import data, evaluation, headless, models
 from helpers.files import PROJECT
 from helpers.headless import doctor
 from tests import slides
+from tests.tools import cells, write_notebook
 
 SCREENSHOTS = PROJECT / "tests" / "screenshots"
 if not os.access(SCREENSHOTS.parent, os.W_OK):  # a clone that is read-only
@@ -132,13 +133,6 @@ def page(browser):
     page.set_default_timeout(PATIENCE)
     yield page
     page.close()
-
-
-def write_notebook(path: Path, *sources: str) -> None:
-    """A notebook with these code cells."""
-    cells = [nbformat.v4.new_code_cell(source) for source in sources]
-    kernel = {"name": "python3", "display_name": "Python 3"}
-    nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata={"kernelspec": kernel}), path)
 
 
 def run_all(page, lab, name: str) -> None:
@@ -263,9 +257,9 @@ def test_nothing_in_the_markdown_of_a_notebook_is_run(browser, tmp_path):
     markup = f'<script>{bad}</script><img src=x alt=y onerror="{bad}">\n\n[link](javascript:0)'
     new = nbformat.v4
     shown = new.new_output("display_data", {"text/markdown": markup})
-    cells = [new.new_markdown_cell(f"# One\n{markup}"), new.new_code_cell("1", outputs=[shown])]
+    both = [new.new_markdown_cell(f"# One\n{markup}"), new.new_code_cell("1", outputs=[shown])]
     (tmp_path / "one").mkdir()
-    nbformat.write(new.new_notebook(cells=cells), tmp_path / "one" / "one.ipynb")
+    nbformat.write(new.new_notebook(cells=both), tmp_path / "one" / "one.ipynb")
     (tmp_path / "one" / "result.json").write_text(json.dumps({"notebook": "one"}))
     headless.write_pages(tmp_path)
     written, page = tmp_path / "one" / "one.html", browser.new_page()
@@ -664,13 +658,13 @@ def test_the_stop_button_ends_run_all_and_one_line_goes_on(page, lab, folder):
     page.click('[data-command="notebook:interrupt-kernel"]')
     page.wait_for_function("window.finished")
     page.get_by_text("The training was stopped in epoch").first.wait_for()
-    _, after, to_go_on = nbformat.read(folder / "stop.ipynb", as_version=4).cells
+    _, after, to_go_on = cells(folder / "stop.ipynb", "code")
     assert not after.outputs
     assert not to_go_on.outputs
 
     page.locator(".jp-Notebook .jp-CodeCell").nth(2).click()
     run_cell_and_save(page)
-    *_, to_go_on = nbformat.read(folder / "stop.ipynb", as_version=4).cells
+    *_, to_go_on = cells(folder / "stop.ipynb", "code")
     assert to_go_on.outputs[0]["text"].strip() == "True True False"
 
 
@@ -689,8 +683,7 @@ def test_a_notebook_runs_in_jupyterlab(page, lab, folder, name):
         page.screenshot(path=SCREENSHOTS / f"{name}-while-training.png")
     page.wait_for_function("window.finished")
 
-    cells = nbformat.read(folder / f"{name}.ipynb", as_version=4).cells
-    code = [cell for cell in cells if cell.cell_type == "code"]
+    code = cells(folder / f"{name}.ipynb", "code")
     assert [cell.execution_count for cell in code] == list(range(1, len(code) + 1))
     outputs = [output for cell in code for output in cell.outputs]
     assert not [o for o in outputs if o.output_type == "error" or o.get("name") == "stderr"]
@@ -757,7 +750,7 @@ def test_labels_are_reviewed_with_mouse_and_keys_and_the_next_cell_has_the_decis
     assert page.locator(".jp-Notebook .jp-CodeCell").count() == 2
     page.locator(".jp-Notebook .jp-CodeCell .jp-InputArea").nth(1).click()
     run_cell_and_save(page)
-    *_, last = nbformat.read(folder / "review.ipynb", as_version=4).cells
+    *_, last = cells(folder / "review.ipynb", "code")
     assert last.outputs[0]["data"]["text/plain"] == "['wrong', 'keep', 'wrong']"
 
 
@@ -809,7 +802,7 @@ def test_the_pad_shows_what_the_model_says_to_a_drawing(page, lab, folder):
 
     page.locator(".jp-Notebook .jp-CodeCell .jp-InputArea").nth(1).click()
     run_cell_and_save(page)
-    *_, said = nbformat.read(folder / "pad.ipynb", as_version=4).cells
+    *_, said = cells(folder / "pad.ipynb", "code")
     shares = json.loads(said.outputs[0]["data"]["text/plain"])
     assert len(shares) == 10
     assert shares[1] == max(shares) > 0.5

@@ -21,6 +21,7 @@ from benchmarks.tables import markdown
 from helpers import data, evaluation, models, training
 from helpers.files import PROJECT
 from helpers.headless.cli import app
+from tests.tools import cells, prose
 
 PAGES = [
     "README.md",
@@ -182,9 +183,8 @@ def test_the_results_in_the_readme():
 
 def printed_epochs(notebook: str) -> list[float]:
     """The seconds of the last five epochs that the committed notebook's training printed."""
-    cells = json.loads(read(f"notebooks/{notebook}.ipynb"))["cells"]
-    for cell in cells:
-        text = "".join("".join(output.get("text", [])) for output in cell.get("outputs", []))
+    for cell in cells(PROJECT / "notebooks" / f"{notebook}.ipynb", "code"):
+        text = "".join(output.get("text", "") for output in cell.outputs)
         epochs = re.findall(r"^epoch +\d.* ([\d.]+) s$", text, flags=re.MULTILINE)
         if len(epochs) >= 5:
             return [float(seconds) for seconds in epochs[-5:]]
@@ -436,27 +436,17 @@ def test_commands_on_the_pages_exist_with_their_options(page, call):
 def test_the_exercises_are_where_the_page_on_teaching_says():
     rows = table("docs/teaching.md", "exercise", "where", "checked exercise")
     assert [int(row[0].split()[0]) for row in rows] == list(range(1, 14))
-    headings = "\n".join(
-        "".join(cell["source"])
-        for path in (PROJECT / "notebooks").glob("*.ipynb")
-        for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]
-        if cell["cell_type"] == "markdown"
-    )
+    said = "\n".join(map(prose, (PROJECT / "notebooks").glob("*.ipynb")))
     for row in rows:
         for section in re.findall(r"\b\d\.\d+\b", row[1]):
-            assert re.search(rf"^## {re.escape(section)} ", headings, flags=re.MULTILINE), section
+            assert re.search(rf"^## {re.escape(section)} ", said, flags=re.MULTILINE), section
 
 
 def test_each_exercise_of_the_course_can_be_done_where_the_page_says():
     for what, _, link in table("docs/teaching.md", "exercise", "where"):
         number, file = re.fullmatch(r"\[(\d\.\d+)\]\(\.\./(.+)\)", link).groups()
-        headings = re.findall(rf"## {re.escape(number)} [^\n]*", notebook_prose(file))
+        headings = re.findall(rf"## {re.escape(number)} [^\n]*", prose(PROJECT / file))
         assert headings[0].endswith(f"(course exercise {what.split()[0]})")
-
-
-def notebook_prose(file: str) -> str:
-    cells = json.loads(read(file))["cells"]
-    return "\n".join("".join(c["source"]) for c in cells if c["cell_type"] == "markdown")
 
 
 def test_every_package_is_explained_on_the_page_on_installing():

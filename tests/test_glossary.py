@@ -11,6 +11,7 @@ from babel.messages.pofile import read_po
 
 from helpers import headless
 from helpers.files import PROJECT
+from tests.tools import prose, slug
 
 NOTEBOOKS = [headless.NOTEBOOKS / f"{notebook.name}.ipynb" for notebook in headless.SERIES]
 LINK = re.compile(r"\[([^\]]+)\]\(([^)\s]+)\)")
@@ -58,11 +59,6 @@ STRESSED = {
 }  # fmt: skip
 
 
-def slug(heading: str) -> str:
-    """The anchor that GitHub, and the pages of the course, give to a heading."""
-    return re.sub(r"[^\w\- ]", "", heading.replace("`", "").lower()).strip().replace(" ", "-")
-
-
 @cache
 def entries() -> dict[str, str]:
     """The text below each term of the glossary."""
@@ -73,11 +69,9 @@ def entries() -> dict[str, str]:
     }
 
 
-def prose(path: Path) -> str:
+def words(path: Path) -> str:
     """What a notebook says in words: no headings, no code."""
-    cells = nbformat.read(path, as_version=4).cells
-    text = "\n\n".join(cell.source for cell in cells if cell.cell_type == "markdown")
-    return re.sub(r"^```.*?^```|^#.*?$|`[^`]*`", "", text, flags=re.DOTALL | re.MULTILINE)
+    return re.sub(r"^```.*?^```|^#.*?$|`[^`]*`", "", prose(path), flags=re.DOTALL | re.MULTILINE)
 
 
 def term_pattern() -> re.Pattern[str]:
@@ -92,7 +86,7 @@ def uses(path: Path) -> Iterator[tuple[str, str | None]]:
 
     A link to elsewhere cannot hold a second one, so what stands in it is no use.
     """
-    terms, text = sorted(entries(), key=lambda term: (-len(term), term)), prose(path)
+    terms, text = sorted(entries(), key=lambda term: (-len(term), term)), words(path)
     links = list(LINK.finditer(text))
     for use in term_pattern().finditer(text):
         around = [link for link in links if link.start() <= use.start() < link.end()]
@@ -130,8 +124,7 @@ def test_an_entry_has_an_indonesian_term_one_or_two_sentences_and_a_section(term
     assert len(text.split()) <= 45
     name, _, anchor = target.partition("#")
     (path,) = (path for path in NOTEBOOKS if f"../notebooks/{path.name}" == name)
-    cells = nbformat.read(path, as_version=4).cells
-    headings = re.findall(r"^## (.+)$", "\n".join(cell.source for cell in cells), re.MULTILINE)
+    headings = re.findall(r"^## (.+)$", prose(path), re.MULTILINE)
     (heading,) = (heading for heading in headings if heading.startswith(f"{number} "))
     assert slug(heading) == anchor
 
@@ -161,7 +154,7 @@ def test_the_first_use_of_a_term_leads_to_its_entry_and_only_the_first(path):
 @each_notebook
 def test_links_to_the_glossary_lead_to_an_entry(path):
     anchors = {slug(term) for term in entries()}
-    found = [target for _, target in LINK.findall(prose(path)) if "glossary" in target]
+    found = [target for _, target in LINK.findall(words(path)) if "glossary" in target]
     assert 3 <= len(found) <= 21
     assert {target.removeprefix(PAGE) for target in found} <= anchors
 
@@ -174,8 +167,8 @@ def test_each_entry_is_linked_by_a_notebook():
 @each_notebook
 def test_a_term_set_in_bold_has_an_entry(path):
     """The notebooks set a term in bold where they explain it."""
-    words = LINK.sub(r"\1", prose(path))
-    bold = [" ".join(b.split()).rstrip(".:") for b in re.findall(r"\*\*([^*]+)\*\*", words)]
+    text = LINK.sub(r"\1", words(path))
+    bold = [" ".join(b.split()).rstrip(".:") for b in re.findall(r"\*\*([^*]+)\*\*", text)]
     short = {phrase for phrase in bold if len(phrase.split()) <= 4} - STRESSED
     assert [phrase for phrase in short if not term_pattern().search(phrase)] == []
 

@@ -17,12 +17,9 @@ import pytest
 
 from helpers import headless, runs
 from helpers.files import PROJECT
+from tests.tools import cells, prose
 
 NOTEBOOKS = sorted((PROJECT / "notebooks").glob("*.ipynb"))
-
-
-def cells(path, kind):
-    return [cell for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == kind]
 
 
 def is_ignored(cell):
@@ -98,11 +95,10 @@ def test_what_nbval_does_not_compare_is_the_exception(path):
 @each_notebook
 def test_a_notebook_reads_well(path):
     """One H1 with its number, sections in order, cells that fit on a screen."""
-    prose = "\n".join(cell.source for cell in cells(path, "markdown"))
     number = int(path.stem.split("_")[0])
-    (title,) = re.findall(r"^# (.+)$", prose, flags=re.MULTILINE)
+    (title,) = re.findall(r"^# (.+)$", prose(path), flags=re.MULTILINE)
     assert title.startswith(f"{number} · ")
-    sections = re.findall(r"^## (\S+)", prose, flags=re.MULTILINE)
+    sections = re.findall(r"^## (\S+)", prose(path), flags=re.MULTILINE)
     assert sections == [f"{number}.{i}" for i in range(1, len(sections) + 1)]
     lengths = [len(cell.source.splitlines()) for cell in cells(path, "code")]
     assert max(lengths) <= 24
@@ -133,13 +129,6 @@ def test_readers_bet_before_they_see_and_find_all_bets_in_the_section_before_the
     assert headings[-2] < table < headings[-1]
     (output,) = notebook[table].outputs  # without bets it is the same whatever the results
     assert output.data["text/plain"].split()[-7:] == ["no", "bet", "was", "placed", *"–––"]
-
-
-@each_notebook
-def test_links_lead_somewhere(path):
-    for cell in cells(path, "markdown"):
-        for target in re.findall(r"\]\((?!https?:)([^)#]+)[^)]*\)", cell.source):
-            assert (path.parent / target).is_file(), target
 
 
 def test_the_series_is_what_lies_in_the_folder():

@@ -1,23 +1,20 @@
 import nbformat
 import pytest
-from nbformat.v4 import new_code_cell, new_notebook, new_output
+from nbformat.v4 import new_code_cell, new_notebook
 
 from helpers import headless
 from tests import refresh
-
-
-def stream(text):
-    return new_output("stream", text=text, name="stdout")
+from tests.tools import printed
 
 
 @pytest.fixture
 def notebook():
     """A reading, and a claim that somebody's front end has left its traces on."""
     reading = new_code_cell("t", metadata={"tags": ["nbval-ignore-output"]})
-    reading.outputs = [stream("3.1 s\n")]
+    reading.outputs = [printed("3.1 s\n")]
     kept = {"tags": [], "alt": "words", "slideshow": {"slide_type": "slide"}}
     claim = new_code_cell("c", metadata={"collapsed": True, **kept})
-    claim.outputs = [stream("one: True\n"), stream("two: True\n")]
+    claim.outputs = [printed("one: True\n"), printed("two: True\n")]
     made = new_notebook(cells=[reading, claim])
     made.metadata.kernelspec = {"name": "my-env", "display_name": "My env"}
     made.metadata.language_info = {"name": "python", "version": "3.99"}
@@ -36,9 +33,9 @@ def test_every_machine_leaves_the_same_metadata(notebook):
 def test_changed_claims_are_shown_and_changed_readings_are_not(notebook):
     before = nbformat.from_dict(notebook)
     after = refresh.deepcopy(notebook)
-    after.cells[0].outputs = [stream("9.9 s\n")]
+    after.cells[0].outputs = [printed("9.9 s\n")]
     assert refresh.changes(before, after) == []
-    after.cells[1].outputs = [stream("one: True\ntwo: False\n")]
+    after.cells[1].outputs = [printed("one: True\ntwo: False\n")]
     assert refresh.changes(before, after) == ["-two: True", "+two: False"]
 
 

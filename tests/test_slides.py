@@ -8,6 +8,7 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_outp
 
 from helpers import headless
 from tests import slides
+from tests.tools import printed
 
 PROSE = """\
 ## 1.1 Two sums
@@ -30,10 +31,6 @@ def tagged(cell, kind="slide", **more):
 
 def prose(*lines):
     return tagged(new_markdown_cell(PROSE), **({"lines": list(lines)} if lines else {}))
-
-
-def stream(text):
-    return new_output("stream", text=text, name="stdout")
 
 
 def picture():
@@ -78,7 +75,7 @@ def test_a_sentence_that_is_not_there_is_told(line):
 
 
 def test_of_a_cell_the_output_is_shown_and_of_a_cell_that_draws_the_pictures():
-    cell = tagged(new_code_cell("print(1)", outputs=[stream("1\n")]))
+    cell = tagged(new_code_cell("print(1)", outputs=[printed("1\n")]))
     assert (slides.shown(cell).source, cell.source) == ("", "print(1)")
     assert slides.shown(tagged(cell, code=True)).source == "print(1)"
     cell.outputs.append(picture())
@@ -86,7 +83,7 @@ def test_of_a_cell_the_output_is_shown_and_of_a_cell_that_draws_the_pictures():
 
 
 def test_long_texts_and_tables_are_cut_after_some_rows():
-    cell = tagged(new_code_cell(outputs=[stream("1\n2\n3\n")]), rows=2)
+    cell = tagged(new_code_cell(outputs=[printed("1\n2\n3\n")]), rows=2)
     assert slides.shown(cell).outputs[0].text == "1\n2\n…"
     body = "".join(f"<tr><td>{i}</td></tr>" for i in range(3))
     table = f"<table><thead><tr><th>a</th></tr></thead><tbody>{body}</tbody></table>"
@@ -104,7 +101,7 @@ def test_a_slide_has_its_section_its_parts_and_its_notes():
     made = page_of(
         tagged(new_markdown_cell("# 1 · Title\n\nHello."), notes="Say hello."),
         new_markdown_cell("## 1.1 The `sum`\n\nNot shown."),
-        tagged(new_code_cell(outputs=[stream("all is well: True\n")]), notes="Why?"),
+        tagged(new_code_cell(outputs=[printed("all is well: True\n")]), notes="Why?"),
         tagged(new_markdown_cell("Not shown either."), "skip"),
         tagged(new_markdown_cell("Later."), "fragment"),
     )

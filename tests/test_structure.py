@@ -2,18 +2,19 @@
 
 import ast
 import itertools
-import json
 import re
 import subprocess
 import sys
 import tomllib
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
 import yaml
 
 from helpers.files import PROJECT
+from tests.tools import cells, prose, slug
 
 HELPERS = PROJECT / "helpers"
 SOURCES = sorted(HELPERS.rglob("*.py"))
@@ -103,9 +104,7 @@ def users() -> list[tuple[str, str]]:
     """Names and sources of the notebooks and benchmarks."""
     found = []
     for path in sorted((PROJECT / "notebooks").glob("*.ipynb")):
-        cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
-        code = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
-        found.append((path.name, "\n".join(code)))
+        found.append((path.name, "\n".join(cell.source for cell in cells(path, "code"))))
     benchmarks = sorted((PROJECT / "benchmarks").rglob("*.py"))
     return found + [(path.name, path.read_text(encoding="utf-8")) for path in benchmarks]
 
@@ -358,29 +357,28 @@ def test_the_tree_names_no_machine():
         assert not found, f"{path} holds {found[0]}"
 
 
+RESULTS = PROJECT / "benchmarks" / "results"  # the only one that a page links to
 PAGES = [
     *PROJECT.glob("*.md"), *PROJECT.glob("docs/*.md"),
     *PROJECT.glob("helpers/models/weights/*/*.md"),
     PROJECT / "data" / "README.md", PROJECT / "benchmarks" / "README.md",
+    *PROJECT.glob("notebooks/*.ipynb"), *PROJECT.glob("notebooks/exercises/*.ipynb"),
+    *PROJECT.glob("notebooks/exercises/s*/*.*"),  # the student versions and the solutions
 ]  # fmt: skip
 
 
-def anchors(path: Path) -> set[str]:
-    """The anchors that GitHub gives to the headings of a page or notebook."""
-    text = path.read_text(encoding="utf-8")
-    if path.suffix == ".ipynb":
-        text = "\n".join("".join(cell["source"]) for cell in json.loads(text)["cells"])
-    headings = re.findall(r"^#+ (.+)$", text, flags=re.MULTILINE)
-    plain = (re.sub(r"[^\w\- ]", "", heading.lower()) for heading in headings)
-    return {heading.strip().replace(" ", "-") for heading in plain}
+@cache
+def text_of(page: Path) -> str:
+    """A page, or the prose of a notebook."""
+    return prose(page) if page.suffix == ".ipynb" else page.read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(PROJECT).as_posix())
 def test_links_lead_to_files_and_headings(page):
-    text = page.read_text(encoding="utf-8")
-    for target in re.findall(r"\]\((?!https?:|mailto:)([^)]+)\)", text):
+    for target in re.findall(r"\]\((?!https?:|mailto:)([^)]+)\)", text_of(page)):
         name, _, anchor = target.partition("#")
         path = (page.parent / name).resolve() if name else page
-        assert path.exists(), f"{page.name} links to {target}"
+        assert path.is_file() or path == RESULTS, f"{page.name} links to {target}"
         if anchor:
-            assert anchor in anchors(path), f"{page.name} links to {target}"
+            headings = re.findall(r"^#+ (.+)$", text_of(path), flags=re.MULTILINE)
+            assert anchor in map(slug, headings), f"{page.name} links to {target}"

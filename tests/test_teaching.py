@@ -1,7 +1,6 @@
 """The page for teachers: its plans fit the notebooks, and its numbers are theirs."""
 
 import itertools
-import json
 import re
 import statistics
 from datetime import datetime, timedelta
@@ -16,6 +15,7 @@ from helpers import evaluation, models
 from helpers.files import PROJECT
 from helpers.headless import notebooks
 from helpers.headless.cli import app
+from tests.tools import cells, prose
 
 NUMBERS = range(1, len(notebooks.SERIES) + 1)
 SECTION = r"\b[1-8]\.\d{1,2}\b"
@@ -54,19 +54,15 @@ def rows(text: str, *header: str) -> list[list[str]]:
 
 
 @cache
-def cells(number: int) -> list[dict]:
-    path = notebooks.NOTEBOOKS / f"{notebooks.SERIES[number - 1].name}.ipynb"
-    return json.loads(path.read_text(encoding="utf-8"))["cells"]
-
-
-@cache
 def shown(number: int) -> str:
     """All text of a notebook: its cells, and what they printed."""
-    texts = ["".join(cell["source"]) for cell in cells(number)]
-    for cell in cells(number):
-        for output in cell.get("outputs", ()):
-            texts += output.get("text", []), output.get("data", {}).get("text/plain", [])
-    return "\n".join("".join(text) for text in texts)
+    path = notebooks.NOTEBOOKS / f"{notebooks.SERIES[number - 1].name}.ipynb"
+    texts = [prose(path)]
+    for cell in cells(path, "code"):
+        texts.append(cell.source)
+        for output in cell.outputs:
+            texts += output.get("text", ""), output.get("data", {}).get("text/plain", "")
+    return "\n".join(texts)
 
 
 @cache

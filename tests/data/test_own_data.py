@@ -1,8 +1,6 @@
 """Data of one's own: all layouts and kinds of pictures that are read, and all that are refused."""
 
-import io
 import os
-import zlib
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +11,7 @@ from torch.utils.data import TensorDataset
 
 from helpers import data
 from helpers.data import own_data, pictures
+from tests.tools import claiming_png, saved
 
 RNG = np.random.default_rng(0)
 
@@ -157,21 +156,15 @@ def test_formats(tmp_path, suffix):
 
 
 def test_colors_become_gray_if_that_is_wanted():
-    (found,) = data.read_pictures([png(Image.new("RGB", (28, 28), (250, 0, 10)))], size=28)
+    (found,) = data.read_pictures([saved(Image.new("RGB", (28, 28), (250, 0, 10)))], size=28)
     assert data.stack([found], 1)[0, 0, 0, 0] == round(0.299 * 250 + 0.114 * 10)
     assert data.stack([found[:, :16, :16], np.zeros((3, 16, 16), np.uint8)], None).shape[1] == 3
-
-
-def png(picture: Image.Image, **options) -> bytes:
-    buffer = io.BytesIO()
-    picture.save(buffer, "PNG", **options)
-    return buffer.getvalue()
 
 
 def test_a_picture_keeps_its_proportions_and_gets_the_color_of_its_border():
     picture = Image.new("L", (40, 20), 30)
     picture.paste(220, (18, 8, 22, 12))  # a square in the middle, a fifth of the height
-    image = data.stack(data.read_pictures([png(picture)], size=40), None)[0, 0]
+    image = data.stack(data.read_pictures([saved(picture)], size=40), None)[0, 0]
     assert image[0, 0] == 30  # above the picture
     bright = (image > 125).nonzero()
     extent = (bright.max(dim=0).values - bright.min(dim=0).values + 1).tolist()
@@ -184,22 +177,14 @@ def test_a_picture_is_turned_upright():
     upright[:10] = 200  # bright above
     exif = Image.Exif()
     exif[274] = 6  # the camera was turned by 90°
-    turned = png(Image.fromarray(np.rot90(upright)), exif=exif)
+    turned = saved(Image.fromarray(np.rot90(upright)), exif=exif)
     image = data.stack(data.read_pictures([turned], size=30), None)[0, 0]
     assert torch.equal(image, torch.from_numpy(upright))
 
 
-def huge() -> bytes:
-    """A PNG whose header says 50,000 × 50,000 pixels."""
-    content = bytearray(png(Image.new("1", (8, 8))))
-    content[16:24] = (50_000).to_bytes(4, "big") * 2
-    content[29:33] = zlib.crc32(content[12:29]).to_bytes(4, "big")
-    return bytes(content)
-
-
 BROKEN = {
-    "empty": b"", "text": b"no picture", "cut": png(Image.effect_noise((64, 64), 90))[:400],
-    "huge": huge(),
+    "empty": b"", "text": b"no picture", "cut": saved(Image.effect_noise((64, 64), 90))[:400],
+    "huge": claiming_png(50_000, 50_000, depth=1),
 }  # fmt: skip
 
 

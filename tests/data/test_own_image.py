@@ -6,6 +6,7 @@ import torch
 from PIL import Image
 
 from helpers import data
+from tests.tools import saved
 
 
 def center_of_mass(image: torch.Tensor) -> tuple[float, float]:
@@ -286,9 +287,8 @@ def test_a_garment_on_a_plain_ground_becomes_an_image_of_fashion_mnist(fashion, 
     shares = np.kron(trousers.numpy() / 255, np.ones((6, 6)))
     picture = np.full((220, 300), float(ground))
     picture[30:198, 50:218] += shares * (-ground if ground > 127 else 255 - ground)
-    buffer = io.BytesIO()
-    Image.fromarray(picture.astype(np.uint8)).save(buffer, "PNG")
-    image = data.read_garment(buffer)
+    content = saved(Image.fromarray(picture.astype(np.uint8)))
+    image = data.read_garment(io.BytesIO(content))
     assert image.shape == (1, 1, 28, 28)
     away = min(
         (image[0, 0].roll((y, x), (0, 1)).float() - trousers.float()).abs().mean()
@@ -303,9 +303,8 @@ def garment_on(ground: int, shape: tuple[int, int], gray: int | np.ndarray) -> t
     """What is read of a picture with a garment of that shape and gray value: (28, 28)."""
     picture = np.full((150, 240), ground)
     picture[20 : 20 + shape[0], 20 : 20 + shape[1]] = gray
-    buffer = io.BytesIO()
-    Image.fromarray(picture.astype(np.uint8)).save(buffer, "PNG")
-    image = data.read_garment(buffer)
+    content = saved(Image.fromarray(picture.astype(np.uint8)))
+    image = data.read_garment(io.BytesIO(content))
     assert image.dtype == torch.uint8
     return image[0, 0]
 
@@ -353,10 +352,8 @@ def test_a_faint_garment_is_seen_from_half_the_contrast_of_ink_on(ground):
 
 
 def test_a_garment_of_the_color_of_the_ground_is_refused():
-    buffer = io.BytesIO()
-    Image.new("L", (90, 90), 200).save(buffer, "PNG")
     with pytest.raises(ValueError, match="differs from the background"):
-        data.read_garment(buffer)
+        data.read_garment(io.BytesIO(saved(Image.new("L", (90, 90), 200))))
 
 
 def test_damaged_pixels_are_told_and_not_shown_as_an_error_of_pillow(tmp_path):

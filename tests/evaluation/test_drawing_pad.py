@@ -1,7 +1,6 @@
 """The drawing pad without its front end: a PNG comes in, a picture and probabilities go out."""
 
 import base64
-import io
 
 import numpy as np
 import pytest
@@ -9,6 +8,7 @@ import torch
 from PIL import Image, ImageDraw
 
 from helpers import data, evaluation, models
+from tests.tools import pixels, saved
 
 NAMES = data.MNIST.class_names
 
@@ -18,13 +18,7 @@ def data_url(*lines: tuple[int, ...], width: int = 22) -> str:
     paper = Image.new("RGBA", (280, 280), "white")
     for line in lines:
         ImageDraw.Draw(paper).line(line, fill="black", width=width)
-    buffer = io.BytesIO()
-    paper.save(buffer, "PNG")
-    return f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}"
-
-
-def pixels(url: str) -> np.ndarray:
-    return np.asarray(Image.open(io.BytesIO(base64.b64decode(url.partition(",")[2]))))
+    return f"data:image/png;base64,{base64.b64encode(saved(paper)).decode()}"
 
 
 ONE = data_url((140, 40, 140, 240))

@@ -12,6 +12,7 @@ from helpers import check
 from helpers.headless import SERIES
 from tests.exercises import versions
 from tests.refresh import executed
+from tests.tools import cells, prose
 
 CHAPTERS = [path.stem.split("_")[0].lstrip("0") for path in versions.SOURCES]
 DEFINED = [number for n in CHAPTERS for number in check._chapter(n)]
@@ -70,10 +71,6 @@ def test_every_exercise_has_its_answers_here():
         assert list(module.RIGHT) == list(module.WRONG) == list(check._chapter(n))
 
 
-def code(path) -> list[nbformat.NotebookNode]:
-    return [cell for cell in versions.read(path).cells if cell.cell_type == "code"]
-
-
 def solutions(path) -> list[str]:
     """All lines that only the solutions and hidden tests of a source have."""
     private, public = [], ""
@@ -90,11 +87,11 @@ def solutions(path) -> list[str]:
 
 @each_source
 def test_a_source_is_a_clean_run_in_which_every_check_says_right(path):
-    cells = code(path)
-    assert [cell.execution_count for cell in cells] == list(range(1, len(cells) + 1))
-    told = "\n".join(str(cell.outputs) for cell in cells)
+    code = cells(path, "code")
+    assert [cell.execution_count for cell in code] == list(range(1, len(code) + 1))
+    told = "\n".join(str(cell.outputs) for cell in code)
     assert "not yet" not in told
-    for cell in cells:
+    for cell in code:
         assert not [
             o for o in cell.outputs if o.output_type == "error" or o.get("name") == "stderr"
         ]
@@ -121,12 +118,7 @@ def test_a_source_follows_the_convention_of_nbgrader(path):
     checked = [c for c in marked if c.source.splitlines()[-1].startswith("check.exercise(")]
     numbers = [re.findall(r'"(.+?)"', cell.source)[-1] for cell in checked]
     assert numbers == list(check._chapter(chapter))
-    headings = [
-        number
-        for cell in versions.read(path).cells
-        if cell.cell_type == "markdown"
-        for number in re.findall(r"^## (\d\.\d+) ", cell.source, flags=re.MULTILINE)
-    ]
+    headings = re.findall(r"^## (\d\.\d+) ", prose(path), flags=re.MULTILINE)
     assert headings == list(check._chapter(chapter))
 
 
@@ -145,7 +137,7 @@ def test_no_solution_is_in_a_student_version(path):
     assert len(solutions(path)) > 5
     for line in solutions(path):
         assert line not in text.replace('\\"', '"')
-    for cell in code(student):
+    for cell in cells(student, "code"):
         assert not cell.outputs
         assert cell.execution_count is None
     for word in ("SOLUTION", "HIDDEN", "# Why"):
@@ -158,7 +150,7 @@ def test_a_student_version_runs_as_it_is_and_says_what_is_to_do(path, monkeypatc
     student, _ = versions.targets(path)
     names: dict[str, Any] = {}
     told = []
-    for cell in code(student):
+    for cell in cells(student, "code"):
         *_, last = cell.source.splitlines()
         exec(cell.source, names)  # as students run it
         if last.startswith("check."):
@@ -167,20 +159,11 @@ def test_a_student_version_runs_as_it_is_and_says_what_is_to_do(path, monkeypatc
     assert not any(told)
 
 
-@each_source
-def test_links_lead_somewhere(path):
-    student, page = versions.targets(path)
-    for file in (path, student, page):
-        text = file.read_text()
-        for target in re.findall(r"\]\((?!https?:)([^)#\s]+)[^)]*\)", text):
-            assert (file.parent / target).is_file(), f"{file.name}: {target}"
-
-
 @pytest.mark.slow
 @each_source
 def test_a_source_runs_and_every_check_says_right(path):
-    cells = executed(versions.read(path), path.parent).cells
-    told = "\n".join(str(cell.outputs) for cell in cells if cell.cell_type == "code")
+    ended = executed(versions.read(path), path.parent).cells
+    told = "\n".join(str(cell.outputs) for cell in ended if cell.cell_type == "code")
     assert "not yet" not in told
     for number in check._chapter(path.stem.split("_")[0].lstrip("0")):
         assert f"{number}: right." in told

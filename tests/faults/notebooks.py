@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from unittest import mock
 
@@ -16,6 +17,7 @@ from helpers import headless, runs
 from helpers.files import PROJECT
 from helpers.headless import NotebookResult
 from helpers.headless import notebooks as series
+from tests.tools import write_notebook
 
 PARAMETERS = 'output: str = ""  # where results go\n'
 RECORD = 'import pathlib\npathlib.Path(output, "result.json").write_text(\'{"notebook": "x"}\')'
@@ -85,13 +87,7 @@ BAD = {
 }
 
 
-def write(path: Path, *sources: str, parameters: str = PARAMETERS) -> None:
-    """Write a notebook with a cell of parameters and these."""
-    cells = [nbformat.v4.new_code_cell(parameters, metadata={"tags": ["parameters"]})]
-    cells += [nbformat.v4.new_code_cell(source) for source in sources]
-    kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
-    notebook = nbformat.v4.new_notebook(cells=cells, metadata={"kernelspec": kernel})
-    nbformat.write(notebook, path)
+write = partial(write_notebook, parameters=PARAMETERS)
 
 
 def outcome(bad: Bad, folder: Path, *, cell_timeout: int = 10) -> NotebookResult:

@@ -1,8 +1,6 @@
 """Pictures: images of the wanted form, or one line that says why not."""
 
 import io
-import struct
-import zlib
 
 import numpy as np
 import pytest
@@ -13,26 +11,9 @@ from PIL import Image
 from helpers import data
 from helpers.data.pictures import prepare, read_pictures, stack
 from tests.fuzz import Refused, attempt, damaged, fuzz, lengths, memory_limit
+from tests.tools import claiming_png, saved
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # Pillow has many, on what is odd but readable
-
-
-def saved(picture: Image.Image, kind: str, **options) -> bytes:
-    buffer = io.BytesIO()
-    picture.save(buffer, kind, **options)
-    return buffer.getvalue()
-
-
-def png(width: int, height: int, depth: int = 8, color: int = 0) -> bytes:
-    """A PNG that claims a size, and has almost no pixels."""
-
-    def chunk(name: bytes, content: bytes) -> bytes:
-        check = struct.pack(">I", zlib.crc32(name + content))
-        return struct.pack(">I", len(content)) + name + content + check
-
-    header = struct.pack(">IIBBBBB", width, height, depth, color, 0, 0, 0)
-    pixels = chunk(b"IDAT", zlib.compress(bytes(64)))
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + pixels + chunk(b"IEND", b"")
 
 
 def examples() -> list[bytes]:
@@ -55,7 +36,7 @@ def examples() -> list[bytes]:
 
 
 SIDES = st.integers(0, 40) | st.sampled_from([1_000, 2**16, 10**6, 2**31 - 1])
-CLAIMED = st.builds(png, SIDES, SIDES, st.sampled_from([1, 8, 16, 3]), st.integers(0, 6))
+CLAIMED = st.builds(claiming_png, SIDES, SIDES, st.sampled_from([1, 8, 16, 3]), st.integers(0, 6))
 
 
 @lengths()

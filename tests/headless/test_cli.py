@@ -21,13 +21,7 @@ from helpers.data import Augmentation
 from helpers.files import PROJECT
 from helpers.headless import NotebookResult, cli, model_commands, runner
 from helpers.training import EpochRecord
-
-
-def invoke(monkeypatch, *arguments: str) -> int:
-    monkeypatch.setattr("sys.argv", ["helpers", *arguments])
-    with pytest.raises(SystemExit) as caught:
-        cli.app()
-    return caught.value.code or 0
+from tests.tools import invoke
 
 
 @pytest.fixture
@@ -51,9 +45,8 @@ def faked(monkeypatch):
     return failing
 
 
-def test_a_run_ends_with_the_table_and_the_page(monkeypatch, tmp_path, capsys, faked):
-    assert invoke(monkeypatch, "run", "--root", str(tmp_path), "-p", "02.epochs=3") == 0
-    printed = capsys.readouterr().out
+def test_a_run_ends_with_the_table_and_the_page(tmp_path, faked):
+    printed = invoke("run", "--root", tmp_path, "-p", "02.epochs=3").stdout
     assert "02_train_mnist           finished" in printed
     assert re.search(r"99\.00% +98%", printed)
     (folder,) = tmp_path.glob("*/")
@@ -68,33 +61,29 @@ def test_a_run_ends_with_the_table_and_the_page(monkeypatch, tmp_path, capsys, f
     )
 
 
-def test_a_damaged_record_is_told_in_a_line_and_the_pages_are_there(
-    monkeypatch, tmp_path, capsys, faked
-):
+def test_a_damaged_record_is_told_in_a_line_and_the_pages_are_there(monkeypatch, tmp_path):
     def damaged(name, folder, given, **_):
         (folder / name).mkdir()
         (folder / name / "result.json").write_text("{")
         return NotebookResult(name, "finished", 1.0)
 
     monkeypatch.setattr(runner, "execute_notebook", damaged)
-    assert invoke(monkeypatch, "run", "--root", str(tmp_path), "--only", "2") == 2
-    (told,) = capsys.readouterr().err.splitlines()
+    (told,) = invoke("run", "--root", tmp_path, "--only", 2, status=2).stderr.splitlines()
     assert "is not a record of a run" in told
     assert "✗ damaged" in next(tmp_path.glob("*/index.html")).read_text()
 
 
-def test_a_failure_is_named_and_the_exit_status_is_not_0(monkeypatch, tmp_path, capsys, faked):
+def test_a_failure_is_named_and_the_exit_status_is_not_0(tmp_path, faked):
     faked.add("03_train_fashion_mnist")
-    assert invoke(monkeypatch, "run", "--root", str(tmp_path)) == 1
-    captured = capsys.readouterr()
+    done = invoke("run", "--root", tmp_path, status=1)
     line = "03_train_fashion_mnist   failed          1 s  cell [3] raised ValueError: no"
-    assert line in captured.out
+    assert line in done.stdout
     (folder,) = tmp_path.glob("*/")
     executed = folder / "03_train_fashion_mnist" / "03_train_fashion_mnist.ipynb"
-    assert f"{line}; see {executed}" in captured.out
-    assert "The same command with --resume" in captured.err
-    assert "04_error_analysis        skipped" in captured.out
-    assert "02_train_mnist           finished" in captured.out
+    assert f"{line}; see {executed}" in done.stdout
+    assert "The same command with --resume" in done.stderr
+    assert "04_error_analysis        skipped" in done.stdout
+    assert "02_train_mnist           finished" in done.stdout
 
 
 @pytest.mark.parametrize(
@@ -108,31 +97,29 @@ def test_a_failure_is_named_and_the_exit_status_is_not_0(monkeypatch, tmp_path, 
         (("--only", "09"), "no notebook '09'"),
     ],
 )
-def test_bad_arguments_end_before_anything_is_made(
-    monkeypatch, tmp_path, capsys, arguments, message
-):
-    assert invoke(monkeypatch, "run", "--root", str(tmp_path / "runs"), *arguments) == 2
-    assert message in capsys.readouterr().err
+def test_bad_arguments_end_before_anything_is_made(tmp_path, arguments, message):
+    assert message in invoke("run", "--root", tmp_path / "runs", *arguments, status=2).stderr
     assert not (tmp_path / "runs").exists()
 
 
-def test_a_place_that_cannot_be_written_to_is_reported(monkeypatch, tmp_path, capsys, faked):
+def test_a_place_that_cannot_be_written_to_is_reported(tmp_path, faked):
     (tmp_path / "file").write_text("in the way")
-    assert invoke(monkeypatch, "run", "--root", str(tmp_path / "file")) == 2
-    assert "Error: Cannot create" in capsys.readouterr().err
+    told = invoke("run", "--root", tmp_path / "file", status=2).stderr
+    assert "Error: Cannot create" in told
 
 
-def test_ctrl_c_ends_with_its_own_status(monkeypatch, tmp_path, capsys):
-    def interrupt(*_, **__):
-        raise KeyboardInterrupt
+def press(*_, **__):
+    raise KeyboardInterrupt
 
-    monkeypatch.setattr(runner, "execute_notebook", interrupt)
-    assert invoke(monkeypatch, "run", "--root", str(tmp_path)) == 130
-    assert "Finished notebooks are saved" in capsys.readouterr().err
+
+def test_ctrl_c_ends_with_its_own_status(monkeypatch, tmp_path):
+    monkeypatch.setattr(runner, "execute_notebook", press)
+    told = invoke("run", "--root", tmp_path, status=130).stderr
+    assert "Finished notebooks are saved" in told
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows ends a process at once, without a signal")
-def test_a_run_that_was_stopped_goes_on_with_what_is_left(monkeypatch, tmp_path, capsys, faked):
+def test_a_run_that_was_stopped_goes_on_with_what_is_left(monkeypatch, tmp_path, faked):
     executed, execute, before = [], runner.execute_notebook, signal.getsignal(signal.SIGTERM)
 
     def stopped(name, *arguments, **settings):
@@ -140,17 +127,17 @@ def test_a_run_that_was_stopped_goes_on_with_what_is_left(monkeypatch, tmp_path,
             os.kill(os.getpid(), signal.SIGTERM)
         return execute(name, *arguments, **settings)
 
-    told = ("run", "--root", str(tmp_path), "--profile", "quick")
+    words = ("run", "--root", tmp_path, "--profile", "quick")
     with monkeypatch.context() as patched:
         patched.setattr(runner, "execute_notebook", stopped)
-        assert invoke(patched, *told) == 128 + signal.SIGTERM
+        done = invoke(*words, status=128 + signal.SIGTERM)
     (folder,) = tmp_path.glob("*/")
     status = json.loads((folder / "status.json").read_text())["notebooks"]
     assert [(entry["state"], entry["message"]) for entry in status] == [
         ("finished", ""),
         ("stopped", "by SIGTERM"),
     ]
-    assert "add --resume to continue" in capsys.readouterr().err
+    assert "add --resume to continue" in done.stderr
     assert signal.getsignal(signal.SIGTERM) is before
 
     def counted(name, *arguments, **settings):
@@ -158,14 +145,12 @@ def test_a_run_that_was_stopped_goes_on_with_what_is_left(monkeypatch, tmp_path,
         return execute(name, *arguments, **settings)
 
     monkeypatch.setattr(runner, "execute_notebook", counted)
-    assert invoke(monkeypatch, *told, "--resume") == 0
-    assert f"Resuming {folder}" in capsys.readouterr().out
+    assert f"Resuming {folder}" in invoke(*words, "--resume").stdout
     assert executed == [notebook.name for notebook in headless.SERIES[1:]]
     assert list(tmp_path.glob("*/")) == [folder]
-    assert invoke(monkeypatch, *told, "--resume") == 2
-    assert "Nothing to resume" in capsys.readouterr().err
-    assert invoke(monkeypatch, "run", "--root", str(tmp_path), "--resume") == 2
-    assert "Start one without --resume" in capsys.readouterr().err
+    assert "Nothing to resume" in invoke(*words, "--resume", status=2).stderr
+    told = invoke("run", "--root", tmp_path, "--resume", status=2).stderr
+    assert "Start one without --resume" in told
 
 
 @pytest.mark.parametrize(
@@ -175,31 +160,26 @@ def test_a_run_that_was_stopped_goes_on_with_what_is_left(monkeypatch, tmp_path,
         (errno.EROFS, "with --root"), (errno.EACCES, "with --root"),
     ],
 )  # fmt: skip
-def test_a_full_or_read_only_disk_is_reported_with_a_remedy(
-    monkeypatch, tmp_path, capsys, number, remedy
-):
+def test_a_full_or_read_only_disk_is_reported_with_a_remedy(monkeypatch, tmp_path, number, remedy):
     def full(*_, **__):
         raise OSError(number, os.strerror(number), "status.json")
 
     monkeypatch.setattr(headless, "run_notebooks", full)
-    assert invoke(monkeypatch, "run", "--root", str(tmp_path)) == 2
-    told = capsys.readouterr().err
+    told = invoke("run", "--root", tmp_path, status=2).stderr
     assert os.strerror(number) in told
     assert "status.json" in told
     assert remedy in told
 
 
-def test_runs_are_listed(monkeypatch, tmp_path, capsys, faked):
-    invoke(monkeypatch, "run", "--root", str(tmp_path), "--only", "02")
-    capsys.readouterr()
-    assert invoke(monkeypatch, "runs", "--root", str(tmp_path)) == 0
-    heading, row = capsys.readouterr().out.strip().splitlines()
+def test_runs_are_listed(tmp_path, faked):
+    invoke("run", "--root", tmp_path, "--only", "02")
+    heading, row = invoke("runs", "--root", tmp_path).stdout.strip().splitlines()
     assert heading.split()[:3] == ["run", "when", "what"]
     assert "02_train_mnist" in row
     (tmp_path / "nothing yet").mkdir()
-    assert invoke(monkeypatch, "runs", "--root", str(tmp_path / "nothing yet")) == 0
-    assert capsys.readouterr().out.startswith("There are no runs in")
-    assert invoke(monkeypatch, "runs", "--root", str(tmp_path / "none")) == 2
+    listed = invoke("runs", "--root", tmp_path / "nothing yet").stdout
+    assert listed.startswith("There are no runs in")
+    invoke("runs", "--root", tmp_path / "none", status=2)
 
 
 @pytest.fixture
@@ -213,16 +193,11 @@ def tiny_data(monkeypatch, tiny):
     return splits
 
 
-def test_training_by_a_recipe_leaves_weights_history_and_record(
-    monkeypatch, tmp_path, capsys, tiny_data
-):
-    assert (
-        invoke(
-            monkeypatch, "train", "mnist", "--seed", "3", "--device", "cpu", "--root", str(tmp_path)
-        )
-        == 0
-    )
-    told = capsys.readouterr().out
+TRAIN = ("train", "mnist", "--device", "cpu")
+
+
+def test_training_by_a_recipe_leaves_weights_history_and_record(tmp_path, tiny_data):
+    told = invoke(*TRAIN, "--seed", 3, "--root", tmp_path).stdout
     (run,) = tmp_path.glob("*/")
     made = run / "train_mnist"
     model = models.load(made / "weights.safetensors", dataset="mnist")
@@ -241,15 +216,14 @@ def test_training_by_a_recipe_leaves_weights_history_and_record(
     assert run.name in (tmp_path / "index.html").read_text()
 
 
-def test_test_time_augmentation_is_reported_apart(monkeypatch, tmp_path, capsys, tiny_data):
+def test_test_time_augmentation_is_reported_apart(monkeypatch, tmp_path, tiny_data):
     shifted = replace(training.RECIPES["fast", "mnist"], augmentation=Augmentation(shift=1))
     monkeypatch.setitem(training.RECIPES, ("fast", "mnist"), shifted)
-    told = ("train", "mnist", "--device", "cpu", "--root", str(tmp_path))
-    assert invoke(monkeypatch, *told) == 0
+    told = invoke(*TRAIN, "--root", tmp_path).stdout
     (path,) = tmp_path.rglob("weights.safetensors")
     predicted = evaluation.predict_tta(models.load(path), tiny_data.test, Augmentation(shift=1))
     accuracy = evaluation.accuracy(predicted)
-    assert f"{accuracy:.2%} with test-time augmentation" in capsys.readouterr().out
+    assert f"{accuracy:.2%} with test-time augmentation" in told
     (row,) = runs.collect(tmp_path).to_dict("records")
     assert row["measured.test_accuracy_tta"] == accuracy
     assert 0 <= row["measured.validation_accuracy_tta"] <= 1
@@ -262,7 +236,7 @@ def test_a_model_trained_on_validation_is_not_evaluated_on_it(monkeypatch, tmp_p
         augmentation=Augmentation(shift=1),
     )
     monkeypatch.setitem(training.RECIPES, ("fast", "mnist"), whole)
-    assert invoke(monkeypatch, "train", "mnist", "--device", "cpu", "--root", str(tmp_path)) == 0
+    invoke(*TRAIN, "--root", tmp_path)
     (row,) = runs.collect(tmp_path).to_dict("records")
     assert {name for name in row if name.startswith("measured.")} == {
         "measured.test_accuracy",
@@ -273,20 +247,22 @@ def test_a_model_trained_on_validation_is_not_evaluated_on_it(monkeypatch, tmp_p
 
 
 def test_each_epoch_but_the_last_tells_how_long_the_rest_will_take(
-    monkeypatch, tmp_path, capsys, tiny_data
+    monkeypatch, tmp_path, tiny_data
 ):
     seconds = property(lambda _: 75.0, lambda *_: None)
     monkeypatch.setattr(EpochRecord, "seconds", seconds, raising=False)
-    assert invoke(monkeypatch, "train", "mnist", "--device", "cpu", "--root", str(tmp_path)) == 0
-    first, last = (line for line in capsys.readouterr().out.splitlines() if "validation" in line)
+    lines = invoke(*TRAIN, "--root", tmp_path).stdout.splitlines()
+    first, last = (line for line in lines if "validation" in line)
     assert first.endswith("75.0 s   01:15 left")
     assert last.endswith("75.0 s")
 
 
-def test_an_audit_leaves_lists_a_page_and_a_record(monkeypatch, tmp_path, capsys, tiny_data):
+AUDIT = ("audit", "mnist", "--folds", 2, "--seeds", 1, "--device", "cpu")
+
+
+def test_an_audit_leaves_lists_a_page_and_a_record(monkeypatch, tmp_path, tiny_data):
     monkeypatch.setattr(data, "load_published", lambda _: (tiny_data.train, tiny_data.test))
-    told = ("--folds", "2", "--seeds", "1", "--device", "cpu", "--root", str(tmp_path))
-    assert invoke(monkeypatch, "audit", "mnist", *told) == 0
+    told = invoke(*AUDIT, "--root", tmp_path).stdout
     (made,) = tmp_path.glob("*-audit/audit_mnist")
     assert {path.name for path in made.iterdir()} == {
         "index.html",
@@ -296,7 +272,7 @@ def test_an_audit_leaves_lists_a_page_and_a_record(monkeypatch, tmp_path, capsys
     }
     labels = len(tiny_data.train) + len(tiny_data.test)
     assert (made / "labels.csv").read_text().count("\n") == 1 + labels
-    assert str(made / "index.html") in capsys.readouterr().out
+    assert str(made / "index.html") in told
     (row,) = runs.collect(tmp_path).to_dict("records")
     assert (row["parameters.folds"], row["notebook"]) == (2, "audit_mnist")
     assert row["measured.accuracy_as_given"] <= 1
@@ -317,46 +293,40 @@ DOCUMENTED = {  # on docs/command-line.md, which says that names are only added
 
 @pytest.mark.parametrize("call", DOCUMENTED)
 def test_with_json_a_command_prints_nothing_but_json_with_the_names_of_its_page(
-    monkeypatch, tmp_path, capsys, tiny_data, call
+    monkeypatch, tmp_path, tiny_data, call
 ):
     monkeypatch.setattr(data, "load_published", lambda _: (tiny_data.train, tiny_data.test))
     runs.save(
         tmp_path / "known", notebook="train_mnist", dataset=data.MNIST, parameters={},
         measured={"test_accuracy": 0.9},
     )  # fmt: skip
-    more = {
-        "train": ("mnist", "--device", "cpu"), "runs show": ("known",),
-        "audit": ("mnist", "--folds", "2", "--seeds", "1", "--device", "cpu"),
-    }.get(call, ())  # fmt: skip
-    root = () if call == "recipes" else ("--root", str(tmp_path))
-    invoke(monkeypatch, *call.split(), *more, *root, "--json")
-    printed = json.loads(capsys.readouterr().out)
+    words = {"train": TRAIN, "audit": AUDIT, "runs show": ("runs", "show", "known")}
+    root = () if call == "recipes" else ("--root", tmp_path)
+    done = invoke(*words.get(call, [call]), *root, "--json", status=None)
+    printed = json.loads(done.stdout)
     rows = printed if isinstance(printed, list) else [printed]
     assert rows
     for row in rows:
         assert row.keys() >= DOCUMENTED[call]
 
 
-def test_an_audit_that_is_stopped_says_how_to_go_on(monkeypatch, tmp_path, capsys):
-    def stopped(*_, **__):
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(labels, "run_audit", stopped)
-    assert invoke(monkeypatch, "audit", "mnist", "--root", str(tmp_path)) == 130
-    assert "The same command resumes" in capsys.readouterr().err
+def test_an_audit_that_is_stopped_says_how_to_go_on(monkeypatch, tmp_path):
+    monkeypatch.setattr(labels, "run_audit", press)
+    told = invoke("audit", "mnist", "--root", tmp_path, status=130).stderr
+    assert "The same command resumes" in told
     assert not list(tmp_path.iterdir())
 
 
-def test_the_seed_of_a_training_decides_its_weights(monkeypatch, tmp_path, tiny_data):
-    def weights(seed: str, folder: str) -> torch.Tensor:
-        told = ("mnist", "--seed", seed, "--device", "cpu", "--root", folder)
-        assert invoke(monkeypatch, "train", *told) == 0
-        (path,) = Path(folder).rglob("weights.safetensors")
-        return models.load(path).state_dict()["classifier.1.weight"]
+def weights(root: Path) -> torch.Tensor:
+    """Of the one training in that folder of runs."""
+    (path,) = root.glob("*/train_mnist/weights.safetensors")
+    return models.load(path).state_dict()["classifier.1.weight"]
 
-    first, again, other = (
-        weights(seed, str(tmp_path / name)) for seed, name in (("1", "a"), ("1", "b"), ("2", "c"))
-    )
+
+def test_the_seed_of_a_training_decides_its_weights(tmp_path, tiny_data):
+    for name, seed in {"a": 1, "b": 1, "c": 2}.items():
+        invoke(*TRAIN, "--seed", seed, "--root", tmp_path / name)
+    first, again, other = (weights(tmp_path / name) for name in "abc")
     assert torch.equal(first, again)
     assert not torch.equal(first, other)
 
@@ -371,66 +341,53 @@ def test_the_seed_of_a_training_decides_its_weights(monkeypatch, tmp_path, tiny_
         (("mnist", "--precision", "float8"), "There is no precision 'float8'"),
     ],
 )
-def test_a_training_that_cannot_be_is_refused(monkeypatch, tmp_path, capsys, arguments, message):
-    assert invoke(monkeypatch, "train", *arguments, "--root", str(tmp_path)) == 2
-    assert capsys.readouterr().err.startswith(f"Error: {message}")
+def test_a_training_that_cannot_be_is_refused(tmp_path, arguments, message):
+    told = invoke("train", *arguments, "--root", tmp_path, status=2).stderr
+    assert told.startswith(f"Error: {message}")
     assert not list(tmp_path.iterdir())
 
 
 def test_an_interrupted_training_is_not_tested_and_goes_on_when_it_is_asked_again(
-    monkeypatch, tmp_path, capsys, tiny_data
+    monkeypatch, tmp_path, tiny_data
 ):
     step, steps = torch.optim.SGD.step, []
 
-    def press(*arguments):  # in the second of two epochs of seven batches
+    def press_later(*arguments):  # in the second of two epochs of seven batches
         steps.append(1)
         if len(steps) == 10:
             raise KeyboardInterrupt
         return step(*arguments)
 
-    def weights(root: Path) -> torch.Tensor:
-        (path,) = root.glob("*/train_mnist/weights.safetensors")
-        return models.load(path).state_dict()["classifier.1.weight"]
-
-    told = ("train", "mnist", "--device", "cpu", "--root")
     with monkeypatch.context() as patched:
-        patched.setattr(torch.optim.SGD, "step", press)
-        assert invoke(patched, *told, str(tmp_path / "a")) == 130
-    assert "Not tested yet. The same command resumes." in capsys.readouterr().err
+        patched.setattr(torch.optim.SGD, "step", press_later)
+        told = invoke(*TRAIN, "--root", tmp_path / "a", status=130).stderr
+    assert "Not tested yet. The same command resumes." in told
     assert not list((tmp_path / "a").rglob("result.json"))
-    assert invoke(monkeypatch, "runs", "--root", str(tmp_path / "a")) == 0
+    invoke("runs", "--root", tmp_path / "a")
     (stopped,) = runs.collect(tmp_path / "a").to_dict("records")
     assert (stopped["state"], stopped["message"]) == ("stopped", "after 1 of 2 epochs")
-    assert invoke(monkeypatch, *told, str(tmp_path / "a")) == 0
-    assert capsys.readouterr().out.count("validation loss") == 1
-    assert invoke(monkeypatch, *told, str(tmp_path / "b")) == 0
+    assert invoke(*TRAIN, "--root", tmp_path / "a").stdout.count("validation loss") == 1
+    invoke(*TRAIN, "--root", tmp_path / "b")
     assert torch.equal(weights(tmp_path / "a"), weights(tmp_path / "b"))
     assert not list(tmp_path.rglob("*.pt"))
 
 
-def test_an_unfinished_training_with_other_settings_is_reported(
-    monkeypatch, tmp_path, capsys, tiny_data
-):
-    def press(*_, **__):
-        raise KeyboardInterrupt
-
-    told = ("train", "mnist", "--device", "cpu", "--root", str(tmp_path))
+def test_an_unfinished_training_with_other_settings_is_reported(monkeypatch, tmp_path, tiny_data):
     with monkeypatch.context() as patched:
         patched.setattr(cli, "write", press)
-        assert invoke(patched, *told) == 130
+        invoke(*TRAIN, "--root", tmp_path, status=130)
     longer = replace(training.RECIPES["fast", "mnist"], epochs=3)
     monkeypatch.setitem(training.RECIPES, ("fast", "mnist"), longer)
-    assert invoke(monkeypatch, *told) == 2
-    told_how = capsys.readouterr().err
-    assert "epochs is 2 there, 3 here" in told_how
-    assert "delete it to train from the beginning" in told_how
+    told = invoke(*TRAIN, "--root", tmp_path, status=2).stderr
+    assert "epochs is 2 there, 3 here" in told
+    assert "delete it to train from the beginning" in told
 
 
-def test_a_loss_that_is_no_number_is_reported_in_a_line(monkeypatch, tmp_path, capsys, tiny_data):
+def test_a_loss_that_is_no_number_is_reported_in_a_line(monkeypatch, tmp_path, tiny_data):
     wild = replace(training.RECIPES["fast", "mnist"], learning_rate=3e38)
     monkeypatch.setitem(training.RECIPES, ("fast", "mnist"), wild)
-    assert invoke(monkeypatch, "train", "mnist", "--root", str(tmp_path)) == 2
-    assert "Error: The loss is infinite or nan" in capsys.readouterr().err
+    told = invoke("train", "mnist", "--root", tmp_path, status=2).stderr
+    assert "Error: The loss is infinite or nan" in told
     assert not list(tmp_path.iterdir())
 
 
@@ -448,13 +405,11 @@ def test_names_to_choose_from_are_those_that_there_are():
     )
 
 
-def test_help_lists_the_commands_and_version_is_the_package_s(capsys, monkeypatch):
-    assert invoke(monkeypatch, "-h") == 0
-    shown = capsys.readouterr().out
+def test_help_lists_the_commands_and_version_is_the_package_s():
+    shown = invoke("-h").stdout
     for name in ("run", "train", "audit", "predict", "sweep", "report", "doctor", "runs"):
         assert re.search(rf"\b{name} ", shown)
-    assert invoke(monkeypatch, "--version") == 0
-    assert capsys.readouterr().out.strip() == helpers.__version__
+    assert invoke("--version").stdout.strip() == helpers.__version__
 
 
 def test_the_console_script_is_the_command_line():
@@ -475,16 +430,15 @@ def test_what_is_meant_by_a_wrong_name_is_said_before_torch_is_imported(tmp_path
     assert "Did you mean 'quick'?" in done.stderr.decode()
 
 
-def test_a_notebook_may_be_called_by_its_number_alone(monkeypatch, tmp_path, capsys, faked):
-    arguments = ("run", "--root", str(tmp_path), "--only", "2", "-p", "2.epochs=3")
-    assert invoke(monkeypatch, *arguments) == 0
-    assert "02_train_mnist" in capsys.readouterr().out
+def test_a_notebook_may_be_called_by_its_number_alone(tmp_path, faked):
+    told = invoke("run", "--root", tmp_path, "--only", 2, "-p", "2.epochs=3").stdout
+    assert "02_train_mnist" in told
 
 
 @pytest.mark.parametrize("address", ["https://example/x", "HTTPS://example/x", "s3://b/x"])
-def test_the_runs_lie_in_a_folder_and_not_at_an_address(monkeypatch, capsys, address):
-    assert invoke(monkeypatch, "runs", "--root", address) == 2
-    assert "Expected a local path for --root" in capsys.readouterr().err
+def test_the_runs_lie_in_a_folder_and_not_at_an_address(address):
+    told = invoke("runs", "--root", address, status=2).stderr
+    assert "Expected a local path for --root" in told
 
 
 @pytest.mark.slow
@@ -512,20 +466,16 @@ def test_narrow_terminals_and_no_color_are_heeded(tmp_path):
 
 
 @pytest.mark.slow
-def test_json_is_all_that_is_printed(tmp_path, monkeypatch, capsys):
+def test_json_is_all_that_is_printed(tmp_path):
     trained = command("train", "mnist", "--recipe", "sprint", "--json", "--root", str(tmp_path))
     record = json.loads(trained.stdout)
     assert record["measured"]["test_accuracy"] > 0.97
     assert (record["state"], record["epochs"], record["planned_epochs"]) == ("finished", 1, 1)
     assert "test accuracy" in trained.stderr.decode()
-    invoke(monkeypatch, "doctor", "--json", "--root", str(tmp_path))
-    findings = json.loads(capsys.readouterr().out)
+    findings = json.loads(invoke("doctor", "--json", "--root", tmp_path, status=None).stdout)
     assert {"what", "found", "remedy", "optional", "state"} == set(findings[0])
-    invoke(monkeypatch, "recipes", "--json")
-    (fast,) = (
-        row for row in json.loads(capsys.readouterr().out)
-        if (row["recipe"], row["dataset"]) == ("fast", "mnist")
-    )  # fmt: skip
+    rows = json.loads(invoke("recipes", "--json").stdout)
+    (fast,) = (row for row in rows if (row["recipe"], row["dataset"]) == ("fast", "mnist"))
     assert (fast["parameters"], fast["epochs"]) == (20_498, 1)
 
 
@@ -543,31 +493,28 @@ def test_away_from_a_clone_one_line_says_how_to_install(tmp_path):
 
 
 @pytest.fixture
-def trained(monkeypatch, tmp_path, capsys, tiny_data):
+def trained(monkeypatch, tmp_path, tiny_data):
     """The folder of runs with one training; the working directory is empty."""
-    invoke(monkeypatch, "train", "mnist", "--device", "cpu", "--root", str(tmp_path / "runs"))
+    invoke(*TRAIN, "--root", tmp_path / "runs")
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
-    capsys.readouterr()
     return tmp_path / "runs"
 
 
 @pytest.mark.medium
-def test_a_run_is_exported_with_the_notes_of_its_checkpoint(monkeypatch, capsys, trained):
-    assert invoke(monkeypatch, "export", "fast", "--to", "onnx", "--root", str(trained)) == 0
+def test_a_run_is_exported_with_the_notes_of_its_checkpoint(trained):
+    done = invoke("export", "fast", "--to", "onnx", "--root", trained)
     line = r"Wrote mnist-linear.onnx \(\d\d kB\). .* by at most \d.\de-\d\d\.\n"
-    printed = capsys.readouterr()
-    assert re.fullmatch(line, printed.out)
-    assert printed.err == ""
+    assert re.fullmatch(line, done.stdout)
+    assert done.stderr == ""
     (weights,) = trained.rglob("weights.safetensors")
-    told = ("export", str(weights), "--to", "safetensors", "--out", str(trained))
-    assert invoke(monkeypatch, *told) == 0
+    invoke("export", weights, "--to", "safetensors", "--out", trained)
     notes = models.read_metadata(trained / "mnist-linear.safetensors")["notes"]
     assert notes == models.read_metadata(weights)["notes"] | {"class_names": list("0123456789")}
 
 
-def test_a_shipped_model_is_exported(monkeypatch, trained):
-    assert invoke(monkeypatch, "export", "mnist/tiny_vgg", "--to", "torchscript") == 0
+def test_a_shipped_model_is_exported(trained):
+    invoke("export", "mnist/tiny_vgg", "--to", "torchscript")
     assert Path("mnist-tiny_vgg.pt").is_file()
 
 
@@ -580,12 +527,9 @@ def test_a_shipped_model_is_exported(monkeypatch, trained):
         ("audit", "onnx", "Expected one file of weights in 'audit', got: none."),
     ],
 )
-def test_what_cannot_be_exported_is_refused_in_a_line(
-    monkeypatch, capsys, trained, run, to, message
-):
+def test_what_cannot_be_exported_is_refused_in_a_line(trained, run, to, message):
     runs.save(trained / "audit" / "n", notebook="n", dataset=data.MNIST, parameters={}, measured={})
-    assert invoke(monkeypatch, "export", run, "--to", to, "--root", str(trained)) == 2
-    told = capsys.readouterr().err
+    told = invoke("export", run, "--to", to, "--root", trained, status=2).stderr
     assert message in told
     assert told.count("\n") == 1
     assert list(Path().iterdir()) == []
@@ -605,26 +549,23 @@ class Net(nn.Module):
 
 
 @pytest.mark.medium
-def test_a_model_of_a_class_of_ones_own_is_exported_with_its_code(monkeypatch, capsys, tmp_path):
+def test_a_model_of_a_class_of_ones_own_is_exported_with_its_code(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     Path("net.py").write_text(OWN)
     model = models.build("net.py:Net", channels=3, size=16, num_classes=2, mean=0.5, std=0.2)
     models.save(model, "own.safetensors", dataset="birds", class_names=["tit", "jay"])
-    told = ("export", "own.safetensors", "--to", "onnx")
-    assert invoke(monkeypatch, *told) == 2
-    assert "on the command line, use --code" in capsys.readouterr().err
-    assert invoke(monkeypatch, *told, "--code", "net.py:Net") == 0
+    words = ("export", "own.safetensors", "--to")
+    assert "on the command line, use --code" in invoke(*words, "onnx", status=2).stderr
+    invoke(*words, "onnx", "--code", "net.py:Net")
     assert Path("birds-Net.onnx").is_file()
-    assert invoke(monkeypatch, *told[:-1], "safetensors", "--code", "net.py:Net") == 0
+    invoke(*words, "safetensors", "--code", "net.py:Net")
     assert models.read_metadata("birds-Net.safetensors")["notes"]["class_names"] == ["tit", "jay"]
 
 
 @pytest.mark.parametrize("command", ["train", "audit"])
-def test_pictures_of_two_channels_are_refused_before_anything_is_read(
-    command, monkeypatch, capsys, tmp_path
-):
-    assert invoke(monkeypatch, command, str(tmp_path), "--channels", "2") == 2
-    assert "'2' is not one of '1', '3'" in capsys.readouterr().err
+def test_pictures_of_two_channels_are_refused_before_anything_is_read(command, tmp_path):
+    told = invoke(command, tmp_path, "--channels", 2, status=2).stderr
+    assert "'2' is not one of '1', '3'" in told
 
 
 def test_the_formats_in_the_help_are_those_of_the_models():

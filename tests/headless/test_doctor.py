@@ -15,7 +15,8 @@ import torch
 from helpers import device, models
 from helpers.data import DIGESTS
 from helpers.files import PROJECT
-from helpers.headless import cli, doctor
+from helpers.headless import doctor
+from tests.tools import invoke
 
 CPU = torch.device("cpu")
 
@@ -168,13 +169,9 @@ def test_without_an_accelerator_the_cpu_is_used(monkeypatch):
 @pytest.mark.parametrize(
     ("remedy", "hint", "status"), [("", False, 0), ("x", True, 0), ("x", False, 1)]
 )
-def test_the_exit_status_says_whether_anything_is_bad(monkeypatch, capsys, remedy, hint, status):
+def test_the_exit_status_says_whether_anything_is_bad(monkeypatch, remedy, hint, status):
     finding = doctor.Finding("disk", "tiny", remedy, hint)
     monkeypatch.setattr(doctor, "examine", lambda *_: [finding])
-    monkeypatch.setattr("sys.argv", ["helpers", "doctor"])
-    with pytest.raises(SystemExit) as ended:
-        cli.app()
-    assert ended.value.code == status
-    told = capsys.readouterr().out
+    told = invoke("doctor", status=status).stdout
     assert "disk" in told
     assert ("→ x" in told) == bool(remedy)

@@ -2,7 +2,7 @@
 
 import io
 import json
-import zlib
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -11,12 +11,11 @@ import pytest
 import torch
 from PIL import Image
 from sklearn.datasets import load_digits
-from typer.testing import CliRunner
 
 from helpers import data, evaluation, models, runs
 from helpers.headless import model_commands
-from helpers.headless.cli import app
 from helpers.training import recipes
+from tests.tools import claiming_png, invoke
 
 
 @pytest.fixture(scope="module")
@@ -28,15 +27,13 @@ def digits(tmp_path_factory, mnist):
     return folder, mnist.test.targets[:5].tolist()
 
 
-def predict(*arguments, **options):
-    return CliRunner().invoke(app, ["predict", *map(str, arguments)], **options)
+predict = partial(invoke, "predict")
+explore = partial(invoke, "explore")
 
 
 def test_a_folder_of_pictures_is_predicted(digits):
     folder, targets = digits
-    done = predict(folder, "--json")
-    assert done.exit_code == 0
-    found = json.loads(done.stdout)
+    found = json.loads(predict(folder, "--json").stdout)
     assert [row["file"] for row in found] == [str(folder / f"{i}.png") for i in range(5)]
     assert [int(row["predicted"]) for row in found] == targets
     for row in found:
@@ -55,8 +52,7 @@ def test_the_table_has_a_row_for_each_picture(digits):
 
 def test_a_picture_from_standard_input(digits):
     folder, targets = digits
-    done = predict("-", "--json", input=(folder / "1.png").read_bytes())
-    (row,) = json.loads(done.stdout)
+    (row,) = json.loads(predict("-", "--json", input=(folder / "1.png").read_bytes()).stdout)
     assert (row["file"], int(row["predicted"])) == ("-", targets[1])
 
 
@@ -69,7 +65,6 @@ def test_the_digits_on_a_larger_picture_are_read_and_what_is_none_is_told(digits
     page.save(tmp_path / "page.png")
     Image.new("L", (320, 120), 230).save(tmp_path / "empty.png")
     done = predict(tmp_path / "page.png", tmp_path / "empty.png", "--json")
-    assert done.exit_code == 0
     read, empty = json.loads(done.stdout)
     assert read["predicted"] == f"{targets[0]} {targets[1]}"
     assert [thing["digit"] for thing in read["things"]] == targets[:2]
@@ -104,21 +99,19 @@ def test_of_each_thing_is_told_the_digit_or_why_it_is_none(monkeypatch):
 def test_what_cannot_be_read_is_named_and_the_rest_predicted(digits, tmp_path):
     folder, targets = digits
     (tmp_path / "bad.png").write_bytes(b"no picture")
-    done = predict(tmp_path / "bad.png", folder / "2.png", tmp_path / "none.png", "--json")
-    assert done.exit_code == 1
-    bad, good, none = json.loads(done.stdout)
+    files = (tmp_path / "bad.png", folder / "2.png", tmp_path / "none.png")
+    bad, good, none = json.loads(predict(*files, "--json", status=1).stdout)
     assert bad["problem"].startswith("cannot be read: ")
     assert none["problem"] == "cannot be read: there is no such file"
     assert int(good["predicted"]) == targets[2]
-    assert "cannot be read" in predict(tmp_path / "bad.png").stdout
+    assert "cannot be read" in predict(tmp_path / "bad.png", status=1).stdout
 
 
 def test_a_folder_without_pictures_and_an_unknown_model_are_refused(tmp_path):
-    done = predict(tmp_path)
-    assert (done.exit_code, done.stderr) == (2, f"Error: There are no pictures in {tmp_path}.\n")
-    done = predict(tmp_path, "--model", "mnist/best", "--root", tmp_path)
-    assert done.exit_code == 2
-    assert "mnist/accurate" in done.stderr
+    told = predict(tmp_path, status=2).stderr
+    assert told == f"Error: There are no pictures in {tmp_path}.\n"
+    told = predict(tmp_path, "--model", "mnist/best", "--root", tmp_path, status=2).stderr
+    assert "mnist/accurate" in told
 
 
 def test_a_run_on_data_of_ones_own_answers_with_its_classes(tmp_path):
@@ -151,10 +144,8 @@ def test_weights_of_a_class_of_ones_own_need_its_file(tmp_path, digits):
     name = f"{tmp_path / 'net.py'}:Net"
     model = models.build(name, num_classes=10, channels=1, size=28)
     path = models.save(model, tmp_path / "w.safetensors", dataset="mnist")
-    refused = predict(folder, "--model", path)
-    assert refused.exit_code == 2
-    assert "--code" in refused.stderr
-    assert predict(folder, "--model", path, "--code", name).exit_code == 0
+    assert "--code" in predict(folder, "--model", path, status=2).stderr
+    predict(folder, "--model", path, "--code", name)
 
 
 @pytest.mark.parametrize(
@@ -168,31 +159,29 @@ def test_the_whole_way_with_a_folder_of_ones_own(tmp_path, monkeypatch, steps, l
         folder = tmp_path / "pictures" / str((digit + 1) % 10 if i == 700 else digit)
         folder.mkdir(parents=True, exist_ok=True)
         Image.fromarray((pixels * 255 / 16).astype(np.uint8)).save(folder / f"{i}.png")
-    root = ["--root", str(tmp_path / "runs")]
+    root = tmp_path / "runs"
     files = [path for path in (tmp_path / "pictures").rglob("*") if path.is_file()]
     given = {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in files}
 
-    def run(*arguments):
-        done = CliRunner().invoke(app, [*map(str, arguments), *root])
-        assert done.exit_code == 0, done.output
-        return done
-
-    trained = json.loads(run("train", tmp_path / "pictures", "--json").stdout)
+    words = ("train", tmp_path / "pictures", "--json", "--root", root)
+    trained = json.loads(invoke(*words).stdout)
     assert trained["dataset"] == "pictures"
     assert trained["measured"]["test_accuracy"] >= lowest
-    audited = run("audit", tmp_path / "pictures", "--folds", 2, "--seeds", 1)
-    (listed,) = (tmp_path / "runs").glob("*/audit_pictures/labels.csv")
+    words = ("audit", tmp_path / "pictures", "--folds", 2, "--seeds", 1, "--root", root)
+    audited = invoke(*words).output
+    (listed,) = root.glob("*/audit_pictures/labels.csv")
     worst = pd.read_csv(listed).head(5 if steps == 600 else 100)
     wrong = f"{(digits.target[700] + 1) % 10}/700.png"
     assert wrong in set(worst["file"])
     kept = pd.read_csv(listed.with_name("kept.csv"))
     assert wrong not in set(kept["file"])
     assert len(kept) > lowest * 1_797 * 0.9
-    assert str(listed) in audited.output
-    found = json.loads(run("predict", folder / f"{i}.png", "--model", "fast", "--json").stdout)
-    assert found[0]["predicted"] == str(digits.target[-1])
-    assert "the first training image of each class" in report(run, "fast", tmp_path)
-    assert "the most doubtful labels" in report(run, "audit", tmp_path)
+    assert str(listed) in audited
+    words = (folder / f"{i}.png", "--model", "fast", "--json", "--root", root)
+    (found,) = json.loads(predict(*words).stdout)
+    assert found["predicted"] == str(digits.target[-1])
+    assert "the first training image of each class" in report("fast", root)
+    assert "the most doubtful labels" in report("audit", root)
     left = [path for path in (tmp_path / "pictures").rglob("*") if path.is_file()]
     assert {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in left} == given
 
@@ -207,35 +196,27 @@ def test_three_classes_of_ones_own_are_trained_audited_and_predicted(tmp_path, m
         (tmp_path / "zoo" / names[i % 3]).mkdir(parents=True, exist_ok=True)
         Image.fromarray(pixels).save(tmp_path / "zoo" / names[i % 3] / f"{i}.png")
 
-    def run(*arguments):
-        done = CliRunner().invoke(app, [*map(str, arguments), "--root", str(tmp_path / "runs")])
-        assert done.exit_code == 0, done.output
-        return done
-
-    run("train", tmp_path / "zoo")
-    (weights,) = tmp_path.glob("runs/**/weights.safetensors")
+    zoo, root = tmp_path / "zoo", tmp_path / "runs"
+    invoke("train", zoo, "--root", root)
+    (weights,) = root.rglob("weights.safetensors")
     assert models.load(weights)(torch.zeros(1, 3, 28, 28, dtype=torch.uint8)).shape == (1, 3)
-    run("audit", tmp_path / "zoo", "--folds", 2, "--seeds", 1)
-    (listed,) = tmp_path.glob("runs/*/audit_zoo/labels.csv")
+    invoke("audit", zoo, "--folds", 2, "--seeds", 1, "--root", root)
+    (listed,) = root.glob("*/audit_zoo/labels.csv")
     ranked = pd.read_csv(listed)
     assert len(ranked) == 90
     assert ranked["label"].tolist() == [Path(file).parent.name for file in ranked["file"]]
     assert set(ranked["suggested"]) | set(ranked["nearest_label"].dropna()) <= set(names)
-    found = json.loads(run("predict", tmp_path / "zoo", "--model", weights, "--json").stdout)
+    found = json.loads(predict(zoo, "--model", weights, "--json").stdout)
     assert all(set(row["probabilities"]) == set(names) for row in found)
     assert [row["predicted"] for row in found] == [Path(row["file"]).parent.name for row in found]
 
 
-def report(run, name, folder):
+def report(name, root):
     """The text of the report of the run of that name, which shows the folder's own pictures."""
-    run("report", name, "--to", "md")
-    (path,) = (folder / "runs").glob(f"*-{name}/report.md")
+    invoke("report", name, "--to", "md", "--root", root)
+    (path,) = root.glob(f"*-{name}/report.md")
     assert list(path.parent.glob("report_files/*.png"))
     return path.read_text(encoding="utf-8")
-
-
-def explore(*arguments):
-    return CliRunner().invoke(app, ["explore", *map(str, arguments)])
 
 
 def test_a_shipped_model_is_explored_with_test_images(tmp_path):
@@ -260,8 +241,7 @@ def test_a_run_is_explored_with_the_date_of_its_record(tmp_path):
         tmp_path / "1" / "train", notebook="train", dataset=splits.spec, parameters={},
         measured={"test_accuracy": 0.5}, model=model,
     )  # fmt: skip
-    done = explore("1", "--root", tmp_path, "--out", tmp_path / "x.html")
-    assert done.exit_code == 0
+    explore("1", "--root", tmp_path, "--out", tmp_path / "x.html")
     page = (tmp_path / "x.html").read_text(encoding="utf-8")
     assert f"trained <b>{json.loads(record.read_text())['finished'][:10]}</b>" in page
     assert "test accuracy <b>50.00 %</b>" in page
@@ -279,10 +259,9 @@ def test_a_run_is_explored_with_the_date_of_its_record(tmp_path):
 )
 def test_what_cannot_be_explored_is_refused_in_a_line(tmp_path, monkeypatch, name, message):
     monkeypatch.chdir(tmp_path)
-    done = explore(name, "--root", tmp_path)
-    assert done.exit_code == 2
-    assert message in done.stderr
-    assert done.stderr.count("\n") == 1
+    told = explore(name, "--root", tmp_path, status=2).stderr
+    assert message in told
+    assert told.count("\n") == 1
     assert list(tmp_path.iterdir()) == []
 
 
@@ -291,16 +270,9 @@ def test_without_the_archives_the_page_has_no_images(tmp_path, monkeypatch):
         raise FileNotFoundError(name)
 
     monkeypatch.setattr(data, "load_splits", missing)
-    assert explore("mnist/tiny_vgg", "--out", tmp_path / "x.html").exit_code == 0
+    explore("mnist/tiny_vgg", "--out", tmp_path / "x.html")
     assert '"examples": null' in (tmp_path / "x.html").read_text(encoding="utf-8")
 
 
 def test_a_picture_of_too_many_pixels_is_refused():
-    file = io.BytesIO()
-    Image.new("L", (4, 4)).save(file, "PNG")
-    content = bytearray(file.getvalue())
-    content[16:24] = (30_000).to_bytes(4, "big") * 2
-    content[29:33] = zlib.crc32(bytes(content[12:29])).to_bytes(4, "big")
-    done = predict("-", input=bytes(content))
-    assert done.exit_code == 1
-    assert "too large" in done.stdout
+    assert "too large" in predict("-", input=claiming_png(30_000, 30_000), status=1).stdout

@@ -1,7 +1,6 @@
 """The pages of runs, on small runs that are written here. test_browser looks at them too."""
 
 import base64
-import io
 import json
 import re
 import shutil
@@ -13,22 +12,17 @@ from PIL import Image
 
 from helpers import headless, runs
 from helpers.files import PROJECT
+from tests.tools import printed, saved
 
 CODE, PROSE = nbformat.v4.new_code_cell, nbformat.v4.new_markdown_cell
 
 
 def picture(pixel: int = 0) -> dict[str, str]:
-    buffer = io.BytesIO()
-    Image.new("L", (1, 1), pixel).save(buffer, "png")
-    return {"image/png": base64.b64encode(buffer.getvalue()).decode()}
+    return {"image/png": base64.b64encode(saved(Image.new("L", (1, 1), pixel))).decode()}
 
 
 def shown(data: dict[str, str]) -> nbformat.NotebookNode:
     return nbformat.v4.new_output("display_data", data)
-
-
-def printed(text: str) -> nbformat.NotebookNode:
-    return nbformat.v4.new_output("stream", text=text)
 
 
 def write_run(folder: Path, notebooks: dict[str, list], **records: dict) -> Path:

@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 import tomllib
+from functools import partial
 from pathlib import Path
 
 import nbformat
@@ -18,6 +19,7 @@ from helpers import headless
 from helpers.files import PROJECT
 from helpers.headless import Notebook, NotebookResult, runner
 from helpers.headless import notebooks as series
+from tests.tools import write_notebook
 
 PARAMETERS = """\
 epochs: int = 5  # passes
@@ -34,18 +36,7 @@ pathlib.Path(output, "result.json").write_text("{}")
 """
 
 
-def write_notebook(folder, name: str, *cells: str) -> None:
-    parameters = nbformat.v4.new_code_cell(
-        PARAMETERS,
-        metadata={"tags": ["parameters"]},
-    )
-    notebook = nbformat.v4.new_notebook(
-        cells=[parameters, *map(nbformat.v4.new_code_cell, cells)],
-        metadata={
-            "kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}
-        },
-    )
-    nbformat.write(notebook, folder / f"{name}.ipynb")
+write = partial(write_notebook, parameters=PARAMETERS)
 
 
 @pytest.fixture
@@ -58,7 +49,7 @@ def small(tmp_path, monkeypatch):
     monkeypatch.setattr(series, "SERIES", (Notebook("01_a"), second))
     monkeypatch.setattr(series, "PROFILES", {"standard": {}, "quick": {"01_a": {"epochs": 1}}})
     for name in ("01_a", "02_b"):
-        write_notebook(notebooks, name, RECORD)
+        write(notebooks / f"{name}.ipynb", RECORD)
     return notebooks
 
 
@@ -483,9 +474,8 @@ def test_what_cannot_be_run_at_all_is_reported(small, tmp_path, monkeypatch):
 def test_text_parameters_and_paths_arrive_as_they_are(small, tmp_path):
     nasty = """it's "quoted" \\ {braces}
 and a new line; import os"""
-    write_notebook(
-        small, "01_a", "import pathlib; pathlib.Path(output, 'name.txt').write_text(name)", RECORD
-    )
+    note = "import pathlib; pathlib.Path(output, 'name.txt').write_text(name)"
+    write(small / "01_a.ipynb", note, RECORD)
     folder = tmp_path / "runs {x} 100 % ü"
     result = headless.execute_notebook("01_a", str(folder), {"name": nasty})
     assert (result.state, result.message) == ("finished", "")
@@ -505,7 +495,7 @@ def test_what_is_said_to_a_kernel_is_encrypted(small, tmp_path):
         "known = ipykernel.get_connection_info(unpack=True)\n"
         "pathlib.Path(output, 'key.txt').write_text(str(bool(known['curve_secretkey'])))"
     )
-    write_notebook(small, "01_a", look, RECORD)
+    write(small / "01_a.ipynb", look, RECORD)
     result = headless.execute_notebook("01_a", tmp_path, {})
     assert (result.state, result.message) == ("finished", "")
     assert (tmp_path / "01_a" / "key.txt").read_text() == "True"
@@ -518,7 +508,7 @@ def test_what_is_said_to_a_kernel_is_encrypted(small, tmp_path):
 )
 def test_the_tools_say_nothing_about_a_failure(small, tmp_path, capfd, code, limit, cause):
     """Our message is enough: kernels would tell as an error how they were stopped."""
-    write_notebook(small, "01_a", code)
+    write(small / "01_a.ipynb", code)
     result = headless.execute_notebook("01_a", tmp_path, {}, cell_timeout=limit)
     assert result.cause == cause
     assert capfd.readouterr() == ("", "")
@@ -539,7 +529,7 @@ def test_settings_of_the_user_do_not_reach_the_kernels(small, tmp_path, monkeypa
         "seen = [plt.rcParams['text.usetex'], plt.rcParams['image.cmap']]\n"
         "pathlib.Path(output, 'seen.json').write_text(json.dumps(seen))"
     )
-    write_notebook(small, "01_a", look, RECORD)
+    write(small / "01_a.ipynb", look, RECORD)
     result = headless.execute_notebook("01_a", tmp_path / "run", {})
     assert (result.state, result.message) == ("finished", "")
     seen = json.loads((tmp_path / "run" / "01_a" / "seen.json").read_text())

@@ -9,8 +9,8 @@ import torch
 
 from helpers import data, headless, runs
 from helpers.evaluation import Predictions
-from helpers.headless import cli
 from helpers.training import EpochRecord, History
+from tests.tools import invoke
 
 EPOCH = EpochRecord(1, 0.5, 0.8, 0.4, 0.9, 0.1, 30.0)
 
@@ -37,22 +37,19 @@ def root(tmp_path):
 
 
 @pytest.fixture
-def invoke(monkeypatch, capsys, root):
-    """Give the command; returns its exit status, standard output and standard error."""
-
-    def give(*arguments: str, command: str = "runs") -> tuple[int, str, str]:
-        monkeypatch.setattr("sys.argv", ["helpers", command, *arguments, "--root", str(root)])
-        with pytest.raises(SystemExit) as caught:
-            cli.app()
-        return caught.value.code or 0, *capsys.readouterr()
-
-    return give
+def answer(root):
+    """What `runs` prints of those runs, given these words."""
+    return lambda *words: invoke("runs", *words, "--root", root).stdout
 
 
-def test_the_list_tells_runs_apart(invoke):
-    status, out, _ = invoke()
-    heading, *rows = (line.split() for line in out.splitlines())
-    assert status == 0
+@pytest.fixture
+def refusal(root):
+    """What `runs` says of these words, which it refuses."""
+    return lambda *words: invoke("runs", *words, "--root", root, status=2).stderr
+
+
+def test_the_list_tells_runs_apart(answer):
+    heading, *rows = (line.split() for line in answer().splitlines())
     assert heading == [
         *("run", "when", "what", "data", "set", "epochs", "seed", "test", "state", "seconds")
     ]
@@ -63,40 +60,37 @@ def test_the_list_tells_runs_apart(invoke):
     assert stopped[5:] == ["1", "of", "30", "0", "90.00%", "stopped", "30"]
 
 
-def test_the_list_is_sorted_cut_and_reduced_to_the_best(invoke):
-    def names(*arguments: str) -> list[str]:
-        return [record["folder"][-len("x-fast/train_mnist") :][0] for record in json.loads(
-            invoke(*arguments, "--json")[1]
-        ) if record["dataset"] == "mnist"]  # fmt: skip
+def test_the_list_is_sorted_cut_and_reduced_to_the_best(answer, refusal):
+    def names(*words: str) -> list[str]:
+        records = json.loads(answer(*words, "--json"))
+        folders = [record["folder"] for record in records if record["dataset"] == "mnist"]
+        return [folder[-len("x-fast/train_mnist")] for folder in folders]
 
     assert names("--sort", "test") == ["b", "a"]
     assert names("--sort", "parameters.seed") == ["a", "b"]
     assert names("--best") == ["a"]
-    assert len(json.loads(invoke("--last", "2", "--json")[1])) == 2
-    status, _, told = invoke("--sort", "color")
-    assert (status, "no column 'color'" in told) == (2, True)
+    assert len(json.loads(answer("--last", 2, "--json"))) == 2
+    assert "no column 'color'" in refusal("--sort", "color")
 
 
-def test_of_very_many_runs_the_last_are_listed(invoke, monkeypatch):
+def test_of_very_many_runs_the_last_are_listed(answer, monkeypatch):
     monkeypatch.setattr(runs, "MAX_LISTED", 2)
-    _, out, _ = invoke("--sort", "test")
-    assert [line.split()[0][:1] for line in out.splitlines()] == ["r", "c", "a", "1"]
-    assert out.splitlines()[-1] == "1 more come before these. --json prints all of them."
-    assert len(json.loads(invoke("--json")[1])) == 3
+    lines = answer("--sort", "test").splitlines()
+    assert [line.split()[0][:1] for line in lines] == ["r", "c", "a", "1"]
+    assert lines[-1] == "1 more come before these. --json prints all of them."
+    assert len(json.loads(answer("--json"))) == 3
 
 
-def test_json_has_whole_numbers_and_no_empty_fields(invoke):
-    records = json.loads(invoke("--json")[1])
+def test_json_has_whole_numbers_and_no_empty_fields(answer):
+    records = json.loads(answer("--json"))
     (fashion,) = (record for record in records if record["dataset"] == "fashion_mnist")
     assert fashion["measured.test_accuracy"] == 0.9
     assert (fashion["epochs"], fashion["planned_epochs"], fashion["state"]) == (1, 30, "stopped")
     assert all(value is not None for record in records for value in record.values())
 
 
-def test_one_run_is_shown_with_its_settings_and_files(invoke):
-    status, out, _ = invoke("show", "b-")
-    assert status == 0
-    shown = dict(line.split(maxsplit=1) for line in out.splitlines())
+def test_one_run_is_shown_with_its_settings_and_files(answer):
+    shown = dict(line.split(maxsplit=1) for line in answer("show", "b-").splitlines())
     assert (shown["parameters.seed"], shown["measured.test_accuracy"]) == ("1", "0.8")
     assert shown["files"] == "history.csv, predictions.csv, result.json"
 
@@ -105,15 +99,12 @@ def test_one_run_is_shown_with_its_settings_and_files(invoke):
     ("name", "message"),
     [("fast", "3 runs match 'fast': a-fast, b-fast, c-fast."), ("zzz", "There is no run 'zzz'")],
 )
-def test_a_name_that_fits_none_or_several_is_refused(invoke, name, message):
-    status, _, told = invoke("show", name)
-    assert status == 2
-    assert message in told
+def test_a_name_that_fits_none_or_several_is_refused(refusal, name, message):
+    assert message in refusal("show", name)
 
 
-def test_two_runs_are_compared_by_settings_and_by_mcnemar(invoke):
-    status, out, _ = invoke("compare", "a-fast/train_mnist", "b-fast")
-    assert status == 0
+def test_two_runs_are_compared_by_settings_and_by_mcnemar(answer):
+    out = answer("compare", "a-fast/train_mnist", "b-fast")
     rows = {line.split()[0]: line.split()[1:] for line in out.splitlines()[1:-1]}
     assert rows["parameters.seed"] == ["0", "1"]
     assert rows["measured.test_accuracy"] == ["0.98", "0.8"]
@@ -123,50 +114,49 @@ def test_two_runs_are_compared_by_settings_and_by_mcnemar(invoke):
     assert "p = 7.6e-06" in out
 
 
-def test_no_runs_can_be_sorted(invoke, root):
+def test_no_runs_can_be_sorted(answer, root):
     for folder in root.iterdir():
         shutil.rmtree(folder)
-    assert invoke("--sort", "test")[0] == 0
+    answer("--sort", "test")
 
 
-def test_one_image_is_no_significant_difference(invoke, root):
+def test_one_image_is_no_significant_difference(answer, root):
     save(root, "e-fast", 2 / 3, wrong=3)
-    out = invoke("compare", "a-fast/train", "e-fast")[1]
+    out = answer("compare", "a-fast/train", "e-fast")
     assert ["measured.test_accuracy", "0.98", "0.666667"] in [
         line.split() for line in out.split("\n")
     ]
     assert "right on 1 test images, only the second on 0: they do not differ significantly" in out
 
 
-def test_of_a_run_with_several_notebooks_one_must_be_named(invoke, root):
+def test_of_a_run_with_several_notebooks_one_must_be_named(refusal, root):
     save(root, "a-fast", 0.9, dataset=data.FASHION_MNIST)
-    status, _, told = invoke("compare", "a-fast", "b-fast")
-    assert (status, told) == (
-        2, "Error: a-fast has 2 notebooks. Name one, such as a-fast/02.\n"
-    )  # fmt: skip
+    message = "Error: a-fast has 2 notebooks. Name one, such as a-fast/02.\n"
+    assert refusal("compare", "a-fast", "b-fast") == message
 
 
-def test_runs_without_predictions_are_compared_by_their_settings_only(invoke, root):
+def test_runs_without_predictions_are_compared_by_their_settings_only(answer, root):
     (root / "a-fast" / "train_mnist" / "predictions.csv").unlink()
-    assert "No test: not both" in invoke("compare", "a-fast/train", "b-fast/train")[1]
+    assert "No test: not both" in answer("compare", "a-fast/train", "b-fast/train")
     save(root, "d-fast", 0.7, dataset=data.FASHION_MNIST)
     other = root / "d-fast" / "train_fashion_mnist" / "predictions.csv"
     other.write_text("target,predicted\n1,1")
-    out = invoke("compare", "c-fast/train", "d-fast/train")[1]
+    out = answer("compare", "c-fast/train", "d-fast/train")
     assert "No test: the runs were tested on different images." in out
 
 
-def test_nothing_is_deleted_without_a_yes(invoke, root, monkeypatch):
+def test_nothing_is_deleted_without_a_yes(root, monkeypatch):
     monkeypatch.setattr("typer.confirm", lambda _: False)
-    status, out, _ = invoke("rm", "a-fast/train_mnist")
-    assert status == 1
+    out = invoke("runs", "rm", "a-fast/train_mnist", "--root", root, status=1).stdout
     assert "3 files" in out
     assert "Nothing was deleted." in out
     assert (root / "a-fast" / "train_mnist" / "result.json").is_file()
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows lets only administrators make links")
-def test_what_links_lead_to_is_neither_deleted_nor_written_to(invoke, root, tmp_path_factory):
+def test_what_links_lead_to_is_neither_deleted_nor_written_to(
+    answer, refusal, root, tmp_path_factory
+):
     """From the root, from a run, and in the place of the list of runs."""
     outside = tmp_path_factory.mktemp("outside")
     save(outside, "kept", 0.99)
@@ -177,29 +167,26 @@ def test_what_links_lead_to_is_neither_deleted_nor_written_to(invoke, root, tmp_
     os.utime(outside / "kept" / "train_mnist" / "result.json", (2**31, 2**31))  # it is the newest
     before = {path: path.stat().st_mtime_ns for path in outside.rglob("*")}
     for name in ("link", "link/train_mnist", "kept"):
-        status, _, told = invoke("rm", "--yes", name)
-        assert (status, told.startswith(f"Error: There is no run {name!r}")) == (2, True)
-        status, _, told = invoke(name, command="report")
-        assert (status, told.startswith(f"Error: There is no run {name!r}")) == (2, True)
-    assert invoke("rm", "--yes", "a-fast")[0] == 0
+        reported = invoke("report", name, "--root", root, status=2).stderr
+        for message in (refusal("rm", "--yes", name), reported):
+            assert message.startswith(f"Error: There is no run {name!r}")
+    answer("rm", "--yes", "a-fast")
     assert not (root / "a-fast").exists()
-    assert f"{root / 'c-fast'}{os.sep}report.html" in invoke(command="report")[1]
+    assert f"{root / 'c-fast'}{os.sep}report.html" in invoke("report", "--root", root).stdout
     assert "train_fashion_mnist" in headless.write_runs_index(root).read_text()
     assert {path: path.stat().st_mtime_ns for path in outside.rglob("*")} == before
     assert (outside / "index.html").read_text() == "of another page"
 
 
-def test_a_run_and_a_notebook_in_it_are_deleted_together(invoke, root):
-    status, out, told = invoke("rm", "a-fast", "a-fast/train_mnist", "--yes")
-    assert (status, told) == (0, "")
-    assert len(out.splitlines()) == 1
+def test_a_run_and_a_notebook_in_it_are_deleted_together(root):
+    done = invoke("runs", "rm", "a-fast", "a-fast/train_mnist", "--yes", "--root", root)
+    assert (len(done.stdout.splitlines()), done.stderr) == (1, "")
     assert not (root / "a-fast").exists()
 
 
-def test_a_run_is_deleted_with_its_empty_folder(invoke, root):
-    assert invoke("rm", "a-fast/train_mnist", "b-fast", "--yes")[0] == 0
+def test_a_run_is_deleted_with_its_empty_folder(answer, refusal, root):
+    answer("rm", "a-fast/train_mnist", "b-fast", "--yes")
     assert sorted(path.name for path in root.iterdir()) == ["c-fast", "index.html"]
     assert "b-fast" not in (root / "index.html").read_text()
-    status, _, told = invoke("rm", "../c-fast", "--yes")
-    assert (status, "no run" in told) == (2, True)
+    assert "no run" in refusal("rm", "../c-fast", "--yes")
     assert (root / "c-fast").is_dir()

@@ -13,7 +13,6 @@ from contextlib import nullcontext
 from importlib.util import find_spec
 from pathlib import Path
 
-import nbformat
 import psutil
 import pytest
 from distributed import (
@@ -29,8 +28,9 @@ from distributed import (
 
 from helpers import headless, runs
 from helpers.files import PROJECT
-from helpers.headless import NotebookResult, Trial, cli, notebooks, runner, sweeps
+from helpers.headless import NotebookResult, Trial, notebooks, runner, sweeps
 from tests.faults.notebooks import heed_ctrl_c
+from tests.tools import invoke, write_notebook
 
 # Dask leaves some sockets to the garbage collector; a later test should not have to hear of it
 pytestmark = pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")
@@ -360,20 +360,16 @@ class Stand(WorkerPlugin):
 
 @pytest.fixture
 def tiny_notebook(tmp_path, monkeypatch) -> Path:
-    kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
-    notebook = nbformat.v4.new_notebook(metadata={"kernelspec": kernel})
-    given = nbformat.v4.new_code_cell('seed: int = 0\nseconds: float = 0.0\noutput: str = ""')
-    given.metadata["tags"] = ["parameters"]
-    work = nbformat.v4.new_code_cell(
+    parameters = 'seed: int = 0\nseconds: float = 0.0\noutput: str = ""'
+    work = (
         "import json, pathlib, time\n"
         "time.sleep(seconds)\n"
         "record = {'notebook': 'tiny', 'finished': str(time.time()), 'measured': {'seed': seed}}\n"
         "pathlib.Path(output, 'result.json').write_text(json.dumps(record))"
     )
-    notebook.cells = [given, work]
     folder = tmp_path / "notebooks"
     folder.mkdir()
-    nbformat.write(notebook, folder / f"{NAME}.ipynb")
+    write_notebook(folder / f"{NAME}.ipynb", work, parameters=parameters)
     monkeypatch.setattr(notebooks, "NOTEBOOKS", folder)
     return folder
 
@@ -449,19 +445,10 @@ def test_ctrl_c_ends_workers_and_kernels_and_the_command_goes_on(tmp_path):
     )
 
 
-def invoke(monkeypatch, *arguments: str) -> int:
-    monkeypatch.setattr("sys.argv", ["helpers", "sweep", *arguments])
-    with pytest.raises(SystemExit) as caught:
-        cli.app()
-    return caught.value.code or 0
-
-
-def test_a_dry_run_tells_and_does_nothing(monkeypatch, capsys, tmp_path):
-    told = ("03", "--grid", "seed=0:5", "--grid", "learning_rate=0.1,0.2", "--dry-run")
-    assert invoke(monkeypatch, *told, "--root", str(tmp_path)) == 0
-    assert capsys.readouterr().out.startswith(
-        "10 trials of 03_train_fashion_mnist, 0 already finished"
-    )
+def test_a_dry_run_tells_and_does_nothing(tmp_path):
+    words = ("sweep", "03", "--grid", "seed=0:5", "--grid", "learning_rate=0.1,0.2", "--dry-run")
+    told = invoke(*words, "--root", tmp_path).stdout
+    assert told.startswith("10 trials of 03_train_fashion_mnist, 0 already finished")
     assert not list(tmp_path.iterdir())
 
 
@@ -489,32 +476,28 @@ def test_a_dry_run_tells_and_does_nothing(monkeypatch, capsys, tmp_path):
         (("03", "--grid", "seed=1", "--workers", "-1"), "--workers"),
     ],
 )
-def test_bad_input_is_told_in_a_line(monkeypatch, capsys, tmp_path, arguments, told):
-    assert invoke(monkeypatch, *arguments, "--root", str(tmp_path)) == 2
-    assert told in capsys.readouterr().err
+def test_bad_input_is_told_in_a_line(tmp_path, arguments, told):
+    assert told in invoke("sweep", *arguments, "--root", tmp_path, status=2).stderr
     assert not list(tmp_path.iterdir())
 
 
-def test_the_command_counts_and_names_what_failed(client, executed, monkeypatch, capsys, tmp_path):
+def test_the_command_counts_and_names_what_failed(client, executed, monkeypatch, tmp_path):
     monkeypatch.setattr(headless, "open_client", lambda *_, **__: nullcontext(client))
     executed.failing[1] = 1
-    told = ("03", "--grid", "seed=0:3", "--root", str(tmp_path))
-    assert invoke(monkeypatch, *told) == 1
-    out = capsys.readouterr().out
+    words = ("sweep", "03", "--grid", "seed=0:3", "--root", tmp_path)
+    out = invoke(*words, status=1).stdout
     assert ("Watch it at" in out) == (find_spec("bokeh") is not None)  # what shows the page
     assert "seed=1 failed: cell [3] raised OSError: no; see" in out
     assert "2 trials done, 1 failed" in out
-    assert invoke(monkeypatch, *told) == 0
-    assert "3 trials of 03_train_fashion_mnist, 2 already finished; about 00:00 with" in (
-        capsys.readouterr().out
-    )
+    again = invoke(*words).stdout
+    assert "3 trials of 03_train_fashion_mnist, 2 already finished; about 00:00 with" in again
     assert sorted(executed.started) == [0, 1, 1, 2]
 
 
-def test_ctrl_c_says_how_to_go_on(monkeypatch, capsys, tmp_path):
+def test_ctrl_c_says_how_to_go_on(monkeypatch, tmp_path):
     def stopped(*_, **__):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(headless, "open_client", stopped)
-    assert invoke(monkeypatch, "03", "--grid", "seed=0:3", "--root", str(tmp_path)) == 130
-    assert "the same command resumes" in capsys.readouterr().err
+    told = invoke("sweep", "03", "--grid", "seed=0:3", "--root", tmp_path, status=130).stderr
+    assert "the same command resumes" in told

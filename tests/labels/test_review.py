@@ -1,18 +1,15 @@
 """The gallery page with its lists, the figure of the evidence, and the review widget."""
 
-import base64
-import io
 import json
 import re
 from dataclasses import replace
 
-import numpy as np
 import pandas as pd
 import pytest
 import torch
-from PIL import Image
 
 from helpers import labels
+from tests.tools import pixels
 
 NAMES = ("cat", "dog")
 EVIDENCE = pd.DataFrame(
@@ -100,11 +97,6 @@ def test_page_and_figure_do_without_nearest_images(played, tmp_path):
     assert html.count("data:image/png;base64,") == 8
     *_, right = labels.plot_evidence(played, "train", 5).axes
     assert not right.get_visible()
-
-
-def pixels(url: str) -> np.ndarray:
-    """The image in a data URL."""
-    return np.asarray(Image.open(io.BytesIO(base64.b64decode(url.split("base64,")[1]))))
 
 
 def test_a_decision_is_saved_and_the_next_image_shown(tmp_path):
