@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 import torch
 
-from helpers import data
 from helpers.data import DamagedDataError, datasets
 
 PARTS = ("train-images.gz", "train-labels.gz", "test-images.gz", "test-labels.gz")
@@ -184,8 +183,3 @@ def test_a_downloaded_page_is_refused_and_not_kept(root, monkeypatch):
     with pytest.raises(DamagedDataError):
         load(root)
     assert not (root / "First/raw/train-images.gz").exists()
-
-
-def test_unknown_names_are_refused_with_those_that_exist():
-    with pytest.raises(ValueError, match=r"'cifar10'.*mnist, fashion_mnist"):
-        data.spec("cifar10")

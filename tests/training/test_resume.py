@@ -369,6 +369,8 @@ def test_only_damaged_files_are_reported(tiny, tmp_path):
         ({"seed": 4}, "seed is 3 there, 4 here"),
         ({"validation": None}, "validation images is '[0-9a-f]{12}' there, None here"),
         ({"label_smoothing": 0.1}, "label_smoothing is 0.0 there, 0.1 here"),
+        ({"patience": 3}, "patience is None there, 3 here"),
+        ({"execution": Execution(precision="bfloat16")}, "precision is 'float32' there, "),
     ],
 )
 def test_another_training_is_refused_and_says_what_differs(tiny, tmp_path, changed, message):
@@ -383,88 +385,55 @@ def stop(images, generator):
     raise Stopped
 
 
-def settings(tiny, **changed):
-    """As `fit` compares them, of a small training, with some of its parts exchanged."""
-    model = changed.get("model") or build()
-    optimizer = changed.get("optimizer", torch.optim.SGD)(
-        model.parameters(), changed.get("rate", 0.1)
-    )
-    schedule = None
-    if "schedule" not in changed:
-        schedule = OneCycleLR(optimizer, 0.1, total_steps=changed.get("steps", 20))
-    return resume.training_settings(
-        model,
-        optimizer,
-        schedule,
-        changed.get("train", tiny),
-        tiny[:20],
-        changed.get("augment", Augmentation(shift=1)),
-        epochs=4,
-    )
+SHIFT = Augmentation(shift=1)
+
+
+def fit(train, folder, *, optimizer=torch.optim.SGD, rate=0.1, steps=5, augment=SHIFT) -> None:
+    """Train for an epoch of five steps, with a schedule of so many; 0 is for none."""
+    model = build()
+    made = optimizer(model.parameters(), rate)
+    schedule = OneCycleLR(made, 0.1, total_steps=steps, cycle_momentum=False) if steps else None
+    training.fit(
+        model, made, train, epochs=1, batch_size=16, scheduler=schedule, augment=augment,
+        checkpoint=folder,
+    )  # fmt: skip
 
 
 @pytest.mark.parametrize(
-    ("changed", "name"),
+    ("steps", "changed", "message"),
     [
-        ({"schedule": None, "optimizer": torch.optim.Adagrad}, "optimizer"),
-        ({"schedule": None, "rate": 0.2}, "optimizer"),
-        ({"steps": 21}, "schedule"),
-        ({"schedule": None}, "schedule"),
-        ({"augment": Augmentation(shift=2)}, "augmentation"),
-        ({"augment": None}, "augmentation"),
-        ({"augment": stop}, "augmentation"),
-        ({"model": build().to("meta")}, "device"),
+        (0, {"optimizer": torch.optim.Adagrad}, r"optimizer is .SGD \[{'lr': .* there, .Adagrad "),
+        (0, {"rate": 0.2}, r"optimizer is .*'lr': 0.1, .* there, .*'lr': 0.2, "),
+        (5, {"steps": 6}, "schedule is 'OneCycleLR 5' there, 'OneCycleLR 6' here"),
+        (5, {"steps": 0}, "schedule is 'OneCycleLR 5' there, 'NoneType' here"),
+        (5, {"augment": Augmentation(shift=2)}, "augmentation is .*shift=1.* there, .*shift=2"),
+        (5, {"augment": None}, "augmentation is .*shift=1.* there, 'None' here"),
+        (5, {"augment": stop}, "augmentation is .*shift=1.* there, 'stop' here"),
     ],
 )
-def test_settings_differ_where_trainings_do(tiny, changed, name):
-    assert settings(tiny) == settings(tiny)
-    if name == "optimizer":
-        assert settings(tiny, **changed)[name] != settings(tiny, schedule=None)[name]
-    assert settings(tiny, **changed)[name] != settings(tiny)[name]
+def test_another_optimizer_schedule_or_augmentation_is_refused(
+    tiny, tmp_path, steps, changed, message
+):
+    fit(tiny, tmp_path, steps=steps)
+    with pytest.raises(ResumeError, match=message):
+        fit(tiny, tmp_path, **{"steps": steps} | changed)
 
 
-def test_settings_identify_images_by_their_content(tiny):
+def test_images_are_known_by_their_content(tiny, tmp_path):
     again = Split(tiny.images.clone(), tiny.targets.clone())
-    assert settings(tiny, train=again) == settings(tiny)
+    fit(tiny, tmp_path)
+    fit(again, tmp_path)
     again.targets[0] = 1 - again.targets[0]
-    assert settings(tiny, train=again)["training images"] != settings(tiny)["training images"]
+    with pytest.raises(ResumeError, match="training images is"):
+        fit(again, tmp_path)
 
 
-def test_settings_can_be_read(tiny):
-    told = settings(tiny, augment=stop)
-    assert told["optimizer"].startswith("SGD [{'lr': ")
-    assert told["schedule"] == "OneCycleLR 20"
-    assert told["augmentation"] == "stop"
-    assert told["epochs"] == 4
-    assert settings(tiny, schedule=None)["schedule"] == "NoneType"
-
-
-@pytest.mark.parametrize(
-    "changed",
-    [{"patience": 3}, {"execution": Execution(precision="bfloat16")}],
-)
-def test_fit_compares_its_own_settings_as_well(tiny, tmp_path, changed):
-    train(tiny, build(), tmp_path)
-    name = "patience" if "patience" in changed else "precision"
-    with pytest.raises(ResumeError, match=f"{name} is"):
-        train(tiny, build(), tmp_path, **changed)
-
-
-def test_another_augmentation_and_another_schedule_are_refused_by_fit(tiny, tmp_path):
-    def fit(total_steps, augment):
-        model = build()
-        optimizer = torch.optim.SGD(model.parameters(), 0.05)
-        scheduler = OneCycleLR(optimizer, 0.05, total_steps=total_steps)
-        training.fit(
-            model, optimizer, tiny, epochs=1, batch_size=16, scheduler=scheduler,
-            augment=augment, checkpoint=tmp_path,
-        )  # fmt: skip
-
-    fit(5, Augmentation(shift=1))
-    with pytest.raises(ResumeError, match="augmentation is"):
-        fit(5, Augmentation(shift=2))
-    with pytest.raises(ResumeError, match="schedule is"):
-        fit(6, Augmentation(shift=1))
+def test_settings_name_the_type_of_the_device(tiny):
+    for kind in ("cpu", "meta"):
+        model = build().to(kind)
+        optimizer = torch.optim.SGD(model.parameters(), 0.1)
+        told = resume.training_settings(model, optimizer, None, tiny, None, None)
+        assert told["device"] == kind
 
 
 def test_the_best_epoch_is_remembered(tiny, tmp_path):
