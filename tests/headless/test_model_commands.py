@@ -1,6 +1,5 @@
 """`predict`: pictures in, classes out; `explore`. `export` is tested beside the other commands."""
 
-import io
 import json
 from functools import partial
 from pathlib import Path
@@ -13,9 +12,8 @@ from PIL import Image
 from sklearn.datasets import load_digits
 
 from helpers import data, evaluation, models, runs
-from helpers.headless import model_commands
 from helpers.training import recipes
-from tests.tools import claiming_png, invoke
+from tests.tools import claiming_png, invoke, saved
 
 
 @pytest.fixture(scope="module")
@@ -81,7 +79,9 @@ def test_of_each_thing_is_told_the_digit_or_why_it_is_none(monkeypatch):
     digits, probabilities = torch.tensor([7, evaluation.UNKNOWN]), torch.tensor([0.87654321, 0.3])
     reading = evaluation.Reading(found, digits, probabilities, ["", "two digits at once"])
     monkeypatch.setattr(evaluation, "read_handwriting", lambda model, picture: reading)
-    assert model_commands._read_digits(torch.nn.Identity(), io.BytesIO()) == {
+    (told,) = json.loads(predict("-", "--json", input=saved(Image.new("L", (40, 40)))).stdout)
+    assert told == {
+        "file": "-",
         "predicted": "7 ?",
         "probability": 0.876543,
         "things": [

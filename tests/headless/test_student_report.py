@@ -424,11 +424,12 @@ def test_a_run_of_three_classes_shows_its_own_pictures(tmp_path, monkeypatch):
     (training,) = student_report.collect_facts(tmp_path).trainings
     assert training.classes == spec.class_names
     assert [len(row) for row in training.test["counts"]] == [3, 3, 3]
-    galleries, pictures = report_writer._pictures(training)
-    shown = {(e["true"], e["predicted"]) for e in galleries["random"]}
-    assert shown == {("cat", "dog"), ("dog", "eel")}
+    rows = "\n".join(sentences(tmp_path))
+    shown = re.findall(r"/error-\S+ \| (\w+) \| \S+ \| (\w+) \|", rows)
+    assert set(shown) == {("dog", "cat"), ("eel", "dog")}
+    pictures = [path.read_bytes() for path in (tmp_path / "files").glob("*.png")]
     assert len(pictures) > 8
-    assert all(png.startswith(b"\x89PNG") for png in pictures.values())
+    assert all(png.startswith(b"\x89PNG") for png in pictures)
 
 
 @pytest.mark.parametrize("with_pictures", [True, False])
@@ -475,14 +476,14 @@ def test_the_most_confident_errors_are_those_of_the_weights(tmp_path):
         measured={"test_accuracy": evaluation.accuracy(answers)}, model=model, predictions=answers,
         history=History([EpochRecord(1, 1, 0.1, 1, 0.1, 0.1, 1)], 1),
     )  # fmt: skip
-    (training,) = student_report.collect_facts(tmp_path).trainings
-    wanted = evaluation.most_confident_misclassified(answers, 9)
-    galleries, _ = report_writer._pictures(training)
-    found = galleries["confident"]
-    assert [e["image"] for e in found] == wanted.tolist()
-    assert [e["confidence"] for e in found] == pytest.approx(answers.confidence[wanted].tolist())
-    numbers = evaluation.random_misclassified(answers, 9, seed=0)
-    assert [e["image"] for e in galleries["random"]] == numbers.tolist()
+    facts = student_report.collect_facts(tmp_path)
+    text = report_writer.render(facts, "md", "en", beside=tmp_path / "files")
+    rows = re.findall(r"/error-mnist-(\d+)\.png\) \| \d \| (\S+) \| \d \|", text)
+    random = evaluation.random_misclassified(answers, 9, seed=0).tolist()
+    confident = evaluation.most_confident_misclassified(answers, 9).tolist()
+    assert [int(image) for image, _ in rows] == random + confident
+    shown = [f"{answers.confidence[image]:.0%}" for image in random + confident]
+    assert [share for _, share in rows] == shown
 
 
 def test_the_figures_are_those_of_the_evaluation(finished):
