@@ -140,25 +140,15 @@ def test_a_file_system_that_cannot_sync_folders_is_accepted(tmp_path, monkeypatc
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no umask")
-def test_the_umask_is_left_as_it_was(tmp_path):
-    before = os.umask(0o027)
+@pytest.mark.parametrize(("mask", "mode"), [(0o027, 0o640), (0o022, 0o644)])
+def test_others_may_read_what_the_umask_lets_them_and_it_is_left_as_it_was(tmp_path, mask, mode):
+    before = os.umask(mask)
     try:
-        write_atomic(tmp_path / "mine", "x")
+        write_atomic(tmp_path / "file", "x")
+    finally:
         after = os.umask(before)
-    finally:
-        os.umask(before)
-    assert after == 0o027
-    assert (tmp_path / "mine").stat().st_mode & 0o777 == 0o640
-
-
-@pytest.mark.skipif(os.name == "nt", reason="Windows has no umask")
-def test_others_may_read_what_the_umask_lets_them(tmp_path):
-    before = os.umask(0o022)
-    try:
-        write_atomic(tmp_path / "shared", "x")
-    finally:
-        os.umask(before)
-    assert (tmp_path / "shared").stat().st_mode & 0o777 == 0o644
+    assert after == mask
+    assert (tmp_path / "file").stat().st_mode & 0o777 == mode
 
 
 def test_a_folder_is_locked_by_one_process_only(tmp_path):

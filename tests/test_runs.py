@@ -2,7 +2,6 @@ import datetime
 import json
 import os
 import subprocess
-from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -239,22 +238,14 @@ def test_the_summary_puts_the_report_beside_what_was_measured(tmp_path, history)
 
 
 def test_the_summary_has_nothing_of_the_report_for_another_data_set(tmp_path):
-    runs.save(
-        tmp_path / "r" / "train", notebook="train", dataset=replace(data.MNIST, name="another"),
-        parameters={}, measured={"test_accuracy": 0.5},
-    )  # fmt: skip
+    measured = {"test_accuracy": 0.5}
+    by_hand(tmp_path / "r" / "train", notebook="train", dataset="another", measured=measured)
     (row,) = runs.summary(runs.collect(tmp_path)).to_dict("records")
     assert (row["test"], row["report"]) == ("50.00%", "")
 
 
 def test_notebooks_without_an_accuracy_are_not_in_the_summary(tmp_path):
-    runs.save(
-        tmp_path / "r" / "01",
-        notebook="01",
-        dataset=data.MNIST,
-        parameters={},
-        measured={"mean": 0.1},
-    )
+    by_hand(tmp_path / "r" / "01", notebook="01", dataset="mnist", measured={"mean": 0.1})
     assert runs.summary(runs.collect(tmp_path)).empty
 
 

@@ -322,11 +322,7 @@ def test_what_is_imported_is_declared():
     project = tomllib.loads((PROJECT / "pyproject.toml").read_text())["project"]
     lines = [*project["dependencies"], *project["optional-dependencies"]["export"]]
     declared = {re.split(r"[<>=!]", line)[0] for line in lines}
-    names = {
-        "PIL": "pillow",
-        "yaml": "pyyaml",
-        "sklearn": "scikit-learn",
-    }
+    names = {"PIL": "pillow", "yaml": "pyyaml", "sklearn": "scikit-learn"}
     imported = set()
     for path in SOURCES:
         for node in ast.walk(ast.parse(path.read_text())):

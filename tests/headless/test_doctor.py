@@ -148,16 +148,13 @@ def test_an_accelerator_is_held_against_the_cpu_after_a_training_step(monkeypatc
     assert "--device cpu" in doctor.accelerator().remedy
 
 
-def test_a_missing_browser_is_a_hint(monkeypatch):
-    monkeypatch.setattr(doctor.shutil, "which", lambda _: None)
+@pytest.mark.parametrize(("there", "state"), [(None, "hint"), ("/there", "ok")])
+def test_a_browser_is_reported_with_its_place_and_a_missing_one_is_a_hint(
+    monkeypatch, there, state
+):
+    monkeypatch.setattr(doctor.shutil, "which", lambda name: there if "google" in name else None)
     *_, finding = doctor.examine(Path(), PROJECT / "data")
-    assert (finding.what, finding.found, finding.state) == ("Chromium", "none", "hint")
-
-
-def test_a_browser_is_reported_with_its_place(monkeypatch):
-    monkeypatch.setattr(doctor.shutil, "which", lambda name: "/there" if "google" in name else None)
-    *_, finding = doctor.examine(Path(), PROJECT / "data")
-    assert (finding.what, finding.found, finding.state) == ("Chromium", "/there", "ok")
+    assert (finding.what, finding.found, finding.state) == ("Chromium", there or "none", state)
     assert finding.optional
 
 

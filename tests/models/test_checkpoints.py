@@ -115,7 +115,8 @@ def test_a_pickle_is_refused_and_its_code_does_not_run(tmp_path):
 
 
 def test_safetensors_of_other_projects_are_refused(tmp_path):
-    for metadata in (None, {"about": "{}"}, {"about": "[]"}, {"about": "null"}, {"about": "x"}):
+    nested = "[" * 100_000
+    for metadata in (None, *({"about": text} for text in ("{}", "[]", "null", "x", nested))):
         safetensors.torch.save_file(
             {"x": torch.zeros(2)}, tmp_path / "x.safetensors", metadata=metadata
         )
@@ -138,9 +139,10 @@ def test_missing_metadata_is_named(tmp_path):
 @pytest.mark.parametrize(
     "architecture",
     [{"name": ""}, {"name": "linear", "mean": "grey"}, {"name": "resnet", "blocks": [1, 2]},
-     {"name": "resnet", "blocks": [1, 10**9, 1]}, {"name": "resnet", "blocks": ["1", 1, 1]}],
+     {"name": "resnet", "blocks": [1, 10**9, 1]}, {"name": "resnet", "blocks": ["1", 1, 1]},
+     {"name": "mlp", "hidden_units": 10**12}],
 )  # fmt: skip
-def test_a_checkpoint_of_an_unknown_architecture_is_refused(tmp_path, architecture):
+def test_a_checkpoint_of_an_unknown_architecture_or_a_huge_one_is_refused(tmp_path, architecture):
     path = tmp_path / "x.safetensors"
     model = models.build("linear")
     model.architecture = architecture
@@ -191,18 +193,3 @@ def test_weights_that_are_not_shipped_are_refused():
         ValueError, match=r"'mnist/resnet'.*fashion_mnist/tiny_vgg, .*mnist/tiny_vgg"
     ):
         models.load_pretrained("mnist/resnet")
-
-
-def test_metadata_that_is_nested_too_deeply_is_refused(tmp_path):
-    path = tmp_path / "x.safetensors"
-    safetensors.torch.save_file({"x": torch.zeros(2)}, path, metadata={"about": "[" * 100_000})
-    with pytest.raises(CheckpointError, match="not a checkpoint of this project"):
-        models.load(path)
-
-
-def test_a_file_that_asks_for_a_huge_model_is_refused_before_that_is_built(tmp_path):
-    path, model = tmp_path / "x.safetensors", models.build("mlp")
-    model.architecture["hidden_units"] = 10**12
-    models.save(model, path)
-    with pytest.raises(CheckpointError, match="does not fit the models of this version"):
-        models.load(path)

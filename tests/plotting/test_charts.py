@@ -98,10 +98,7 @@ def test_learning_curves_of_one_and_of_several():
     one = plotting.learning_curves(history(3, 2, 1))
     assert [len(ax.lines) for ax in one.axes] == [2, 2]
     assert list(one.axes[0].lines[1].get_ydata()) == [3, 2, 1]
-    assert [text.get_text() for text in one.legends[0].get_texts()] == [
-        "training",
-        "validation",
-    ]
+    assert [text.get_text() for text in one.legends[0].get_texts()] == ["training", "validation"]
     several = plotting.learning_curves({"x": history(1, 2), "y": history(2)})
     assert [text.get_text() for text in several.legends[0].get_texts()] == ["x", "y"]
     assert one.legends[0].get_title().get_text() == ""
