@@ -75,5 +75,5 @@ def claiming_png(width: int, height: int, depth: int = 8, color: int = 0) -> byt
         return struct.pack(">I", len(content)) + name + content + check
 
     header = struct.pack(">IIBBBBB", width, height, depth, color, 0, 0, 0)
-    pixels = chunk(b"IDAT", zlib.compress(bytes(64)))
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + pixels + chunk(b"IEND", b"")
+    content = chunk(b"IDAT", zlib.compress(bytes(64)))
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + content + chunk(b"IEND", b"")

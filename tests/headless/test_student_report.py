@@ -484,6 +484,10 @@ def test_the_most_confident_errors_are_those_of_the_weights(tmp_path):
     assert [int(image) for image, _ in rows] == random + confident
     shown = [f"{answers.confidence[image]:.0%}" for image in random + confident]
     assert [share for _, share in rows] == shown
+    (training,) = facts.trainings
+    galleries, _ = report_writer._pictures(training)  # to more digits than the text has
+    shares = [error["confidence"] for error in galleries["confident"]]
+    assert shares == pytest.approx(answers.confidence[confident].tolist())
 
 
 def test_the_figures_are_those_of_the_evaluation(finished):
