@@ -125,11 +125,11 @@ def read_tree(
     """
     from tqdm import tqdm
 
-    index, todo, changes = _read_index(root / INDEX), [""], 0
+    index, places, changes = _read_index(root / INDEX), [""], 0  # `places` grow meanwhile
     entries: dict[str, list] = {}
     found: dict[str, dict[str, dict]] = {}
     settled = time.time_ns() - 2 * 10**9  # younger files may change within the same time stamp
-    for place in tqdm(_popped(todo), unit=" folders", delay=5, leave=False, disable=None):
+    for place in tqdm(iter(places), unit=" folders", delay=5, leave=False, disable=None):
         folder, entry = f"{root}{place}", index.get(place)
         stamp = _stamp(folder, settled)
         if entry is None or not stamp or entry[0] != stamp:
@@ -145,16 +145,11 @@ def read_tree(
             if kept[1] is not None:
                 found.setdefault(folder, {})[name] = kept[1]
         entries[place] = entry
-        todo += [f"{place}{os.sep}{name}" for name in entry[1]]
+        places += [f"{place}{os.sep}{name}" for name in entry[1]]
     if changes >= MIN_INDEX_CHANGES:
         with suppress(OSError):  # it only saves time, and the folder may be read-only
             _write_index(root / INDEX, entries)
     return found
-
-
-def _popped(items: list[str]) -> Iterator[str]:
-    while items:
-        yield items.pop()
 
 
 def _stamp(path: str, settled: int) -> list[int]:

@@ -6,6 +6,7 @@ writes its `result.json` atomically: if the file exists, the notebook was run to
 
 import datetime
 import functools
+import gc
 import itertools
 import json
 import math
@@ -148,7 +149,13 @@ def collect(root: Path | str | None = None) -> "pd.DataFrame":
         "planned_epochs", "seconds", "wall_seconds", "folder",
     ]  # fmt: skip
     read = functools.partial(_read_either, strict=True, flat=True)
-    frame = pd.DataFrame(_merge(read_tree(root, (RESULT, STATUS), read)))
+    collected = gc.isenabled()
+    gc.disable()  # it would scan millions of new objects many times
+    try:
+        frame = pd.DataFrame(_merge(read_tree(root, (RESULT, STATUS), read)))
+    finally:
+        if collected:
+            gc.enable()
     columns = [*first, *frame.columns.difference(first, sort=False)]
     return frame.reindex(columns=columns).sort_values("finished", ignore_index=True)
 
@@ -288,7 +295,6 @@ def overview(frame: "pd.DataFrame", root: Path | str) -> "pd.DataFrame":
     if frame.empty:
         return frame
     frame = frame.reindex(columns=frame.columns.union(MEASURED))
-    seconds = frame["seconds"].fillna(frame["wall_seconds"])
     planned = frame["planned_epochs"].fillna(frame["epochs"])
     of_planned = " of " + planned.map(_format_int)  # such as "2 of 5" for a stopped training
     epochs = frame["epochs"].map(_format_int) + of_planned.where(planned > frame["epochs"], "")
@@ -296,10 +302,9 @@ def overview(frame: "pd.DataFrame", root: Path | str) -> "pd.DataFrame":
         "run": [Path(folder).relative_to(root).as_posix() for folder in frame["folder"]],
         "when": frame["finished"].astype(object).fillna("").str[:16].str.replace("T", " "),
         "what": frame["notebook"], "data set": frame["dataset"].astype(object).fillna(""),
-        "epochs": epochs,
-        "seed": frame["parameters.seed"].map(_format_int),
+        "epochs": epochs, "seed": frame["parameters.seed"].map(_format_int),
         "test": frame["measured.test_accuracy"].map(_percent), "state": frame["state"],
-        "seconds": seconds.map(_format_int),
+        "seconds": frame["seconds"].fillna(frame["wall_seconds"]).map(_format_int),
     }  # fmt: skip
     return pd.DataFrame(columns)
 

@@ -1,4 +1,5 @@
 import datetime
+import gc
 import json
 import os
 import subprocess
@@ -257,6 +258,19 @@ def test_a_missing_folder_and_a_broken_record_are_named(tmp_path):
         (tmp_path / "r" / "n" / "result.json").write_text(content)
         with pytest.raises(ValueError, match=r"n/result\.json is not a record"):
             runs.collect(tmp_path)
+
+
+@pytest.mark.parametrize("enabled", [True, False])
+def test_garbage_collection_is_as_before_afterwards_also_after_an_error(tmp_path, enabled):
+    Path(tmp_path, "result.json").write_text("{")
+    before = gc.isenabled()
+    (gc.enable if enabled else gc.disable)()
+    try:
+        with pytest.raises(ValueError, match="not a record"):
+            runs.collect(tmp_path)
+        assert gc.isenabled() is enabled
+    finally:
+        (gc.enable if before else gc.disable)()
 
 
 def test_one_run_can_be_collected_alone(tmp_path):
