@@ -38,14 +38,14 @@ def test_the_closest_calls_come_first_whether_right_or_wrong(predictions):
 
 
 def test_pairs_are_ranked_by_the_errors_in_both_directions():
-    predictions = predictions_from(predicted=[1, 1, 0, 2, 0, 0], targets=[0, 0, 1, 0, 0, 0])
-    frame = evaluation.most_confused_pairs(predictions, ["a", "b", "c"])
+    predicted, targets = [1, 1, 0, 2, 0, 0, 1, 2], [0, 0, 1, 0, 0, 0, 2, 1]
+    frame = evaluation.most_confused_pairs(predictions_from(predicted, targets), ["a", "b", "c"])
     assert frame.to_dict("list") == {
-        "pair": ["a / b", "a / c"],
-        "errors": [3, 1],
-        "share": [0.75, 0.25],
-        "first as second": [2, 1],
-        "second as first": [1, 0],
+        "pair": ["a / b", "b / c", "a / c"],
+        "errors": [3, 2, 1],
+        "share": [1 / 2, 1 / 3, 1 / 6],
+        "first as second": [2, 1, 1],
+        "second as first": [1, 1, 0],
     }
 
 

@@ -137,6 +137,14 @@ def test_padding_to_the_same_size_and_a_mean_over_all_pixels_are_told_in_numbers
     assert (mean["kind"], mean["kernel"], mean["stride"]) == ("mean", [28, 28], [1, 1])
 
 
+def test_pools_are_told_apart_and_what_is_flat_is_not_flattened_again(tmp_path):
+    pools = nn.MaxPool2d(4), nn.AvgPool2d(7)
+    model = sequential(*pools, nn.Flatten(), nn.Flatten(), nn.Linear(1, 2))
+    _, content = write(tmp_path, model)
+    layers = [(layer["kind"], layer.get("kernel")) for layer in content["layers"][1:]]
+    assert layers == [("max", [4, 4]), ("mean", [7, 7]), ("flatten", None), ("linear", None)]
+
+
 def test_what_a_model_does_with_functions_is_shown_if_it_computes_nothing(tmp_path):
     class Reshapes(nn.Module):
         def __init__(self):

@@ -66,3 +66,8 @@ def test_features_are_what_the_classifier_is_given(name, tiny):
         length = ((logits - classify.bias) / (found @ classify.weight.T)).median(dim=1).values
         again = length[:, None] * (found @ classify.weight.T) + classify.bias
     torch.testing.assert_close(again, logits, atol=1e-3, rtol=1e-3)
+
+
+def test_a_model_without_a_linear_layer_has_no_features():
+    with pytest.raises(ValueError, match=r"^The model has no Linear layer, whose input could"):
+        evaluation.extract_features(torch.nn.Flatten(), torch.zeros(1, 1, 28, 28))
