@@ -168,8 +168,7 @@ def _find_files(path: Path) -> tuple[list[str], list[str]]:
         raise ValueError(f"{path} has no subfolders. {wanted}")
     trained = {folder.name for part in train or [path] for folder in _folders(part)}
     _check_classes(path, sorted(trained))
-    unknown = sorted({folder.name for folder in folders} - trained)
-    if unknown:
+    if unknown := sorted({folder.name for folder in folders} - trained):
         raise ValueError(f"{path / 'train'} has no pictures of {_join(unknown)}, other splits do.")
     files, others = [], []
     for folder in folders:
@@ -211,7 +210,8 @@ def _read(
 
     def read() -> dict[str, Tensor]:
         found = read_pictures(paths, size=size, progress=show)
-        images = stack([picture for picture in found if not isinstance(picture, str)], channels)
+        pictures = [picture for picture in found if not isinstance(picture, str)]
+        images = stack(pictures, channels) if pictures else torch.empty(0)
         return {"images": images, "readable": torch.tensor([not isinstance(p, str) for p in found])}
 
     if len(files) < CACHED_FROM:
