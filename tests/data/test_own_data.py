@@ -1,6 +1,8 @@
 """Data of one's own: all layouts and kinds of pictures that are read, and all that are refused."""
 
 import os
+import re
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -42,14 +44,17 @@ def parts(splits: data.Splits) -> dict[str, data.Split]:
 
 def test_a_folder_is_divided_by_class(folder):
     splits = data.from_folder(folder)
-    assert splits.spec.name == "pets"
+    assert (splits.spec.name, splits.spec.title) == ("pets", "pets")
+    assert (splits.spec.folder, splits.spec.size) == (str(folder), 28)
     assert splits.spec.class_names == ("cat", "dog", "été")
     counts = {
         name: split.targets.bincount(minlength=3).tolist() for name, split in parts(splits).items()
     }
     assert counts == {"train": [16, 8, 1], "validation": [2, 1, 0], "test": [2, 1, 0]}
-    assert "31 images of 3 classes, 1 to 20 of each: 25 train" in splits.notes[0]
-    assert len(splits.notes) == 1
+    assert splits.notes == (
+        "31 images of 3 classes, 1 to 20 of each: 25 train, 3 validation, 3 test "
+        "(a tenth of each class, seed 0)",
+    )
 
 
 def test_the_name_of_a_data_set_or_a_folder_is_loaded(folder):
@@ -75,7 +80,12 @@ def test_the_same_folder_gives_the_same_splits_and_another_picture_another_diges
     assert first.spec == again.spec
     assert first.train.digest == again.train.digest
     write(folder / "cat" / "03.png", 200)
-    assert data.from_folder(folder).spec.digest != first.spec.digest
+    other = data.from_folder(folder)
+    assert other.spec.digest != first.spec.digest
+    (folder / "cat").rename(folder / "car")
+    renamed = data.from_folder(folder)
+    assert renamed.test.digest == other.test.digest
+    assert renamed.spec.digest != other.spec.digest
 
 
 def test_mean_and_std_are_those_of_the_training_images(folder):
@@ -100,24 +110,27 @@ def test_given_parts_are_kept(tmp_path, validation):
     expected = {"train": 20, "validation": 6} if validation else {"train": 18, "validation": 2}
     assert sizes == expected | {"test": 8}
     assert all(file.startswith("test/") for file in splits.files["test"])
+    how = "as given" if validation else "a tenth of each class, seed 0"
+    assert splits.notes[0].endswith(f"8 test ({how})")
 
 
 def test_repeated_images_are_counted(tmp_path):
-    for i in range(10):
+    for i in range(20):
         write(tmp_path / "a" / f"{i}.png", 10)  # all the same
+    for i in range(10):
         write(tmp_path / "b" / f"{i}.png", 100 + i)
     write(tmp_path / "b" / "as-a.png", 10)
     splits = data.from_folder(tmp_path)
     found = sum(
         int((split.images == 10).all(dim=(1, 2, 3)).sum()) for split in parts(splits).values()
     )
-    assert found == 11
+    assert found == 21
     same = {name: (s.images == 10).all(dim=(1, 2, 3)) for name, s in parts(splits).items()}
     assert same["train"].any()
     leaked = int(same["validation"].sum() + same["test"].sum())
-    assert leaked > 0
+    assert leaked >= 4
     assert splits.notes[1] == (
-        f"10 images repeat another one; {leaked} of validation and test are in training as well; "
+        f"20 images repeat another one; {leaked} of validation and test are in training as well; "
         "1 have several labels"
     )
 
@@ -198,6 +211,40 @@ def test_broken_pictures_are_named_or_left_out(folder, kind):
     assert sum(map(len, parts(splits).values())) == 31
 
 
+def test_a_folder_of_broken_pictures_only_is_refused(tmp_path):
+    for name in ("a", "b"):
+        write(tmp_path / name / "x.png").write_bytes(b"no picture")
+    with pytest.raises(ValueError, match=r"^a/x\.png, b/x\.png in .* cannot be read"):
+        data.from_folder(tmp_path)
+    with pytest.raises(ValueError, match=rf"^No picture in {re.escape(str(tmp_path))} can be read"):
+        data.from_folder(tmp_path, skip_broken=True)
+
+
+def test_why_a_picture_cannot_be_read_is_told(tmp_path, monkeypatch):
+    assert "cannot identify image file" in data.read_pictures([b"no picture"], size=28)[0]
+    assert data.read_pictures([tmp_path / "x.png"], size=28) == ["there is no such file"]
+    assert data.read_pictures([BROKEN["huge"]], size=28) == ["it is too large"]
+    picture = saved(Image.new("L", (28, 28)))
+
+    def fail_without_words(*_):
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(pictures, "prepare", fail_without_words)
+    assert data.read_pictures([picture], size=28) == ["ZeroDivisionError"]
+
+
+def test_a_warning_about_a_picture_that_can_be_read_is_no_error(monkeypatch):
+    def warn(*_):
+        warnings.warn("deprecated", DeprecationWarning, stacklevel=1)
+        return np.zeros((1, 28, 28), np.uint8)
+
+    monkeypatch.setattr(pictures, "prepare", warn)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        (found,) = data.read_pictures([saved(Image.new("L", (28, 28)))], size=28)
+    assert found.shape == (1, 28, 28)
+
+
 @pytest.mark.skipif(os.name == "nt", reason="on Windows, only administrators make links")
 def test_a_link_that_points_to_itself_is_broken(folder):
     os.symlink(folder / "cat" / "loop.png", folder / "cat" / "loop.png")
@@ -209,6 +256,8 @@ def test_a_link_that_points_to_itself_is_broken(folder):
 def test_other_files_are_left_out(folder):
     (folder / "cat" / "notes.txt").write_text("x")
     (folder / "cat" / ".DS_Store").write_text("x")
+    (folder / "README.md").write_text("x")
+    (folder / ".thumbnails").mkdir()
     assert data.from_folder(folder).notes[1] == (
         "left out, since these are not pictures: cat/notes.txt"
     )
@@ -245,6 +294,30 @@ def test_large_sets_of_color_pictures_are_read_once(folder, monkeypatch, tmp_pat
     assert plain.train.images.shape[1] == 3
     assert plain.train.images.is_contiguous()
     assert plain.spec.digest == first.spec.digest == again.spec.digest
+
+
+def test_what_was_read_at_another_size_or_in_other_colors_is_not_taken(folder, monkeypatch):
+    monkeypatch.setattr(own_data, "CACHED_FROM", 5)
+    for _ in range(2):
+        for size, channels in ((28, 1), (32, 1), (32, 3)):
+            options = dict(size=size, channels=channels, cache_dir=folder.parent / "cache")
+            shape = data.from_folder(folder, **options).train.images.shape
+            assert shape[1:] == (channels, size, size)
+
+
+def test_of_each_class_the_first_rows_of_a_permutation_with_seed_0_are_held_out(folder):
+    files = data.from_folder(folder).files
+    order = torch.randperm(20, generator=torch.Generator().manual_seed(0)).tolist()
+    for name, rows in (("test", order[:2]), ("validation", order[2:4])):
+        cats = [file for file in files[name] if file.startswith("cat/")]
+        assert cats == [f"cat/{i:02d}.png" for i in sorted(rows)]
+
+
+def test_a_bar_counts_the_pictures_that_are_read(folder, capsys):
+    data.from_folder(folder, progress=True)
+    assert re.search(r"reading: +\d+%.* \d+/31 .* pictures/s", capsys.readouterr().err)
+    data.from_folder(folder, progress=False)
+    assert capsys.readouterr().err == ""
 
 
 def test_what_other_code_has_read_is_not_taken(folder, monkeypatch, tmp_path):
@@ -328,8 +401,8 @@ def too_few(path: Path) -> None:
     ("make", "message"),
     [
         (lambda path: None, "There is no folder"),
-        (nothing, "has no subfolders"),
-        (one_class, "has 1 classes, expected 2 to 1,000: only"),
+        (nothing, "has no subfolders. Expected a folder that has a subfolder of pictures for each"),
+        (one_class, "data has 1 classes, expected 2 to 1,000: only"),
         (nested, "has no pictures, but subfolders"),
         (empty_class, "b has no pictures"),
         (by_case, "classes Cat, cat differ only by case"),
@@ -411,6 +484,7 @@ def test_channels_are_the_first_axis_that_can_be_theirs(shape, channels):
 def test_arrays_of_one_gray_value_are_images():
     splits = data.from_arrays(np.full((20, 16, 16), 0.5), np.arange(20) % 2)
     assert (splits.train.images == 128).all()
+    assert splits.spec.std == 1 / 255  # images are divided by it
 
 
 ARRAY = np.zeros((20, 16, 16), dtype=np.uint8)
@@ -428,7 +502,7 @@ TWO = np.arange(20) % 2
         (ARRAY, TWO - 1, None, r"got -1 to 0"),
         (ARRAY, TWO[:-1], None, "one for each image"),
         (ARRAY[:, :8], TWO, None, r"must be uint8 \(N, C, S, S\)"),
-        (ARRAY, TWO * 0, None, "1 classes, expected 2"),
+        (ARRAY, TWO * 0, None, "^arrays has 1 classes, expected 2"),
         (ARRAY[:0], TWO[:0], ["a", "b"], "too few images"),
     ],
 )

@@ -70,6 +70,8 @@ def test_sixteen_bits_are_scaled_and_not_clipped(tmp_path, background, ink):
     deep = (stroke(background, ink) * 257).astype("uint16")
     Image.fromarray(deep).save(tmp_path / "deep.png")
     assert torch.equal(data.read_digit(tmp_path / "deep.png"), expected)
+    picture = data.read_digits(tmp_path / "deep.png").picture
+    assert np.array_equal(picture, stroke(background, ink))
 
 
 @pytest.mark.parametrize("bits", [8, 10, 12, 14])
@@ -180,11 +182,11 @@ def test_files_that_are_not_pictures_of_digits_are_refused(tmp_path):
         data.read_digit(save(tmp_path, np.full((50, 50), 200)))
 
 
-def page(*places: tuple[int, int], size=(300, 400)) -> np.ndarray:
-    """Bars of 40 x 8 pixels on paper, with their upper left corners at (top, left)."""
+def page(*places: tuple[int, int], size=(300, 400), height=40) -> np.ndarray:
+    """Bars 8 pixels wide on paper, with their upper left corners at (top, left)."""
     pixels = np.full(size, 230)
     for top, left in places:
-        pixels[top : top + 40, left : left + 8] = 20
+        pixels[top : top + height, left : left + 8] = 20
     return pixels
 
 
@@ -223,8 +225,8 @@ def test_the_bar_of_a_five_belongs_to_it(tmp_path):
 
 
 def test_light_from_one_side_changes_nothing_but_gray_values(tmp_path):
-    even = page((60, 150), (60, 250))
-    light = np.linspace(1, 0.35, 400)
+    even = page((60, 20), (60, 370))
+    light = np.linspace(1, 0.2, 400)
     uneven = data.read_digits(save(tmp_path, even * light))
     expected = data.read_digits(save(tmp_path, even))
     assert torch.equal(uneven.boxes, expected.boxes)
@@ -251,6 +253,97 @@ def test_ruled_lines_are_removed_also_where_they_cross_a_stroke(tmp_path, square
     assert len(found.images[0, 0].nonzero()[:, 0].unique()) == 20
 
 
+def chalk(*places: tuple[int, int]) -> np.ndarray:
+    return 255 - 0.8 * page(*places)  # bars of 239 on a board of 71
+
+
+def test_chalk_on_a_board_is_read_also_in_light_from_one_side(tmp_path):
+    even = chalk((60, 150), (60, 250))
+    uneven = data.read_digits(save(tmp_path, even * np.linspace(1, 0.4, 400)))
+    expected = data.read_digits(save(tmp_path, even))
+    assert torch.equal(uneven.boxes, expected.boxes)
+    assert (uneven.images.int() - expected.images.int()).abs().max() < 60
+
+
+def test_the_grain_of_paper_in_light_from_one_side_is_not_ink(tmp_path):
+    grain = np.random.default_rng(0).normal(0, 20, (300, 400))
+    light = np.linspace(1, 0.5, 400)
+    pixels = page((60, 150), (60, 250)) * light + grain
+    pixels[60:100, 158:168] = 150 * light[158:168] + grain[60:100, 158:168]
+    found = data.read_digits(save(tmp_path, pixels.clip(0, 255)))
+    assert found.boxes.tolist() == [[150, 60, 168, 100], [250, 60, 258, 100]]
+
+
+def ruled(level: int, slope: float = 0) -> np.ndarray:
+    """Paper with lines of that gray value, three pixels thick, that fall by `slope`."""
+    pixels = np.full((300, 400), 230)
+    columns = np.arange(400)
+    for start in range(-120, 400, 36):
+        for thick in range(3):
+            rows = np.round(start + slope * columns).astype(int) + thick
+            inside = (rows >= 0) & (rows < 300)
+            pixels[rows[inside], columns[inside]] = level
+    return pixels
+
+
+@pytest.mark.parametrize("slope", [-0.3, -0.17, -0.06, 0.09, 0.21, 0.31])
+@pytest.mark.parametrize("transposed", [False, True])
+def test_ruled_lines_may_slope(tmp_path, slope, transposed):
+    pixels = ruled(150, slope)
+    pixels[100:190, 200:210] = 20
+    boxes = data.read_digits(save(tmp_path, pixels.T if transposed else pixels)).boxes
+    expected = torch.tensor([100, 200, 190, 210] if transposed else [200, 100, 210, 190])
+    large = boxes[(boxes[:, 2:] - boxes[:, :2]).amax(dim=1) > 20]  # of lines, stubs may stay
+    assert len(boxes) <= 3
+    assert (large - expected).abs().max() <= 3
+    assert len(large) == 1
+
+
+def test_what_lies_on_a_ruled_line_or_is_as_faint_stays(tmp_path):
+    """The foot of an L on a line, one between two lines and as faint as they are."""
+    pixels = ruled(130)
+    for left in (100, 200):
+        pixels[110:171, left : left + 10] = 20
+    assert (pixels[168:171, :100] == 130).all()
+    pixels[168:171, 100:140] = 20
+    pixels[150:153, 200:240] = 130
+    boxes = data.read_digits(save(tmp_path, pixels)).boxes
+    assert boxes[:, [0, 2]].tolist() == [[100, 140], [200, 240]]
+
+
+def test_thin_strokes_survive_where_they_cross_a_ruled_line(tmp_path):
+    pixels = ruled(150)
+    pixels[100:190, 60:360:60] = 20
+    images = data.read_digits(save(tmp_path, pixels)).images
+    assert [len(image[0].nonzero()[:, 0].unique()) for image in images] == [20] * 5
+
+
+@pytest.mark.parametrize(("gap", "digits"), [(3, 1), (4, 1), (5, 2)])
+@pytest.mark.parametrize("side", [1, -1])
+def test_pieces_that_nearly_touch_at_a_corner_are_one_digit(tmp_path, gap, digits, side):
+    """The taller piece has 50 rows, so a pen may skip twice 2 pixels, 0.04 of it."""
+    pixels = np.full((200, 200), 230)
+    pixels[20:70, 60:66] = 20
+    start = 66 + gap if side == 1 else 60 - gap - 6
+    pixels[70 + gap : 100 + gap, start : start + 6] = 20
+    assert len(data.read_digits(save(tmp_path, pixels)).boxes) == digits
+
+
+@pytest.mark.parametrize(("left", "right"), [(3, 6), (6, 3)])
+def test_a_loose_bar_belongs_to_the_nearer_digit(tmp_path, left, right):
+    pixels = page((60, 50), (60, 58 + left + 20 + right))
+    pixels[70:74, 58 + left : 78 + left] = 20
+    widths = [x1 - x0 for x0, _, x1, _ in data.read_digits(save(tmp_path, pixels)).boxes.tolist()]
+    assert widths == ([28 + left, 8] if left < right else [8, 28 + right])
+
+
+def test_a_loose_bar_that_is_too_far_away_at_a_corner_is_a_speck(tmp_path):
+    """A fifth of 40 is 8: the bar is 7 rows above and 7 columns beside, so 9.9 away."""
+    pixels = page((60, 50))
+    pixels[50:54, 64:84] = 20
+    assert data.read_digits(save(tmp_path, pixels)).boxes.tolist() == [[50, 60, 58, 100]]
+
+
 def test_one_bit_and_white_ink_on_transparency_are_read(tmp_path):
     expected = data.read_digit(save(tmp_path, stroke(255, 0)))
     bit = Image.fromarray(stroke(255, 0).astype("uint8")).convert("1")
@@ -260,6 +353,73 @@ def test_one_bit_and_white_ink_on_transparency_are_read(tmp_path):
     Image.fromarray(white).save(tmp_path / "white.png")
     for name in ("bit.png", "white.png"):
         assert torch.equal(data.read_digit(tmp_path / name), expected)
+
+
+@pytest.mark.parametrize("hidden", [0, 255])
+@pytest.mark.parametrize("ink", [0, 255])
+def test_the_color_of_what_is_transparent_does_not_count(tmp_path, hidden, ink):
+    drawn = stroke(0, 255)
+    pixels = np.full((120, 160, 4), hidden, dtype="uint8")
+    pixels[drawn == 255, :3] = ink
+    pixels[..., 3] = drawn
+    Image.fromarray(pixels).save(tmp_path / "ink.png")
+    expected = data.read_digit(save(tmp_path, stroke(255, 0)))
+    assert torch.equal(data.read_digit(tmp_path / "ink.png"), expected)
+
+
+def test_reduced_pictures_are_means_of_their_pixels(tmp_path):
+    large = np.random.default_rng(0).integers(0, 256, (1200, 2000))
+    picture = data.read_digits(save(tmp_path, large)).picture
+    means = large.reshape(600, 2, 1000, 2).mean(axis=(1, 3))
+    assert np.abs(picture.numpy() - means).max() <= 1  # the rounding
+
+
+def test_a_diagonal_stroke_of_one_pixel_is_one_digit(tmp_path):
+    pixels = np.full((300, 300), 230)
+    for i in range(120):
+        pixels[60 + i, 60 + i] = 20
+    assert data.read_digits(save(tmp_path, pixels)).boxes.tolist() == [[60, 60, 180, 180]]
+
+
+def test_a_soft_spot_on_even_paper_is_no_digit(tmp_path):
+    rows, columns = np.ogrid[:300, :400]
+    spot = 140 * np.exp(-((columns - 280) ** 2 + (rows - 160) ** 2) / (2 * 25**2))
+    found = data.read_digits(save(tmp_path, page((60, 50)) - spot))
+    assert found.boxes.tolist() == [[50, 60, 58, 100]]
+    assert len(data.read_digits(save(tmp_path, page() - spot)).boxes) == 0
+
+
+def test_a_speck_of_less_than_a_tenth_of_the_digit_is_no_part_of_it(tmp_path):
+    pixels = np.full((300, 300), 230)
+    pixels[50:150, 60:70] = 20
+    for length, right in ((9, 70), (12, 85)):
+        pixels[60 : 60 + length, 73:85] = 230
+        pixels[60 : 60 + length, 73 : 73 + length] = 20
+        assert data.read_digits(save(tmp_path, pixels)).boxes.tolist() == [[60, 50, right, 150]]
+
+
+def falling(top: int, left: int, n: int) -> list[tuple[int, int]]:
+    """Places on a line that falls by 15°."""
+    return [(top + 8 * i, left + 30 * i) for i in range(n)]
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        (falling(10, 30, 12), falling(142, 360, 1)),
+        (falling(110, 390, 1), falling(50, 0, 13)),  # though in the mean it is lower
+        (falling(10, 0, 1), falling(60, 0, 13)),
+    ],
+)
+@pytest.mark.parametrize("rises", [False, True])
+def test_slanted_lines_of_different_lengths_are_read_from_top_to_bottom(
+    tmp_path, first, second, rises
+):
+    if rises:  # as seen in water
+        first, second = ([(188 - y, x) for y, x in line] for line in (second, first))
+    pixels = page(*second, *first, size=(220, 430), height=32)
+    found = data.read_digits(save(tmp_path, pixels))
+    assert [(y, x) for x, y, _, _ in found.boxes.tolist()] == [*first, *second]
 
 
 def test_a_digit_that_touches_the_edge_is_read(tmp_path):
@@ -366,8 +526,10 @@ def test_damaged_pixels_are_told_and_not_shown_as_an_error_of_pillow(tmp_path):
         data.read_digits(tmp_path / "a.png")
 
 
-def test_a_picture_of_fractions_is_scaled_and_what_is_no_number_is_paper(tmp_path):
+def test_a_picture_of_fractions_is_scaled_and_what_is_no_number_or_negative_is_black(tmp_path):
     pixels = np.zeros((80, 80), np.float32)
-    pixels[10:50, 10:30], pixels[70, 70] = 60_000, np.nan
+    pixels[10:50, 10:30], pixels[70, 70], pixels[60, 60] = 65_535, np.nan, -65_535
     Image.fromarray(pixels).save(tmp_path / "a.tiff")
-    assert len(data.read_digits(tmp_path / "a.tiff").boxes) == 1
+    found = data.read_digits(tmp_path / "a.tiff")
+    assert found.boxes.tolist() == [[10, 10, 30, 50]]
+    assert found.picture.unique().tolist() == [0, 255]
