@@ -106,7 +106,8 @@ gpu: $(READY) # check and measure training on the GPU of this machine: at most e
 # one thread: a process that has started several cannot be forked, and mutmut forks for each mutant
 mutants: $(MUTANTS_READY) # mutation test: change helpers/ in one place after another; do the tests notice? hours
 	@rm -rf mutants
-	@OMP_NUM_THREADS=1 $(BIN)/mutmut run $(ARGS)
+	@OMP_NUM_THREADS=1 MUTANTS=fast $(BIN)/mutmut run $(ARGS)
+	@$(BIN)/python -m tests.mutants --again | OMP_NUM_THREADS=1 xargs -r $(BIN)/mutmut run
 	@$(BIN)/python -m tests.mutants
 
 clean: # show what can be deleted; YES=1 deletes it, RUNS=1 includes runs/

@@ -45,6 +45,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.path.name in MEDIUM or item.path.parent.name == "fuzz":
             item.add_marker(pytest.mark.medium)
+    if os.environ.get("MUTANTS") == "fast" and "__mutmut_" in os.environ.get(
+        "MUTANT_UNDER_TEST", ""
+    ):
+        items[:] = [item for item in items if not item.get_closest_marker("medium")]
     last = len(LONGEST)
     items.sort(key=lambda i: LONGEST.index(i.path.name) if i.path.name in LONGEST else last)
 

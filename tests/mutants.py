@@ -107,6 +107,17 @@ def change(before: list[str], after: list[str]) -> str:
     return f"{went} → {came}"
 
 
+def again() -> Iterator[str]:
+    """The mutants that the fast tests did not notice, and that have no reason, by mutmut's names:
+    those that start programs, the medium tests, may notice them.
+    """
+    for meta in sorted(MUTATED.rglob("*.meta")):
+        names = json.loads(meta.read_text())["exit_code_by_key"]
+        for name, mutant in zip(names, read(meta), strict=False):  # none of a module half tried
+            if mutant.state in LEFT and not mutant.reason:
+                yield name
+
+
 def rate(counts: Counter[str]) -> float:
     return (counts["killed"] + counts["timed out"]) / max(counts.total(), 1)
 
@@ -174,6 +185,8 @@ def wrapped(lines: list[str]) -> Iterator[str]:
 
 
 def main() -> None:
+    if "--again" in sys.argv:
+        return typer.echo("\n".join(again()))
     record = json.loads(RECORD.read_text(encoding="utf-8")) if RECORD.exists() else {}
     record = {name: entry for name, entry in record.items() if name in behavior()}
     commit = runs.commit()

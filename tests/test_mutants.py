@@ -70,6 +70,13 @@ def test_of_a_module_that_was_not_tried_to_the_end_nothing_is_counted(found):
     assert mutants.read(found(1, 1, None)) == []
 
 
+def test_only_survivors_without_a_reason_are_tried_again(found, monkeypatch):
+    found(0, 1, 33)
+    assert [*mutants.again()] == [f"helpers.wing.a.x_double__mutmut_{i}" for i in (1, 3)]
+    monkeypatch.setattr(mutants, "REASONS", [{"why": "tuned", "patterns": ["return 3"]}])
+    assert [*mutants.again()] == ["helpers.wing.a.x_double__mutmut_3"]
+
+
 def test_a_time_out_counts_as_killed_and_code_without_a_test_does_not(found):
     page = mutants.page(record(mutants.read(found(1, -24, 33))), "3")
     assert "| wing.a | 3 | 1 | 1 | 0 | 1 | 66.7% | 0123456789ab |" in page
