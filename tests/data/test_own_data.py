@@ -161,6 +161,39 @@ def test_the_bits_are_those_that_any_picture_of_the_set_uses():
     assert data.stack([bright, dark], None)[:, 0, 0, 0].tolist() == [255, 6]  # 255 * 100 / 4095
 
 
+def test_gray_values_of_16_bits_keep_their_place_between_black_and_white(tmp_path):
+    deep = np.linspace(0, 65_535, 28 * 28).reshape(28, 28).astype(np.uint16)
+    (found,) = data.read_pictures([write(tmp_path / "x.png", deep)], size=28)
+    expected = np.rint(deep * (255 / 65_535)).astype(np.uint8)
+    assert np.array_equal(data.stack([found], None)[0, 0], expected)
+    bright, beyond = np.full((2, 1, 28, 28), 200.0, dtype=np.float32)
+    beyond += 55.6
+    assert data.stack([bright, beyond, -beyond], None)[:, 0, 0, 0].tolist() == [200, 255, 0]
+    eight = np.full((1, 28, 28), 200, dtype=np.uint8)
+    assert data.stack([eight, found], None)[0].unique().tolist() == [200]
+
+
+@pytest.mark.parametrize(
+    ("peak", "white"),
+    [
+        (0, 255), (255, 255), (256, 1023), (1023, 1023), (1024, 4095), (4095, 4095),
+        (4096, 16_383), (16_383, 16_383), (16_384, 65_535), (65_535, 65_535),
+        (65_536, 2**32 - 1), (2**32 - 1, 2**32 - 1), (2**32, 2**32),
+    ],
+)  # fmt: skip
+def test_white_is_the_largest_value_of_the_fewest_bits_that_hold_the_peak(peak, white):
+    assert pictures.white_level(peak) == white
+
+
+@pytest.mark.parametrize("wide", [False, True])
+def test_the_color_beside_a_picture_is_the_median_of_its_four_edges(wide):
+    """The two long edges have the color 30, all else 200."""
+    pixels = np.full((40, 20), 200, dtype=np.uint8)
+    pixels[:, 0] = pixels[:, -1] = 30
+    image = pictures.prepare(Image.fromarray(pixels.T if wide else pixels), 40)[0]
+    assert (image.T if wide else image)[:, 0].tolist() == [30] * 40
+
+
 @pytest.mark.parametrize("suffix", ["jpg", "bmp", "webp", "gif", "tif", "ppm"])
 def test_formats(tmp_path, suffix):
     path = write(tmp_path / f"x.{suffix}", Image.new("RGB", (28, 28), (200, 30, 30)))
@@ -509,6 +542,14 @@ TWO = np.arange(20) % 2
 def test_other_arrays_are_refused(images, targets, names, message):
     with pytest.raises(ValueError, match=message):
         data.from_arrays(images, targets, names)
+
+
+def test_a_thousand_classes_are_enough():
+    assert len(data.from_arrays(ARRAY, TWO, [*map(str, range(1_000))]).spec.class_names) == 1_000
+    with pytest.raises(
+        ValueError, match="1001 classes, expected 2 to 1,000: 0, 1, 2, 3, 4 and 996"
+    ):
+        data.from_arrays(ARRAY, TWO, [*map(str, range(1_001))])
 
 
 class Pairs:

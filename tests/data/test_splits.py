@@ -1,3 +1,4 @@
+import re
 import shutil
 
 import pytest
@@ -96,6 +97,14 @@ def test_a_processed_folder_of_older_versions_is_not_read(tmp_path, mnist):
         empty = torch.zeros(10, 28, 28, dtype=torch.uint8), torch.zeros(10, dtype=torch.int64)
         torch.save(empty, tmp_path / "MNIST" / "processed" / name)
     assert torch.equal(data.load_splits("mnist", root=tmp_path).test.images, mnist.test.images)
+
+
+def test_the_folder_that_is_given_is_read_and_no_other(tmp_path):
+    shutil.copytree(PROJECT / "data" / "MNIST", tmp_path / "MNIST")
+    archive = tmp_path / "MNIST" / "raw" / "train-labels-idx1-ubyte.gz"
+    archive.write_bytes(b"")
+    with pytest.raises(data.DamagedDataError, match=re.escape(str(archive))):
+        data.load_splits("mnist", root=tmp_path)
 
 
 def test_unknown_names_are_refused_with_those_that_exist():
