@@ -534,7 +534,7 @@ TWO = np.arange(20) % 2
         (ARRAY, TWO + 1, ["a", "b"], r"must lie in \[0, 2\), got 1 to 2"),
         (ARRAY, TWO - 1, None, r"got -1 to 0"),
         (ARRAY, TWO[:-1], None, "one for each image"),
-        (ARRAY[:, :8], TWO, None, r"must be uint8 \(N, C, S, S\)"),
+        (ARRAY[:, :8], TWO, None, r"must be uint8 \(N, C, S, S\).* 16 to 96 pixels"),
         (ARRAY, TWO * 0, None, "^arrays has 1 classes, expected 2"),
         (ARRAY[:0], TWO[:0], ["a", "b"], "too few images"),
     ],
