@@ -71,6 +71,15 @@ def test_a_heatmap_names_rows_and_columns_and_shades_by_the_square_root():
     assert sum(dark[:3]) < sum(light[:3])
 
 
+@pytest.mark.parametrize(
+    ("classes", "numbers", "names"), [(20, 400, 20), (21, 0, 21), (50, 0, 50), (51, 0, 0)]
+)
+def test_a_heatmap_of_many_classes_shows_no_numbers_and_then_no_names(classes, numbers, names):
+    ax = plotting.heatmap(np.eye(classes), [*map(str, range(classes))], title="", fmt=".0f")
+    assert len(ax.texts) == numbers
+    assert len(ax.get_xticklabels()) == len(ax.get_yticklabels()) == names
+
+
 def test_long_names_below_a_heatmap_are_rotated_and_end_at_their_column():
     for names, angle, side in ((("abc", "b"), 0, "center"), (("abcd", "b"), 40, "right")):
         ax = plotting.heatmap(np.eye(2), names, title="", fmt=".0f")
