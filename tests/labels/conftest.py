@@ -28,7 +28,7 @@ def played(monkeypatch, tmp_path) -> labels.Audit:
         OutOfSamplePredictions(shares, shares) for shares in (sure[:, :40], sure[:, 40:])
     ]
     monkeypatch.setattr(audit.verdicts, "NEAR_DUPLICATE_RMSE", 3)  # neighboring grays differ by 4
-    monkeypatch.setattr(data, "load_published", lambda _: published)
+    monkeypatch.setattr(data, "load_published", lambda name: {"mnist": published}[name])
     monkeypatch.setattr(audit, "predict_out_of_sample", lambda *_, **__: predictions)
     recipe = training.find_recipe("fast", "mnist")
     return labels.run_audit("mnist", recipe, cache_dir=tmp_path, device=torch.device("cpu"))

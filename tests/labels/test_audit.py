@@ -1,6 +1,7 @@
 """The parts by hand; the whole with given predictions for sixty images, and once with training."""
 
 import math
+import re
 from dataclasses import replace
 
 import pandas as pd
@@ -90,6 +91,44 @@ def test_the_most_doubtful_labels_come_first(played):
     }
     assert ranked["issue_score"].is_monotonic_decreasing
     assert ranked.index.tolist() == list(range(60))
+    alike = ranked[ranked["issue_score"].round(6) == ranked["issue_score"].round(6).mode()[0]]
+    places = [*zip(alike["split"] == "test", alike["image"], strict=True)]
+    assert len(places) > 16
+    assert places == sorted(places)
+
+
+def test_for_data_of_ones_own_the_pictures_are_named(tmp_path, monkeypatch):
+    pixels = torch.arange(40, dtype=torch.uint8).view(-1, 1, 1, 1).expand(-1, 1, 28, 28)
+    splits = data.from_arrays(pixels, torch.arange(40) % 2)
+    files = {
+        name: [f"{name}/{int(image[0, 0, 0])}.png" for image in getattr(splits, name).images]
+        for name in ("train", "validation", "test")
+    }
+    splits = replace(splits, files=files)
+    even = [torch.full((1, n, 2), 0.5) for n in (36, 4)]
+    found = [OutOfSamplePredictions(shares, shares) for shares in even]
+    monkeypatch.setattr(audit, "predict_out_of_sample", lambda *_, **__: found)
+    result = labels.run_audit(splits, RECIPE, cache_dir=tmp_path, device=CPU)
+    ranked = labels.rank_labels(result)
+    assert ranked.columns[:3].tolist() == ["split", "image", "file"]
+    assert (result.spec, len(ranked)) == (splits.spec, 40)
+    for row in ranked.itertuples():
+        gray = int(result.image(f"{row.split} {row.image}")[0, 0, 0])
+        assert row.file.endswith(f"/{gray}.png")
+        assert row.file.startswith("test/") == (row.split == "test")
+
+
+@pytest.mark.parametrize("progress", [True, False])
+def test_a_bar_counts_the_images_that_are_compared(played, monkeypatch, capsys, progress):
+    found = [*played.predictions.values()]
+    monkeypatch.setattr(audit, "predict_out_of_sample", lambda *_, **__: found)
+    labels.run_audit("mnist", RECIPE, cache_dir="", device=CPU, progress=progress)
+    printed = capsys.readouterr().err
+    for total in (40, 20):
+        shown = re.search(rf"comparing images: .*/{total} \[.* images/s\]", printed)
+        assert bool(shown) == progress
+    labels.nearest_duplicates({"train": played.train}, CPU, ["train"])
+    assert capsys.readouterr().err == ""
 
 
 def test_the_summary_counts_verdicts_and_causes(played):

@@ -147,12 +147,14 @@ def test_one_bar_counts_epochs_and_searches_and_names_them_if_somebody_watches(
     printed = capsys.readouterr().err
     # three epochs and two searches for each of the models
     assert bool(re.search(r"/15 \[", printed)) == shown
+    assert (" steps" in printed) == shown
     assert ("training" in printed) == shown
     assert ("searching neighbors" in printed) == shown
     assert "images" not in printed
 
 
-def test_the_time_that_is_left_does_not_count_what_was_known_before(tiny, tmp_path, monkeypatch):
+@pytest.mark.parametrize(("progress", "n"), [(False, 15), (True, 30)])
+def test_the_bar_begins_with_what_was_known_and_ends_full(tiny, tmp_path, monkeypatch, progress, n):
     predict(tiny, tiny[:10], tmp_path, seeds=(0,))
     bars = []
 
@@ -161,9 +163,11 @@ def test_the_time_that_is_left_does_not_count_what_was_known_before(tiny, tmp_pa
         return bars[-1]
 
     monkeypatch.setattr(cross_validation, "progress_bar", keep)
-    predict(tiny, tiny[:10], tmp_path, seeds=(0, 1), progress=False)
+    predict(tiny, tiny[:10], tmp_path, seeds=(0, 1), progress=progress)
     (bar,) = bars
-    assert bar.n == bar.total / 2 == 15  # a bar that is not drawn keeps what it began with
+    assert bar.total == 30
+    assert bar.n == n  # a bar that is not drawn keeps what it began with
+    assert not progress or bar.initial == 15
 
 
 def test_a_stopped_training_is_not_cached(tiny, tmp_path, monkeypatch):
