@@ -205,14 +205,16 @@ def test_a_plot_needs_its_data_its_labels_and_a_legend():
 
 @pytest.mark.parametrize("answer", [None, ...])
 def test_without_an_answer_it_says_so(answer):
-    assert "There is no answer yet" in repr(check.exercise("1.1", answer))
+    assert repr(check.exercise("1.1", answer)).startswith("1.1: not yet. There is no answer yet")
 
 
 def test_an_unknown_exercise_is_told_with_the_nearest_one():
-    assert "There is no exercise '1.55'. Did you mean '1.5'?" in repr(check.exercise("1.55", 3))
+    told = repr(check.exercise("1.55", 3))
+    assert told.startswith("1.55: not yet. There is no exercise '1.55'. Did you mean '1.5'?")
     assert "There is no exercise 'x'." in repr(check.exercise("x", 3))
     assert "There is no exercise '99.1'." in repr(check.exercise("99.1", 3))
     assert check.exercise(1.1, "acf")  # a number instead of a text
+    assert repr(check.exercise("1.1", "ab")).startswith("1.1: not yet. ")
 
 
 class Hostile:

@@ -1,6 +1,7 @@
 """Progress: a bar where somebody watches, lines in a log. Names that are not known."""
 
 import os
+import threading
 import time
 
 import pytest
@@ -82,3 +83,13 @@ def test_what_was_meant_is_named():
     )
     assert unknown_name("recipe", "z", ["fast"]) == "There is no recipe 'z'. Choose one of: fast."
     assert unknown_name("parameter", "x", []) == "There is no parameter 'x'."
+
+
+def test_lines_of_a_log_do_not_keep_a_process_alive_and_count_what_is_iterated():
+    before = set(threading.enumerate())
+    log = ProgressLog([1, 2, 3])
+    (thread,) = set(threading.enumerate()) - before
+    assert thread.daemon
+    assert list(log) == [1, 2, 3]
+    assert (log.n, log.total) == (3, 3)
+    thread.join()  # the log has ended
