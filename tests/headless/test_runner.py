@@ -97,6 +97,7 @@ def test_settings_of_a_profile_and_by_name(small):
         ),
         ("09.epochs=3", r"no notebook '09'.*01_a, 02_b"),
         ("01.epochs=many", "01.epochs must be of type int, got 'many'"),
+        (f"01.epochs={'-' * 3_000}1", "01.epochs must be of type int, got '---"),
         ("01.epochs.x=3", r"no parameter 'epochs\.x'"),
         ("01.epochs=3.5", "of type int"),
         ("01.epochs=3 or 4 times", "of type int"),

@@ -232,7 +232,7 @@ def test_models_are_at_their_cost_and_those_on_the_front_are_named():
     assert list(best.get_ydata()) == [90.0, 93.0]
     assert [text.get_text() for text in ax.texts] == ["small", "large"]
     assert ax.get_xscale() == "log"
-    assert ax.get_xlabel() == "seconds"
+    assert (ax.get_xlabel(), ax.get_ylabel()) == ("seconds", "accuracy on validation, %")
     assert not ax.collections
     same = plotting.pareto_front(models, "seconds", ["small"], ax=ax, xlabel="s")
     assert same is ax
