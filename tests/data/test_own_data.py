@@ -168,7 +168,7 @@ def test_gray_values_of_16_bits_keep_their_place_between_black_and_white(tmp_pat
     assert np.array_equal(data.stack([found], None)[0, 0], expected)
     bright, beyond = np.full((2, 1, 28, 28), 200.0, dtype=np.float32)
     beyond += 55.6
-    assert data.stack([bright, beyond, -beyond], None)[:, 0, 0, 0].tolist() == [200, 255, 0]
+    assert data.stack([bright, beyond, bright - 300], None)[:, 0, 0, 0].tolist() == [200, 255, 0]
     eight = np.full((1, 28, 28), 200, dtype=np.uint8)
     assert data.stack([eight, found], None)[0].unique().tolist() == [200]
 
