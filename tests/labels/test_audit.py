@@ -82,7 +82,7 @@ def test_the_evidence_has_columns_for_the_label_and_the_suggested_class():
 
 def test_the_most_doubtful_labels_come_first(played):
     ranked = labels.rank_labels(played)
-    assert len(ranked) == 60
+    assert (len(ranked), played.files) == (60, {})
     first = ranked.iloc[:3][["split", "image", "label", "suggested"]]
     assert {tuple(row) for row in first.to_numpy()} == {
         ("train", 5, "2", "0"),
