@@ -108,13 +108,13 @@ def change(before: list[str], after: list[str]) -> str:
 
 
 def again() -> Iterator[str]:
-    """The mutants that the fast tests did not notice, and that have no reason, by mutmut's names:
-    those that start programs, the medium tests, may notice them.
+    """The mutants, by mutmut's names, that no fast test reaches, or that survived without a reason:
+    the medium tests, which start programs, may notice them.
     """
     for meta in sorted(MUTATED.rglob("*.meta")):
         names = json.loads(meta.read_text())["exit_code_by_key"]
         for name, mutant in zip(names, read(meta), strict=False):  # none of a module half tried
-            if mutant.state in LEFT and not mutant.reason:
+            if mutant.state == "not covered" or (mutant.state == "survived" and not mutant.reason):
                 yield name
 
 

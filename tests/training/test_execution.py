@@ -159,7 +159,7 @@ def test_float16_leaves_other_optimizers_as_they_are(make):
     torch.testing.assert_close(*after, rtol=0, atol=0)
 
 
-@pytest.mark.parametrize("weight", [0.5, 1.0])
+@pytest.mark.parametrize("weight", [0.5, 1.0, 2.0])
 def test_the_gradients_of_a_process_have_the_weight_of_its_share(weight):
     group = SimpleNamespace(wrap_ddp=lambda model: model, gradient_weight=weight)
     model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3, 2))
