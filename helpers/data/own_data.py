@@ -218,7 +218,7 @@ def _read(
         tensors = read()
     else:
         code = Path(__file__).with_name("pictures.py").read_bytes()
-        key = short_digest(f"{size} {channels}", code, *files, *map(_digest, paths))
+        key = short_digest(f"{size} {channels}", code, *map(_digest, paths))
         tensors = cached_tensors(cache_dir / f"{key}.tensors", read)
     return tensors["images"], tensors["readable"].tolist()
 

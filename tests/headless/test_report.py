@@ -158,6 +158,32 @@ def test_pages_lead_to_each_other_and_to_their_sections(tmp_path):
     assert 'href="../index.html"' in middle
 
 
+def test_headings_of_the_same_text_have_anchors_of_their_own(tmp_path):
+    page = page_of(write_run(tmp_path / "run", {"01_a": [PROSE("# A\n\n## B\n\n## B\n\n## B")]}))
+    anchors = re.findall(r'<h2 id="([^"]+)">B</h2>', page)
+    assert anchors == ["b", "b-2", "b-3"]
+    assert [f'href="#{anchor}"' in page for anchor in anchors] == [True] * 3
+
+
+def test_a_table_keeps_what_makes_it_a_table(tmp_path):
+    table = (
+        '<STYLE>\nth {color: red}\n</STYLE><table><tr><td colspan="2" rowspan="3"><font>a</font>'
+    )
+    outputs = [shown({"text/html": table + "</td></tr></table>"})]
+    page = page_of(write_run(tmp_path / "run", {"01_a": [CODE("x", outputs=outputs)]}))
+    assert '<td colspan="2" rowspan="3">a</td>' in page
+    assert "color: red" not in page
+
+
+def test_parameters_that_a_notebook_does_not_name_itself_are_listed(tmp_path):
+    cells = [CODE("epochs: int = 5  # passes"), CODE("epochs = 7\nmore = 3")]
+    cells[0].metadata["tags"], cells[1].metadata["tags"] = ["parameters"], ["injected-parameters"]
+    folder = write_run(tmp_path / "run", {"01_a": cells, "02_b": cells[:1]})
+    page = words(page_of(folder))
+    assert "epochs 7 instead of 5 passes more 3" in page
+    assert "epochs 5 passes" in words((folder / "02_b" / "02_b.html").read_text())
+
+
 def test_nothing_in_a_run_is_taken_for_html(tmp_path):
     bad = "<script>alert(1)</script>"
     table = f"<table><tr><th></th><td onclick='x'>a{bad}</td><td>&lt;script&gt;</td></tr></table>"
@@ -327,6 +353,11 @@ def test_an_equation_is_drawn_without_a_script(text, label):
     xs, ys = zip(*(map(float, point.split()) for point in points), strict=True)
     assert left - 0.1 <= min(xs) < max(xs) <= left + width + 0.1
     assert top - 0.1 <= min(-y for y in ys) < max(-y for y in ys) <= top + height + 0.1
+    assert (width, height) == pytest.approx((max(xs) - min(xs), max(ys) - min(ys)), rel=0.1)
+    assert f'class="equation {"display" if text[1] == "$" else "inline"}"' in drawing
+    style = re.search(r"height: ([\d.]+)em; vertical-align: ([-\d.]+)em", drawing)
+    assert float(style[1]) == pytest.approx(height / 16, abs=0.01)  # it was drawn at 16 points
+    assert float(style[2]) == pytest.approx(-(top + height) / 16, abs=0.01)  # on the base line
 
 
 @pytest.mark.parametrize("text", ["It costs $5 and $6.", "`$a$`", "    $a$ and $b$\n"])

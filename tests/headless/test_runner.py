@@ -1,12 +1,16 @@
 """The runner, on small notebooks that go wrong; the real ones are in test_notebooks."""
 
+import io
 import json
 import re
 import subprocess
 import sys
+import threading
+import time
 import tomllib
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import nbformat
 import papermill
@@ -14,6 +18,7 @@ import pytest
 from ipykernel.kernelapp import IPKernelApp
 from jupyter_client import KernelManager
 from nbclient.exceptions import CellTimeoutError, DeadKernelError
+from tqdm import tqdm
 
 from helpers import headless
 from helpers.files import PROJECT
@@ -223,6 +228,38 @@ def test_a_bar_over_the_notebooks_shows_where_asked_for(
 def test_the_time_left_follows_how_long_the_notebooks_before_took(passed, position):
     # 100 s were expected and 200 s passed: from then on 230 s of the clock count as 130
     assert runner.expected_position(100, 300, 200, passed) == pytest.approx(position)
+
+
+def test_the_bar_advances_while_a_notebook_runs(small, tmp_path, monkeypatch):
+    durations, clock = {"01_a": 60, "02_b": 40, "03_c": 300}, [1_000.0]
+    monkeypatch.setattr(series, "SERIES", [Notebook(n, seconds=s) for n, s in durations.items()])
+    monkeypatch.setattr(runner, "time", SimpleNamespace(monotonic=lambda: clock[0]))
+    bars, positions = [], []
+
+    def quiet_bar(show, **options):
+        bars.append(tqdm(file=io.StringIO(), **options))
+        return bars[0]
+
+    def execute(name, *_, **__):
+        start = bars[0].n
+        clock[0] += {"01_a": 120, "02_b": 80, "03_c": 115}[name]
+        if name == "03_c":  # for the others there is no time before the next one
+            deadline = time.monotonic() + 20
+            while bars[0].n == start and time.monotonic() < deadline:
+                time.sleep(0.02)
+        positions.append((start, bars[0].n))
+        return NotebookResult(name, "finished")
+
+    monkeypatch.setattr(runner, "progress_bar", quiet_bar)
+    monkeypatch.setattr(runner, "execute_notebook", execute)
+    before = set(threading.enumerate())
+    headless.run_notebooks({name: {} for name in durations}, tmp_path)
+    assert positions[2] == (100, 165)  # as above
+    assert (bars[0].n, bars[0].total, bars[0].unit, bars[0].leave) == (400, 400, " s", True)
+    for thread in set(threading.enumerate()) - before:
+        assert thread.daemon
+        thread.join(20)
+        assert not thread.is_alive()
 
 
 def test_what_was_given_is_not_changed(small, tmp_path, monkeypatch):

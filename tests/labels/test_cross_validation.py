@@ -84,7 +84,8 @@ def test_a_stopped_audit_resumes_with_the_same_result(tiny, tmp_path, monkeypatc
 def test_the_cache_depends_on_all_that_decides_predictions(tiny, tmp_path, monkeypatch, changed):
     monkeypatch.setattr(cross_validation, "_train_and_predict", constant)
     settings = {"cache_dir": tmp_path, "folds": 2, "seeds": (0,), "k": 3, "device": CPU}
-    described = replace(RECIPE, source="elsewhere", measured="twice")  # decides nothing
+    notes = {"source": "elsewhere", "measured": "twice", "duration": "long"}  # decide nothing
+    described = replace(RECIPE, **notes, train_on_validation=True)
     for recipe in (RECIPE, described):
         predict_out_of_sample(tiny, tiny[:10], data.MNIST, recipe, **settings)
     (first,) = tmp_path.iterdir()
@@ -151,6 +152,8 @@ def test_one_bar_counts_epochs_and_searches_and_names_them_if_somebody_watches(
     assert ("training" in printed) == shown
     assert ("searching neighbors" in printed) == shown
     assert "images" not in printed
+    predict(tiny, tiny[:10], tmp_path, seeds=(0,), progress=progress)  # nothing is left to do
+    assert ("audit: 100%" in capsys.readouterr().err) == shown
 
 
 @pytest.mark.parametrize(("progress", "n"), [(False, 15), (True, 30)])

@@ -57,6 +57,7 @@ def test_the_lists_and_the_page_name_the_files_of_ones_own_data(played, tmp_path
         assert row.file == files[row.split][row.image]
     kept = pd.read_csv(tmp_path / "kept.csv", dtype=str)
     standing = rows[rows["verdict"] == "label stands"]
+    assert list(kept) == ["file", "label"]
     assert set(kept["file"]) == set(standing["file"])
     assert f"&lt;b&gt;/{rows[rows['split'] == 'test']['image'].iloc[0]}.png · " in page.read_text()
 
