@@ -47,7 +47,7 @@ def faked(monkeypatch):
 
 def test_a_run_ends_with_the_table_and_the_page(tmp_path, faked):
     printed = invoke("run", "--root", tmp_path, "-p", "02.epochs=3").stdout
-    assert "02_train_mnist           finished" in printed
+    assert "\n02_train_mnist           finished        1 s\n" in printed
     assert re.search(r"99\.00% +98%", printed)
     (folder,) = tmp_path.glob("*/")
     assert f"Read it at {folder / 'index.html'}" in printed

@@ -103,6 +103,8 @@ def test_settings_of_a_profile_and_by_name(small):
         ("09.epochs=3", r"no notebook '09'.*01_a, 02_b"),
         ("01.epochs=many", "01.epochs must be of type int, got 'many'"),
         (f"01.epochs={'-' * 3_000}1", "01.epochs must be of type int, got '---"),
+        (f"01.epochs={'-' * 5_000}1", "01.epochs must be of type int, got '---"),
+        (f"01.epochs={'-' * 100_000}1", "01.epochs must be of type int, got '---"),
         ("01.epochs.x=3", r"no parameter 'epochs\.x'"),
         ("01.epochs=3.5", "of type int"),
         ("01.epochs=3 or 4 times", "of type int"),
@@ -343,7 +345,9 @@ def test_what_an_earlier_run_has_done_is_not_done_again(small, tmp_path, monkeyp
     ]
 
 
-@pytest.mark.parametrize("damage", ["", "no json", "{}"], ids=["empty", "damaged", "of nothing"])
+@pytest.mark.parametrize(
+    "damage", ["", "no json", "{}", "[" * 100_000], ids=["empty", "damaged", "of nothing", "nested"]
+)
 def test_a_status_without_a_sound_record_counts_for_nothing(small, tmp_path, monkeypatch, damage):
     """Nor does what was made with the weights of that notebook."""
     settings = headless.settings_for("standard")

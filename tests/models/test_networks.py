@@ -6,6 +6,7 @@ import torch.nn.functional as F
 
 from helpers import models
 from helpers.models import ResNet
+from helpers.models.networks import Block
 
 IMAGES = torch.randint(256, (3, 1, 28, 28), dtype=torch.uint8)
 
@@ -168,6 +169,23 @@ def test_a_residual_block_with_zero_weights_is_the_identity(number):
     assert torch.equal(block(x), x)
 
 
+@pytest.mark.parametrize(
+    ("stride", "channels", "shortcut"), [(1, 4, False), (2, 4, True), (1, 5, True), (2, 5, True)]
+)
+def test_the_shortcut_has_weights_only_where_the_shape_changes(stride, channels, shortcut):
+    block = Block(4, channels, stride)
+    assert (block.shortcut is not None) == shortcut
+    side = 6 // stride
+    assert block(torch.randn(2, 4, 6, 6)).shape == (2, channels, side, side)
+
+
+def test_by_default_a_block_keeps_the_size_and_is_residual_with_full_convolutions():
+    block = Block(4, 4)
+    assert block(x := torch.randn(2, 4, 6, 6)).shape == x.shape
+    assert block.residual
+    assert block.conv_1.weight.shape == (4, 4, 3, 3)
+
+
 @pytest.mark.parametrize("stride", [1, 2])
 def test_a_separable_convolution_is_a_convolution_whose_kernels_are_products(stride):
     """The kernel from channel i to channel o is that of channel i, times a number for (o, i)."""
@@ -243,6 +261,7 @@ def test_a_class_of_ones_own_is_built_and_normalized_first(own_net):
     assert torch.allclose(model[0](gray), torch.tensor(2.0))  # (1 - 0.5) / 0.25
     assert model(gray).shape == (1, 3)
     assert model.architecture["num_classes"] == 3
+    assert type(model[1]).__module__ == own_net.stem
 
 
 def test_a_function_with_any_options_gets_the_number_of_classes(own_net):
@@ -278,6 +297,7 @@ def test_another_version_of_the_file_is_another_model(own_net):
     before = models.source_digest(name)
     own_net.write_text(OWN_NET + "# changed")
     assert models.source_digest(name) != before
+    assert models.source_digest("fast_cnn") == ""
 
 
 @pytest.mark.parametrize(

@@ -57,6 +57,7 @@ class OwnForward(nn.Module):
         (OwnForward(lambda x: (x,)), "For 2 images it returned a tuple"),
         (OwnForward(lambda x: {"logits": x}), "For 2 images it returned a dict"),
         (OwnForward(lambda x: None), "For 2 images it returned a NoneType"),
+        (OwnForward(lambda x: x.argmax(1)), r"For 2 images it returned torch\.int64 \(2,\)\."),
         (OwnForward(lambda x: x[:, :, 0]), "cannot take .* too many indices"),
         (OwnForward(lambda x: x.nothing), "cannot take .* no attribute 'nothing'"),
         (OwnForward(lambda x: {}[0]), "cannot take a batch"),
@@ -79,8 +80,14 @@ def test_a_model_that_cuts_the_gradient_is_refused():
         def forward(self, images):
             return self.inner(images).detach()
 
-    with pytest.raises(ValueError, match="do not depend on any trainable parameter"):
+    message = r"do not depend on any trainable parameter\. Does the model's forward use detach\(\)"
+    with pytest.raises(ValueError, match=message):
         fit(Cut())
+
+
+@pytest.mark.parametrize("smoothing", [0, 1])
+def test_the_ends_of_the_range_of_label_smoothing_belong_to_it(smoothing):
+    assert len(fit(linear(), label_smoothing=smoothing).epochs) == 1
 
 
 def test_targets_outside_the_classes_and_splits_without_images_are_refused():

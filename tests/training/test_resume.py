@@ -121,6 +121,27 @@ def test_stopped_in_any_epoch_it_ends_as_if_it_had_not(tiny, tmp_path, name, epo
     assert records(went_on) == records(history)
 
 
+def test_float16_resumes_with_the_scale_of_its_gradients(tiny, tmp_path, monkeypatch):
+    scales = []
+
+    class Recorded(training.execution.ScaledOptimizer):
+        def __init__(self, *arguments):
+            super().__init__(*arguments)
+            if not scales:  # as if gradients of the first epochs had been infinite
+                self.scaler = torch.amp.GradScaler("cpu", init_scale=64.0)
+
+        def step(self):
+            super().step()
+            scales.append(self.scaler.get_scale())
+
+    monkeypatch.setattr(training.loop, "ScaledOptimizer", Recorded)
+    half = Execution(precision="float16", progress=False)
+    with pytest.raises(Stopped):
+        train(tiny, build("dropout"), tmp_path, stop_in=1, execution=half)
+    train(tiny, build("dropout"), tmp_path, execution=half)
+    assert set(scales) == {64.0}
+
+
 @pytest.mark.parametrize("name", ["fast_cnn", "dropout"])
 @pytest.mark.parametrize("batch", [1, 2, 3, 5, 6, 13])
 def test_saved_within_an_epoch_it_loses_no_step(tiny, tmp_path, monkeypatch, name, batch):
