@@ -6,6 +6,7 @@ import re
 import stat
 import subprocess
 import sys
+import time
 from functools import partial
 from pathlib import Path
 
@@ -124,6 +125,20 @@ def test_only_what_killed_processes_of_this_machine_left_half_written_is_deleted
     write_atomic(tmp_path / "other.json", "new")
     left = {f".record.json.0123.{writer}{files.TEMPORARY}" for writer in kept}
     assert {path.name for path in tmp_path.iterdir()} == left | {"other.json"}
+
+
+def test_what_is_half_written_may_be_deleted_by_another_process_first(tmp_path, monkeypatch):
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    left = tmp_path / f".record.json.0123.{platform.node()}.{ended.pid}{files.TEMPORARY}"
+    left.touch()
+
+    def unlink(path: Path, missing_ok: bool = False) -> None:
+        raise FileNotFoundError(path)
+
+    monkeypatch.setattr(Path, "unlink", unlink)
+    write_atomic(tmp_path / "other.json", "new")
+    assert (tmp_path / "other.json").read_text() == "new"
 
 
 def test_a_file_system_that_cannot_sync_folders_is_accepted(tmp_path, monkeypatch):
@@ -269,10 +284,18 @@ def test_the_index_of_another_format_is_not_read(tree, monkeypatch):
     assert [found(tree) for _ in range(2)] == [(EVERY, 3), (EVERY, 0)]
 
 
-def test_few_folders_have_no_index(tree, monkeypatch):
-    monkeypatch.setattr(files, "MIN_INDEX_CHANGES", 1_000)
-    assert found(tree) == (EVERY, 3)
-    assert not (tree / files.INDEX).exists()
+@pytest.mark.parametrize(("least", "kept"), [(10, True), (11, False)])
+def test_few_folders_have_no_index(tree, monkeypatch, least, kept):
+    monkeypatch.setattr(files, "MIN_INDEX_CHANGES", least)
+    assert found(tree) == (EVERY, 3)  # in seven folders
+    assert (tree / files.INDEX).exists() == kept
+
+
+def test_what_is_older_than_two_seconds_is_not_read_again(tree):
+    then = time.time() - 2.5
+    for path in (tree, *tree.rglob("*")):
+        os.utime(path, (then, then))
+    assert [found(tree)[1] for _ in range(2)] == [3, 0]
 
 
 def test_without_a_place_for_the_index_all_is_read_each_time(tree, monkeypatch):
@@ -300,3 +323,29 @@ def test_what_is_deleted_meanwhile_is_left_out(tree):
 
     assert len(read_tree(tree, ["result.json"], read)) == 1
     assert len(read_tree(tree, ["result.json"], read)) == 1
+
+
+def test_a_file_that_is_deleted_after_it_was_seen_is_left_out(tree):
+    other = tree / "run0" / "02" / "status.json"
+    other.write_text("{}")
+
+    def read(path: Path) -> dict:
+        content = json.loads(path.read_text())
+        (other if path.name == "result.json" else path.with_name("result.json")).unlink(True)
+        return content
+
+    contents = read_tree(tree / "run0", ["result.json", "status.json"], read)
+    assert [len(by_name) for by_name in contents.values()] == [1]
+
+
+@pytest.mark.parametrize("error", [FileNotFoundError, PermissionError])
+def test_a_folder_that_cannot_be_listed_is_left_out(tree, monkeypatch, error):
+    real = os.scandir
+
+    def scandir(folder):
+        if Path(folder).name == "run1":
+            raise error
+        return real(folder)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    assert found(tree)[0] == [EVERY[0], EVERY[2]]
