@@ -7,8 +7,10 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+import torch
 
 from helpers import data, models, runs
+from helpers.evaluation import Predictions
 from helpers.training import EpochRecord, History
 
 
@@ -43,6 +45,12 @@ def test_a_record_says_what_was_measured_with_what(tmp_path, history):
     assert set(record["versions"]) == {*runs.PACKAGES, "image-classification-notebooks"}
     assert models.load(tmp_path / "weights.safetensors").architecture["name"] == "linear"
     assert (tmp_path / "history.csv").read_text().startswith("epoch,train_loss")
+
+
+def test_the_answers_for_each_image_are_a_table(tmp_path):
+    logits = torch.tensor([[0.0, 1.0], [2.0, 0.0], [0.0, 3.0]])
+    save(tmp_path, predictions=Predictions(logits, torch.tensor([1, 1, 0])))
+    assert (tmp_path / "predictions.csv").read_text() == "target,predicted\n1,1\n1,0\n0,1\n"
 
 
 def test_a_record_names_the_commit_of_the_clone_and_no_other(tmp_path, monkeypatch):
@@ -196,9 +204,37 @@ def test_what_failed_stands_below_with_what_it_was_given(tmp_path):
     assert frame["wall_seconds"].tolist() == [9.5, 2.5]
     assert frame["parameters.seed"].tolist() == [1, 7]
     assert frame["folder"].tolist() == [str(tmp_path / "r" / name) for name in ("02", "03")]
+    listed = runs.read_records(tmp_path, levels=2)
+    assert [(row["notebook"], row["state"]) for row in listed] == [
+        ("02", "finished"),
+        ("03", "failed"),
+    ]
     (tmp_path / "r" / "status.json").write_text("{")
     with pytest.raises(ValueError, match=r"status\.json is not a record of a run"):
         runs.collect(tmp_path)
+
+
+def test_a_notebook_that_failed_without_settings_has_no_parameters(tmp_path):
+    entry = {"notebook": "03", "state": "failed", "seconds": 2.5, "message": "no", "cause": "error"}
+    (tmp_path / "status.json").write_text(json.dumps({"settings": {}, "notebooks": [entry]}))
+    (row,) = runs.read_records(tmp_path, levels=1)
+    assert row["parameters"] == {}
+
+
+def test_the_overview_is_a_row_of_text_for_each_run(tmp_path):
+    about = {"notebook": "n", "dataset": "mnist", "state": "finished", "seconds": 3.6}
+    about |= {"parameters": {"seed": 7}, "measured": {"test_accuracy": 0.9046}}
+    whole = {"epochs": 5, "planned_epochs": 5, "finished": "2026-01-01T12:34:56+00:00"}
+    by_hand(tmp_path / "a" / "n", **about | whole)
+    by_hand(tmp_path / "b" / "n", **about | whole | {"epochs": 2, "state": "stopped"})
+    by_hand(tmp_path / "c" / "n", **about, epochs=4)  # older records have no planned epochs
+    by_hand(tmp_path / "d" / "n", notebook="n")
+    table = runs.overview(runs.collect(tmp_path), tmp_path).set_index("run")
+    assert table.loc["a/n"].tolist() == [
+        *("2026-01-01 12:34", "n", "mnist", "5", "7", "90.46%", "finished", "4")
+    ]
+    assert table.loc["d/n"].tolist() == ["", "n", "", "", "", "", "finished", ""]
+    assert table["epochs"].tolist() == ["5", "2 of 5", "4", ""]
 
 
 def test_what_a_notebook_does_not_have_is_left_empty_in_the_summary(tmp_path):
