@@ -47,19 +47,22 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.medium)
     if "__mutmut_" in (mutant := os.environ.get("MUTANT_UNDER_TEST", "")):
         _choose_for(mutant, items)
+        return
     last = len(LONGEST)
     items.sort(key=lambda i: LONGEST.index(i.path.name) if i.path.name in LONGEST else last)
 
 
 def _choose_for(mutant: str, items: list[pytest.Item]) -> None:
-    """Put the tests of the mutant's own wing first. With MUTANTS=fast, run no others, if there are
-    some, and none that is medium: the few mutants that survive these are tried again with all.
+    """Put the tests of the mutant's own module first, then those of its wing. With MUTANTS=fast,
+    run no others, if there are some: the few mutants that survive these are tried again with all.
     """
-    wing = mutant.split(".")[1]
-    near = [i for i in items if i.path.parent.name == wing or i.path.stem == f"test_{wing}"]
-    items.sort(key=lambda item: item not in near)
+    wing, module = mutant.split(".")[1:3]
+    own = [i for i in items if i.path.stem in (f"test_{wing}", f"test_{module}")]
+    near = [i for i in items if i.path.parent.name == wing and not i.get_closest_marker("medium")]
+    rest = [i for i in items if i not in own and i not in near]
     if os.environ.get("MUTANTS") == "fast":
-        items[:] = [i for i in near or items if not i.get_closest_marker("medium")]
+        rest = [i for i in rest if not (own or near or i.get_closest_marker("medium"))]
+    items[:] = [*own, *(i for i in near if i not in own), *rest]
 
 
 @pytest.fixture(autouse=True)
