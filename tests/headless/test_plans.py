@@ -92,6 +92,8 @@ def test_each_draw_is_run_at_every_point_of_the_grid():
         (plan(ranges={"epochs": "0:2"}, random=1), "epochs must be a finite number of at least 1"),
         (plan(ranges={"learning_rate": "0.1:1e400"}, random=1), "must be a finite number"),
         (plan(ranges={"dataset": "a:b"}, random=1), "from a smaller to a larger"),
+        (plan(ranges={"momentum": "0.5:0.5"}, random=1), "from a smaller to a larger"),
+        (plan({"seed": ["1", "2", "2"]}), "has the value 2 more than once"),
         (Plan("09", {"seed": ["1"]}, {}), "no notebook '09'"),
     ],
 )
@@ -205,7 +207,7 @@ def test_a_plan_file_says_the_same_as_the_command_line(tmp_path):
         ("notebook: 03", "notebook: 3rd", "no notebook '3rd'"),
         ("notebook: 03", "seed: 1", "'seed' is given twice"),
         ("seed: 7", "seed: [7]", "a whole number"),
-        ("fixed: {epochs: 1}", "fixed: {epochs: [1]}", "must be a number or text"),
+        ("fixed: {epochs: 1}", "fixed: {epochs: [1]}", r"must be a number or text, got \['1'\]"),
         ("fixed: {epochs: 1}", "fixed: epochs", "map names to values"),
         ("  momentum: 0.5:0.9", "  momentum: low:high", "momentum must be of type float"),
         ("[0.02, 0.04]", "[0.02, 0.04", "expected"),
@@ -242,6 +244,10 @@ def test_a_plan_that_is_not_text_is_named(tmp_path, content):
 def test_a_sweep_without_end_is_refused_before_it_is_listed(settings):
     with pytest.raises(ValueError, match="at most 10,000 trials"):
         plan(**settings).trials()
+
+
+def test_ten_thousand_trials_are_not_too_many():
+    assert len(plan({"seed": headless.parse_values("5:10005")}).trials()) == 10_000
 
 
 @pytest.mark.parametrize("text", ["0:1e999", f"1:1{'0' * 400}", f"-1{'0' * 400}:1"])
