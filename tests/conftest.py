@@ -1,6 +1,8 @@
 """What the tests share. One thread: tiny tensors gain nothing from more, a busy machine loses."""
 
+import importlib
 import os
+import sys
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # torch's profiler reads it once in a process
@@ -27,6 +29,16 @@ matplotlib.use("agg")  # not by the environment: kernels that tests start shall 
 # mutmut forks: a lock shared with its other children, or a thread, may stop a child for ever
 tqdm.set_lock(threading.RLock())
 tqdm.monitor_interval = 0
+if "mutmut" in sys.modules:  # what is imported here, no child has to import
+    for name in (
+        "distributed",
+        "nbconvert",
+        "papermill",
+        "rich.table",
+        "scipy.stats",
+        "torchmetrics",
+    ):
+        importlib.import_module(name)
 
 # files whose tests start browsers, workers, kernels or exports; those in fuzz/ try many inputs
 MEDIUM = (
