@@ -8,6 +8,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # torch's profiler reads it once in a process
 
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import matplotlib
@@ -29,15 +30,8 @@ matplotlib.use("agg")  # not by the environment: kernels that tests start shall 
 # mutmut forks: a lock shared with its other children, or a thread, may stop a child for ever
 tqdm.set_lock(threading.RLock())
 tqdm.monitor_interval = 0
-if "mutmut" in sys.modules:  # what is imported here, no child has to import
-    for name in (
-        "distributed",
-        "nbconvert",
-        "papermill",
-        "rich.table",
-        "scipy.stats",
-        "torchmetrics",
-    ):
+if "mutmut" in sys.modules:  # so that no child has to import these
+    for name in ("nbconvert", "rich.table", "scipy.stats", "torchmetrics"):
         importlib.import_module(name)
 
 # files whose tests start browsers, workers, kernels or exports; those in fuzz/ try many inputs
@@ -68,6 +62,8 @@ def _choose_for(mutant: str, items: list[pytest.Item]) -> None:
     """Put the tests of the mutant's own module first, then those of its wing. With MUTANTS=fast,
     run no others, if there are some: the few mutants that survive these are tried again with all.
     """
+    if dask := sys.modules.get("distributed.utils"):  # a thread of it is not forked
+        dask._offload_executor = ThreadPoolExecutor(1)
     wing, module = mutant.split(".")[1:3]
     own = [i for i in items if i.path.stem in (f"test_{wing}", f"test_{module}")]
     near = [i for i in items if i.path.parent.name == wing and not i.get_closest_marker("medium")]
