@@ -5,17 +5,20 @@ import html
 import json
 import re
 import shutil
+import subprocess
 from collections import Counter
 from dataclasses import replace
 from functools import partial
 from io import BytesIO
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
 from babel.messages import pofile
 from jinja2.ext import babel_extract
 from markupsafe import escape
+from PIL import Image
 
 from helpers import data, evaluation, models, runs
 from helpers.data import Split, Splits
@@ -490,6 +493,44 @@ def test_the_most_confident_errors_are_those_of_the_weights(tmp_path):
     assert shares == pytest.approx(answers.confidence[confident].tolist())
 
 
+def pixels(path) -> np.ndarray:
+    """The gray values of a picture of which each pixel is three by three."""
+    large = np.asarray(Image.open(path))
+    small = large[1::3, 1::3]
+    assert np.array_equal(large, small.repeat(3, axis=0).repeat(3, axis=1))
+    return small
+
+
+@pytest.mark.parametrize("shift", [0, 1])
+def test_an_image_of_each_class_is_shown_above_two_that_are_varied(run, tmp_path, shift):
+    edit(run / "02_train_mnist/result.json", parameters__shift=shift)
+    facts = student_report.collect_facts(run)
+    report_writer.render(facts, "md", "en", beside=tmp_path / "files")
+    strips = pixels(tmp_path / "files" / "samples-mnist.png")
+    assert strips.shape == ((3 if shift else 1) * 30, 10 * 30)
+    train = load_tiny("mnist").train
+    for k in range(10):  # image k is the first of class k
+        image = train.images[k, 0].numpy()
+        moved = np.pad(image, 1)
+        variants = [moved[y : y + 28, x : x + 28] for y in range(3) for x in range(3)]
+        for row, allowed in enumerate(([image], variants, variants)[: len(strips) // 30]):
+            tile = strips[30 * row : 30 * row + 30, 30 * k : 30 * k + 30]
+            assert (np.delete(tile, np.s_[1:-1], axis=0) == 255).all()
+            assert (np.delete(tile, np.s_[1:-1], axis=1) == 255).all()
+            assert any(np.array_equal(tile[1:-1, 1:-1], one) for one in allowed)
+
+
+def test_the_first_nine_doubtful_labels_are_shown_if_there_are_such_images(run, tmp_path):
+    rows = [("test", i, "Bag", "Shirt", "label doubtful") for i in (200, 0, *range(10, 20))]
+    listed = pd.DataFrame(rows, columns=["split", "image", "label", "suggested", "verdict"])
+    listed.to_csv(run / "06_doubtful_labels" / "labels.csv", index=False)
+    report_writer.render(student_report.collect_facts(run), "md", "en", beside=tmp_path)
+    shown = sorted(int(path.stem.rpartition("-")[2]) for path in tmp_path.glob("label-*"))
+    assert shown == [0, *range(10, 17)]
+    (first,) = tmp_path.glob("label-*-test-0.png")
+    assert np.array_equal(pixels(first), load_tiny("fashion_mnist").test.images[0, 0].numpy())
+
+
 def test_the_figures_are_those_of_the_evaluation(finished):
     training = student_report.collect_facts(finished).trainings[1]
     answers = predicted(ERRORS["fashion_mnist"])
@@ -662,6 +703,16 @@ def test_a_browser_that_fails_leaves_the_page(run, monkeypatch):
     assert (run / "report.html").is_file()
 
 
+def test_a_browser_that_hangs_leaves_the_page(run, monkeypatch):
+    def hang(arguments, *, timeout, **_):
+        raise subprocess.TimeoutExpired(arguments, timeout)
+
+    monkeypatch.setattr(report_writer, "BROWSERS", ("true",))
+    monkeypatch.setattr(subprocess, "run", hang)
+    assert "No PDF" in command(RUN, "--root", run.parent, "--to", "pdf").stderr
+    assert (run / "report.html").is_file()
+
+
 ARABIC = "محمد بن موسى الخوارزمي " * 13
 
 
@@ -669,11 +720,13 @@ ARABIC = "محمد بن موسى الخوارزمي " * 13
     "name", ["<script>alert(1)</script>", ARABIC[:300], "A\nB\0C", "%s {{ x }} %(y)s"]
 )
 def test_authors_and_titles_may_be_any_text(run, name):
-    command(RUN, "--root", run.parent, "--author", name, "--title", name)
+    named = ("--author", name, "--title", name, "--to", "html,md")
+    command(RUN, "--root", run.parent, *named)
     page = (run / "report.html").read_text()
     assert "<script" not in page
     shown = " ".join(name.replace("\0", " ").split())
     assert page.count(f'dir="auto">{html.escape(shown)}<') == 2
+    assert (run / "report.md").read_text().count(str(escape(shown))) == 2
 
 
 @pytest.mark.parametrize(
@@ -751,6 +804,17 @@ def test_a_training_and_one_notebook_alone_are_reported(tmp_path, run):
         "python -m helpers train mnist --recipe fast --seed 3"
     ]
     assert facts.trainings[0].changes == {"flip": True}
+    for notebook, words in (("fashion_mnist", "fashion_mnist"), ("Pets_2", "FOLDER")):
+        edit(path / "result.json", notebook=f"train_{notebook}")
+        (again,) = report_writer.repeat_commands(student_report.collect_facts(path.parent))
+        assert again == f"python -m helpers train {words} --recipe fast --seed 3"
+
+
+def test_the_command_of_a_profile_names_it_and_the_notebooks_that_were_run(run):
+    settings = {"02_train_mnist": {"epochs": 1}, "04_error_analysis": {}}
+    facts = replace(student_report.collect_facts(run), profile="quick", settings=settings)
+    again = "python -m helpers run --profile quick --only 02 --only 04"
+    assert report_writer.repeat_commands(facts) == [again]
 
 
 @pytest.mark.parametrize("name", ["../outside", "/etc", "20261128-120000-standard/../../outside"])

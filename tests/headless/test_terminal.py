@@ -1,5 +1,8 @@
 """What the commands share: an argument that has one of some names."""
 
+import sys
+
+import pandas as pd
 import pytest
 import typer
 
@@ -24,6 +27,42 @@ def test_names_and_paths_are_taken(argument, tmp_path, monkeypatch):
     (tmp_path / "pets").mkdir()
     for value in ("mnist", "pets", "no/where"):
         assert argument["callback"](value) == value
+
+
+TABLE = pd.DataFrame(
+    {
+        "name": ["[b]x[/b] :smile:", "y"],
+        "time": ["7 s", "12 s"],
+        "seed": ["1", ""],
+        5: ["", "b2"],
+        "all": ["2b", "b"],
+    },
+    index=[3, 4],
+)
+
+
+def test_a_table_is_plain_text_with_numbers_on_the_right(capsys):
+    terminal.print_table(TABLE)
+    assert [line.rstrip() for line in capsys.readouterr().out.splitlines()] == [
+        "name              time  seed  5   all",
+        "[b]x[/b] :smile:   7 s     1      2b",
+        "y                 12 s        b2  b",
+    ]
+
+
+@pytest.mark.parametrize(("cell", "lines"), [("x" * 495, 2), ("x" * 501, 3)])
+def test_a_table_in_a_file_is_500_characters_wide(capsys, cell, lines):
+    terminal.print_table(pd.DataFrame({"a": [cell], "n": ["12"]}))
+    printed = capsys.readouterr().out
+    assert len(printed.splitlines()) == lines
+    assert printed.count("x") == len(cell)
+
+
+def test_a_table_in_a_terminal_is_as_wide_as_that(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "40")
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    terminal.print_table(pd.DataFrame({"a": ["x" * 70]}))
+    assert [line.count("x") for line in capsys.readouterr().out.splitlines()] == [0, 40, 30]
 
 
 def test_another_name_is_refused_in_a_line(argument, capsys):
