@@ -8,6 +8,7 @@ from typing import BinaryIO
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from PIL import Image, ImageOps
 from scipy import ndimage
 from torch import Tensor
@@ -81,9 +82,9 @@ def read_garment(path: Path | str | BinaryIO) -> Tensor:
     ((rows, columns),) = ndimage.find_objects(inside.astype(int))
     cut = torch.from_numpy(garment[rows, columns]).clamp(min=0)
     size = [max(1, round(side * 28 / max(cut.shape))) for side in cut.shape]
-    small = torch.nn.functional.interpolate(cut[None, None], size, mode="bilinear", antialias=True)
+    small = F.interpolate(cut[None, None], size, mode="bilinear", antialias=True)
     left, top = (28 - size[1]) // 2, (28 - size[0]) // 2
-    placed = torch.nn.functional.pad(small, [left, 28 - size[1] - left, top, 28 - size[0] - top])
+    placed = F.pad(small, [left, 28 - size[1] - left, top, 28 - size[0] - top])
     return (255 * placed).round().to(torch.uint8)
 
 
@@ -225,31 +226,30 @@ def _grow(box: tuple[slice, ...], by: int) -> tuple[slice, ...]:
 
 
 def _reading_order(boxes: np.ndarray) -> list[int]:
-    """The numbers of the boxes (D, 4) line by line. Lines may slope: from left to right, each digit
-    joins the line whose last digit is at about its height.
+    """The numbers of the boxes (D, 4) line by line. From left to right, each digit joins the line
+    whose last digit is at about its height; then once more, with heights along the lines' slope.
     """
-    lines: list[list[int]] = []
     middles, heights = (boxes[:, :2] + boxes[:, 2:]) / 2, boxes[:, 3] - boxes[:, 1]
-    for i in boxes[:, 0].argsort(kind="stable").tolist():
-        gaps = {abs(middles[line[-1], 1] - middles[i, 1]): line for line in lines}
-        if gaps and min(gaps) < 0.6 * np.median(heights):
-            gaps[min(gaps)].append(i)
-        else:
-            lines.append([i])
-    steps = np.array([middles[b] - middles[a] for line in lines for a, b in pairwise(line)])
-    slope = np.median(steps[:, 1] / np.maximum(steps[:, 0], 1)) if len(steps) else 0
-    lines.sort(key=lambda line: float((middles[line] @ (-slope, 1)).mean()))
+    slope, lines = 0.0, list[list[int]]()
+    for _ in range(2):
+        levels, lines = middles @ (-slope, 1), []
+        for i in boxes[:, 0].argsort(kind="stable").tolist():
+            gaps = {abs(levels[line[-1]] - levels[i]): line for line in lines}
+            if gaps and min(gaps) < 0.6 * np.median(heights):
+                gaps[min(gaps)].append(i)
+            else:
+                lines.append([i])
+        steps = np.array([middles[b] - middles[a] for line in lines for a, b in pairwise(line)])
+        slope = np.median(steps[:, 1] / np.maximum(steps[:, 0], 1)) if len(steps) else 0.0
+    lines.sort(key=lambda line: float(levels[line].mean()))
     return [i for line in lines for i in line]
 
 
 def _center(digit: Tensor) -> Tensor:
     """Scale a digit (h, w), in [0, 1], to fit into 20 × 20 and center its mass in 28 × 28."""
     size = [max(1, round(side * 20 / max(digit.shape))) for side in digit.shape]
-    small = torch.nn.functional.interpolate(
-        digit[None, None], size, mode="bilinear", antialias=True
-    )[0, 0]
-    mass = ndimage.center_of_mass(small.numpy())
+    small = F.interpolate(digit[None, None], size, mode="bilinear", antialias=True)
+    mass = ndimage.center_of_mass(small[0, 0].numpy())
     row, column = (min(max(int(14 - m), 0), 28 - s) for m, s in zip(mass, size, strict=True))
-    image = torch.zeros(1, 1, 28, 28)
-    image[0, 0, row : row + size[0], column : column + size[1]] = small
+    image = F.pad(small, [column, 28 - size[1] - column, row, 28 - size[0] - row])
     return (255 * image / image.max()).round().to(torch.uint8)

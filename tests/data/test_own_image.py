@@ -409,6 +409,7 @@ def falling(top: int, left: int, n: int) -> list[tuple[int, int]]:
         (falling(10, 30, 12), falling(142, 360, 1)),
         (falling(110, 390, 1), falling(50, 0, 13)),  # though in the mean it is lower
         (falling(10, 0, 1), falling(60, 0, 13)),
+        (falling(10, 0, 13), falling(60, 0, 2)),  # which ends where the first line comes by
     ],
 )
 @pytest.mark.parametrize("rises", [False, True])
