@@ -108,8 +108,8 @@ def change(before: list[str], after: list[str]) -> str:
 
 
 def again() -> Iterator[str]:
-    """The mutants, by mutmut's names, that no fast test reaches, or that survived without a reason:
-    the medium tests, which start programs, may notice them.
+    """The mutants, by mutmut's names, that no test of their wing reaches, or that survived these
+    without a reason: all other tests may notice them.
     """
     for meta in sorted(MUTATED.rglob("*.meta")):
         names = json.loads(meta.read_text())["exit_code_by_key"]
