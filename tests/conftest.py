@@ -66,11 +66,13 @@ def _choose_for(mutant: str, items: list[pytest.Item]) -> None:
         dask._offload_executor = ThreadPoolExecutor(1)
     wing, module = mutant.split(".")[1:3]
     own = [i for i in items if i.path.stem in (f"test_{wing}", f"test_{module}")]
-    near = [i for i in items if i.path.parent.name == wing and not i.get_closest_marker("medium")]
-    rest = [i for i in items if i not in own and i not in near]
+    others = [i for i in items if i not in own]
+    fast = [i for i in others if not i.get_closest_marker("medium")]
+    first = own + [i for i in fast if i.path.parent.name == wing]
     if os.environ.get("MUTANTS") == "fast":
-        rest = [i for i in rest if not (own or near or i.get_closest_marker("medium"))]
-    items[:] = [*own, *(i for i in near if i not in own), *rest]
+        items[:] = first or fast
+    else:
+        items[:] = first + [i for i in others if i not in first]
 
 
 @pytest.fixture(autouse=True)
