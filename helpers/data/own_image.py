@@ -230,8 +230,10 @@ def _reading_order(boxes: np.ndarray) -> list[int]:
     whose last digit is at about its height; then once more, with heights along the lines' slope.
     """
     middles, heights = (boxes[:, :2] + boxes[:, 2:]) / 2, boxes[:, 3] - boxes[:, 1]
-    slope, lines = 0.0, list[list[int]]()
+    lines: list[list[int]] = []
     for _ in range(2):
+        steps = np.array([middles[b] - middles[a] for line in lines for a, b in pairwise(line)])
+        slope = np.median(steps[:, 1] / np.maximum(steps[:, 0], 1)) if len(steps) else 0.0
         levels, lines = middles @ (-slope, 1), []
         for i in boxes[:, 0].argsort(kind="stable").tolist():
             gaps = {abs(levels[line[-1]] - levels[i]): line for line in lines}
@@ -239,8 +241,6 @@ def _reading_order(boxes: np.ndarray) -> list[int]:
                 gaps[min(gaps)].append(i)
             else:
                 lines.append([i])
-        steps = np.array([middles[b] - middles[a] for line in lines for a, b in pairwise(line)])
-        slope = np.median(steps[:, 1] / np.maximum(steps[:, 0], 1)) if len(steps) else 0.0
     lines.sort(key=lambda line: float(levels[line].mean()))
     return [i for line in lines for i in line]
 
