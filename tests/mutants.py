@@ -153,8 +153,10 @@ def decorated() -> str:
 
 
 def missing(record: dict[str, Any]) -> str:
-    """Which modules are not in the record, as a sentence; empty if all are."""
-    names = ", ".join(f"`{name}`" for name in behavior() if name not in record)
+    """Which modules are not in the record, as a sentence; empty if all are but `__main__`, which
+    has no function to change.
+    """
+    names = ", ".join(f"`{name}`" for name in behavior() if name not in {"__main__", *record})
     return f"Not measured yet: {names}." if names else ""
 
 

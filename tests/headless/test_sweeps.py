@@ -1,5 +1,6 @@
 """Many runs on several workers: each once, whatever happens to a worker."""
 
+import errno
 import gc
 import json
 import math
@@ -12,6 +13,7 @@ import time
 from contextlib import nullcontext
 from importlib.util import find_spec
 from pathlib import Path
+from types import SimpleNamespace
 
 import psutil
 import pytest
@@ -25,10 +27,12 @@ from distributed import (
     WorkerPlugin,
     get_worker,
 )
+from distributed.scheduler import KilledWorker
 
 from helpers import headless, runs
 from helpers.files import PROJECT
 from helpers.headless import NotebookResult, Trial, notebooks, runner, sweeps
+from helpers.messages import progress_bar
 from tests.faults.notebooks import heed_ctrl_c
 from tests.tools import invoke, write_notebook
 
@@ -155,9 +159,14 @@ def test_an_error_of_a_trial_is_told_and_one_of_the_whole_sweep_ends_it():
     lost = NotebookResult(NAME, "failed", 2.0, "cell [1] raised OSError: no", "error")
     told = headless.TrialError(lost)
     assert sweeps._result_of(Ending(told), trial) == lost
-    result = sweeps._result_of(Ending(ModuleNotFoundError("No module named 'helpers'")), trial)
-    assert (result.state, result.cause) == ("failed", "not run")
-    assert "No module named 'helpers'" in result.message
+    worker = SimpleNamespace(address="tcp://10.0.0.7:1234")
+    killed = KilledWorker("a key", worker, 3)
+    for error, message, cause in (
+        (ModuleNotFoundError("gone"), "ModuleNotFoundError('gone')", "not run"),
+        (killed, str(killed), "kernel died"),
+    ):
+        expected = NotebookResult(NAME, "failed", message=message, cause=cause)
+        assert sweeps._result_of(Ending(error), trial) == expected
     with pytest.raises(headless.ClusterError, match=r"has stopped.* same command resumes"):
         sweeps._result_of(Ending(CancelledError("a key")), trial)
     with pytest.raises(OSError, match="No space left"):
@@ -192,6 +201,32 @@ def test_a_full_disk_ends_the_sweep(client, monkeypatch, tmp_path):
     monkeypatch.setattr(runner, "execute_notebook", lambda *_, **__: result)
     with pytest.raises(OSError, match="No space left"):
         headless.run_sweep(trials(3), tmp_path, client)
+    (trial,) = trials(1)
+    with pytest.raises(OSError, match="No space left") as full:
+        headless.run_trial(trial, tmp_path)
+    assert full.value.errno == errno.ENOSPC
+    assert full.value.filename == str(headless.trial_dir(trial, tmp_path))
+
+
+def test_the_progress_counts_trials_and_those_that_failed(client, executed, monkeypatch, tmp_path):
+    bars = []
+
+    def kept(*arguments, **named):
+        bars.append(progress_bar(*arguments, **named))
+        return bars[0]
+
+    monkeypatch.setattr(sweeps, "progress_bar", kept)
+    executed.failing[1] = 1
+    headless.run_sweep(trials(4), tmp_path, client, progress="log")
+    (bar,) = bars
+    assert re.fullmatch(r"sweep: 100 %, 4 of 4 trials, .* left, failed=1", str(bar))
+
+
+def test_a_trial_runs_without_the_memory_setting_of_dask(executed, monkeypatch, tmp_path):
+    """It makes a training in a worker a third slower."""
+    monkeypatch.setenv("MALLOC_TRIM_THRESHOLD_", "65536")
+    headless.run_trial(trials(1)[0], tmp_path)
+    assert "MALLOC_TRIM_THRESHOLD_" not in os.environ
 
 
 def test_two_sweeps_at_once_run_a_trial_once(executed, monkeypatch, tmp_path):
@@ -269,6 +304,7 @@ def test_all_workers_see_the_folder_or_one_that_does_not_is_named(client, tmp_pa
 
     class Half:
         def run(self, call, *path):
+            assert [Path(name).parent for name in path] in ([], [tmp_path])
             return {"tcp://a": call(*path), "tcp://b": False if path else call()}
 
     with pytest.raises(headless.ClusterError, match=r"tcp://b cannot access .* with --root"):
@@ -329,7 +365,7 @@ def test_a_trial_is_not_run_by_other_code_than_where_the_sweep_began(
     assert started[0].digest
     monkeypatch.setattr(sweeps, "code_version", lambda: "newer")
     (result,) = headless.run_sweep(started, tmp_path, client)
-    assert (result.state, executed.started) == ("failed", [])
+    assert (result.notebook, result.state, executed.started) == (NAME, "failed", [])
     assert "differs from where the sweep started" in result.message
 
 
