@@ -70,10 +70,14 @@ def load_tiny(name: str) -> Splits:
     return Splits(split_of(10, 60), split_of(10, 30), split_of(10), data.spec(name))
 
 
+def load_tiny_published(name: str) -> tuple[Split, Split]:
+    return split_of(10, 90), load_tiny(name).test
+
+
 @pytest.fixture(autouse=True)
 def _tiny_data(monkeypatch):
     monkeypatch.setattr(data, "load_splits", load_tiny)
-    monkeypatch.setattr(data, "load_published", lambda _: (split_of(10, 90), split_of(10)))
+    monkeypatch.setattr(data, "load_published", load_tiny_published)
 
 
 def predicted(errors, classes=10, n=200):
@@ -171,7 +175,7 @@ def test_a_folder_may_be_given_as_text(run, monkeypatch):
 def before(finished):
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(data, "load_splits", load_tiny)
-        patched.setattr(data, "load_published", lambda _: (split_of(10, 90), split_of(10)))
+        patched.setattr(data, "load_published", load_tiny_published)
         return sentences(finished)
 
 
@@ -546,6 +550,82 @@ def test_the_figures_are_those_of_the_evaluation(finished):
     assert sum(layer["parameters"] for layer in training.layers) == 7_740
 
 
+def test_the_rows_are_in_the_order_of_the_course_and_others_last(run):
+    shutil.copytree(run / "01_explore", run / "00_my_own")
+    edit(run / "00_my_own/result.json", notebook="00_my_own")
+    edit(run / "01_explore/result.json", finished="2026-11-29T12:00:00+00:00")
+    facts = student_report.collect_facts(run)
+    names = [*(notebook.name for notebook in SERIES[:7]), "00_my_own"]
+    assert [row["notebook"] for row in facts.rows] == names
+    assert facts.run == RUN
+
+
+def test_without_a_record_there_is_nothing_to_report(tmp_path):
+    with pytest.raises(ValueError, match=f"{tmp_path.name} has no record of a run"):
+        student_report.collect_facts(tmp_path)
+
+
+def only_training(folder) -> student_report.Training:
+    (training,) = student_report.collect_facts(folder).trainings
+    return training
+
+
+def test_of_an_unknown_data_set_without_names_the_classes_are_numbers(tmp_path):
+    own_data(tmp_path)
+    folder = tmp_path / "08_your_own_data"
+    assert [*only_training(tmp_path).classes] == ["cat", "dog", "eel"]  # from the weights
+    (folder / "weights.safetensors").unlink()
+    assert only_training(tmp_path).classes == ["0", "1", "2"]
+    edit(folder / "result.json", model={})
+    assert only_training(tmp_path).classes == [*"0123456789"]
+
+
+def test_the_layers_are_those_for_images_of_the_networks_size(tmp_path):
+    own_data(tmp_path)
+    path = tmp_path / "08_your_own_data" / "weights.safetensors"
+    model = models.build("tiny_vgg", num_classes=3, channels=3, size=32)
+    models.save(model, path)
+    expected = evaluation.layer_summary(model, torch.zeros(1, 3, 32, 32, dtype=torch.uint8))
+    outputs = [layer["output"] for layer in only_training(tmp_path).layers]
+    assert outputs == [layer["output"][1:] for layer in expected]
+    path.write_bytes(b"no")
+    assert only_training(tmp_path).problem.startswith("weights.safetensors")
+
+
+def test_numbers_that_a_training_does_not_have_are_none(run):
+    (run / "02_train_mnist" / "history.csv").write_text(f"{EPOCHS}\n1,0.5,0.8,,,0.1\n")
+    (epoch,) = student_report.collect_facts(run).trainings[0].history
+    assert (epoch["epoch"], epoch["train_loss"], epoch["validation_loss"]) == (1, 0.5, None)
+
+
+def test_at_most_fifty_pairs_are_told_and_a_single_error_is_all_of_them(tmp_path):
+    spec = replace(data.MNIST, name="Pets", folder="", class_names=[*"abcdefghijkl"])
+    each = {(i, j): 1 for j in range(12) for i in range(j)}
+    save_training(tmp_path / "08_your_own_data", spec, each)
+    assert len(only_training(tmp_path).test["pairs"]) == 50
+    save_training(tmp_path / "08_your_own_data", spec, {(0, 1): 1})
+    (pair,) = only_training(tmp_path).test["pairs"]
+    assert (pair["share"], pair["interval"]) == (1, evaluation.accuracy_interval(1, 1))
+
+
+@pytest.mark.parametrize("given", ["", "pets"])
+def test_the_pictures_are_those_of_the_record_or_of_the_run(tmp_path, monkeypatch, given):
+    spec = own_data(tmp_path / "run")
+    folder = tmp_path / "run" / "08_your_own_data"
+    settings = {"dataset": given, "size": 20, "channels": 3, "seed": 0}
+    edit(folder / "result.json", parameters=settings)
+    splits, asked = Splits(split_of(3, 60), split_of(3, 30), split_of(3), spec), []
+
+    def from_folder(place, **named):
+        asked.append((place, named))
+        return splits
+
+    monkeypatch.setattr(data, "from_folder", from_folder)
+    assert only_training(tmp_path / "run").splits is splits
+    cache = {"cache_dir": tmp_path / "data", "progress": False}
+    assert asked == [(given or folder / "digits", cache | {"size": 20, "channels": 3})]
+
+
 # languages
 
 
@@ -772,6 +852,7 @@ def test_damaged_files_are_told_in_a_line(run, path, content):
     told = command(RUN, "--root", run.parent, status=2).stderr
     assert path.split("/")[-1] in told
     assert told.count("\n") == 1
+    assert ("classes outside 0 to 9." in told) == ("3,12" in content)
 
 
 def test_without_runs_there_is_nothing_to_report(tmp_path):
