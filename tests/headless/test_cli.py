@@ -19,7 +19,7 @@ import helpers
 from helpers import data, evaluation, headless, labels, models, runs, training
 from helpers.data import Augmentation
 from helpers.files import PROJECT
-from helpers.headless import NotebookResult, cli, model_commands, runner
+from helpers.headless import NotebookResult, cli, model_commands, runner, student_report
 from helpers.training import EpochRecord
 from tests.tools import invoke
 
@@ -153,6 +153,17 @@ def test_a_run_that_was_stopped_goes_on_with_what_is_left(monkeypatch, tmp_path,
     assert "Start one without --resume" in told
 
 
+@pytest.mark.parametrize("command", ["run", "report"])
+def test_pages_that_cannot_be_written_are_reported(monkeypatch, tmp_path, faked, command):
+    def full(*_, **__):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "report.html")
+
+    monkeypatch.setattr(student_report, "collect_facts", full)
+    runs.save(tmp_path / "a" / "02", notebook="02", dataset=data.MNIST, parameters={}, measured={})
+    told = invoke(command, "--root", tmp_path, status=2).stderr
+    assert told.splitlines()[-1].startswith("Error: [Errno 28] No space left on device")
+
+
 @pytest.mark.parametrize(
     ("number", "remedy"),
     [
@@ -211,20 +222,51 @@ def test_training_by_a_recipe_leaves_weights_history_and_record(tmp_path, tiny_d
     assert row["parameters.precision"] in ("float32", "bfloat16")
     assert "parameters.source" not in row
     assert (made / "history.csv").read_text().count("\n") == 3
+    assert (made / "predictions.csv").read_text().count("\n") == 1 + len(tiny_data.test)
+    assert row["device"].startswith("cpu")
     assert "augmentation" not in told  # the recipe neither shifts nor flips
     assert "measured.test_accuracy_tta" not in row
     assert run.name in (tmp_path / "index.html").read_text()
 
 
-def test_test_time_augmentation_is_reported_apart(monkeypatch, tmp_path, tiny_data):
-    shifted = replace(training.RECIPES["fast", "mnist"], augmentation=Augmentation(shift=1))
-    monkeypatch.setitem(training.RECIPES, ("fast", "mnist"), shifted)
+def test_training_on_a_folder_says_what_was_found_there_and_records_how_it_was_read(
+    monkeypatch, tmp_path, tiny_data
+):
+    splits, asked = replace(tiny_data, notes=("a.png was left out.",)), []
+
+    def from_folder(folder, **named):
+        asked.append((folder, named))
+        return splits
+
+    monkeypatch.setattr(data, "from_folder", from_folder)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "pets").mkdir()
+    (tmp_path / "net.py").write_text(
+        "from torch import nn\ndef net(): return nn.Sequential(nn.Flatten(), nn.Linear(784, 10))\n"
+    )
+    options = ("--skip-broken", "--channels", 1, "--model", "net.py:net")
+    for asking, stream in (((), "stdout"), (("--json",), "stderr")):
+        done = invoke("train", "pets", "--device", "cpu", *options, *asking, "--root", "runs")
+        assert splits.notes[0] in getattr(done, stream).splitlines()
+    named = {"size": 28, "channels": 1, "skip_broken": True}
+    root = tmp_path / "runs"
+    assert asked == [("pets", {"cache_dir": root / "data", "progress": "log"} | named)] * 2
+    for row in runs.collect(root).to_dict("records"):
+        expected = {"dataset": str(tmp_path / "pets"), "model": "net.py:net"} | named
+        assert {name: row[f"parameters.{name}"] for name in expected} == expected
+
+
+@pytest.mark.parametrize("augmentation", [Augmentation(shift=1), Augmentation(flip=True)])
+def test_test_time_augmentation_is_reported_apart(monkeypatch, tmp_path, tiny_data, augmentation):
+    varied = replace(training.RECIPES["fast", "mnist"], augmentation=augmentation)
+    monkeypatch.setitem(training.RECIPES, ("fast", "mnist"), varied)
     told = invoke(*TRAIN, "--root", tmp_path).stdout
     (path,) = tmp_path.rglob("weights.safetensors")
-    predicted = evaluation.predict_tta(models.load(path), tiny_data.test, Augmentation(shift=1))
+    predicted = evaluation.predict_tta(models.load(path), tiny_data.test, augmentation)
     accuracy = evaluation.accuracy(predicted)
-    assert f"{accuracy:.2%} with test-time augmentation" in told
     (row,) = runs.collect(tmp_path).to_dict("records")
+    alone = f"test accuracy {row['measured.test_accuracy']:.2%}"
+    assert f"{alone}, {accuracy:.2%} with test-time augmentation, after" in told
     assert row["measured.test_accuracy_tta"] == accuracy
     assert 0 <= row["measured.validation_accuracy_tta"] <= 1
 
@@ -304,6 +346,7 @@ def test_with_json_a_command_prints_nothing_but_json_with_the_names_of_its_page(
     root = () if call == "recipes" else ("--root", tmp_path)
     done = invoke(*words.get(call, [call]), *root, "--json", status=None)
     printed = json.loads(done.stdout)
+    assert done.stdout.strip() + "\n" == done.stdout
     rows = printed if isinstance(printed, list) else [printed]
     assert rows
     for row in rows:

@@ -484,7 +484,13 @@ def test_ctrl_c_ends_workers_and_kernels_and_the_command_goes_on(tmp_path):
 def test_a_dry_run_tells_and_does_nothing(tmp_path):
     words = ("sweep", "03", "--grid", "seed=0:5", "--grid", "learning_rate=0.1,0.2", "--dry-run")
     told = invoke(*words, "--root", tmp_path).stdout
-    assert told.startswith("10 trials of 03_train_fashion_mnist, 0 already finished")
+    begin = "trials of 03_train_fashion_mnist, 0 already finished; duration unknown, since no trial"
+    assert told.startswith(f"10 {begin}")
+    one = ("sweep", "03", "--grid", "seed=1", "-p", "epochs=1", "--dry-run")
+    assert invoke(*one, "--root", tmp_path).stdout.startswith(f"1 {begin}")
+    drawn = ("--range", "learning_rate=0.01:0.3", "--random", 3, "--dry-run")
+    told = invoke("sweep", "03", "--grid", "seed=0:2", *drawn, "--root", tmp_path).stdout
+    assert told.startswith(f"6 {begin}")
     assert not list(tmp_path.iterdir())
 
 
@@ -497,7 +503,17 @@ def test_a_dry_run_tells_and_does_nothing(tmp_path):
         (("03", "--grid", "seed=1", "--grid", "seed=2"), "seed is given twice"),
         (("03", "--grid", "seed="), "seed has no values"),
         (("03", "--grid", "sead=1"), "no parameter 'sead'"),
-        (("03", "--plan", "x.yaml"), "give no other settings with --plan"),
+        (("03", "--grid", "seed=1", "-p", "sead=1=2"), "no parameter 'sead'"),
+        *(
+            ((*given, "--plan", "x.yaml"), "give no other settings with --plan")
+            for given in (
+                ("03",),
+                ("--grid", "seed=1"),
+                ("--range", "seed=1:9"),
+                ("--random", 2),
+                ("-p", "seed=1"),
+            )
+        ),
         (("--plan", "there-is-none.yaml"), "there-is-none.yaml"),
         (
             ("03", "--grid", "seed=1", "--resource", "GPU=one"),
