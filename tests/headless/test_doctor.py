@@ -54,7 +54,13 @@ def test_a_machine_with_memory_and_disk_enough_is_ready(tmp_path, monkeypatch):
 )  # fmt: skip
 def test_pip_checks_the_packages_of_this_project(monkeypatch, stdout, stderr, state, found):
     done = subprocess.CompletedProcess([], 1, stdout, stderr)
-    monkeypatch.setattr(subprocess, "run", lambda *_, **__: done)
+
+    def run(*_, check=False, **__):
+        if check:
+            done.check_returncode()
+        return done
+
+    monkeypatch.setattr(subprocess, "run", run)
     _, finding, _ = doctor.packages()
     assert (finding.what, finding.state) == ("packages", state)
     assert found in finding.found

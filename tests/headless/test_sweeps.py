@@ -129,6 +129,12 @@ def test_no_more_trials_are_handed_out_than_there_are_workers(client, executed, 
     headless.run_sweep(trials(7), tmp_path, client, on_done=lambda *told: ended.append(told))
     assert len(most) == len(ended) == 7
     assert max(most) == 2
+    most.clear(), ended.clear()
+    there = iter([{"a": 1, "b": 1}])  # when the first are handed out; later the scheduler has none
+    client.nthreads = lambda: next(there, {})
+    todo = [Trial(NAME, {"seed": seed}) for seed in range(10, 15)]
+    headless.run_sweep(todo, tmp_path, client, on_done=lambda *told: ended.append(told))
+    assert most == [1, 2, 1, 1, 1]
 
 
 def test_a_cell_has_as_long_as_it_is_given(client, monkeypatch, tmp_path):
@@ -199,13 +205,28 @@ def test_a_full_disk_ends_the_sweep(client, monkeypatch, tmp_path):
     message = "it could not be run: [Errno 28] No space left on device"
     result = NotebookResult(NAME, "failed", 0.1, message, "not run")
     monkeypatch.setattr(runner, "execute_notebook", lambda *_, **__: result)
+    cancelled = []
+    monkeypatch.setattr(client, "cancel", cancelled.append)
     with pytest.raises(OSError, match="No space left"):
         headless.run_sweep(trials(3), tmp_path, client)
+    assert [len(futures) for futures in cancelled] == [1]  # that of the other worker
     (trial,) = trials(1)
     with pytest.raises(OSError, match="No space left") as full:
         headless.run_trial(trial, tmp_path)
     assert full.value.errno == errno.ENOSPC
     assert full.value.filename == str(headless.trial_dir(trial, tmp_path))
+
+
+def test_another_error_fails_only_its_trial(client, executed, monkeypatch, tmp_path):
+    def execute(name, folder, given, **named):
+        if given["seed"] == 1:
+            raise ModuleNotFoundError("gone")
+        return executed(name, folder, given, **named)
+
+    monkeypatch.setattr(runner, "execute_notebook", execute)
+    results = headless.run_sweep(trials(3), tmp_path, client)
+    assert [result.state for result in results] == ["finished", "failed", "finished"]
+    assert (results[1].notebook, results[1].message) == (NAME, "ModuleNotFoundError('gone')")
 
 
 def test_the_progress_counts_trials_and_those_that_failed(client, executed, monkeypatch, tmp_path):

@@ -58,6 +58,12 @@ def test_a_table_in_a_file_is_500_characters_wide(capsys, cell, lines):
     assert printed.count("x") == len(cell)
 
 
+@pytest.mark.parametrize(("seen", "shown"), [(True, True), (False, "log")])
+def test_long_work_shows_a_bar_in_a_terminal_and_prints_lines_elsewhere(monkeypatch, seen, shown):
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: seen)
+    assert terminal.show_progress() is shown
+
+
 def test_a_table_in_a_terminal_is_as_wide_as_that(capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "40")
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
