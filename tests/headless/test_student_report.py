@@ -169,6 +169,9 @@ def test_a_folder_may_be_given_as_text(run, monkeypatch):
     facts = student_report.collect_facts(str(run))
     written = report_writer.write_report(facts, ".", ("html", "md", "pdf"))
     assert {"report.html", "report.md"} <= {path.name for path in written}
+    (run / "alone").mkdir()
+    (only,) = report_writer.write_report(facts, "alone", ["md"])
+    assert [path.name for path in only.parent.iterdir() if path.is_file()] == ["report.md"]
 
 
 @pytest.fixture(scope="module")
@@ -731,6 +734,7 @@ def test_the_newest_run_is_reported_without_a_request_to_elsewhere(run, monkeypa
     ]
     page = (run / "report-id.html").read_text()
     assert len(page) < 3e6
+    assert '<html lang="id">' in page
     assert not re.findall(r"""(?:src|href)=["'](?!data:)""", page)
     assert "<script" not in page
     for section in (
@@ -762,8 +766,10 @@ def test_a_run_ends_with_its_report(finished, tmp_path, monkeypatch):
 
 
 @pytest.mark.skipif(not any(map(shutil.which, report_writer.BROWSERS)), reason="no chromium")
-def test_chromium_prints_it(run):
+def test_chromium_prints_it(run, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     command(RUN, "--root", run.parent, "--to", "pdf")
+    assert not list(tmp_path.glob("*.pdf"))
     pdf = (run / "report.pdf").read_bytes()
     (pages,) = re.findall(rb"/Type /Pages[^>]*/Count (\d+)", pdf)
     assert 4 <= int(pages) <= 8
@@ -777,8 +783,9 @@ def test_the_pages_of_the_run_are_written_anew_and_link_to_the_report(run):
     assert 'href="report-id.html"' in (run / "index.html").read_text()
 
 
-def test_a_browser_that_fails_leaves_the_page(run, monkeypatch):
-    monkeypatch.setattr(report_writer, "BROWSERS", ("false",))
+@pytest.mark.parametrize("browser", ["false", "true"])  # with status 1; without a file
+def test_a_browser_that_fails_leaves_the_page(run, monkeypatch, browser):
+    monkeypatch.setattr(report_writer, "BROWSERS", (browser,))
     assert "No PDF" in command(RUN, "--root", run.parent, "--to", "pdf").stderr
     assert (run / "report.html").is_file()
 
@@ -797,7 +804,7 @@ ARABIC = "محمد بن موسى الخوارزمي " * 13
 
 
 @pytest.mark.parametrize(
-    "name", ["<script>alert(1)</script>", ARABIC[:300], "A\nB\0C", "%s {{ x }} %(y)s"]
+    "name", ["<script>alert(1)</script>", ARABIC[:300], "A\nB\0C", "%s {{ x }} %(y)s", "x" * 500]
 )
 def test_authors_and_titles_may_be_any_text(run, name):
     named = ("--author", name, "--title", name, "--to", "html,md")
@@ -816,6 +823,7 @@ def test_authors_and_titles_may_be_any_text(run, name):
         ((RUN, "--language", "xx"), "There is no language 'xx'"),
         ((RUN, "--to", "doc"), "There is no format 'doc'"),
         ((RUN, "--author", "x" * 501), "The author has 501 characters; the limit is 500."),
+        ((RUN, "--title", "x" * 501), "The title has 501 characters; the limit is 500."),
     ],
 )
 def test_what_cannot_be_reported_is_told_in_a_line(run, arguments, message):
