@@ -146,6 +146,8 @@ def test_weights_of_a_class_of_ones_own_need_its_file(tmp_path, digits):
     path = models.save(model, tmp_path / "w.safetensors", dataset="mnist")
     assert "--code" in predict(folder, "--model", path, status=2).stderr
     predict(folder, "--model", path, "--code", name)
+    assert "--code" in explore(path, status=2).stderr
+    explore(path, "--code", name, "--out", tmp_path / "x.html")
 
 
 @pytest.mark.parametrize(

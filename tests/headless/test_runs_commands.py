@@ -178,6 +178,22 @@ def test_what_links_lead_to_is_neither_deleted_nor_written_to(
     assert (outside / "index.html").read_text() == "of another page"
 
 
+def test_without_a_name_the_run_that_changed_last_is_reported(root):
+    for age, name in enumerate(("b-fast", "c-fast", "a-fast")):
+        (record,) = root.glob(f"{name}/*/result.json")
+        os.utime(record, (1e9 - age, 1e9 - age))
+    done = invoke("report", "--root", root)
+    assert done.stdout.startswith(f"The report: {root / 'b-fast' / 'report.html'} (")
+    assert done.stderr == ""
+
+
+def test_a_run_without_results_is_found_and_has_nothing_to_report(root):
+    (root / "d-fast").mkdir()
+    (root / "d-fast" / "status.json").write_text("{}")
+    told = invoke("report", "d-fast", "--root", root, status=2).stderr
+    assert told.startswith(f"Error: {root / 'd-fast'} has no record of a run")
+
+
 def test_a_run_and_a_notebook_in_it_are_deleted_together(root):
     done = invoke("runs", "rm", "a-fast", "a-fast/train_mnist", "--yes", "--root", root)
     assert (len(done.stdout.splitlines()), done.stderr) == (1, "")
