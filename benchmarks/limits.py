@@ -116,7 +116,7 @@ def scaling(dataset: str, recipe: Recipe, repeats: int) -> list[dict[str, float]
 IMPORTS = """
 import torch
 import torch.nn.functional as F
-from helpers import data, recipes
+from helpers import data, training
 """
 FIRST_STEP = f"""{IMPORTS}
 class Started(Exception): pass
@@ -140,7 +140,7 @@ def start_up(repeats: int) -> list[float]:
 def peak_memory() -> float:
     """Megabytes that a process needs at most to train by the fast recipe on Fashion-MNIST."""
     code = IMPORTS + (
-        'recipes.train(recipes.find("fast", "fashion_mnist"), '
+        'training.train(training.find_recipe("fast", "fashion_mnist"), '
         'data.load_splits("fashion_mnist"), device=torch.device("cpu"))\n'
         "import resource; print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
     )
