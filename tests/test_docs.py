@@ -16,7 +16,7 @@ import pytest
 import typer
 import yaml
 
-from benchmarks import frontier, standings
+from benchmarks import frontier, memory, standings
 from benchmarks.tables import markdown
 from helpers import data, evaluation, models, training
 from helpers.files import PROJECT
@@ -322,6 +322,14 @@ def test_limits_on_the_page_on_benchmarks():
     assert ", ".join(saves) in text
     assert max(saving["median"].values()) < 0.01
     assert max(saving["seconds_of_a_save"].values()) < 0.001 * saving["seconds_between_saves"]
+
+
+def test_memory_on_the_page_on_benchmarks():
+    found = record("memory")
+    rows = table("docs/benchmarks.md", "data set", "recipe", "seconds, returned")
+    known = memory.table(found)
+    assert rows == known[[c for c in known if not c.startswith("MB")]].to_numpy().tolist()
+    assert {f"{run['peak_mb'] / 1_000:.1f}" for run in found["runs"]} <= {"0.8", "0.9", "1.0"}
 
 
 def test_the_audits_on_the_page_on_labels():

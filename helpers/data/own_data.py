@@ -59,10 +59,8 @@ def from_folder(
     kept = [file for file, ok in zip(files, readable, strict=True) if ok]
     broken = [file for file, ok in zip(files, readable, strict=True) if not ok]
     if broken and not skip_broken:
-        raise ValueError(
-            f"{_join(broken)} in {path} cannot be read. Replace these files, or leave them out "
-            "with --skip-broken (in Python, skip_broken=True)."
-        )
+        advice = "Replace them, or leave them out with --skip-broken (in Python, skip_broken=True)."
+        raise ValueError(f"{_join(broken)} in {path} cannot be read. {advice}")
     if not kept:
         raise ValueError(f"No picture in {path} can be read.")
     classes = [Path(file).parent.name for file in kept]
@@ -224,9 +222,7 @@ def _read(
 
 
 def cached_tensors(path: Path, make: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]:
-    """Load the tensors in the file at `path`. If it is missing or damaged, call `make` and write
-    its tensors to the file, after their SHA-256.
-    """
+    """Load the tensors in a file. If it is missing or damaged, `make` them, and write the file."""
     kept = path.read_bytes() if path.is_file() else b""
     if kept and kept[:32] == hashlib.sha256(kept[32:]).digest():
         return safetensors.torch.load(kept[32:])
@@ -291,9 +287,7 @@ def _divide(targets: Tensor, given: Sequence[str]) -> np.ndarray:
 
 def _repeated(splits: dict[str, Split]) -> list[str]:
     """A line about images that occur several times, if any do."""
-    contents = {
-        name: [image.tobytes() for image in split.images.numpy()] for name, split in splits.items()
-    }
+    contents = {key: [i.tobytes() for i in split.images.numpy()] for key, split in splits.items()}
     everything = [content for of_split in contents.values() for content in of_split]
     repeated = len(everything) - len(set(everything))
     if not repeated:
@@ -303,7 +297,5 @@ def _repeated(splits: dict[str, Split]) -> list[str]:
     targets = torch.cat([split.targets for split in splits.values()]).tolist()
     labels = Counter(content for content, _ in set(zip(everything, targets, strict=True)))
     contradicting = sum(count > 1 for count in labels.values())
-    return [
-        f"{repeated} images repeat another one; {leaked} of validation and test are in training as "
-        f"well; {contradicting} have several labels"
-    ]
+    words = f"{repeated} images repeat another one; {leaked} of validation and test are in training"
+    return [f"{words} as well; {contradicting} have several labels"]

@@ -106,9 +106,7 @@ def list_pretrained() -> list[str]:
 
 
 def load_pretrained(name: str) -> nn.Module:
-    """Load a model that is shipped with the package, such as "mnist/tiny_vgg". Raises ValueError
-    for an unknown name.
-    """
+    """Load a shipped model, such as "mnist/tiny_vgg". Raises ValueError for an unknown name."""
     check_name("shipped model", name, list_pretrained())
     return load(PRETRAINED / f"{name}.safetensors")
 

@@ -11,7 +11,7 @@ import sys
 import pytest
 import typer
 
-from benchmarks import limits, listing, race, reliability, scale, standings
+from benchmarks import limits, listing, memory, race, reliability, scale, standings
 from helpers import runs, training
 from helpers.files import PROJECT
 
@@ -181,6 +181,28 @@ def test_shares_of_the_matrix_rate_are_shares():
     assert 0.05 < found["evaluation"] < 1.3
     assert found["operations_per_image"] > 1e5
     assert found["matrix_rate"] > 1e8
+
+
+@pytest.mark.slow
+def test_the_start_and_the_largest_memory_are_measured():
+    (seconds,) = limits.start_up(1)
+    assert seconds > 0
+    assert 200 < limits.peak_memory() < 4_000  # MB; torch alone takes 200
+
+
+@pytest.mark.slow
+def test_memory_is_measured_in_both_ways():
+    found = [
+        {"dataset": "mnist", "recipe": "compact", "memory": way}
+        | memory.measure("mnist", "compact", way, 256, 1)
+        for way in memory.WAYS
+    ]  # fmt: skip
+    (row,) = memory.table({"runs": found}).to_dict("records")
+    assert (row["data set"], row["recipe"]) == ("MNIST", "`compact`")
+    returned, kept = found
+    assert row["MB, kept"] == f"{kept['peak_mb']:,.0f}"
+    assert row["page faults, returned"] == f"{returned['page_faults']:,.0f}"
+    assert float(row["ratio of seconds"]) > 0
 
 
 def test_readmes_of_race_and_recipes_agree_on_the_targets():

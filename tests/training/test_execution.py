@@ -1,6 +1,7 @@
 """Number formats, memory layout and scaling of gradients; accelerators are mocked."""
 
 import math
+import platform
 import subprocess
 import sys
 from collections import namedtuple
@@ -199,6 +200,36 @@ def test_by_default_a_model_runs_as_it_is(monkeypatch):
     images = torch.rand(2, 8, 5, 5)
     assert torch.equal(training.make_forward(model)(images), model(images))
     assert not model.weight.is_contiguous(memory_format=torch.channels_last)
+
+
+FREED = """
+import psutil
+import torch
+from helpers import models, training
+
+if {trained}:
+    training.make_forward(models.build("linear"))
+tensors = [torch.ones(2**21) for _ in range(20)]  # of 8 MB
+full = psutil.Process().memory_info().rss
+del tensors
+print((full - psutil.Process().memory_info().rss) / 1e6)
+"""
+
+
+@pytest.mark.medium
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="other libraries have no mallopt")
+@pytest.mark.parametrize(("trained", "low", "high"), [(False, 100, 200), (True, -1, 10)])
+def test_a_training_keeps_freed_memory_which_otherwise_is_returned(trained, low, high):
+    command = [sys.executable, "-c", FREED.format(trained=trained)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert low < float(done.stdout) < high
+
+
+@pytest.mark.parametrize("library", [SimpleNamespace(), SimpleNamespace(mallopt=lambda *_: 0)])
+def test_a_library_that_cannot_keep_memory_is_left_alone(monkeypatch, library):
+    monkeypatch.setattr(execution.ctypes, "CDLL", lambda name: library)
+    model, images = torch.nn.Conv2d(1, 2, 1), torch.rand(3, 1, 4, 4)
+    assert torch.equal(training.make_forward(model)(images), model(images))
 
 
 def test_the_forward_pass_also_runs_without_gradients():
