@@ -9,14 +9,13 @@ it instead. Each runs in a fresh process, in both ways in turn.
 
 import itertools
 import json
-import resource
 import statistics
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import nullcontext
 from dataclasses import replace
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 from unittest import mock
 
 import pandas as pd
@@ -73,7 +72,9 @@ def measure(dataset: str, recipe: str, way: str, images: int, threads: int) -> d
     }
 
 
-def _usage() -> resource.struct_rusage:
+def _usage() -> Any:
+    import resource  # here, since Windows lacks it, and the tests of the pages import this module
+
     return resource.getrusage(resource.RUSAGE_SELF)
 
 
@@ -81,14 +82,13 @@ def table(results: dict) -> pd.DataFrame:
     """Medians in both ways for each data set and recipe, and the ratio of the seconds, as text."""
     by = ["dataset", "recipe", "memory"]
     medians = pd.DataFrame(results["runs"]).groupby(by, sort=False).median()
-    formats = {"seconds": "{:.2f}", "page_faults": "{:,.0f}", "peak_mb": "{:,.0f}"}
-    names = {"seconds": "seconds", "page_faults": "page faults", "peak_mb": "MB"}
+    columns = {"seconds": "seconds", "page_faults": "page faults", "peak_mb": "MB"}
     rows = []
     for dataset, recipe in medians.index.droplevel("memory").unique():
         ways = {way: medians.loc[(dataset, recipe, way)] for way in WAYS}
         cells = {
-            f"{names[column]}, {way}": form.format(values[column])
-            for column, form in formats.items() for way, values in ways.items()
+            f"{name}, {way}": f"{values[column]:{'.2f' if name == 'seconds' else ',.0f'}}"
+            for column, name in columns.items() for way, values in ways.items()
         }  # fmt: skip
         ratio = ways["kept"]["seconds"] / ways["returned"]["seconds"]
         title = {"data set": data.spec(dataset).title, "recipe": f"`{recipe}`"}

@@ -93,7 +93,7 @@ def make_forward(
 ) -> Callable[[Tensor], Tensor]:
     """The forward pass of `model` with the options of `execution`; it returns logits in float32.
 
-    `channels_last` changes the memory layout of the weights in place, if torch is right with it. A
+    `channels_last` changes the memory layout of the weights, except where torch is wrong with it. A
     `scaler` scales the gradients at the logits. The process then keeps up to 1 GB of freed memory.
     """
     _keep_freed_memory()
