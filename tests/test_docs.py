@@ -276,6 +276,13 @@ def test_the_frontier_on_the_page_on_accuracy():
     assert sorted(told) == sorted(tuple(row[1:]) for row in rows)
 
 
+def test_the_times_of_the_listing_on_the_page_on_the_command_line():
+    found, text = record("listing"), flat("docs/command-line.md")
+    assert f"Of {found['runs']:,} runs `collect` made a frame in {found['collect']:.1f} s" in text
+    assert f"({found['collect, without an index']:.1f} s the first time)" in text
+    assert f"its table of the last 1,000 in {found['the command `runs`']:.1f} s" in text
+
+
 def test_the_race_on_the_page_on_benchmarks():
     race, text = record("race"), flat("docs/benchmarks.md")
     assert standings.overview(race) in read("docs/benchmarks.md")
