@@ -1,10 +1,10 @@
-"""Measure the steps of the ablation: each is trained with several seeds.
+"""Train and evaluate each step of the ablation with several seeds.
 
-    python -m benchmarks.ablation                  # hours, on two cores; it resumes
+    python -m benchmarks.ablation                  # hours on two cores; continues after a stop
     python -m benchmarks.ablation --only "label smoothing"
 
-Each training uses one thread, and as many run at once as there are cores. Their checkpoints and
-weights are in runs/ablation/.
+As many trainings run at once as there are cores, one thread each. Checkpoints and weights are in
+runs/ablation/.
 """
 
 import json
@@ -39,18 +39,18 @@ PLAIN = Recipe(model="", epochs=0, batch_size=0, learning_rate=0, source="", mea
 
 def main(
     only: Annotated[list[str] | None, typer.Option(help="Names of steps; all by default.")] = None,
-    dataset: Annotated[str | None, typer.Option(help="Only those on this data set.")] = None,
+    dataset: Annotated[str | None, typer.Option(help="Only steps on this data set.")] = None,
     jobs: Annotated[int, typer.Option(help="Trainings at once, one thread each.")] = 0,
-    out: Annotated[Path, typer.Option(help="Where results are kept.")] = RESULTS,
+    out: Annotated[Path, typer.Option(help="File for the results.")] = RESULTS,
 ) -> None:
-    """Train every step with every seed that is not in the results yet, and write them there."""
+    """Train every step with every seed that is missing in the results, and add them."""
     train_all(STEPS, only, dataset, jobs, out)
 
 
 def train_all(
     steps: list[Step], only: list[str] | None, dataset: str | None, jobs: int, out: Path
 ) -> None:
-    """Train those of the steps with these names and on this data set, in parallel."""
+    """Train the steps with these names on this data set, in parallel."""
     chosen = [step for step in named(steps, only) if dataset in (None, step.dataset)]
     results = json.loads(out.read_text()) if out.exists() else {}
     results = {**results, **describe(threads=1)}
@@ -71,11 +71,11 @@ def train_all(
             write_atomic(out, json.dumps(results | arranged(done, steps), indent=1) + "\n")
             shutil.rmtree(KEEP / row["key"], ignore_errors=True)
     finally:
-        pool.shutdown(cancel_futures=True)  # after an error, nothing else starts
+        pool.shutdown(cancel_futures=True)  # after an error, start no other training
 
 
 def arranged(done: dict[str, dict], steps: list[Step]) -> dict[str, list[dict]]:
-    """The trainings of today's steps, in their order; and those of steps that were changed."""
+    """`trainings`: those of the current steps, in order; `past`: those of changed steps."""
     keys = {key(step, seed): step for step in steps for seed in range(step.seeds)}
     return {
         "trainings": [done[k] | words(step) for k, step in keys.items() if k in done],
@@ -89,10 +89,10 @@ def words(step: Step) -> dict[str, object]:
 
 
 def key(step: Step, seed: int) -> str:
-    """Twelve hex digits for all that a training depends on, except code and processor.
+    """A digest of all that a training depends on, except code and processor: twelve hex digits.
 
-    Only settings that differ from their defaults count, so that a new one changes no key. The names
-    are those of version 0.1, with which the recorded keys were made.
+    It omits settings with default values, so that a new setting changes no key. The settings have
+    their names of version 0.1, as in the recorded keys.
     """
     plain = asdict(PLAIN)
     old_names = {"model_kwargs": "settings", "train_on_validation": "refit"}
@@ -139,7 +139,7 @@ def train_with_ema(
     recipe: Recipe, splits: data.Splits, *, device: torch.device, seed: int, checkpoint: Path,
     decay: float,
 ) -> tuple[torch.nn.Module, training.History]:  # fmt: skip
-    """As `training.train`; returns the moving average of the weights, which cannot be resumed."""
+    """As `training.train`, but returns the moving average of the weights, and cannot resume."""
     device_module.seed_everything(seed)
     model = recipe.build(splits.spec).to(device)
     optimizer, scheduler = recipe.optimizer(model, len(splits.train))
@@ -156,7 +156,7 @@ def train_with_ema(
 
 
 def seen_by(predictions: Predictions) -> dict[str, object]:
-    """Accuracy, loss, and which images are correct, for a record."""
+    """Accuracy, loss, and which predictions are correct, for a record."""
     return {
         "accuracy": round(evaluation.accuracy(predictions), 5),
         "loss": round(evaluation.loss(predictions), 5),

@@ -16,16 +16,16 @@ class Step:
     """One step of the ablation."""
 
     name: str
-    baseline: str  # the name of the step that it is compared with
+    baseline: str  # name of the step to compare with
     change: str  # what differs, in words
     recipe: Recipe
     dataset: str = "fashion_mnist"
     seeds: int = 3
-    test: bool = False  # whether it is tested, since no choice depends on it
+    test: bool = False  # whether it is tested; only if no choice depends on it
     ema_decay: float = 0.0  # of an exponential moving average of the weights; 0 for none
 
 
-# Eight epochs each, so that they can be compared, up to the step that trains longer.
+# Eight epochs each, for comparison, up to the step `longer`.
 START = Recipe(
     model="tiny_vgg",
     epochs=8,
@@ -38,8 +38,8 @@ START = Recipe(
 NETWORK = {"width": 16, "blocks": (1, 2, 1), "stride": 2}
 VARIED = Augmentation(shift=1, flip=True)
 
-# Name, the change in words, and as settings of the recipe. A step is compared with the one before
-# it, unless that one is in BESIDE: those were tried and left out again.
+# Name, the change in words, and as settings of the recipe. The baseline of a step is the last one
+# before it that is not in BESIDE. Steps in BESIDE were tried and dropped.
 CHANGES: list[tuple[str, str, dict]] = [
     ("wider", "32 channels, not 10", {"model_kwargs": {"hidden_units": 32}}),
     (
@@ -84,7 +84,7 @@ def _ablation() -> list[Step]:
 
 
 def _finals() -> list[Step]:
-    """The recipes that the ablation led to, and `large`, the settings with which one was chosen."""
+    """The recipes that the ablation led to, and `large`: `accurate` as chosen on validation."""
     steps = []
     for dataset, chosen_at in CHOSEN_AT.items():
         compact, accurate = (
@@ -103,7 +103,7 @@ def _finals() -> list[Step]:
 
 
 def _recipes(*names: str) -> list[Step]:
-    """Recipes that no ablation led to, on each data set that they are for."""
+    """Recipes outside the ablation, on each of their data sets."""
     return [
         Step(name, "", "", recipe, dataset, test=True)
         for (name, dataset), recipe in training.RECIPES.items() if name in names

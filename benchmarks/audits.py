@@ -2,8 +2,8 @@
 
     python -m benchmarks.audits
 
-If the verdicts are right, a larger model gets right where a model was at fault, and repeats the
-errors where the label is wrong. Predictions of the audits are cached in runs/audit/.
+If the verdicts are right, a larger model fixes the errors of the smaller model, and repeats those
+caused by a wrong label. Predictions of the audits are cached in runs/audit/.
 """
 
 import json
@@ -23,7 +23,7 @@ from helpers.data import SPECS, Augmentation
 from helpers.files import PROJECT, write_atomic
 
 RESULTS = PROJECT / "benchmarks" / "results" / "audits.json"
-# the fast recipe of Fashion-MNIST with about thirty times the work
+# about thirty times the compute of the fast recipe of Fashion-MNIST
 LARGER = {"model_kwargs": {"width": 32}, "epochs": 10, "batch_size": 128}
 
 
@@ -43,7 +43,7 @@ def main(
             dataset, fast, cache_dir=CACHE, seeds=range(seeds), device=CPU, progress=True
         )
         found = {"dataset": dataset, "seeds": seeds} | labels.summarize(audited)
-        if not cached:  # otherwise the time would be too short
+        if not cached:  # else the time would be too short
             found["seconds"] = round(time.perf_counter() - start)
         found["near_duplicates"] = labels.count_near_duplicates(audited.evidence).to_dict("index")
         found["larger"] = []

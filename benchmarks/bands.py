@@ -1,11 +1,10 @@
-"""In which band do the accuracies lie that the notebooks claim?
+"""Measure the bands of the accuracies that the notebooks claim.
 
     python -m benchmarks.bands
 
-Their trainings are repeated with several seeds, on one thread and on two, as many side by side as
-there are cores for. Around the mean of the runs a band reaches four standard deviations either way.
-Each run is kept in runs/bands/, and is not made again when it is there; bands that were not
-measured this time stay as they are.
+The trainings are repeated with several seeds, on one thread and on two, in parallel on all cores.
+A band is the mean of the runs ± four standard deviations. Runs are kept in runs/bands/ and not
+repeated. Bands that were not measured this time stay as they are.
 """
 
 import datetime
@@ -31,9 +30,9 @@ from helpers.data import SPECS
 from helpers.files import PROJECT, write_atomic
 
 RUNS = PROJECT / "runs" / "bands"
-OTHER_PROCESSORS = 5  # images by which shipped weights may differ where sums are rounded otherwise
+OTHER_PROCESSORS = 5  # images by which shipped weights may differ, since sums are rounded otherwise
 TRAINING = ("epochs", "batch_size", "learning_rate", "momentum", "train_images", "shift")
-# maker of the record and its figure → the name of the band, and the settings for which it holds
+# `notebook` of the record and name in `measured` → name of the band, and the settings it holds for
 CLAIMED = {
     ("02_train_mnist", "test_accuracy"): ("mnist tiny_vgg test accuracy", TRAINING),
     ("03_train_fashion_mnist", "test_accuracy"): ("fashion_mnist tiny_vgg test accuracy", TRAINING),
@@ -46,7 +45,7 @@ CLAIMED = {
 
 
 class Job(NamedTuple):
-    """A run of the command line, where it is kept, and how many records it leaves there."""
+    """A run of the command line, its folder, and how many records it writes there."""
 
     place: Path
     arguments: list[str]
@@ -56,14 +55,14 @@ class Job(NamedTuple):
 
 def main(
     profile: Annotated[
-        list[str] | None, typer.Option(help="Run the notebooks so. Repeatable; by default both.")
+        list[str] | None, typer.Option(help="Profile of notebooks; repeatable, by default both.")
     ] = None,
-    seeds: Annotated[int, typer.Option(help="Seeds 0, 1, 2, …, so many.")] = 5,
+    seeds: Annotated[int, typer.Option(help="Number of seeds: 0, 1, 2, …")] = 5,
     threads: Annotated[
         list[int] | None, typer.Option(help="Threads. Repeatable; by default 1 and 2.")
     ] = None,
 ) -> None:
-    """Run what is not yet recorded, and write benchmarks/results/bands.json."""
+    """Run what is missing, and write benchmarks/results/bands.json."""
     for thread_count in threads or [1, 2]:
         jobs = list(_jobs(profile or ["quick", "standard"], seeds, thread_count))
         with ThreadPool(max(1, (os.cpu_count() or 1) // thread_count)) as pool:
@@ -101,7 +100,7 @@ def _run(job: Job) -> None:
 
 
 def derive(records: Iterable[dict]) -> list[dict]:
-    """The bands that follow from records as `runs.save` writes them, one for each setting."""
+    """The bands of records that `runs.save` wrote, one for each combination of settings."""
     groups: dict[str, list[dict]] = {}
     for record in records:
         for (maker, figure), (name, settings) in CLAIMED.items():
@@ -133,7 +132,7 @@ def _band(name: str, settings: dict, group: list[dict]) -> dict:
 
 
 def shipped() -> Iterator[dict]:
-    """The bands of the shipped weights: what they get, and some images either way."""
+    """The bands of the shipped weights: their accuracy ± OTHER_PROCESSORS images."""
     for dataset in SPECS:
         model = models.load_pretrained(f"{dataset}/tiny_vgg")
         test = data.load_splits(dataset).test
@@ -154,7 +153,7 @@ def shipped() -> Iterator[dict]:
 
 
 def merge(earlier: list[dict], measured: list[dict]) -> list[dict]:
-    """The measured bands, after those of before that were made for other settings."""
+    """The earlier bands that were not measured again, then the measured ones."""
     new = {json.dumps([band["name"], band["settings"]]) for band in measured}
     kept = [b for b in earlier if json.dumps([b["name"], b["settings"]]) not in new]
     return kept + measured

@@ -1,10 +1,10 @@
-"""What does it cost to keep the progress of a training?
+"""Measure the cost of saving the state of a training.
 
     python -m benchmarks.checkpointing
 
-Whole trainings by the recipe `fast`, with a checkpoint after each epoch. What keeping takes is
-timed inside them: two trainings, one with and one without, differ by more from noise alone. Longer
-trainings are saved within an epoch as well, once a minute: what is timed is one such save.
+The recipe `fast` saves a checkpoint after each epoch. Checkpointing is timed within the training,
+since two trainings, with and without it, differ more by noise. Longer trainings also save once a
+minute within an epoch; one such save is timed.
 """
 
 import json
@@ -22,7 +22,7 @@ import torch
 import typer
 
 from benchmarks.machine import describe
-from helpers import data, training
+from helpers import data, runs, training
 from helpers.data import SPECS, Splits
 from helpers.files import PROJECT, write_atomic
 
@@ -33,12 +33,13 @@ RESULTS = PROJECT / "benchmarks" / "results" / "checkpointing.json"
 
 
 def main(
-    rounds: Annotated[int, typer.Option(help="Trainings of each data set.")] = 5,
-    threads: Annotated[int, typer.Option(help="Threads to compute on.")] = 2,
-    out: Annotated[Path, typer.Option(help="Where results are kept.")] = RESULTS,
+    rounds: Annotated[int, typer.Option(help="Trainings on each data set.")] = 5,
+    threads: Annotated[int, typer.Option(help="Number of threads.")] = 2,
+    out: Annotated[Path, typer.Option(help="File for the results.")] = RESULTS,
 ) -> None:
-    """Train on both data sets in turn, and write down which share of the time keeping takes."""
+    """Train on both data sets in turn, and write the cost of checkpointing."""
     torch.set_num_threads(threads)
+    runs.ROOT.mkdir(exist_ok=True)
     splits = {name: data.load_splits(name) for name in SPECS}
     shares: dict[str, list[float]] = {name: [] for name in SPECS}
     for seed in range(rounds):
@@ -58,13 +59,13 @@ def main(
 
 
 def _saves(splits: Splits, recipe: str, steps: int = 20) -> list[float]:
-    """The seconds of each save within an epoch, when it is saved after each of so many steps."""
+    """The seconds of each save, in an epoch of `steps` steps with a save after each."""
     spent: list[float] = []
     chosen = replace(training.find_recipe(recipe, splits.spec.name), epochs=1)
     few = replace(splits, train=splits.train[: steps * chosen.batch_size])
     few = replace(few, validation=few.validation[: chosen.batch_size])
     with (
-        tempfile.TemporaryDirectory(dir=PROJECT / "runs") as folder,  # a disk, not memory
+        tempfile.TemporaryDirectory(dir=runs.ROOT) as folder,  # a disk, not memory
         mock.patch(SAVE_EVERY, 0.0),
         mock.patch(f"{MANAGER}.save", _timed(pkgutil.resolve_name(f"{MANAGER}.save"), spent)),
     ):
@@ -76,14 +77,14 @@ def _saves(splits: Splits, recipe: str, steps: int = 20) -> list[float]:
 
 
 def _share(splits: Splits, seed: int) -> float:
-    """Which share of a training's time goes into keeping: fingerprints, states, the disk."""
+    """Time for checkpointing (fingerprints, states, disk) as a fraction of the other time."""
     spent: list[float] = []
     recipe = training.find_recipe("fast", splits.spec.name)
     loop = "helpers.training.loop"
     settings = pkgutil.resolve_name(f"{loop}.training_settings")
     save, restore = (pkgutil.resolve_name(f"{MANAGER}.{name}") for name in ("save", "restore"))
     with (
-        tempfile.TemporaryDirectory(dir=PROJECT / "runs") as folder,  # a disk, not memory
+        tempfile.TemporaryDirectory(dir=runs.ROOT) as folder,  # a disk, not memory
         mock.patch(f"{loop}.training_settings", _timed(settings, spent)),
         mock.patch(f"{MANAGER}.save", _timed(save, spent)),
         mock.patch(f"{MANAGER}.restore", _timed(restore, spent)),

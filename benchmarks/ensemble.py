@@ -25,9 +25,9 @@ def main(
     only: Annotated[
         list[str] | None, typer.Option(help="Names of recipes; all by default.")
     ] = None,
-    out: Annotated[Path, typer.Option(help="Where results are kept.")] = OUT,
+    out: Annotated[Path, typer.Option(help="File for the results.")] = OUT,
 ) -> None:
-    """Measure every recipe that has been trained with all seeds."""
+    """Measure the ensemble of every recipe that was trained with all seeds."""
     ensembles = [measure(step, rows) for step, rows in finished(only)]
     new = {(entry["step"], entry["dataset"]) for entry in ensembles}
     others = json.loads(out.read_text())["ensembles"] if out.exists() else []

@@ -1,10 +1,10 @@
-"""The best accuracy for every budget: error against parameters, multiply-adds and training time.
+"""The Pareto fronts of test error against parameters, multiply-adds and training time.
 
-    python -m benchmarks.frontier    # hours, on two cores; it resumes
+    python -m benchmarks.frontier    # hours on two cores; continues after a stop
 
 It trains the recipes for small networks with several seeds, prints the tables of docs/accuracy.md
-and draws docs/frontier.png. The other recipes are those of the ablation and of the race. Figures
-that others published are in public.csv, with how they were chosen.
+and draws docs/frontier.png. The other recipes are those of the ablation and of the race. Results
+published by others, and how each was chosen, are in public.csv.
 """
 
 import json
@@ -26,7 +26,7 @@ from helpers.files import PROJECT
 
 PUBLIC = Path(__file__).with_name("public.csv")
 PICTURE = PROJECT / "docs" / "frontier.png"
-TRAIN_IMAGES = 55_000  # in the epochs that were timed
+TRAIN_IMAGES = 55_000  # in a timed epoch
 COSTS = {
     "parameters": "parameters",
     "multiply_adds": "multiply-adds for an image",
@@ -35,7 +35,7 @@ COSTS = {
 
 
 def main() -> None:
-    """Train what is not trained yet; print the tables, and draw the picture."""
+    """Train what is missing, print the tables and draw the figure."""
     train_all(FRONTIER, None, None, 0, FRONTIER_RESULTS)
     for dataset in data.SPECS:
         typer.echo("\n".join(["", data.spec(dataset).title, "", *markdown(table(dataset))]))
@@ -43,10 +43,10 @@ def main() -> None:
 
 
 def ours(dataset: str) -> pd.DataFrame:
-    """A row for each recipe that was measured, by name, the smallest first.
+    """A row for each measured recipe, by name, sorted by parameters.
 
-    Its costs, and its mean test accuracy in %, with the standard deviation, over `n` trainings.
-    `minutes` is nan if they were measured on another processor than those of the ablation.
+    Its costs, and mean and standard deviation of its test accuracy in % over `n` trainings.
+    `minutes` is nan if measured on another processor than those of the ablation.
     """
     timed = json.loads(costs.OUT.read_text())
     seconds = {
@@ -70,12 +70,12 @@ def ours(dataset: str) -> pd.DataFrame:
 
 
 def public(dataset: str) -> pd.DataFrame:
-    """Figures that others have published: name, parameters, accuracy in %, how it was chosen."""
+    """Results published by others: name, parameters, accuracy in %, how it was chosen."""
     return pd.read_csv(PUBLIC).query("dataset == @dataset").drop(columns="dataset")
 
 
 def table(dataset: str) -> pd.DataFrame:
-    """Our recipes and the figures of others on a data set, by size, as text."""
+    """Our recipes and the results of others on a data set, sorted by parameters, as text."""
     rows = [
         {
             "network": f"**`{name}`**", "parameters": int(row["parameters"]),
@@ -99,7 +99,7 @@ def table(dataset: str) -> pd.DataFrame:
 
 
 def draw() -> plt.Figure:
-    """Test error against each cost, a row of panels for each data set; both axes logarithmic."""
+    """Test error against each cost on log-log axes, a row of panels for each data set."""
     figure, panels = plt.subplots(
         2, 3, figsize=(12, 7.5), sharex="col", sharey="row", layout="constrained"
     )
@@ -121,12 +121,12 @@ def draw() -> plt.Figure:
 
 
 def _front(ax: Axes, points: pd.DataFrame, cost: str) -> None:
-    """Our recipes; a line joins those for which no other is both cheaper and better."""
+    """Our recipes; a line joins those on the Pareto front."""
     errors = 100 - points["accuracy"]
     ax.errorbar(points[cost], errors, points["deviation"], fmt="o", color="lightgray", zorder=1)
     front = evaluation.pareto_front(points["accuracy"], points[cost])
     ax.plot(points.loc[front, cost], errors[front], "o-", color=plotting.PALETTE[0], label="ours")
-    reach = (points[cost].max() / points[cost].min()) ** 0.2  # as far as a name is long
+    reach = (points[cost].max() / points[cost].min()) ** 0.2  # about the width of a name
     for name, x in points[cost].items():
         close = points[cost].between(x, reach * x) & (abs(errors / errors[name] - 1) < 0.05)
         side, align = (-5, "right") if close.sum() > 1 else (5, "left")  # away from a neighbor

@@ -1,13 +1,13 @@
-"""Check and measure training on a GPU: one command, and one file of results.
+"""Check and measure training on a GPU: one command, one results file.
 
     make gpu                                                # at most eight minutes, on one GPU
     python -m benchmarks.gpu --out FOLDER --only parity     # one part
     python -m benchmarks.gpu --out FOLDER --dry-run         # each part on the CPU, at toy size
 
-The parts run one after another, the most important first, each in a process of its own that has a
-time limit. What a part found is written to `gpu.json` as soon as it is done, so a machine that goes
-away loses the rest only; a part that fails or takes too long leaves what it has found before. What
-is to be true is in `checks`; the exit status is 1 if anything of it is not.
+The parts run in order of importance, each in its own process with a time limit. When a part ends,
+its results are written to `gpu.json`, so a lost machine loses only the later parts. A part that
+fails or runs out of time keeps what it had found. `checks` holds the conditions to be met; the exit
+status is 1 if one is not, or a part fails.
 """
 
 import json
@@ -40,7 +40,7 @@ from helpers.files import PROJECT, write_atomic
 from helpers.training import Execution, Recipe
 
 SEEDS = range(3)
-LAPTOP = 8e9  # bytes of memory that a small card has
+LAPTOP = 8e9  # bytes, the memory of a small GPU
 QUIET = Execution(progress=False)
 
 
@@ -50,10 +50,10 @@ class Setting:
 
     device: torch.device
     toy: bool = False
-    out: Path | None = None  # for what was found
+    out: Path | None = None  # the results file
 
     def keep(self, found: dict[str, Any]) -> None:
-        """Write what a part has found so far; until it is done, it counts as failed."""
+        """Write the results so far, marked as unfinished until the part is done."""
         if self.out is not None:
             write_atomic(self.out, json.dumps(found | {"error": "unfinished"}))
 
@@ -71,13 +71,13 @@ class Setting:
         return replace(training.find_recipe(name, dataset), **{**toy, **changes})
 
     def wait(self) -> float:
-        """The time when the device has done all that it was given."""
+        """Synchronize with the device, and return the time."""
         if self.device.type != "cpu":
             torch.accelerator.synchronize()
         return time.perf_counter()
 
     def train(self, recipe: Recipe, splits: Splits, **options: Any) -> tuple[torch.nn.Module, dict]:
-        """A trained model; its seconds, and its accuracy on validation, which may choose."""
+        """A trained model, and its seconds and validation accuracy."""
         start = self.wait()
         model, history = training.train(
             recipe, splits, device=self.device, **{"execution": QUIET, **options}
@@ -89,7 +89,7 @@ class Setting:
 
 
 def hardware(setting: Setting) -> dict[str, Any]:
-    """Names and versions; the rate of matrix products in each format, and of copies in memory."""
+    """Names and versions; the rate of matrix products in each format, and of memory copies."""
     found: dict[str, Any] = {"device": device.describe(setting.device)} | describe(1)
     if setting.device.type == "cuda":
         properties = torch.cuda.get_device_properties(setting.device)
@@ -121,7 +121,7 @@ def _median_seconds(setting: Setting, work: Callable[[], object], times: int = 1
 
 
 def parity(setting: Setting) -> dict[str, Any]:
-    """Do both devices predict the same, cut the same batches, and learn equally well?"""
+    """Check that predictions, batches and validation accuracy are as on the CPU."""
     checks, found = {}, {}
     for name in models.list_pretrained():
         test = setting.splits(name.split("/")[0]).test
@@ -165,8 +165,8 @@ class _PulledPlug(Exception):
 
 
 def resume(setting: Setting) -> dict[str, Any]:
-    """Is a training repeatable, does one that was stopped end with the same weights, and at what
-    cost? Are weights and trainings at home on either device?
+    """Check that trainings are repeatable, that resumed ones end with the same weights, and that
+    weights load on either device. Time deterministic algorithms.
     """
     splits, recipe = setting.splits("mnist"), setting.recipe("fast", "mnist", epochs=2)
     recipe = replace(recipe, augmentation=data.Augmentation(shift=1))
@@ -201,13 +201,13 @@ def resume(setting: Setting) -> dict[str, Any]:
             message = str(error)
         if setting.device.type != "cpu":
             checks["another device is refused in words"] = "device is" in message
-    # what need not hold without deterministic algorithms
+    # these need not hold without deterministic algorithms
     found |= {words: checks.pop(words) for words in list(checks) if words.endswith("as it comes")}
     return {"checks": checks} | found
 
 
 def _stopped(setting: Setting, recipe: Recipe, splits: Splits, folder: Path) -> None:
-    """A training that is stopped in its second epoch."""
+    """Stop a training in its second epoch."""
     steps, cut = len(splits.train) // recipe.batch_size, data.batches
     epochs = []
 
@@ -231,7 +231,7 @@ def _equal(one: torch.nn.Module, other: torch.nn.Module) -> bool:
 
 
 def memory(setting: Setting) -> dict[str, Any]:
-    """Does the largest recipe fit into a small card, and what is said when the memory is full?"""
+    """Check that the largest recipe fits a small GPU, and the errors for full memory and nan."""
     splits = setting.splits("fashion_mnist")
     recipe = setting.recipe("accurate", "fashion_mnist", epochs=1, train_on_validation=False)
     checks, found = {}, {}
@@ -270,7 +270,7 @@ def precisions(setting: Setting) -> dict[str, Any]:
     splits, found = setting.splits("fashion_mnist"), {}
     recipe = setting.recipe("fast", "fashion_mnist")
     formats = ["float32", "tf32", "bfloat16", "float16"]
-    for name in formats[:3] if setting.device.type == "mps" else formats:  # it has no scaled steps
+    for name in formats[:3] if setting.device.type == "mps" else formats:  # MPS lacks loss scaling
         torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = name == "tf32"
         format_of = replace(recipe, precision="float32" if name == "tf32" else name)
         runs = [setting.train(format_of, splits, seed=seed)[1] for seed in SEEDS]
@@ -280,9 +280,9 @@ def precisions(setting: Setting) -> dict[str, Any]:
 
 
 def execution(setting: Setting) -> dict[str, Any]:
-    """The seconds of `fast` with either memory layout, compiled, and replayed as CUDA graphs."""
+    """The seconds of `fast` in either memory layout, compiled, and compiled to CUDA graphs."""
     splits, recipe = setting.splits("mnist"), setting.recipe("fast", "mnist")
-    if not setting.toy:  # whole batches only, or each way would be compiled twice
+    if not setting.toy:  # whole batches only: a smaller one would be compiled as well
         whole = len(splits.train) // recipe.batch_size * recipe.batch_size
         recipe = replace(recipe, train_images=whole)
     compiled = replace(QUIET, compile=True)
@@ -317,8 +317,8 @@ def _summary(runs: list[dict]) -> dict[str, float]:
 
 
 def speed(setting: Setting) -> dict[str, Any]:
-    """Seconds of the recipes, the first time and again, `compact` for two epochs only; and a grid,
-    from which a recipe for GPUs can be chosen on validation.
+    """Seconds of the recipes, the first time and again (`compact`: two epochs), and a grid of batch
+    sizes and rates, to choose a recipe for GPUs on validation.
     """
     found: dict[str, Any] = {}
     for dataset in data.SPECS:
@@ -344,7 +344,7 @@ def processes(setting: Setting) -> dict[str, Any]:
     """One process under torchrun, over NCCL on CUDA, and two over gloo on the CPU."""
     checks, found = {}, {}
     one = setting.device.type if setting.device.type in ("cuda", "xpu") else "cpu"
-    # where the machine's own name leads nowhere, the processes must not ask for it
+    # loopback, because the machine's own name may not resolve
     here = {"GLOO_SOCKET_IFNAME": "lo", "NCCL_SOCKET_IFNAME": "lo", "NCCL_DEBUG": "WARN"}
     for count, where in ((1, one), (2, "cpu")):
         with tempfile.TemporaryDirectory() as root:
@@ -370,7 +370,7 @@ def processes(setting: Setting) -> dict[str, Any]:
 def _quiet(
     command: list[str], environment: dict[str, str], limit: float
 ) -> subprocess.CompletedProcess[str]:
-    """Run a command for so many seconds at most; one that hangs has the status 124."""
+    """Run a command for at most `limit` seconds; after a timeout its status is 124."""
     options: dict[str, Any] = {"cwd": PROJECT, "env": environment, "capture_output": True}
     try:
         return subprocess.run(command, text=True, timeout=limit, **options)
@@ -380,7 +380,7 @@ def _quiet(
 
 
 def profile(setting: Setting) -> dict[str, Any]:
-    """Images a second of `fast`, the share of the matrix rate, and the ten longest kernels."""
+    """Images and operations a second of `fast`, and the ten longest kernels."""
     found: dict[str, Any] = {}
     for dataset in data.SPECS:
         splits = setting.splits(dataset)
@@ -400,7 +400,7 @@ def profile(setting: Setting) -> dict[str, Any]:
 
 
 def _kernels(setting: Setting, profiled: torch.profiler.profile) -> Counter[str]:
-    """The time of each kernel: of what ran on the device, not of the operators that started it."""
+    """The time of each kernel on the device, without the operators that launched it."""
     on_cpu, times = setting.device.type == "cpu", Counter[str]()
     for event in profiled.key_averages():
         is_kernel = not getattr(event, "is_user_annotation", False)
@@ -412,12 +412,12 @@ def _kernels(setting: Setting, profiled: torch.profiler.profile) -> Counter[str]
 
 
 def peers(setting: Setting) -> dict[str, Any]:
-    """Seconds of two other programs to the targets of the race, on the same device."""
+    """Seconds of two other programs to targets of the race, on the same device."""
     found: dict[str, Any] = {}
     if setting.toy:
         return {"left out": "they have no toy size"}
     for spec in data.SPECS.values():
-        getattr(datasets, spec.folder)(PROJECT / "data", download=True)  # unpacks what is there
+        getattr(datasets, spec.folder)(PROJECT / "data", download=True)  # unpacks the files
     for script, dataset, target in (
         ("torch_example.py", "mnist", 0.99), ("course_loop.py", "fashion_mnist", 0.88),
     ):  # fmt: skip
@@ -427,7 +427,7 @@ def peers(setting: Setting) -> dict[str, Any]:
                 sys.executable, PROJECT / "benchmarks" / "contestants" / script, dataset,
                 "--target", target, "--limit", 30, "--device", setting.device.type, "--out", laps,
             ]  # fmt: skip
-            environment = os.environ | {"PYTHONPATH": str(PROJECT)}  # it need not be installed
+            environment = os.environ | {"PYTHONPATH": str(PROJECT)}  # it may not be installed
             words = [str(word) for word in command]
             subprocess.run(words, cwd=PROJECT, env=environment, check=True)
             found[f"{script}, {dataset}, {target}"] = json.loads(laps.read_text())
@@ -436,7 +436,7 @@ def peers(setting: Setting) -> dict[str, Any]:
 
 
 def frontier(setting: Setting) -> dict[str, Any]:
-    """Larger networks than a CPU trains in an hour, judged on validation only."""
+    """Networks too large for an hour on a CPU, evaluated on validation only."""
     splits = setting.splits("fashion_mnist")
     base = setting.recipe("accurate", "fashion_mnist", train_on_validation=False)
     found = {}
@@ -451,8 +451,7 @@ def frontier(setting: Setting) -> dict[str, Any]:
     return found
 
 
-# the functions and their time limits in seconds, the most important first; the last two have what
-# is left
+# functions and time limits in seconds, the most important first; the last two get the time left
 PARTS: dict[str, tuple[Callable[[Setting], dict[str, Any]], int]] = {
     "hardware": (hardware, 40), "parity": (parity, 70), "resume": (resume, 40),
     "memory": (memory, 40), "precisions": (precisions, 50), "speed": (speed, 60),
@@ -460,26 +459,26 @@ PARTS: dict[str, tuple[Callable[[Setting], dict[str, Any]], int]] = {
     "peers": (peers, 100), "frontier": (frontier, 120),
 }  # fmt: skip
 TOTAL = 470  # seconds, from the start of this process
-HANGS = 33  # seconds: half of a part, less its start
+HANGS = 33  # seconds: half of `processes`, less its start
 LEAST = 15  # seconds: with less left, a part is not started
 
 
 def main(
-    out: Annotated[Path, typer.Option(help="The folder for gpu.json, with what was found.")] = Path(
+    out: Annotated[Path, typer.Option(help="Folder for gpu.json, the results file.")] = Path(
         "runs/gpu"
     ),
     only: Annotated[list[str] | None, typer.Option(help="Names of parts; all by default.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="On the CPU, at toy size.")] = False,
     here: Annotated[bool, typer.Option("--here", help="In this process, without a limit.")] = False,
 ) -> None:
-    """Run the parts, and say what was found."""
+    """Run the parts, and print which checks failed."""
     chosen = torch.device("cpu") if dry_run else device.choose()
     if chosen.type == "cpu" and not dry_run:
         typer.echo("There is no GPU here. --dry-run tries every part on the CPU.", err=True)
         raise typer.Exit(2)
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # for deterministic products
     if here:
-        # float32 proper: by default, torch computes convolutions on CUDA in TF32
+        # full float32: by default, torch computes convolutions on CUDA in TF32
         torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
         for name in only or PARTS:
             place = out / f"{name}.json"
@@ -489,7 +488,7 @@ def main(
     found = json.loads(path.read_text()) if path.exists() else {}
     for name in only or PARTS:
         left = TOTAL - _age()
-        # a busy CPU may take its time
+        # a busy CPU may be slow
         limit = TOTAL if dry_run else min(PARTS[name][1], left)
         found[name] = {"error": "no time was left"}
         if limit >= LEAST:
@@ -500,18 +499,18 @@ def main(
 
 
 def _age() -> float:
-    """The seconds since this process was started: importing torch takes some of them."""
+    """Seconds since the start of this process, including the import of torch."""
     return time.time() - psutil.Process().create_time()
 
 
 def _failed(found: dict[str, Any]) -> list[str]:
-    """The error of a part, then its checks that do not hold."""
+    """The error of a part, then its failed checks."""
     errors = [found["error"]] if "error" in found else []
     return errors + [words for words, holds in found.get("checks", {}).items() if not holds]
 
 
 def _in_a_process(name: str, dry_run: bool, limit: float) -> dict[str, Any]:
-    """What a part found, or has found when it failed or its time was over."""
+    """Run a part in its own process; its results, partial if it failed or timed out."""
     with tempfile.TemporaryDirectory() as scratch:
         command = [sys.executable, "-m", "benchmarks.gpu", "--here", "--only", name]
         command += ["--out", scratch] + ["--dry-run"] * dry_run
@@ -519,7 +518,7 @@ def _in_a_process(name: str, dry_run: bool, limit: float) -> dict[str, Any]:
 
 
 def _limited(command: list[str], path: Path, limit: float) -> dict[str, Any]:
-    """What a command wrote to `path`; with an `error` and the end of its messages if it failed."""
+    """What a command wrote to `path`, with `error` and the end of its messages if it failed."""
     environment = os.environ | {"TQDM_DISABLE": "1", "TYPER_STANDARD_TRACEBACK": "1"}
     with tempfile.TemporaryFile("w+", errors="replace") as log:
         process = subprocess.Popen(
@@ -531,7 +530,7 @@ def _limited(command: list[str], path: Path, limit: float) -> dict[str, Any]:
             ended = f"not done after {limit:.0f} seconds"
             part = psutil.Process(process.pid)
             for running in [part, *part.children(recursive=True)]:  # or they slow the next part
-                with suppress(psutil.NoSuchProcess):  # it has just ended by itself
+                with suppress(psutil.NoSuchProcess):  # it has already ended
                     running.kill()
             process.wait()
         found = json.loads(path.read_text()) if path.exists() else {"error": "nothing was found"}

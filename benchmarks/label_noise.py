@@ -1,11 +1,10 @@
-"""Measure how well the audit finds labels that were made wrong on purpose.
+"""Measure how well the audit finds injected label noise.
 
     python -m benchmarks.label_noise
 
-Labels of each data set are changed, in several ways and with several seeds, and the audit and
-cleanlab rank them by the same probabilities. Then models are trained on the wrong labels, without
-the label issues that the audit found, and on the correct labels. Predictions are cached in
-runs/audit/.
+Labels of each data set are changed in several ways, with several seeds. The audit and cleanlab rank
+them by the same probabilities. Then models are trained on the noisy labels, on them without the
+label issues that the audit found, and on the correct labels. Predictions are cached in runs/audit/.
 """
 
 import itertools
@@ -34,17 +33,17 @@ RESULTS = PROJECT / "benchmarks" / "results" / "label_noise.json"
 CACHE = PROJECT / "runs" / "audit"
 CPU = torch.device("cpu")
 SIMILAR = {"mnist": (4, 9), "fashion_mnist": (0, 6)}  # T-shirt/top and shirt
-# share of all labels, or of those of the pair; "pair_flip" exchanges the two classes of the pair
+# fraction of all labels, or of the pair's; "pair_flip" exchanges the two classes of the pair
 RATES = {"symmetric": (0.02, 0.05, 0.10), "pair_flip": (0.10,)}
 
 
 def main(
-    noise_seeds: Annotated[int, typer.Option(help="Change labels with seeds 0, 1, 2, …")] = 3,
+    noise_seeds: Annotated[int, typer.Option(help="Seeds of the noise: 0, 1, 2, …")] = 3,
     training_seeds: Annotated[int, typer.Option(help="Trainings on each set of labels.")] = 3,
     threads: Annotated[int, typer.Option(help="Number of threads.")] = 2,
     out: Annotated[Path, typer.Option(help="File for the results.")] = RESULTS,
 ) -> None:
-    """Audit changed labels, train on them and on cleaned ones, and write the results."""
+    """Audit noisy labels, train on them and on cleaned ones, and write the results."""
     torch.set_num_threads(threads)
     results = describe(threads) | {"found": [], "cleaned": []}
     cases = list(itertools.product(range(noise_seeds), SPECS, _kinds()))
@@ -87,7 +86,7 @@ def _change(dataset: str, targets: Tensor, kind: str, rate: float, seed: int) ->
 
 
 def _measure(predictions: OutOfSamplePredictions, given: Tensor, wrong: Tensor) -> dict[str, float]:
-    """How many of the wrong labels the audit finds, and cleanlab with the same probabilities."""
+    """Precision and recall of the audit, and of cleanlab with the same probabilities."""
     probabilities = predictions.mean.numpy()
     ours = labels.find_label_issues(predictions.mean, given).numpy()
     theirs = find_label_issues(given.numpy(), probabilities)

@@ -1,9 +1,9 @@
-"""How close to the machine's limit is the fast recipe, how does its time grow, what does it need?
+"""Measure the recipe `fast`: share of the matrix rate, scaling, start-up time, peak memory.
 
     python -m benchmarks.limits
 
-Arithmetic is counted (`evaluation.count_flops`), and held against the rate at which this machine
-multiplies large float32 matrices, measured in turn with it in the same process.
+`evaluation.count_flops` counts the operations. Their rate is compared with that of large float32
+matrix products, timed in turn in the same process.
 """
 
 import json
@@ -30,8 +30,8 @@ from helpers.training import Recipe
 
 RESULTS = PROJECT / "benchmarks" / "results" / "limits.json"
 CPU = torch.device("cpu")
-STEPS = 40  # in one timing
-SIZE = 2048  # of the matrices: large enough to be bound by arithmetic alone
+STEPS = 40  # per timing
+SIZE = 2048  # of the matrices, large enough to be compute-bound
 
 
 def seconds_of(work: Callable[[], object]) -> float:
@@ -41,10 +41,10 @@ def seconds_of(work: Callable[[], object]) -> float:
 
 
 def shares(dataset: str, recipe: Recipe, repeats: int) -> dict[str, float]:
-    """Medians over `repeats` timings in turn: the matrix rate, and the shares of it that are used.
+    """The matrix rate, and the shares of it that are reached: medians of `repeats` timings in turn.
 
-    All in float32, whatever the recipe computes in. `step` is a whole training step (cutting the
-    batch, forward, backward, update), `evaluation` a pass over the 10,000 test images.
+    All in float32, whatever the precision of the recipe. `step` is a whole training step (batch,
+    forward, backward, update), `evaluation` a pass over the 10,000 test images.
     """
     splits = data.load_splits(dataset)
     model = recipe.build(splits.spec)
@@ -78,7 +78,7 @@ def shares(dataset: str, recipe: Recipe, repeats: int) -> dict[str, float]:
     for repeat in range(repeats + 1):
         for name, (run, operations) in work.items():
             rate = operations / seconds_of(run)
-            if repeat > 0:  # the first time is for warming up
+            if repeat > 0:  # the first time is a warm-up
                 rates[name].append(rate)
     matrix_rate = statistics.median(rates["matrices"])
     return {
@@ -93,8 +93,8 @@ def shares(dataset: str, recipe: Recipe, repeats: int) -> dict[str, float]:
 def scaling(dataset: str, recipe: Recipe, repeats: int) -> list[dict[str, float]]:
     """Seconds of training for 1/8, 1/4, 1/2 and all images, and for 1 to 4 epochs.
 
-    In the precision of the recipe, and with a validation split of 100 images only, so that it is
-    training that is timed.
+    In the precision of the recipe. There are only 100 validation images, so that training dominates
+    the time.
     """
     whole = data.load_splits(dataset)
     splits = replace(whole, validation=whole.validation[:100])
@@ -132,13 +132,13 @@ except Started:
 
 
 def start_up(repeats: int) -> list[float]:
-    """Seconds from `python` to the first optimization step, with torch's import and the data."""
+    """Seconds from the start of Python to the first optimizer step, with imports and data."""
     command = [sys.executable, "-c", FIRST_STEP]
     return [seconds_of(lambda: subprocess.run(command, check=True)) for _ in range(repeats)]
 
 
 def peak_memory() -> float:
-    """Megabytes that a process needs at most to train by the fast recipe on Fashion-MNIST."""
+    """Peak memory in MB of a process that trains `fast` on Fashion-MNIST."""
     code = IMPORTS + (
         'training.train(training.find_recipe("fast", "fashion_mnist"), '
         'data.load_splits("fashion_mnist"), device=torch.device("cpu"))\n'
@@ -149,11 +149,11 @@ def peak_memory() -> float:
 
 
 def main(
-    repeats: Annotated[int, typer.Option(help="Timings of which the median is taken.")] = 9,
-    threads: Annotated[int, typer.Option(help="Threads to compute on.")] = 2,
-    out: Annotated[Path, typer.Option(help="Where results are kept.")] = RESULTS,
+    repeats: Annotated[int, typer.Option(help="Timings for each median.")] = 9,
+    threads: Annotated[int, typer.Option(help="Number of threads.")] = 2,
+    out: Annotated[Path, typer.Option(help="File for the results.")] = RESULTS,
 ) -> None:
-    """Measure and print all of it."""
+    """Measure everything; write and print the results."""
     os.environ["OMP_NUM_THREADS"] = str(threads)
     torch.set_num_threads(threads)
     found = {dataset: training.find_recipe("fast", dataset) for dataset in data.SPECS}

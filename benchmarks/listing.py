@@ -1,9 +1,9 @@
-"""How long does it take to list a hundred thousand runs?
+"""Measure the time to list 100,000 runs.
 
-    python -m benchmarks.listing     # minutes, most of them to write the records
+    python -m benchmarks.listing     # minutes, mostly to write the records
 
-Each run is a folder with the record of one training. The list is made without an index; with the
-one that was kept, as each later time; and after a new run. All in seconds.
+Each run is a folder with the record of one training. Listing is timed without an index, with one,
+and after a new run, in seconds.
 """
 
 import itertools
@@ -29,11 +29,11 @@ NOTEBOOK = "train_mnist"
 
 
 def main(
-    number: Annotated[int, typer.Option("--runs", min=2, help="How many.")] = 100_000,
-    rounds: Annotated[int, typer.Option(min=1, help="How often each is timed.")] = 5,
-    out: Annotated[Path, typer.Option(help="Where results are kept.")] = RESULTS,
+    number: Annotated[int, typer.Option("--runs", min=2, help="Number of runs.")] = 100_000,
+    rounds: Annotated[int, typer.Option(min=1, help="Timings for each median.")] = 5,
+    out: Annotated[Path, typer.Option(help="File for the results.")] = RESULTS,
 ) -> None:
-    """Write the records, time their lists, and write that down."""
+    """Write the records, time the listing, and write the results."""
     with tempfile.TemporaryDirectory() as folder:
         found = measure(Path(folder), number, rounds)
     write_atomic(out, json.dumps(describe(threads=1) | found, indent=1) + "\n")
@@ -41,7 +41,7 @@ def main(
 
 
 def measure(root: Path, number: int, rounds: int) -> dict[str, object]:
-    """Medians of so many rounds for that many runs in `root`."""
+    """Median seconds of `rounds` timings, for `number` runs in `root`."""
     record = template(root)
     for i in tqdm(range(1, number), desc="writing", unit=" records"):
         add(root, record, i)
@@ -68,7 +68,7 @@ def measure(root: Path, number: int, rounds: int) -> dict[str, object]:
 
 
 def template(root: Path) -> dict:
-    """The record of a training, which is the first of the runs."""
+    """Save the first run, and return its record."""
     folder = root / "run-000000" / NOTEBOOK
     recipe = {"model": "compact", "epochs": 30, "batch_size": 128, "learning_rate": 0.1}
     path = runs.save(
@@ -80,7 +80,7 @@ def template(root: Path) -> dict:
 
 
 def add(root: Path, record: dict, seed: int) -> None:
-    """One run more. Not synced to the disk, which would take longer than all that is measured."""
+    """Add a run, without syncing it to disk, which would take longer than all measurements."""
     folder = root / f"run-{seed:06d}" / NOTEBOOK
     folder.mkdir(parents=True)
     record["parameters"]["seed"] = seed
@@ -88,7 +88,7 @@ def add(root: Path, record: dict, seed: int) -> None:
 
 
 def timed(work: Callable[[], object], rounds: int, before: Callable[[], object] = int) -> float:
-    """The median of the seconds that `work` takes; `before` comes first, and is not timed."""
+    """Median seconds of `work`. Each time, `before` is called first, untimed."""
     seconds = []
     for _ in range(rounds):
         before()

@@ -1,4 +1,4 @@
-"""On what was it measured?"""
+"""The machine and the versions of a measurement."""
 
 import datetime
 import platform
@@ -9,13 +9,13 @@ PACKAGES = ("torch", "torchvision", "lightning", "keras", "fastai", "skorch")
 
 
 def describe(threads: int) -> dict[str, object]:
-    """Processor, threads, versions and date, as a result file keeps them."""
+    """Processor, threads, versions and date, for a results file."""
     versions = {"python": platform.python_version()}
     for package in PACKAGES:
         try:
             versions[package] = metadata.version(package)
         except metadata.PackageNotFoundError:
-            continue  # limits.py runs without the peers
+            continue  # limits.py does not need the peers
     return {
         "processor": processor(),
         "threads": threads,
@@ -25,7 +25,7 @@ def describe(threads: int) -> dict[str, object]:
 
 
 def processor() -> str:
-    """The name and the widest vector unit as Linux tells them; elsewhere, what Python knows."""
+    """Name and widest vector instructions from /proc/cpuinfo; without it, the name in Python."""
     told = Path("/proc/cpuinfo")
     if not told.exists():
         return platform.processor() or platform.machine()

@@ -1,9 +1,9 @@
-"""What do many runs say? The sweeps that notebook 7 reads.
+"""Run the sweeps of notebook 7.
 
-    python -m benchmarks.many_runs    # twenty minutes on two cores; it goes on where it was
+    python -m benchmarks.many_runs    # twenty minutes on two cores; continues after a stop
 
-The same as `python -m helpers sweep --plan benchmarks/rates.yaml`, and images.yaml; and the tables
-of their runs go into the repository.
+As `python -m helpers sweep --plan benchmarks/rates.yaml`, and images.yaml, but also writes the
+tables of the runs to benchmarks/results/.
 """
 
 import os
@@ -24,10 +24,10 @@ RESULTS = PLANS / "results"
 def main(
     names: Annotated[list[str] | None, typer.Argument(help="Plans; both by default.")] = None,
     processes: Annotated[int, typer.Option("--workers", help="By default as many as cores.")] = 0,
-    root: Annotated[Path, typer.Option(help="Where runs are kept.")] = runs.ROOT,
-    out: Annotated[Path, typer.Option(help="The folder where the tables are kept.")] = RESULTS,
+    root: Annotated[Path, typer.Option(help="Folder for the runs.")] = runs.ROOT,
+    out: Annotated[Path, typer.Option(help="Folder for the tables.")] = RESULTS,
 ) -> None:
-    """Run what has not been run yet, and write the tables."""
+    """Run the missing trials, and write the tables."""
     for name in names or ("rates", "images"):
         plan = headless.read_plan(PLANS / f"{name}.yaml")
         trials = plan.trials()
@@ -39,7 +39,7 @@ def main(
 
 
 def table(frame: pd.DataFrame, settings: Sequence[str]) -> pd.DataFrame:
-    """What notebook 7 reads of a frame of runs: settings, state, cost, accuracy in percent."""
+    """The columns that notebook 7 reads: settings, state, seconds, accuracy in percent."""
     chosen = frame.rename(columns={f"parameters.{name}": name for name in settings})
     chosen["validation accuracy, %"] = (100 * chosen["measured.validation_accuracy"]).round(2)
     columns = [*settings, "state", "seconds", "wall_seconds", "validation accuracy, %"]

@@ -1,10 +1,10 @@
-"""What does a training gain if the memory that a step frees is kept for the next one?
+"""Measure the gain from keeping the memory that a training step frees.
 
     python -m benchmarks.memory    # eight minutes on two cores, on an otherwise idle machine
 
 By default, glibc may return the memory of large tensors to Linux, which clears new pages for the
-next step; whether it does depends on where in memory they lie, and so on chance. A training keeps
-it instead. Each runs in a fresh process, in both ways in turn.
+next step. Whether it does depends on their addresses, and so on chance. `fit` keeps the memory.
+Each training runs in a fresh process, with returned and kept memory in turn.
 """
 
 import itertools
@@ -31,14 +31,14 @@ from helpers.files import PROJECT, write_atomic
 RESULTS = PROJECT / "benchmarks" / "results" / "memory.json"
 RECIPES = ("fast", "tiny", "compact", "accurate")
 WAYS = ("returned", "kept")
-EPOCHS = 3  # the first one warms up
+EPOCHS = 3  # the first is a warm-up
 
 
 def main(
     rounds: Annotated[int, typer.Option(help="Trainings of each recipe in each way.")] = 3,
-    images: Annotated[int, typer.Option(help="Images of an epoch.")] = 2_000,
-    threads: Annotated[int, typer.Option(help="Threads to compute on.")] = 2,
-    out: Annotated[Path, typer.Option(help="Where results are kept.")] = RESULTS,
+    images: Annotated[int, typer.Option(help="Images per epoch.")] = 2_000,
+    threads: Annotated[int, typer.Option(help="Number of threads.")] = 2,
+    out: Annotated[Path, typer.Option(help="File for the results.")] = RESULTS,
 ) -> None:
     """Train each recipe on a few images of each data set, in both ways, and print a table."""
     turns = list(itertools.product(range(rounds), data.SPECS, RECIPES, WAYS))
@@ -54,7 +54,7 @@ def main(
 
 
 def measure(dataset: str, recipe: str, way: str, images: int, threads: int) -> dict[str, float]:
-    """Seconds and page faults of an epoch, and the largest memory of the process in MB."""
+    """Seconds and page faults per epoch, and the peak memory of the process in MB."""
     torch.set_num_threads(threads)
     splits = data.load_splits(dataset)
     few = replace(training.find_recipe(recipe, dataset), epochs=EPOCHS, train_images=images)
@@ -73,7 +73,7 @@ def measure(dataset: str, recipe: str, way: str, images: int, threads: int) -> d
 
 
 def _usage() -> Any:
-    import resource  # here, since Windows lacks it, and the tests of the pages import this module
+    import resource  # here, because Windows lacks it, and tests import this module
 
     return resource.getrusage(resource.RUSAGE_SELF)
 

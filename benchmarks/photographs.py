@@ -1,7 +1,7 @@
-"""How well are photographs of handwriting read? Digits of MNIST are put on photographed paper.
+"""Measure how well handwritten digits are read, on synthetic photographs of MNIST digits.
 
 python -m benchmarks.photographs            # the test digits, once, at the end
-python -m benchmarks.photographs --tune     # the validation digits, to choose thresholds by
+python -m benchmarks.photographs --tune     # the validation digits, to choose thresholds
 """
 
 import json
@@ -50,7 +50,7 @@ def make_page(
     generator: np.random.Generator,
     size: tuple[int, int] = SIZE,
 ) -> Image.Image:
-    """A photograph of lines of digits (28, 28); the paper is turned and seen from the side."""
+    """A photograph of lines of digits (28, 28), rotated and in perspective."""
     target = TWELVE_MEGAPIXELS if kind == "twelve megapixels" else size
     scale = max(1, round(target[0] / 1000))  # light and paper have no finer detail than this
     width, height = target[0] // scale, target[1] // scale
@@ -118,7 +118,7 @@ def _write(
     generator: np.random.Generator,
     size: tuple[int, int],
 ) -> np.ndarray:
-    """Ink (1.5 H, 1.5 W) in [0, 1]: digits in rows on a sheet larger than what is photographed."""
+    """Ink (1.5 H, 1.5 W) in [0, 1]: digits in rows on a sheet larger than the photograph."""
     width, height = size
     sheet = np.zeros((height + 2 * (height // 4), width + 2 * (width // 4)))
     columns = max(len(line) for line in lines)
@@ -141,7 +141,7 @@ def _write(
 
 
 def _pen(kind: str, image28: np.ndarray, tall: int, generator: np.random.Generator) -> np.ndarray:
-    """The digit's strokes, `tall` pixels high, cut to its box, with a width that fits the pen."""
+    """The digit, cropped and `tall` pixels high, with strokes of the pen's width."""
     inked = np.argwhere(image28 > 60)
     (top, left), (bottom, right) = inked.min(axis=0), inked.max(axis=0) + 1
     part = np.pad(image28[top:bottom, left:right], 3)
@@ -165,9 +165,8 @@ def _pen(kind: str, image28: np.ndarray, tall: int, generator: np.random.Generat
 
 
 def thin(mask: np.ndarray) -> np.ndarray:
-    """The middle lines of strokes, bool (H, W): pixels are taken from the rim as long as the rest
-    stays connected (Zhang and Suen, "A fast parallel algorithm for thinning digital patterns",
-    1984).
+    """The skeleton of strokes, bool (H, W): thinned from the border, without breaking them
+    (Zhang and Suen, "A fast parallel algorithm for thinning digital patterns", 1984).
     """
     mask = np.pad(mask, 1)
     around = ((-1, 0), (-1, 1), (0, 1), (1, 1), (1, 0), (1, -1), (0, -1), (-1, -1))
@@ -219,7 +218,7 @@ def _page(kind: str, ink: np.ndarray, generator: np.random.Generator) -> np.ndar
 def _view(
     sheet: np.ndarray, kind: str, generator: np.random.Generator, size: tuple[int, int]
 ) -> np.ndarray:
-    """What the camera sees of a sheet: its middle, turned and with perspective."""
+    """The middle of a sheet, rotated and in perspective."""
     width, height = size
     strong = kind == "slanted"
     angle = generator.choice([-1, 1]) * generator.uniform(10, 15) if strong else (
@@ -261,7 +260,7 @@ def _illuminate(kind: str, generator: np.random.Generator, size: tuple[int, int]
 def _expose(
     kind: str, light: np.ndarray, generator: np.random.Generator, scale: int
 ) -> Image.Image:
-    """The picture that the sensor makes of light (H, W, 3), with its blur and noise."""
+    """The photograph of light (H, W, 3), with blur and sensor noise."""
     light = 255 * ndimage.gaussian_filter(light, (0.7, 0.7, 0)) * generator.uniform(0.85, 1)
     if scale > 1:
         size = (light.shape[1] * scale, light.shape[0] * scale)
@@ -279,7 +278,7 @@ def _expose(
 
 
 def _draw(kind: str, generator: np.random.Generator, size: tuple[int, int]) -> Image.Image:
-    """White drawings on black: faces, shapes, letters that are no digits, scribbles."""
+    """White drawings on black: faces, shapes, letters, scribbles."""
     width, height = size
     canvas = Image.new("L", size)
     draw = ImageDraw.Draw(canvas)
@@ -328,7 +327,7 @@ def _draw(kind: str, generator: np.random.Generator, size: tuple[int, int]) -> I
 
 
 def measure_digits(split: data.Split, model: torch.nn.Module, each: int, seed: int) -> dict:
-    """Of `each` photographs of one digit for each kind: read right, wrong, called nothing."""
+    """Count, per kind, how many of `each` photographs are read right, wrong, or as no digit."""
     figures = {}
     with tempfile.TemporaryDirectory() as folder:
         for number, kind in enumerate(tqdm(KINDS, desc="kinds")):
@@ -352,7 +351,7 @@ def measure_digits(split: data.Split, model: torch.nn.Module, each: int, seed: i
 def measure_non_digits(
     garments: torch.Tensor, model: torch.nn.Module, total: int, seed: int
 ) -> dict:
-    """Of photographs without a digit, by kind: how many, and in how many of them one was read."""
+    """Count photographs without a digit, by kind, and those in which a digit is read."""
     figures = {kind: {"photographs": 0, "called_a_digit": 0} for kind in NON_DIGITS}
     with tempfile.TemporaryDirectory() as folder:
         for number in tqdm(range(total), desc="non-digits"):
@@ -367,8 +366,8 @@ def measure_non_digits(
 
 
 def measure_pages(split: data.Split, model: torch.nn.Module, each: int, seed: int) -> dict:
-    """Of pages with 1 to 4 lines of 3 to 7 digits: how many have the right number of digits, and
-    how many digits are right, in order. All digits of a page with another number count as wrong.
+    """Read pages with 1 to 4 lines of 3 to 7 digits. Count the pages with the right number of
+    digits, and the right digits, in order; all digits of the other pages count as wrong.
     """
     figures = dict.fromkeys(("pages", "count_right", "digits", "digits_right"), 0)
     with tempfile.TemporaryDirectory() as folder:
@@ -394,11 +393,11 @@ def main(
     each: Annotated[int, typer.Option(help="Photographs of each kind.")] = 50,
     others: Annotated[int, typer.Option(help="Photographs without a digit.")] = 500,
     pages: Annotated[int, typer.Option(help="Pages of each kind.")] = 4,
-    seed: Annotated[int, typer.Option(help="Of everything that is random.")] = 0,
+    seed: Annotated[int, typer.Option(help="Random seed.")] = 0,
     tune: Annotated[bool, typer.Option(help="Validation digits; nothing is written.")] = False,
-    out: Annotated[Path, typer.Option(help="Where results are kept.")] = RESULTS,
+    out: Annotated[Path, typer.Option(help="File for the results.")] = RESULTS,
 ) -> None:
-    """Photograph, read, count."""
+    """Make photographs, read them, and count the results."""
     torch.set_num_threads(1)
     model = models.load_pretrained("mnist/accurate")
     digits, garments = data.load_splits("mnist"), data.load_splits("fashion_mnist")

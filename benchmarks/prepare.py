@@ -1,4 +1,4 @@
-"""The data in the forms that the peers want: an .npz file, and a folder of PNG files. Not timed."""
+"""Write the data in the formats of the peers: an .npz file, and PNG files. Not timed."""
 
 import shutil
 from pathlib import Path
@@ -17,10 +17,10 @@ PREPARED = PROJECT / "benchmarks" / "prepared"
 def prepare(dataset: str) -> None:
     """Write `prepared/<dataset>.npz` and `prepared/<dataset>/{training,testing}/<class>/*.png`.
 
-    The same 60,000 and 10,000 images that everybody else reads. Done once; a folder that is there
-    is whole, since it gets its name at the end.
+    The same 60,000 and 10,000 images as for the other programs. An existing folder is complete,
+    since it is renamed last; it is not written again.
     """
-    spec = data.load_splits(dataset).spec  # which verifies the files, and unpacks them if need be
+    spec = data.load_splits(dataset).spec  # verifies the files, and unpacks them if needed
     if (PREPARED / dataset).is_dir():
         return
     parts = {

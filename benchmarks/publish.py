@@ -30,27 +30,27 @@ def main(
         list[str] | None, typer.Option(help="Names of recipes; all by default.")
     ] = None,
 ) -> None:
-    """Write weights and card of every recipe that has been trained with all seeds."""
+    """Write weights and model card of every recipe that was trained with all seeds."""
     for step, rows in finished(only):
         path = publish(step.name, step.dataset, rows)
         typer.echo(f"{path.relative_to(PROJECT)}, {path.stat().st_size / 1e6:.2f} MB")
 
 
 def finished(only: list[str] | None) -> Iterator[tuple[Step, list[dict]]]:
-    """The steps that are recipes and were trained with all seeds, with their records by seed."""
+    """The steps that are recipes and were trained with all seeds, and their records."""
     files = [path for path in (RESULTS, FRONTIER_RESULTS) if path.exists()]
     trainings = [row for path in files for row in json.loads(path.read_text())["trainings"]]
     for step in named([*STEPS, *FRONTIER], only):
-        keys = {key(step, seed) for seed in range(step.seeds)}  # as the recipe is now
+        keys = {key(step, seed) for seed in range(step.seeds)}  # of the current recipe
         rows = [row for row in trainings if row["key"] in keys]
         if (step.name, step.dataset) in training.RECIPES and len(rows) == step.seeds:
             yield step, rows
 
 
 def publish(recipe: str, dataset: str, rows: list[dict]) -> Path:
-    """Save the model that is best on validation, and write its card beside it.
+    """Save the model with the best validation accuracy, and its model card.
 
-    A recipe that trains on validation has no such model; its first seed is saved.
+    For a recipe that trains on validation, save the model of the first seed.
     """
     chosen, splits = training.find_recipe(recipe, dataset), data.load_splits(dataset)
     best = rows[0]
@@ -80,7 +80,7 @@ def publish(recipe: str, dataset: str, rows: list[dict]) -> Path:
 
 
 def cost(recipe: str, dataset: str) -> float:
-    """The seconds of a training, from the seconds of an epoch on an idle machine."""
+    """The seconds of a training, from those of an epoch in costs.json."""
     epochs = training.find_recipe(recipe, dataset).epochs
     for row in json.loads(costs.OUT.read_text())["epochs"]:
         if (row["step"], row["dataset"], row["epochs"]) == (recipe, dataset, epochs):
@@ -119,7 +119,7 @@ def card(path: Path) -> str:
 
 
 def mean_and_spread(accuracies: list[float]) -> str:
-    """ "93.71 % ± 0.12 over 5 seeds", as README, cards and recipes have it."""
+    """Mean ± standard deviation, such as "93.71 % ± 0.12 over 5 seeds"."""
     mean, deviation = statistics.mean(accuracies), statistics.stdev(accuracies)
     return f"{100 * mean:.2f} % ± {100 * deviation:.2f} over {len(accuracies)} seeds"
 

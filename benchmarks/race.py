@@ -1,9 +1,9 @@
-"""Who reaches a given accuracy first? Everybody in turn, several rounds, the same threads.
+"""Measure the seconds that each program needs to reach a target accuracy.
 
     python -m benchmarks.race --rounds 3
 
-Each contestant is a program of its own in `contestants/`, run in a fresh process. What was timed
-is written after each run, so that a race which was stopped can be gone on with: `--resume`.
+Each contestant is a program in `contestants/`, run in a fresh process. Results are written after
+each run; `--resume` continues a race that was stopped.
 """
 
 import json
@@ -34,7 +34,7 @@ TARGETS = {"mnist": (0.98, 0.99), "fashion_mnist": (0.88, 0.90)}
 class Contestant:
     """A program to be timed."""
 
-    name: str  # what people read
+    name: str  # in tables and figures
     script: str  # in contestants/
     arguments: tuple[str, ...] = ()
 
@@ -53,14 +53,14 @@ CONTESTANTS = (
 
 
 def main(
-    rounds: Annotated[int, typer.Option(help="How often everybody runs.")] = 3,
-    threads: Annotated[int, typer.Option(help="Threads for everybody.")] = 2,
-    limit: Annotated[float, typer.Option(help="Seconds after which one gives up.")] = 140.0,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with the race in --out.")] = False,
-    only: Annotated[list[str] | None, typer.Option(help="Run this contestant only.")] = None,
-    out: Annotated[Path, typer.Option(help="Where results are kept.")] = RESULTS,
+    rounds: Annotated[int, typer.Option(help="Runs on each data set.")] = 3,
+    threads: Annotated[int, typer.Option(help="Threads of each program.")] = 2,
+    limit: Annotated[float, typer.Option(help="Time limit of a run in seconds.")] = 140.0,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue the race in --out.")] = False,
+    only: Annotated[list[str] | None, typer.Option(help="Run only this contestant.")] = None,
+    out: Annotated[Path, typer.Option(help="File for the results.")] = RESULTS,
 ) -> None:
-    """Run the race, print its table and draw its picture."""
+    """Run the race, print its tables and draw its figure."""
     here = describe(threads) | {"limit": limit, "targets": TARGETS}
     results: dict = here | {"runs": _earlier_runs(out, here) if resume else []}
     for dataset in TARGETS:
@@ -77,7 +77,7 @@ def main(
 
 
 def _earlier_runs(out: Path, here: dict) -> list[dict]:
-    """The runs that are done, if they were made on this machine with these versions and rules."""
+    """The runs in `out`. BadParameter if machine, versions or rules were not those of `here`."""
     earlier = json.loads(out.read_text())
     runs = earlier.pop("runs")
     for name in set(here) - {"date"}:
@@ -89,7 +89,7 @@ def _earlier_runs(out: Path, here: dict) -> list[dict]:
 
 
 def _turns(rounds: int, only: list[str] | None) -> Iterator[tuple[Contestant, str, int]]:
-    """Everybody once in each round and data set, in an order of its own for each round."""
+    """Each contestant once per round and data set, in random order."""
     chosen = [c for c in CONTESTANTS if not only or c.name in only]
     for round_number in range(rounds):
         order = random.Random(round_number)

@@ -1,4 +1,4 @@
-"""Do the recipes hold over seeds? Each is trained with twenty seeds and tested.
+"""Train and test each recipe of the race with twenty seeds.
 
 python -m benchmarks.reliability
 """
@@ -18,7 +18,7 @@ from helpers import data, evaluation, training
 from helpers.files import PROJECT, write_atomic
 
 RESULTS = PROJECT / "benchmarks" / "results" / "reliability.json"
-# the sprint is for the lower target of each data set, the fast recipe for the higher one
+# `sprint` is for the lower target of each data set, `fast` for the higher one
 CLAIMS = {
     (name, dataset): target
     for dataset, targets in TARGETS.items()
@@ -27,11 +27,11 @@ CLAIMS = {
 
 
 def main(
-    seeds: Annotated[int, typer.Option(help="Seeds 0, 1, 2, …, so many.")] = 20,
-    threads: Annotated[int, typer.Option(help="Threads to compute on.")] = 2,
-    out: Annotated[Path, typer.Option(help="Where results are kept.")] = RESULTS,
+    seeds: Annotated[int, typer.Option(help="Number of seeds: 0, 1, 2, …")] = 20,
+    threads: Annotated[int, typer.Option(help="Number of threads.")] = 2,
+    out: Annotated[Path, typer.Option(help="File for the results.")] = RESULTS,
 ) -> None:
-    """Train by each recipe with each seed; print how often the target was reached."""
+    """Train each recipe with each seed; print how often it reaches its target."""
     torch.set_num_threads(threads)
     results = describe(threads) | {"recipes": []}
     for (name, dataset), target in CLAIMS.items():

@@ -1,11 +1,11 @@
-"""What does a sweep cost beyond the notebooks, and what does that say of ten thousand runs?
+"""Measure the overhead of a sweep, and extrapolate to ten thousand runs.
 
     python -m benchmarks.scale            # a quarter of an hour on two idle cores
 
-First a thousand points that do nothing, for the scheduler and the records; then real points of
-notebook 3, made small: eight with one worker and eight with two, in turn, for the throughput, and
-forty for what a point costs beyond the cells of its notebook. A worker's first point also pays for
-imports and reading; that is told apart.
+A thousand trials that do nothing measure scheduler and records. Small trials of notebook 3 measure
+the throughput (eight with one worker and eight with two, in turn), and the time of a trial beyond
+the cells of its notebook (forty). A worker's first trial also imports packages and reads data; it
+is reported apart.
 """
 
 import itertools
@@ -34,14 +34,15 @@ FAR = {"runs": 10_000, "workers": 256}
 
 
 def main(
-    rounds: Annotated[int, typer.Option(help="How often one and two workers take turns.")] = 2,
-    trivial: Annotated[int, typer.Option(help="Points that do nothing.")] = 1_000,
-    real: Annotated[int, typer.Option(help="Real points.")] = 40,
-    out: Annotated[Path, typer.Option(help="Where results are kept.")] = RESULTS,
+    rounds: Annotated[int, typer.Option(help="Timings with one and with two workers.")] = 2,
+    trivial: Annotated[int, typer.Option(help="Trials that do nothing.")] = 1_000,
+    real: Annotated[int, typer.Option(help="Trials of notebook 3.")] = 40,
+    out: Annotated[Path, typer.Option(help="File for the results.")] = RESULTS,
 ) -> None:
-    """Measure, predict, and write both down."""
+    """Measure, extrapolate, and write the results."""
     found: dict[str, object] = {}
-    with tempfile.TemporaryDirectory(dir=PROJECT / "runs") as folder:  # a disk, not memory
+    runs.ROOT.mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=runs.ROOT) as folder:  # a disk, not memory
         root = Path(folder)
         found["scheduler"] = _of_trivial_points(trivial, root)
         found["throughput"] = _throughput(rounds, root)
@@ -52,7 +53,7 @@ def main(
 
 
 def nothing(point: Trial, root: Path, _: int) -> NotebookResult:
-    """In place of `run_trial`: write the records of a trial, without a notebook."""
+    """Replaces `run_trial`: writes the records of a trial, without a notebook."""
     folder = headless.trial_dir(point, root)
     outcome = NotebookResult(point.notebook, "finished")
     write_atomic(folder / point.notebook / runs.RESULT, json.dumps({"finished": "2026-11-24"}))
@@ -84,7 +85,7 @@ def _answer(point: Trial, root: Path, _: int) -> NotebookResult:
 
 
 def _throughput(rounds: int, root: Path) -> dict[str, object]:
-    """Points a minute with one worker and with two, in turn, and the ratios of each turn."""
+    """Trials per minute with one worker and with two, in turn, and the ratio of each turn."""
     seeds = itertools.count()
     rates: dict[int, list[float]] = {1: [], 2: []}
     first: list[float] = []
@@ -109,7 +110,7 @@ def _seconds_for(n: int, seeds: Iterator[int], root: Path, client: Client) -> fl
 
 
 def _of_real_points(n: int, root: Path) -> dict[str, float]:
-    """What a point costs, and which part of that its own cells do not account for."""
+    """Seconds of a trial, and how many of them are spent outside its cells."""
     points = [Trial(NOTEBOOK, SMALL | {"seed": 1_000 + i}) for i in range(n)]
     with headless.open_client(None, os.cpu_count() or 1) as client:
         start = time.perf_counter()
@@ -148,9 +149,9 @@ def _in_cells(executed: Path) -> float:
 
 
 def predict(scheduler: dict, point: dict) -> dict[str, object]:
-    """Hours for many runs on many workers, and who would be the first not to keep up.
+    """Hours for many runs on many workers, limited by the workers or by the scheduler.
 
-    The workers end so many points a second; the one scheduler can hand out so many.
+    The throughput is the smaller of their two rates.
     """
     wanted = FAR["workers"] / point["seconds a point"]
     possible = 1e3 / scheduler["milliseconds a point, scheduler alone"]

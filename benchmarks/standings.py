@@ -1,4 +1,4 @@
-"""Who was how fast? The table and the picture of a race."""
+"""The tables and the figure of a race."""
 
 import itertools
 import json
@@ -18,12 +18,12 @@ OURS = "ours"
 
 
 def seconds_to(laps: list[list[float]], target: float) -> float:
-    """Seconds until the evaluation that first shows `target`; infinite if none did."""
+    """Seconds until the first evaluation that reaches `target`; infinite if none does."""
     return next((seconds for seconds, accuracy in laps if accuracy >= target), math.inf)
 
 
 def by_contestant(results: dict, dataset: str) -> dict[str, list[dict]]:
-    """The runs on a data set, by the name of who ran."""
+    """The runs on a data set, by contestant."""
     runs: dict[str, list[dict]] = {}
     for run in results["runs"]:
         if run["dataset"] == dataset:
@@ -35,8 +35,8 @@ def table(results: dict, dataset: str, target: float) -> pd.DataFrame:
     """A row for each contestant, the fastest first: `arrived` (how often), `seconds` (median),
     `lowest to highest`, and `times ours`, the ratio to the fastest of ours.
 
-    A median run that the time limit ended is a lower bound: "more than". One that came to the end
-    of its own epochs, or of its recipe, has not reached the target, and has no time.
+    If the median run does not reach the target, `seconds` is a lower bound, "more than", if the
+    time limit ended a run, else "not reached".
     """
     by_name = by_contestant(results, dataset)
     times = {
@@ -44,7 +44,8 @@ def table(results: dict, dataset: str, target: float) -> pd.DataFrame:
         for name, runs in by_name.items()
     }
     medians = {name: statistics.median_low(seconds) for name, seconds in times.items()}
-    best = min(seconds for name, seconds in medians.items() if name.startswith(OURS))
+    ours = [seconds for name, seconds in medians.items() if name.startswith(OURS)]
+    best = min(ours, default=math.inf)
     rows = {}
     for name, median in sorted(medians.items(), key=lambda item: item[1]):
         arrived = [seconds for seconds in times[name] if math.isfinite(seconds)]
@@ -62,15 +63,15 @@ def table(results: dict, dataset: str, target: float) -> pd.DataFrame:
             "arrived": f"{len(arrived)} of {len(times[name])}",
             "seconds": seconds,
             "lowest to highest": f"{arrived[0]:.1f} to {arrived[-1]:.1f}" if arrived else "",
-            "times ours": ratio,
+            "times ours": ratio if math.isfinite(best) else "",
         }
     return pd.DataFrame(rows).T.rename_axis("contestant")
 
 
 def spread(results: dict) -> float:
-    """How far a run was from the median of its contestant, at most, as a fraction of that.
+    """The largest relative distance of a run from the median of its contestant.
 
-    Over all targets, and over all runs that reached them.
+    Over all targets, and all runs that reached them.
     """
     furthest = 0.0
     for dataset, targets in results["targets"].items():
@@ -82,7 +83,7 @@ def spread(results: dict) -> float:
 
 
 def overview(results: dict) -> str:
-    """The table of docs/benchmarks.md: seconds to each target, and how many times ours."""
+    """The table of docs/benchmarks.md: seconds to each target, and their ratio to ours."""
     columns = {
         f"{SPECS[dataset].title} {100 * target:.0f} %": table(results, dataset, target)
         for dataset, targets in results["targets"].items()
@@ -152,7 +153,7 @@ def _error(accuracy: float) -> float:
 
 
 def show(results: dict, *, picture: Path) -> None:
-    """Print a table for each target, and draw the file `picture`."""
+    """Print a table for each target, and save the figure to `picture`."""
     versions = ", ".join(f"{name} {number}" for name, number in results["versions"].items())
     typer.echo(f"\n{results['processor']}, {results['threads']} threads, {results['date']}")
     typer.echo(versions)
@@ -166,10 +167,10 @@ def show(results: dict, *, picture: Path) -> None:
 
 
 def main(
-    results: Annotated[Path, typer.Argument(help="What a race has written.")],
+    results: Annotated[Path, typer.Argument(help="Results file of a race.")],
     picture: Annotated[Path, typer.Argument(help="The PNG file to draw.")],
 ) -> None:
-    """Show a race that was run before."""
+    """Show the results of an earlier race."""
     show(json.loads(results.read_text()), picture=picture)
 
 

@@ -7,7 +7,7 @@ import pandas as pd
 
 from helpers.files import write_atomic
 
-MARK = "<!-- Everything below is written by"  # the program, and by no hand
+MARK = "<!-- Everything below is written by"  # followed by a command
 
 
 def markdown(table: pd.DataFrame) -> list[str]:

@@ -2,7 +2,7 @@
 
 Written by us from what is publicly known of such courses: torchvision's data set with ToTensor,
 a DataLoader with batches of 32, ten hidden units, SGD with learning rate 0.1. Courses stop after
-three to five epochs; here it may go on for twenty.
+three to five epochs; here it runs for up to twenty.
 """
 
 import torch

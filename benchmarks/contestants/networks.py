@@ -1,4 +1,4 @@
-"""The network of the framework's own MNIST example, which Lightning's example takes over."""
+"""The network of PyTorch's own MNIST example, which Lightning's example also uses."""
 
 import torch.nn.functional as F
 from torch import Tensor, nn

@@ -1,4 +1,4 @@
-"""This project: a recipe by name, as `python -m helpers train` follows it."""
+"""This project: train a recipe, as `python -m helpers train` does."""
 
 from dataclasses import replace
 

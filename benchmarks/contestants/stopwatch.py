@@ -1,10 +1,10 @@
-"""The clock that every contestant carries, and what it is told: data set, seed, target, time limit.
+"""The clock and the command-line options of every contestant.
 
     python course_loop.py mnist --seed 0 --target 0.99 --limit 300 --threads 2 --out laps.json
 
 The clock starts at the first line after the imports, so loading the data counts. Each lap is an
-evaluation on the 10,000 test images, and its own cost counts as well. All compute on the CPU,
-unless benchmarks/gpu.py names another device to those that know --device.
+evaluation on the 10,000 test images, and its time counts as well. The device is the CPU, unless
+benchmarks/gpu.py passes another to the programs that support --device.
 """
 
 import argparse
@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-import torch._dynamo  # the first optimizer of a process imports it, a second that is no training
+import torch._dynamo  # the first optimizer would import it, which takes a second
 from torchvision import datasets, transforms
 
 from helpers.data import SPECS
@@ -26,7 +26,7 @@ PREPARED = PROJECT / "benchmarks" / "prepared"
 
 
 class Stopwatch:
-    """Takes the time of evaluations; ends the program when the target or the time limit is met."""
+    """Times the evaluations; ends the program at the target or the time limit."""
 
     def __init__(self) -> None:
         parser = argparse.ArgumentParser()
@@ -50,9 +50,9 @@ class Stopwatch:
         self.start = time.perf_counter()
 
     def lap(self, accuracy: float) -> None:
-        """Note `accuracy`, a fraction in [0, 1] of the test images."""
+        """Record `accuracy`, a fraction in [0, 1] of the test images."""
         seconds = time.perf_counter() - self.start
-        accuracy = round(accuracy, 4)  # of 10,000 images; some of the peers count in float32
+        accuracy = round(accuracy, 4)  # of 10,000 images; some of the peers compute it in float32
         self.laps.append((seconds, accuracy))
         sys.stderr.write(f"    {seconds:7.1f} s  {accuracy:.2%}\n")
         if accuracy >= self.told.target:
@@ -63,13 +63,13 @@ class Stopwatch:
             sys.exit(0)
 
     def finish(self, reason: str = "epochs") -> None:
-        """Write down what was timed, and whether target, time limit or epochs ended it."""
+        """Write the laps, and whether target, time limit or epochs ended the program."""
         if self.told.out is not None:
             self.told.out.write_text(json.dumps({"ended": reason, "laps": self.laps}))
 
 
 def torchvision_splits(dataset: str, *, normalize: bool) -> tuple:
-    """Training and test split as torchvision gives them: image by image, in [0, 1]."""
+    """Training and test split of torchvision: image by image, in [0, 1] before `normalize`."""
     spec = SPECS[dataset]
     steps = [transforms.ToTensor()] + normalize * [transforms.Normalize((spec.mean,), (spec.std,))]
     kind, transform = getattr(datasets, spec.folder), transforms.Compose(steps)
@@ -83,7 +83,7 @@ def torchvision_splits(dataset: str, *, normalize: bool) -> tuple:
 def arrays(dataset: str) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Images uint8 (N, 28, 28) and targets int64 (N,), for training and for the test.
 
-    From one .npz file, as Keras keeps them.
+    From one .npz file, as in Keras.
     """
     with np.load(PREPARED / f"{dataset}.npz") as file:
         return file["x_train"], file["y_train"], file["x_test"], file["y_test"]

@@ -1,8 +1,8 @@
-"""The framework's own MNIST example in its known shape.
+"""PyTorch's own MNIST example.
 
 Written by us from what is publicly known of it: two convolutions and two linear layers with
-dropout, Adadelta with rate 1 falling by 0.7 an epoch, batches of 64, tests in batches of 1,000,
-14 epochs. Its CPU path does not shuffle; here it does, which helps it.
+dropout, Adadelta with learning rate 1, times 0.7 after each epoch, batches of 64, tests in batches
+of 1,000, 14 epochs. The original does not shuffle on the CPU; shuffling here helps it.
 """
 
 import torch

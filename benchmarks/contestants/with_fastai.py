@@ -2,8 +2,8 @@
 
 Written by us from what is publicly known of the chapter on convolutions: five convolutions of
 stride 2, batches of 512, five epochs at a largest rate of 0.1, PNG files in a folder for each
-class. The PNG files are written beforehand and not counted. fastai reads them with as many worker
-processes as there are cores, as it always does.
+class. Writing the PNG files is not timed. fastai reads them with one worker process per core, its
+default.
 """
 
 import torch.nn.functional as F

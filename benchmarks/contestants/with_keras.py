@@ -1,8 +1,8 @@
 """Keras 3 on the torch backend, with the network of its own "Simple MNIST convnet".
 
 Written by us from what is publicly known of it: conv 32, pool, conv 64, pool, dropout, one linear
-layer; Adam, batches of 128, 15 epochs. It learns from all 60,000 images instead of nine tenths, and
-the test split stands as validation data.
+layer; Adam, batches of 128, 15 epochs. It trains on all 60,000 images instead of nine tenths, and
+the test split is used as validation data.
 """
 
 import os

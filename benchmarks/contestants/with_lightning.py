@@ -1,9 +1,9 @@
 """Lightning, with the network and the settings of its own image classifier example.
 
-Written by us from what is publicly known of it: the framework's example as a LightningModule,
-with Adadelta, StepLR and torchmetrics. As in the framework's example, batches are of 64
-(Lightning's has 32, which would take longer) and shuffled. The test split stands as validation
-split, so that one evaluation an epoch is paid, not two; bars, loggers and checkpoints are off.
+Written by us from what is publicly known of it: PyTorch's example as a LightningModule, with
+Adadelta, StepLR and torchmetrics. As in PyTorch's example, batches have 64 images (Lightning's have
+32, which would take longer) and are shuffled. The test split is used as validation split, so that
+each epoch has one evaluation, not two; bars, loggers and checkpoints are off.
 """
 
 import logging

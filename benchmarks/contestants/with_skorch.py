@@ -1,8 +1,8 @@
 """skorch, with the convolutional network of its own MNIST notebook.
 
 Written by us from what is publicly known of it: conv 32, conv 64 with dropout, two linear layers,
-Adam at 0.002, skorch's own batches of 128, ten epochs. The training images are shuffled, which
-helps it, and the test split stands as validation split.
+Adam at 0.002, skorch's default batches of 128, ten epochs. The training images are shuffled, which
+helps it, and the test split is used as validation split.
 """
 
 import torch

@@ -280,10 +280,15 @@ def test_costs_are_of_the_second_pass_over_an_eighth(small, monkeypatch, tmp_pat
     assert [row["turns"] for row in told] == [[8, 24, 40], [16, 32, 48]]  # in turn
     assert [row["seconds an epoch"] for row in told] == [24, 32]
     monkeypatch.setattr(costs, "describe", lambda threads: {"processor": "another"})
+    costs.main(rounds=1, only=["small"], out=tmp_path / "new.json")  # needs no earlier file
+    assert [row["step"] for row in json.loads((tmp_path / "new.json").read_text())["epochs"]] == [
+        "small"
+    ]
+    passes.clear()
     costs.main(rounds=1, only=["small"], out=tmp_path / "costs.json")
     after = json.loads((tmp_path / "costs.json").read_text())
     other, again = after.pop("epochs")
-    assert (other, again["turns"], again["processor"]) == (told[1], [7 * 8], "another")
+    assert (other, again["turns"], again["processor"]) == (told[1], [8], "another")
     assert after.items() <= before.items()  # what is told of all is of the processor of most
 
 

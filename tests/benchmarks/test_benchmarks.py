@@ -78,6 +78,14 @@ def test_the_overview_puts_all_targets_side_by_side_and_hides_no_failure():
     ]
 
 
+@pytest.mark.parametrize("ours", [[], [run("ours, fast", 0, (5, 0.5), ended="epochs")]])
+def test_without_a_time_of_ours_there_is_no_ratio(ours):
+    others = [made for made in RUNS if not made["contestant"].startswith("ours")]
+    table = standings.table({"runs": [*others, *ours]}, "mnist", 0.99)
+    assert table.loc["slow"].tolist() == ["2 of 3", "100.0", "90.0 to 100.0", ""]
+    assert set(table["times ours"]) == {""}
+
+
 def test_the_picture_has_a_panel_for_each_data_set_and_a_line_for_each_run():
     both = [*RUNS, *(made | {"dataset": "fashion_mnist"} for made in RUNS if made["round"] == 0)]
     targets = {"mnist": [0.98, 0.99], "fashion_mnist": [0.88, 0.9]}
