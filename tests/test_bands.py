@@ -25,7 +25,7 @@ def record(value: float, seed: int = 0, threads: int = 1, **changed: object) -> 
     }
 
 
-def test_a_band_reaches_four_standard_deviations_outwards():
+def test_a_band_spans_four_standard_deviations_on_each_side():
     # mean 0.98, standard deviation 0.001: 0.976 to 0.984
     values = [0.979, 0.98, 0.981]
     made = [record(value, seed, 1 + seed % 2) for seed, value in enumerate(values)]
@@ -46,12 +46,12 @@ def test_the_upper_end_of_a_band_is_at_most_1():
     assert band["hi"] == 1.0
 
 
-def test_other_settings_are_another_band():
+def test_other_settings_have_another_band():
     made = [record(v, s, epochs=e) for e in (1, 5) for s, v in enumerate([0.9, 0.91])]
     assert [band["settings"]["epochs"] for band in bands.derive(made)] == [1, 5]
 
 
-def test_what_was_not_measured_again_stays():
+def test_bands_not_measured_again_are_kept():
     def band(name, epochs, lo):
         return {"name": name, "settings": {"epochs": epochs}, "lo": lo}
 
@@ -69,7 +69,7 @@ def test_the_shipped_weights_have_their_band(dataset):
 
 @pytest.mark.parametrize("profile", ["quick", "standard"])
 @pytest.mark.parametrize("notebook", ["02_train_mnist", "03_train_fashion_mnist"])
-def test_the_notebooks_claim_something(notebook, profile):
+def test_the_claims_of_the_notebooks_have_bands(notebook, profile):
     """A changed default, or a setting misspelt, must not turn the claim into an empty one."""
     known = headless.parameters_of(headless.find_notebook(notebook))
     given = {name: ast.literal_eval(about["default"]) for name, about in known.items()}

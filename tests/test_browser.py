@@ -232,7 +232,7 @@ ACCESSIBLE = """() => {
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_the_pages_of_a_run_load_nothing_and_everybody_can_read_them(browser, run_pages, scheme):
+def test_the_pages_of_a_run_are_accessible_and_load_nothing_external(browser, run_pages, scheme):
     for width in (1280, 390):  # pixels: a laptop, a phone
         page = browser.new_page(color_scheme=scheme, viewport={"width": width, "height": 900})
         asked: list[str] = []
@@ -273,7 +273,7 @@ def test_nothing_in_the_markdown_of_a_notebook_is_run(browser, tmp_path):
     page.close()
 
 
-def test_a_page_shows_its_way_and_is_printed_as_a_whole(browser, run_pages):
+def test_a_page_has_navigation_links_and_prints_uncut(browser, run_pages):
     page = browser.new_page(viewport={"width": 1280, "height": 900})
     page.goto(run_pages[2].as_uri())
     contents = page.get_by_role("navigation", name="Contents")
@@ -339,7 +339,7 @@ def varied() -> nn.Sequential:
     )  # fmt: skip
 
 
-def test_every_kind_of_layer_is_computed_and_taken_apart(page, tmp_path):
+def test_every_kind_of_layer_is_computed_and_split_into_terms(page, tmp_path):
     images = torch.randint(256, (20, 3, 20, 20), generator=torch.Generator().manual_seed(1)).byte()
     names, told = ["<script>alert(1)</script>", "<b>", "Löwe & 'Co'"], []
     page.on("dialog", lambda dialog: (told.append(dialog.message), dialog.dismiss()))
@@ -365,7 +365,7 @@ def test_every_kind_of_layer_is_computed_and_taken_apart(page, tmp_path):
     assert told == []
 
 
-def test_a_picture_of_ones_own_is_opened_as_python_reads_it(page, tmp_path):
+def test_an_opened_picture_has_the_pixels_that_python_reads(page, tmp_path):
     path = evaluation.write_explorer(varied(), tmp_path / "page.html", examples=data.Split(
         torch.zeros(3, 3, 20, 20, dtype=torch.uint8), torch.arange(3)
     ))  # fmt: skip
@@ -390,7 +390,7 @@ def test_a_picture_of_ones_own_is_opened_as_python_reads_it(page, tmp_path):
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_everybody_can_read_the_explorer_and_it_loads_nothing(browser, explored, scheme):
+def test_the_explorer_is_accessible_and_loads_nothing_external(browser, explored, scheme):
     for width in (1280, 390):
         page = browser.new_page(color_scheme=scheme, viewport={"width": width, "height": 900})
         asked: list[str] = []
@@ -416,7 +416,7 @@ def test_everybody_can_read_the_explorer_and_it_loads_nothing(browser, explored,
         page.close()
 
 
-def test_a_number_is_found_with_the_keys_alone(page, explored, mnist):
+def test_a_number_is_selected_with_the_keyboard_alone(page, explored, mnist):
     page.goto(explored.as_uri())
     page.locator("#next").focus()
     for _ in range(4):  # the image, the normalized image, block_1.0, block_1.1
@@ -443,7 +443,7 @@ def test_a_number_is_found_with_the_keys_alone(page, explored, mnist):
     assert page.evaluate("document.activeElement.ariaLabel") == "map 2 of block_1.2"
 
 
-def test_a_number_is_followed_back_to_the_pixels(page, explored, mnist):
+def test_a_number_is_traced_back_to_the_pixels(page, explored, mnist):
     """Through a linear layer by hand: the largest of the 490 products of the winning class."""
     page.goto(explored.as_uri())
     model = models.load_pretrained("mnist/tiny_vgg")
@@ -482,7 +482,7 @@ def drag(page, start: tuple[int, int], end: tuple[int, int]) -> None:
     page.evaluate(TWO_FRAMES)
 
 
-def test_a_chosen_image_is_exact_and_a_drawing_is_read(page, explored, mnist):
+def test_a_chosen_image_is_exact_and_a_drawing_is_classified(page, explored, mnist):
     page.goto(explored.as_uri())
     wrong = page.get_by_role("group", name="Test images that it gets wrong").get_by_role("button")
     row = int(re.search(r"test image (\d+)", wrong.nth(4).get_attribute("aria-label"))[1])
@@ -649,7 +649,7 @@ print(history.interrupted, 0 < len(history.epochs) < 100_000, model.training)"""
 
 
 @pytest.mark.slow
-def test_the_stop_button_ends_run_all_and_one_line_goes_on(page, lab, folder):
+def test_the_stop_button_ends_run_all_and_keeps_model_and_history(page, lab, folder):
     write_notebook(folder / "stop.ipynb", TRAINING, AFTER, TO_GO_ON)
     run_all(page, lab, "stop")
     while not (folder / "begun").exists():
@@ -775,7 +775,7 @@ def draw_line(page, *points: tuple[float, float]) -> None:
 
 
 @pytest.mark.slow
-def test_the_pad_shows_what_the_model_says_to_a_drawing(page, lab, folder):
+def test_the_pad_shows_the_prediction_for_a_drawing(page, lab, folder):
     write_notebook(folder / "pad.ipynb", PAD, SAID)
     run_all(page, lab, "pad")
     page.wait_for_function("window.finished")

@@ -68,7 +68,7 @@ def test_a_right_value_is_right_in_every_notation(right, answer):
         (torch.tensor([3, 1]), torch.tensor([4, 2]), "1 too large everywhere"),
     ],
 )
-def test_a_wrong_value_gets_the_hint_for_what_was_likely_done(right, answer, hint):
+def test_a_wrong_value_gets_the_hint_for_its_likely_mistake(right, answer, hint):
     assert hint in Value(right).hint(answer)
 
 
@@ -96,7 +96,7 @@ def test_letters_may_be_given_in_any_form_and_each_wrong_one_has_its_hint():
     assert several.hint("c") == "These are right, but one more is."
 
 
-def test_of_several_parts_the_first_wrong_one_is_told_and_the_right_ones_are_counted():
+def test_the_first_wrong_part_is_named_and_the_right_parts_are_counted():
     kind = Parts({"n": Value(3), "word": Choice("a", {"b": "no"}), "rate": Value(0.5)})
     assert kind.hint({"n": 3, "word": "a", "rate": 0.5}) is None
     assert kind.hint({"n": 3, "word": "b", "rate": 0.7}) == "word: b: no (1 of 3 are right.)"
@@ -116,7 +116,7 @@ def divides(logits):
     return logits / 0 @ logits
 
 
-def test_a_function_is_called_and_its_likely_mistakes_are_tried():
+def test_likely_mistakes_of_a_function_get_their_hints():
     assert CLASSES.hint(lambda x: x.softmax(dim=1).max(dim=1).indices) is None
     assert "wrong axis" in CLASSES.hint(lambda x: x.argmax(dim=0))
     assert "Is there a `return`" in CLASSES.hint(lambda x: None)
@@ -130,7 +130,7 @@ def test_a_function_is_called_and_its_likely_mistakes_are_tried():
     assert "a mean, where a sum is wanted" in total.hint(lambda x: x.mean())
 
 
-def test_an_error_inside_a_function_is_told_in_one_line_with_its_place():
+def test_an_error_inside_a_function_is_reported_with_its_line():
     hint = CLASSES.hint(divides)
     line = divides.__code__.co_firstlineno + 1
     assert hint.startswith(f"Line {line} of the cell stops with RuntimeError: mat1 and mat2")
@@ -140,7 +140,7 @@ def test_an_error_inside_a_function_is_told_in_one_line_with_its_place():
     assert "it stops with RuntimeError" in CLASSES.hint(max)
 
 
-def test_random_numbers_are_the_same_for_both_and_the_readers_own_stay_as_they_are():
+def test_both_functions_get_equal_random_numbers_and_the_state_is_restored():
     noisy = Function(lambda x: x + torch.randn(3), inputs=[(torch.zeros(3),)])
     torch.manual_seed(5)
     expected = torch.rand(1)
@@ -162,7 +162,7 @@ def network(*layers):
     return nn.Sequential(nn.Linear(3, 5), nn.Tanh(), nn.Linear(5, 2), *layers)
 
 
-def test_a_model_is_compared_with_the_right_weights_in_it():
+def test_a_model_is_compared_with_the_right_weights_loaded():
     kind = Model(network(), LOGITS, training=False)
     assert kind.hint(network().eval()) is None
     assert "wrong mode" in kind.hint(network())
@@ -204,11 +204,11 @@ def test_a_plot_needs_its_data_its_labels_and_a_legend():
 
 
 @pytest.mark.parametrize("answer", [None, ...])
-def test_without_an_answer_it_says_so(answer):
+def test_a_missing_answer_is_reported(answer):
     assert repr(check.exercise("1.1", answer)).startswith("1.1: not yet. There is no answer yet")
 
 
-def test_an_unknown_exercise_is_told_with_the_nearest_one():
+def test_an_unknown_exercise_is_reported_with_the_nearest_one():
     told = repr(check.exercise("1.55", 3))
     assert told.startswith("1.55: not yet. There is no exercise '1.55'. Did you mean '1.5'?")
     assert "There is no exercise 'x'." in repr(check.exercise("x", 3))
@@ -225,7 +225,7 @@ class Hostile:
         raise OSError("not\nnow")
 
 
-def test_an_answer_that_cannot_even_be_looked_at_is_told_in_one_line():
+def test_an_answer_that_raises_when_inspected_is_reported_in_one_line():
     told = repr(check.exercise("3.5", Hostile()))
     assert "without brackets; got a Hostile" in told
     told = repr(check.exercise("1.3", Hostile()))

@@ -31,7 +31,7 @@ def test_a_claim_that_fails_raises_with_the_value(value):
         claims.expect("a", value, 0.985, 1)
 
 
-def test_a_band_is_for_its_settings_only(bands):
+def test_a_band_applies_to_its_settings_only(bands):
     assert claims.band("accuracy", rate=0.1, epochs=5) == (0.98, 1.0)
     assert claims.band("accuracy", rate=0.1, epochs=6) == (0.0, 1.0)
     assert claims.band("accuracy") == (0.0, 1.0)
@@ -52,7 +52,7 @@ def test_a_band_may_be_a_point_and_begin_at_0(bands):
     assert claims.band("accuracy", rate=0.1, epochs=5) == (0, 0)
 
 
-def test_what_is_wrong_with_a_band_is_told(bands):
+def test_an_invalid_band_is_reported(bands):
     change_band(bands, lo=0.9, hi=0.8)
     with pytest.raises(ValueError, match=r"'lo': 0\.9.* is not a valid band"):
         claims.band("accuracy", rate=0.1, epochs=5)
@@ -73,7 +73,7 @@ def test_damaged_bands_are_refused_with_the_name_of_their_file(bands, content):
         claims.band("accuracy", rate=0.1, epochs=5)
 
 
-def test_of_a_damaged_file_of_bands_no_more_than_the_beginning_is_told(bands):
+def test_the_error_for_a_damaged_file_of_bands_is_short(bands):
     bands.write_bytes(b"\xff" * 10_000)
     with pytest.raises(ValueError, match=r"Restore it: git checkout") as raised:
         claims.read_bands()
@@ -103,7 +103,7 @@ def test_small_shares_and_decimal_commas_are_read_as_they_were_meant(bet, shown)
 @pytest.mark.parametrize(
     ("bet", "close"), [(84, "right"), ("1,084", "off by 1,000"), (-3, "off by 87")]
 )
-def test_a_bet_on_a_number(bet, close):
+def test_a_number_can_be_bet_on(bet, close):
     assert claims.compare_bets({"mistakes": (bet, 84)}).loc["mistakes", "how close"] == close
 
 
@@ -123,7 +123,7 @@ def test_results_may_come_from_numpy(result):
         ("many", 84, "wrong"),  # words, where a number was asked for
     ],
 )
-def test_words_count_but_not_their_case_and_order(bet, result, close):
+def test_bets_in_words_ignore_case_and_order(bet, result, close):
     row = claims.compare_bets({"?": (bet, result)}).loc["?"]
     assert row.to_list() == [bet, result, close]
 

@@ -186,7 +186,7 @@ QUICK = sorted({defect.notebook for defect in AFTER_TRAINING.values()})
 
 
 @pytest.mark.parametrize("name", DEFECTS)
-def test_the_place_for_each_defect_is_there(name):
+def test_the_code_for_each_defect_occurs_once(name):
     defect = DEFECTS[name]
     assert (PROJECT / "helpers" / defect.file).read_text().count(defect.sound) == 1
 
@@ -244,7 +244,7 @@ def reports(quick_runs, tmp_path_factory) -> dict[str, str]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(DEFECTS.keys() - AFTER_TRAINING))
-def test_committed_notebooks_notice_what_shows_before_training(name, tmp_path):
+def test_committed_notebooks_notice_defects_visible_before_training(name, tmp_path):
     defect = DEFECTS[name]
     committed = headless.NOTEBOOKS / f"{defect.notebook}.ipynb"
     assert defect.noticed_by in regression_test(committed, tmp_path, defect)
@@ -252,7 +252,7 @@ def test_committed_notebooks_notice_what_shows_before_training(name, tmp_path):
 
 @pytest.mark.long
 @pytest.mark.parametrize("notebook", QUICK)
-def test_sound_helpers_are_green(reports, notebook):
+def test_notebooks_pass_without_a_defect(reports, notebook):
     assert reports[f"sound {notebook}"] == ""
 
 

@@ -51,20 +51,20 @@ def test_a_device_that_is_not_there_is_refused(with_two_gpus, name):
         device.choose(name)
 
 
-def test_there_is_one_cpu(without_accelerator):
+def test_a_second_cpu_is_refused(without_accelerator):
     assert device.choose("cpu:0").type == "cpu"
     with pytest.raises(ValueError, match="There is no device 'cpu:1'"):
         device.choose("cpu:1")
 
 
-def test_the_second_of_one_gpu_is_refused(with_two_gpus, monkeypatch):
+def test_cuda_1_is_refused_if_there_is_one_gpu(with_two_gpus, monkeypatch):
     monkeypatch.setattr(torch.accelerator, "device_count", lambda: 1)
     assert device.choose("cuda:0") == torch.device("cuda:0")
     with pytest.raises(ValueError, match="There is no device 'cuda:1'"):
         device.choose("cuda:1")
 
 
-def test_no_gpu_is_refused_by_name(without_accelerator):
+def test_cuda_without_a_gpu_is_refused(without_accelerator):
     with pytest.raises(ValueError, match=r"'cuda'.*auto, cpu\."):
         device.choose("cuda")
 

@@ -192,7 +192,7 @@ def printed_epochs(notebook: str) -> list[float]:
 
 
 @pytest.mark.medium
-def test_the_lines_of_python_in_the_readme_give_the_number_beside_them():
+def test_the_python_code_in_the_readme_prints_the_stated_number():
     (code,) = re.findall(r"```python\n(.+?)```", read("README.md"), flags=re.DOTALL)
     with contextlib.redirect_stdout(io.StringIO()) as printed:
         exec(code, {})
@@ -404,7 +404,7 @@ def test_planted_errors_on_the_page_on_labels():
     assert f"of the {lost:.2f} that the errors cost" in text
 
 
-def test_what_a_sweep_costs():
+def test_the_page_states_sweep_costs():
     scale = record("scale")
     ((_, speedup), (_, milliseconds)) = table("docs/batch-and-clusters.md", "", "")
     assert speedup == " and ".join(map(str, scale["throughput"]["two workers for one"]))
@@ -415,7 +415,7 @@ def test_what_a_sweep_costs():
     assert cost in read("docs/batch-and-clusters.md")
 
 
-def test_each_protection_names_a_test_that_there_is():
+def test_each_protection_names_an_existing_test_file():
     rows = table("docs/security.md", "what", "danger", "protection", "tested in")
     assert rows
     for *_, tests in rows:

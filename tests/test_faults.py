@@ -29,7 +29,7 @@ def test_a_damaged_archive_is_reported(right, how):
 
 
 @pytest.mark.parametrize("manner", images.MANNERS)
-def test_a_mirror_gives_the_right_file_or_it_is_reported(right, manner):
+def test_a_wrong_file_from_a_mirror_is_reported(right, manner):
     seen = images.download_outcome(manner, data.MNIST, right["mnist"])
     assert seen == ("right" if manner == "sound" else "reported")
 
@@ -38,15 +38,15 @@ def test_several_processes_may_load_at_once(right):
     assert images.together("mnist", right["mnist"], processes=4) == "right"
 
 
-def test_several_processes_may_read_ones_own_pictures_at_once():
+def test_several_processes_may_read_own_pictures_at_once():
     assert crowds.own_pictures(4) == {"right": 4}
 
 
-def test_several_processes_that_begin_a_run_at_once_have_a_folder_each():
+def test_several_processes_that_begin_a_run_at_once_get_different_folders():
     assert crowds.run_folders(4) == {"right": 4}
 
 
-def test_of_several_trainings_in_one_folder_one_goes_on():
+def test_trainings_in_one_folder_end_right_or_are_refused():
     seen = training.crowd(4)
     assert seen["right"] + seen["refused"] == 4
     assert seen["right"] >= 1
@@ -57,7 +57,7 @@ def test_a_sweep_whose_worker_is_killed_has_every_result_once(tmp_path):
     assert seen == {"right": 6, "wrong": 0, "kills": 1}
 
 
-def test_a_folder_that_cannot_be_written_to_is_enough(right):
+def test_a_read_only_folder_is_enough(right):
     assert images.read_only("mnist", right["mnist"]) == "right"
 
 
@@ -66,7 +66,7 @@ a record that is taken away, ignores the interrupt, all is well"""
 
 
 @pytest.mark.parametrize("name", [name.strip() for name in QUICK.split(",")])
-def test_the_end_of_a_bad_notebook_is_reported(tmp_path, name):
+def test_the_failure_of_a_bad_notebook_is_reported(tmp_path, name):
     bad = notebooks.BAD[name]
     ended = notebooks.outcome(bad, tmp_path, cell_timeout=5)
     assert notebooks.verdict(bad, ended, tmp_path) == "right"
@@ -77,13 +77,13 @@ def test_a_run_that_was_killed_is_resumed(tmp_path, where, how):
     assert notebooks.killed_run(tmp_path, where, how, notebooks=3) == "right"
 
 
-def test_a_training_that_is_killed_again_and_again_ends_like_an_unbroken_one():
+def test_a_repeatedly_killed_training_ends_like_an_uninterrupted_one():
     seen = training.campaign(8, seed=1)
     assert seen["kills"] == 8
     assert (seen["different"], seen["failed"], seen["left_over"]) == (0, 0, 0)
 
 
-def test_a_training_that_is_warned_again_and_again_ends_like_an_unbroken_one():
+def test_a_training_stopped_repeatedly_by_sigterm_ends_like_an_uninterrupted_one():
     start = time.monotonic()
     seen = training.campaign(4, seed=1, how=signal.SIGTERM)
     assert seen["kills"] == 4

@@ -23,7 +23,7 @@ def test_it_writes_text_and_bytes_and_makes_folders(tmp_path):
     assert (tmp_path / "a" / "b.bin").read_bytes() == b"\x00\xff"
 
 
-def test_places_may_be_given_as_text(tmp_path):
+def test_paths_may_be_given_as_strings(tmp_path):
     write_atomic(f"{tmp_path}/a/b.txt", "é")
     make_folder(f"{tmp_path}/c/d")
     with lock_folder(f"{tmp_path}/e/f"):
@@ -115,7 +115,7 @@ def test_after_a_power_loss_there_is_the_old_file_or_the_new_one(tmp_path, monke
             assert fewer.after(len(fewer.calls), path) != {"new"}
 
 
-def test_only_what_killed_processes_of_this_machine_left_half_written_is_deleted(tmp_path):
+def test_only_temporary_files_of_dead_local_processes_are_deleted(tmp_path):
     ended = subprocess.Popen([sys.executable, "-c", ""])
     ended.wait()
     here, there = platform.node(), "another-machine"
@@ -127,7 +127,7 @@ def test_only_what_killed_processes_of_this_machine_left_half_written_is_deleted
     assert {path.name for path in tmp_path.iterdir()} == left | {"other.json"}
 
 
-def test_what_is_half_written_may_be_deleted_by_another_process_first(tmp_path, monkeypatch):
+def test_another_process_may_delete_a_temporary_file_first(tmp_path, monkeypatch):
     ended = subprocess.Popen([sys.executable, "-c", ""])
     ended.wait()
     left = tmp_path / f".record.json.0123.{platform.node()}.{ended.pid}{files.TEMPORARY}"
@@ -156,7 +156,7 @@ def test_a_file_system_that_cannot_sync_folders_is_accepted(tmp_path, monkeypatc
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no umask")
 @pytest.mark.parametrize(("mask", "mode"), [(0o027, 0o640), (0o022, 0o644)])
-def test_others_may_read_what_the_umask_lets_them_and_it_is_left_as_it_was(tmp_path, mask, mode):
+def test_a_file_has_the_permissions_of_the_umask_which_stays_unchanged(tmp_path, mask, mode):
     before = os.umask(mask)
     try:
         write_atomic(tmp_path / "file", "x")
@@ -199,7 +199,7 @@ def test_a_short_digest_is_the_start_of_a_sha_256_over_all_parts():
 
 
 @pytest.mark.parametrize("address", ["https://example/x/y", "S3://bucket/y", "file:///y"])
-def test_no_folder_is_made_for_an_address(tmp_path, monkeypatch, address):
+def test_a_url_is_refused_and_makes_no_folder(tmp_path, monkeypatch, address):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(ValueError, match="Expected a local path, got the URL"):
         write_atomic(Path(address), "x")
@@ -246,7 +246,7 @@ def found(tree: Path) -> tuple[list[dict], int]:
 EVERY = [{"seed": 1}, {"seed": 2, "parts": {"a": [1, None]}}, {}]
 
 
-def test_of_many_folders_only_what_has_changed_is_read_again(tree):
+def test_only_changed_files_are_read_again(tree):
     assert found(tree) == (EVERY, 3)
     assert found(tree) == (EVERY, 0)
     (tree / "run0" / "02" / "result.json").write_text('{"seed": 7}')  # the folder stays as it was
@@ -268,7 +268,7 @@ def test_an_index_moves_with_its_folder(tree, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("cut", [b"", b"x", b"00000000 1\n{}"])
-def test_a_damaged_index_is_made_anew(tree, cut):
+def test_a_damaged_index_is_rebuilt(tree, cut):
     found(tree)
     index = tree / files.INDEX
     whole = index.read_bytes()
@@ -285,20 +285,20 @@ def test_the_index_of_another_format_is_not_read(tree, monkeypatch):
 
 
 @pytest.mark.parametrize(("least", "kept"), [(10, True), (11, False)])
-def test_few_folders_have_no_index(tree, monkeypatch, least, kept):
+def test_only_many_folders_have_an_index(tree, monkeypatch, least, kept):
     monkeypatch.setattr(files, "MIN_INDEX_CHANGES", least)
     assert found(tree) == (EVERY, 3)  # in seven folders
     assert (tree / files.INDEX).exists() == kept
 
 
-def test_what_is_older_than_two_seconds_is_not_read_again(tree):
+def test_files_older_than_two_seconds_are_not_read_again(tree):
     then = time.time() - 2.5
     for path in (tree, *tree.rglob("*")):
         os.utime(path, (then, then))
     assert [found(tree)[1] for _ in range(2)] == [3, 0]
 
 
-def test_without_a_place_for_the_index_all_is_read_each_time(tree, monkeypatch):
+def test_everything_is_read_again_if_no_index_can_be_written(tree, monkeypatch):
     def read_only(path: Path, content: object) -> None:
         raise PermissionError(errno.EACCES, "Permission denied", str(path))
 
@@ -314,7 +314,7 @@ def test_links_to_folders_are_not_followed(tree, tmp_path):
     assert found(tree)[0] == EVERY
 
 
-def test_what_is_deleted_meanwhile_is_left_out(tree):
+def test_folders_emptied_while_reading_are_left_out(tree):
     def read(path: Path) -> dict:
         for other in tree.glob("*/02/result.json"):
             if other != path:

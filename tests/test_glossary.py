@@ -141,7 +141,7 @@ def test_the_report_in_indonesian_uses_the_same_words():
 
 
 @each_notebook
-def test_the_first_use_of_a_term_leads_to_its_entry_and_only_the_first(path):
+def test_only_the_first_use_of_a_term_links_to_its_entry(path):
     seen = set()
     for term, anchor in uses(path):
         if term in seen or not leads_to_its_entry(path, term):
@@ -185,21 +185,21 @@ def small(tmp_path):
     return make
 
 
-def test_headings_code_and_other_links_are_no_uses(small):
+def test_headings_code_and_other_links_are_not_uses(small):
     path = small(
         "# 2 · The loss", "`loss`\n\n```\nloss\n```", "[the loss](03_other.ipynb), [x](loss)"
     )
     assert list(uses(path)) == []
 
 
-def test_a_use_is_found_in_its_forms_with_its_link(small):
+def test_uses_are_found_in_all_word_forms_with_their_links(small):
     path = small(f"**[Losses]({PAGE}loss)** of a\nbatch", "label\nsmoothing and losses, not lossy")
     assert list(uses(path)) == [
         ("loss", "loss"), ("batch", None), ("label smoothing", None), ("loss", None),
     ]  # fmt: skip
 
 
-def test_everyday_words_lead_to_the_glossary_up_to_the_notebook_that_explains_them():
+def test_everyday_words_link_to_the_glossary_up_to_the_notebook_that_explains_them():
     by_number = {int(path.stem[:2]): path for path in NOTEBOOKS}
     assert leads_to_its_entry(by_number[1], "loss")
     assert leads_to_its_entry(by_number[2], "loss")

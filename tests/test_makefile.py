@@ -48,14 +48,14 @@ def make(clone: Path, *arguments: str, **environment: str) -> subprocess.Complet
     )  # fmt: skip
 
 
-def test_make_alone_lists_every_verb(clone):
+def test_make_alone_lists_every_target(clone):
     listed = [line.split()[1] for line in make(clone).stdout.splitlines()]
     (phony,) = re.findall(r"^\.PHONY: (.*)$", (clone / "Makefile").read_text(), re.MULTILINE)
     assert listed == phony.split()
     assert not (clone / ".venv").exists()
 
 
-def test_the_first_call_says_how_large_it_is_and_the_second_does_nothing_again(clone):
+def test_the_first_call_reports_the_size_and_the_second_repeats_no_setup(clone):
     first = make(clone, "run")
     assert "Setting up .venv, once, in 2 to 10 minutes: about " in first.stdout
     assert "pip shows its progress" in first.stdout
@@ -82,7 +82,7 @@ def test_wheels_collects_the_packages_of_the_environment(clone):
         ({"NO_NETWORK": "1"}, "The packages could not be installed; pip says why above."),
     ],
 )
-def test_what_is_missing_is_told_in_a_line(clone, environment, told):
+def test_missing_requirements_are_reported(clone, environment, told):
     done = make(clone, "run", **environment)
     assert done.returncode != 0
     assert told in done.stderr.splitlines()[0]
@@ -90,13 +90,13 @@ def test_what_is_missing_is_told_in_a_line(clone, environment, told):
     assert make(clone, "run").stdout.endswith("the series runs\n")  # as soon as it is mended
 
 
-def test_a_missing_python_is_told_with_the_way_out(clone):
+def test_a_missing_python_is_reported_with_a_remedy(clone):
     (clone / "python").unlink()
     done = make(clone, "run")
     assert "Install Python 3.11 or newer, or name it: make run PYTHON=" in done.stderr
 
 
-def test_a_disk_without_room_is_told_before_anything_is_made(clone):
+def test_a_full_disk_is_reported_before_anything_is_made(clone):
     (clone / "df").write_text("#!/bin/sh\necho Filesystem\necho disk 9000 8700 300 97% /\n")
     done = make(clone, "run")
     assert "MB, and 300 MB are free on this disk." in done.stderr
@@ -104,7 +104,7 @@ def test_a_disk_without_room_is_told_before_anything_is_made(clone):
 
 
 @pytest.mark.skipif(os.name == "nt" or os.geteuid() == 0, reason="root may write everywhere")
-def test_a_folder_that_cannot_be_written_to_is_told(clone):
+def test_a_read_only_folder_is_reported(clone):
     clone.chmod(0o555)
     done = make(clone, "run")
     clone.chmod(0o755)

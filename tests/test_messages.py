@@ -23,7 +23,7 @@ from helpers.messages import ProgressLog, progress_bar, unknown_name
         ({}, False, False),  # a log file
     ],
 )
-def test_whether_somebody_watches(monkeypatch, environment, terminal, watched):
+def test_interactive_sessions_are_detected(monkeypatch, environment, terminal, watched):
     for name in ("JPY_SESSION_NAME", "JPY_PARENT_PID"):
         monkeypatch.delenv(name, raising=False)
     for name, value in environment.items():
@@ -32,7 +32,7 @@ def test_whether_somebody_watches(monkeypatch, environment, terminal, watched):
     assert messages.is_interactive() is watched
 
 
-def test_a_log_has_a_line_now_and_then_also_while_nothing_advances(monkeypatch, capsys):
+def test_a_log_prints_lines_regularly_even_without_progress(monkeypatch, capsys):
     monkeypatch.setattr(ProgressLog, "INTERVAL", 0.02)
     lines = []
     with progress_bar("log", total=200, unit=" images", desc="epoch 1/2") as bar:
@@ -70,14 +70,14 @@ def test_the_time_left_goes_down_during_a_long_step(monkeypatch):
 @pytest.mark.parametrize(("show", "watched", "drawn"), [
     (None, True, True), (None, False, False), (True, False, True), (False, True, False),
 ])  # fmt: skip
-def test_a_bar_shows_where_asked_for_or_somebody_watches(monkeypatch, capsys, show, watched, drawn):
+def test_a_bar_is_shown_on_request_or_interactively(monkeypatch, capsys, show, watched, drawn):
     monkeypatch.setattr(messages, "is_interactive", lambda: watched)
     with progress_bar(show, total=2) as bar:
         bar.update()
     assert ("/2 [" in capsys.readouterr().err) == drawn
 
 
-def test_what_was_meant_is_named():
+def test_an_unknown_name_gets_a_suggestion():
     assert unknown_name("data set", "mnst", ("mnist", "fashion_mnist")) == (
         "There is no data set 'mnst'. Did you mean 'mnist'? Choose one of: mnist, fashion_mnist."
     )
@@ -85,7 +85,7 @@ def test_what_was_meant_is_named():
     assert unknown_name("parameter", "x", []) == "There is no parameter 'x'."
 
 
-def test_lines_of_a_log_do_not_keep_a_process_alive_and_count_what_is_iterated():
+def test_the_log_thread_is_a_daemon_and_the_log_counts_iterations():
     before = set(threading.enumerate())
     log = ProgressLog([1, 2, 3])
     (thread,) = set(threading.enumerate()) - before

@@ -66,13 +66,11 @@ def record(found: list[mutants.Mutant], module: str = "wing.a") -> dict:
     return {module: mutants.noted(found, "0123456789abcdef")}
 
 
-def test_of_a_module_that_was_not_tried_to_the_end_nothing_is_counted(found):
+def test_a_module_with_unfinished_mutants_is_not_counted(found):
     assert mutants.read(found(1, 1, None)) == []
 
 
-def test_survivors_without_a_reason_and_what_no_fast_test_reaches_are_tried_again(
-    found, monkeypatch
-):
+def test_unexplained_survivors_and_untested_mutants_are_tried_again(found, monkeypatch):
     found(0, 1, 33)
     assert [*mutants.again()] == [f"helpers.wing.a.x_double__mutmut_{i}" for i in (1, 3)]
     monkeypatch.setattr(mutants, "REASONS", [{"why": "tuned", "patterns": ["return"]}])
@@ -139,7 +137,7 @@ def test_every_module_has_tests_that_mutmut_runs():
             assert (PROJECT / "tests" / tests).is_file(), name
 
 
-def test_the_reasons_name_functions_of_today():
+def test_the_reasons_name_existing_functions():
     functions = set()
     for path in (PROJECT / "helpers").rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):

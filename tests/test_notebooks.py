@@ -71,7 +71,7 @@ def test_every_machine_writes_the_same_metadata(path):
 
 
 @each_notebook
-def test_parameters_are_annotated_literals_with_a_word_on_each(path):
+def test_parameters_are_annotated_literals_with_a_comment_each(path):
     (cell,) = (c for c in cells(path, "code") if "parameters" in c.metadata.get("tags", []))
     for line, statement in zip(cell.source.splitlines(), ast.parse(cell.source).body, strict=True):
         assert isinstance(statement, ast.AnnAssign)
@@ -80,7 +80,7 @@ def test_parameters_are_annotated_literals_with_a_word_on_each(path):
 
 
 @each_notebook
-def test_what_nbval_does_not_compare_is_the_exception(path):
+def test_few_cells_are_ignored_by_nbval_and_claims_follow_them(path):
     """Known tags only; few cells ignored, each with a claim in one of the three cells after it."""
     code = [cell for cell in cells(path, "code") if not is_a_bet(cell)]
     for cell in code:
@@ -106,14 +106,14 @@ def test_a_notebook_reads_well(path):
 
 
 @each_notebook
-def test_every_picture_is_told_in_words(path):
+def test_every_picture_has_an_alt_text(path):
     for cell in cells(path, "code"):
         shows = any("image/png" in output.get("data", {}) for output in cell.outputs)
         assert bool(cell.metadata.get("alt")) == shows
 
 
 @each_notebook
-def test_readers_bet_before_they_see_and_find_all_bets_in_the_section_before_the_last(path):
+def test_bets_precede_their_comparison_in_the_second_to_last_section(path):
     notebook = nbformat.read(path, as_version=4).cells
     (table,) = (i for i, cell in enumerate(notebook) if "claims.compare_bets(" in cell.source)
     bets = [i for i, cell in enumerate(notebook) if is_a_bet(cell)]
@@ -131,7 +131,7 @@ def test_readers_bet_before_they_see_and_find_all_bets_in_the_section_before_the
     assert output.data["text/plain"].split()[-7:] == ["no", "bet", "was", "placed", *"–––"]
 
 
-def test_the_series_is_what_lies_in_the_folder():
+def test_the_series_lists_the_notebooks_of_the_folder():
     assert [notebook.name for notebook in headless.SERIES] == [path.stem for path in NOTEBOOKS]
 
 

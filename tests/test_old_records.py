@@ -59,7 +59,7 @@ def test_a_training_saved_in_format_2_resumes_as_if_it_had_not_stopped(tmp_path)
         assert one.learning_rate == pytest.approx(other.learning_rate)
 
 
-def test_what_a_training_in_format_2_resumes_from_is_what_is_in_the_file(tmp_path):
+def test_resuming_from_format_2_equals_resuming_from_the_current_format(tmp_path):
     """The third epoch is the same from the old file and from one that is written today."""
     (old,) = (FORMAT_2 / "training").iterdir()
     shutil.copy(old, tmp_path)
@@ -88,7 +88,7 @@ def test_a_checkpoint_of_format_2_for_another_training_is_refused(tmp_path):
     assert "delete it to train from the beginning" in str(no.value)
 
 
-def test_runs_of_before_the_wings_are_listed_with_the_words_of_today():
+def test_runs_from_before_the_subpackages_are_listed_with_current_states():
     frame = runs.collect(OLD / "records").set_index(["run", "notebook"])
     finished = frame.loc[("20261125-120000-quick", "02_train_mnist")]
     assert (finished["state"], finished["epochs"], finished["seconds"]) == ("finished", 2, 2.24)
@@ -103,7 +103,7 @@ def test_runs_of_before_the_wings_are_listed_with_the_words_of_today():
     assert len(runs.overview(frame.reset_index(), OLD / "records")) == 5
 
 
-def test_of_a_run_of_before_the_wings_the_finished_notebook_is_not_run_again():
+def test_finished_notebooks_from_before_the_subpackages_are_recognized():
     folder = OLD / "records" / "20261125-120000-quick"
     done = headless.finished_notebooks(folder)
     assert {name: result.state for name, result in done.items()} == {
@@ -112,14 +112,14 @@ def test_of_a_run_of_before_the_wings_the_finished_notebook_is_not_run_again():
     }
 
 
-def test_a_trial_of_a_sweep_of_other_code_is_listed_and_counts_for_no_trial_of_today():
+def test_a_trial_of_older_code_is_listed_but_does_not_count_as_finished():
     trial = Trial("02_train_mnist", {"epochs": 1, "seed": 7})
     assert headless.finished_trial(trial, OLD / "records") is None
     (record,) = runs.read_records(OLD / "records" / "sweeps" / "0123456789ab", levels=1)
     assert (record["parameters"]["seed"], record["measured"]["test_accuracy"]) == (7, 0.75)
 
 
-def test_weights_of_before_the_wings_predict_what_they_did():
+def test_weights_from_before_the_subpackages_predict_as_before():
     """The logits are those that the version which wrote them computed."""
     path = OLD / "records" / "20261125-120000-quick" / "02_train_mnist" / "weights.safetensors"
     predictions = evaluation.predict(models.load(path, dataset="mnist"), halves.images(70)[:20])
@@ -154,7 +154,7 @@ def test_old_runs_have_pages(records, tmp_path):
     assert "02_train_mnist" in headless.write_runs_index(tmp_path).read_text()
 
 
-def test_decisions_of_before_the_wings_are_read(tmp_path):
+def test_decisions_from_before_the_subpackages_are_read(tmp_path):
     decisions = labels.load_decisions(OLD / "decisions.csv")
     assert decisions.reset_index().loc[:, "image":].to_dict("list") == {
         "image": [5, 7], "label": ["0", "1"], "suggested": ["2", "3"],

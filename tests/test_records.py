@@ -9,7 +9,7 @@ from tests import matrix, mutants, records
 from tests.conditions import CONDITIONS
 
 
-def test_the_faults_are_as_old_as_their_page_says_and_not_too_old():
+def test_the_faults_record_is_recent_and_its_commit_is_on_the_page():
     text = (PROJECT / "docs" / "faults.md").read_text(encoding="utf-8")
     record = records.read()["faults"]
     assert f"commit {record['commit'][:12]}" in text
@@ -17,7 +17,7 @@ def test_the_faults_are_as_old_as_their_page_says_and_not_too_old():
     assert len(changed) <= records.MAY_CHANGE, f"make faults: {', '.join(changed)} changed since"
 
 
-def test_each_condition_was_green_and_not_too_long_ago_and_the_page_names_those_left():
+def test_each_recorded_condition_passed_recently_and_the_page_lists_the_rest():
     text = (PROJECT / "docs" / "matrix.md").read_text(encoding="utf-8")
     found = records.read()
     assert text.rstrip("\n").endswith("\n".join(matrix.page(found)))
@@ -29,7 +29,7 @@ def test_each_condition_was_green_and_not_too_long_ago_and_the_page_names_those_
             assert len(changed) <= records.MAY_CHANGE, f"{name}: {', '.join(changed)} changed"
 
 
-def test_the_mutants_are_not_too_old_and_the_page_names_the_modules_left():
+def test_the_mutants_record_is_recent_and_the_page_names_missing_modules():
     text = mutants.PAGE.read_text(encoding="utf-8")
     record = json.loads(mutants.RECORD.read_text(encoding="utf-8"))
     missing = mutants.missing(record)
@@ -51,7 +51,7 @@ def test_comments_docstrings_and_formatting_change_no_digest():
     assert records.digest(plain) != records.digest(plain.replace("+", "-"))
 
 
-def test_a_page_says_whether_it_was_measured_with_what_its_commit_has():
+def test_a_short_commit_keeps_the_dirty_suffix():
     commit = "0123456789abcdef0123456789abcdef01234567"
     assert records.short(commit) == "0123456789ab"
     assert records.short(f"{commit}-dirty") == "0123456789ab-dirty"
@@ -62,7 +62,7 @@ def test_a_changed_module_and_a_new_one_are_named(monkeypatch):
     assert records.changed({"a": "1", "b": "0", "gone": "4"}) == ["b", "c"]
 
 
-def test_a_note_keeps_the_others(tmp_path, monkeypatch):
+def test_a_new_record_keeps_the_others(tmp_path, monkeypatch):
     monkeypatch.setattr(records, "RECORDS", tmp_path / "records.json")
     records.note("matrix", {"a": "1"}, "abc")
     records.note("faults", {"a": "2"}, "def")

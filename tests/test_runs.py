@@ -47,7 +47,7 @@ def test_a_record_says_what_was_measured_with_what(tmp_path, history):
     assert (tmp_path / "history.csv").read_text().startswith("epoch,train_loss")
 
 
-def test_the_answers_for_each_image_are_a_table(tmp_path):
+def test_predictions_are_saved_as_a_table(tmp_path):
     logits = torch.tensor([[0.0, 1.0], [2.0, 0.0], [0.0, 3.0]])
     save(tmp_path, predictions=Predictions(logits, torch.tensor([1, 1, 0])))
     assert (tmp_path / "predictions.csv").read_text() == "target,predicted\n1,1\n1,0\n0,1\n"
@@ -94,7 +94,7 @@ def test_a_record_says_when_it_was_finished(tmp_path):
     assert record["device"] == ""
 
 
-def test_weights_know_what_they_were_trained_on_and_what_they_reach(tmp_path):
+def test_weights_are_saved_with_their_data_set_and_accuracies(tmp_path):
     save(tmp_path, model=models.build("linear"))
     assert models.read_metadata(tmp_path / "weights.safetensors")["notes"] == {
         "notebook": "02_train_mnist",
@@ -115,7 +115,7 @@ def test_a_record_of_a_stopped_training_says_so(tmp_path):
     assert runs.collect(tmp_path)["state"].tolist() == ["stopped"]
 
 
-def test_records_and_states_of_older_versions_get_the_words_of_today(tmp_path):
+def test_states_of_older_versions_are_renamed_to_the_current_ones(tmp_path):
     by_hand(tmp_path / "old" / "02", notebook="02", finished="2026-01-01", interrupted=True)
     by_hand(tmp_path / "old" / "03", notebook="03", finished="2026-01-02", interrupted=False)
     entries = [("02", "done"), ("03", "done"), ("04", "interrupted")]
@@ -141,7 +141,7 @@ def test_the_record_is_written_last(tmp_path, history, monkeypatch):
     assert not (tmp_path / "result.json").exists()
 
 
-def test_many_records_make_one_frame(tmp_path, history):
+def test_many_records_make_one_data_frame(tmp_path, history):
     for seed in range(3):
         save(
             tmp_path / f"run{seed}" / "02_train_mnist",
@@ -163,7 +163,7 @@ def by_hand(folder, **record: object) -> None:
     (folder / "result.json").write_text(json.dumps(record))
 
 
-def test_records_stand_oldest_first_in_columns_that_are_always_there(tmp_path, monkeypatch):
+def test_records_are_sorted_oldest_first_and_have_fixed_columns(tmp_path, monkeypatch):
     about = {"dataset": "mnist", "parameters": {"seed": 1}, "measured": {"test_accuracy": 0.9}}
     by_hand(tmp_path / "a" / "n", notebook="late", finished="2026-02-01T00:00:00+00:00", **about)
     by_hand(tmp_path / "b" / "n", notebook="early", finished="2026-01-01T00:00:00+00:00", **about)
@@ -182,7 +182,7 @@ def test_records_stand_oldest_first_in_columns_that_are_always_there(tmp_path, m
     assert frame["folder"].tolist() == [str(tmp_path / "b" / "n"), str(tmp_path / "a" / "n")]
 
 
-def test_what_failed_stands_below_with_what_it_was_given(tmp_path):
+def test_failed_notebooks_come_last_with_their_parameters(tmp_path):
     by_hand(tmp_path / "r" / "02", notebook="02", finished="2026-02-01", parameters={"seed": 1})
     status = {
         "settings": {"02": {"seed": 1}, "03": {"seed": 7}},
@@ -237,7 +237,7 @@ def test_the_overview_is_a_row_of_text_for_each_run(tmp_path):
     assert table["epochs"].tolist() == ["5", "2 of 5", "4", ""]
 
 
-def test_what_a_notebook_does_not_have_is_left_empty_in_the_summary(tmp_path):
+def test_missing_values_are_left_empty_in_the_summary(tmp_path):
     by_hand(
         tmp_path / "r" / "n",
         notebook="04",
@@ -258,7 +258,7 @@ def test_what_a_notebook_does_not_have_is_left_empty_in_the_summary(tmp_path):
     ]
 
 
-def test_the_summary_puts_the_report_beside_what_was_measured(tmp_path, history):
+def test_the_summary_shows_the_report_beside_measured_accuracies(tmp_path, history):
     save(tmp_path / "r" / "02_train_mnist", accuracy=0.9912, history=history)
     summary = runs.summary(runs.collect(tmp_path))
     assert summary.to_dict("records") == [
@@ -297,7 +297,7 @@ def test_a_missing_folder_and_a_broken_record_are_named(tmp_path):
 
 
 @pytest.mark.parametrize("enabled", [True, False])
-def test_garbage_collection_is_as_before_afterwards_also_after_an_error(tmp_path, enabled):
+def test_the_garbage_collection_state_is_restored_after_an_error(tmp_path, enabled):
     Path(tmp_path, "result.json").write_text("{")
     before = gc.isenabled()
     (gc.enable if enabled else gc.disable)()
@@ -328,7 +328,7 @@ def test_the_folder_of_a_run_is_named_by_its_time(tmp_path, monkeypatch):
     assert made == [f"20260102-030405-quick{suffix}" for suffix in ("", "-2", "-3")]
 
 
-def test_a_place_that_cannot_be_written_to_is_named(tmp_path):
+def test_a_root_that_cannot_be_created_is_named(tmp_path):
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(OSError, match=r"Cannot create .*--root"):
         runs.create_run(tmp_path / "file", "quick")
@@ -338,7 +338,7 @@ def test_a_place_that_cannot_be_written_to_is_named(tmp_path):
     ("there", "writable", "here"),
     [(True, "runs", False), (True, "", True), (False, "", False), (False, "runs", True)],
 )
-def test_where_a_notebook_leaves_its_results(tmp_path, monkeypatch, there, writable, here):
+def test_results_go_to_the_clone_or_working_folder(tmp_path, monkeypatch, there, writable, here):
     """In the clone; in the working folder, if neither `runs` nor, without it, the clone can be
     written to.
     """
@@ -355,7 +355,7 @@ def test_where_a_notebook_leaves_its_results(tmp_path, monkeypatch, there, writa
     assert runs.run_dir("here", "01_explore") == Path.cwd() / "here"  # also for other processes
 
 
-def test_of_a_run_are_its_own_notebooks_only(tmp_path):
+def test_load_run_returns_only_notebooks_of_the_run(tmp_path):
     """Notebook 7 has others run, below its own folder."""
     run = tmp_path / "quick"
     by_hand(run / "02_train_mnist", notebook="02_train_mnist")
@@ -391,7 +391,7 @@ def test_of_a_run_are_its_own_notebooks_only(tmp_path):
         (r'{"parameters": {"x": ["\udc80"]}}', "surrogates not allowed"),
     ],
 )
-def test_a_record_with_parts_of_another_kind_is_damaged(tmp_path, content, reason):
+def test_a_record_with_invalid_parts_is_damaged(tmp_path, content, reason):
     (tmp_path / "run" / "02").mkdir(parents=True)
     (tmp_path / "run" / "02" / "result.json").write_text(content)
     with pytest.raises(ValueError, match=rf"result.json is not a record of a run: .*{reason}"):
@@ -405,7 +405,7 @@ def test_a_record_with_parts_of_another_kind_is_damaged(tmp_path, content, reaso
     [{}, {"notebook": "02", "state": {}, "message": "", "seconds": 1}, 3,
      {"notebook": "../../outside", "state": "failed", "message": "", "seconds": 1}],
 )  # fmt: skip
-def test_a_status_names_notebooks_and_no_other_folders(tmp_path, entry):
+def test_an_invalid_entry_in_a_status_is_refused(tmp_path, entry):
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "status.json").write_text(json.dumps({"notebooks": [entry]}))
     with pytest.raises(ValueError, match=r"status.json is not a record of a run"):

@@ -37,7 +37,7 @@ def picture():
     return new_output("display_data", {"image/png": base64.b64encode(b"P").decode()})
 
 
-def test_prose_is_cut_into_sentences_and_a_list_is_one():
+def test_prose_is_split_into_sentences_and_a_list_stays_whole():
     assert [text for *_, text in slides.sentences(PROSE)] == [
         "We add **1.5** and [2](two.md) (see\ne.g. section 3).", "Is it 3.5?", "*Yes!*", "The end.",
         "- one. Two.\n- three", "Another section.",
@@ -61,7 +61,7 @@ def test_sentences_are_chosen_by_place_or_by_a_part_of_them(lines, heading, text
     assert slides.chosen(prose(*lines)) == (heading, text)
 
 
-def test_without_lines_all_is_shown_but_the_headings():
+def test_without_lines_all_but_the_headings_is_shown():
     _, text = slides.chosen(prose())
     assert text.startswith("We add")
     assert text.endswith("Another section.")
@@ -69,12 +69,12 @@ def test_without_lines_all_is_shown_but_the_headings():
 
 
 @pytest.mark.parametrize("line", [0, 7, -7, "never written"])
-def test_a_sentence_that_is_not_there_is_told(line):
+def test_a_missing_sentence_is_reported(line):
     with pytest.raises(ValueError, match=r"cell \w+ has no sentence .*: change `slideshow.lines`"):
         slides.chosen(prose(line))
 
 
-def test_of_a_cell_the_output_is_shown_and_of_a_cell_that_draws_the_pictures():
+def test_a_cell_shows_its_output_but_if_it_draws_only_its_pictures():
     cell = tagged(new_code_cell("print(1)", outputs=[printed("1\n")]))
     assert (slides.shown(cell).source, cell.source) == ("", "print(1)")
     assert slides.shown(tagged(cell, code=True)).source == "print(1)"
@@ -121,7 +121,7 @@ def test_a_slide_has_its_section_its_parts_and_its_notes():
         (new_code_cell("1 + 1"), "no cell is tagged"),
     ],
 )
-def test_a_notebook_that_cannot_be_shown_says_so_in_a_line(tmp_path, monkeypatch, cell, told):
+def test_a_notebook_that_cannot_be_shown_is_refused_in_one_line(tmp_path, monkeypatch, cell, told):
     (tmp_path / "01_small.ipynb").write_text(writes(new_notebook(cells=[cell])))
     monkeypatch.setattr(slides, "NOTEBOOKS", tmp_path)
     monkeypatch.setattr(slides, "SERIES", (headless.Notebook("01_small"),))

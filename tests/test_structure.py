@@ -63,7 +63,7 @@ def imports(source: str) -> Iterator[tuple[str, ...]]:
             yield from (tuple(name[1:]) for name in names if name[0] == "helpers" and name[1:])
 
 
-def test_the_house_is_small():
+def test_the_package_is_small():
     entries = {path.name for path in HELPERS.iterdir() if path.name != "__pycache__"}
     assert len(entries) <= 15, sorted(entries)
     assert len(SOURCES) <= 58
@@ -71,7 +71,7 @@ def test_the_house_is_small():
 
 
 @pytest.mark.parametrize("wing", WINGS)
-def test_the_face_of_a_wing_names_each_thing_once_and_nothing_private(wing):
+def test_the_init_of_a_subpackage_imports_each_name_once_and_none_private(wing):
     face = ast.parse((HELPERS / wing / "__init__.py").read_text(encoding="utf-8"))
     imported = [node for node in ast.walk(face) if isinstance(node, ast.ImportFrom)]
     names = [alias.name for node in imported for alias in node.names]
@@ -82,7 +82,7 @@ def test_the_face_of_a_wing_names_each_thing_once_and_nothing_private(wing):
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.relative_to(HELPERS).as_posix())
-def test_wings_import_the_faces_of_those_they_may(path):
+def test_subpackages_import_only_allowed_interfaces(path):
     own = part_of(path)
     for parts in imports(path.read_text(encoding="utf-8")):
         if parts[0] != own and own != "__init__":
@@ -110,7 +110,7 @@ def users() -> list[tuple[str, str]]:
 
 
 @pytest.mark.parametrize(("name", "source"), users(), ids=lambda text: text[:30].split("\n")[0])
-def test_notebooks_and_benchmarks_import_faces_only(name, source):
+def test_notebooks_and_benchmarks_import_no_submodules(name, source):
     for parts in imports(source):
         submodule = HELPERS.joinpath(*parts[:2])
         assert len(parts) < 2 or not submodule.with_suffix(".py").exists(), ".".join(parts)
@@ -217,7 +217,7 @@ def reads_by_the_locale(call: ast.Call) -> bool:
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.relative_to(HELPERS).as_posix())
-def test_text_is_read_in_an_encoding_that_is_named(path):
+def test_text_is_read_with_an_explicit_encoding(path):
     tree = ast.parse(path.read_text(encoding="utf-8"))
     assert not [ast.unparse(call) for _, call in calls(tree) if reads_by_the_locale(call)]
 
@@ -245,7 +245,7 @@ def test_text_is_read_in_an_encoding_that_is_named(path):
         ("picture.resize(x).save(path)", True, False),
     ],
 )
-def test_what_writes_and_what_has_no_encoding_is_seen(source, writing, by_locale):
+def test_writing_calls_and_missing_encodings_are_detected(source, writing, by_locale):
     ((_, call), *_) = calls(ast.parse(source))
     assert (writes(call), reads_by_the_locale(call)) == (writing, by_locale)
 
@@ -279,7 +279,7 @@ def test_training_imports_nothing_heavy_but_torch_and_seeds_nothing():
 
 
 @pytest.mark.medium
-def test_a_picture_needs_neither_training_nor_labels_nor_headless():
+def test_plotting_imports_neither_training_nor_labels_nor_headless():
     wings = ("helpers.training", "helpers.labels", "helpers.headless")
     assert loaded_by("from helpers import data, plotting", *wings) == set()
 
@@ -289,7 +289,7 @@ def test_the_command_line_answers_without_torch():
     assert loaded_by(code, "torch", "pandas", "numpy", "papermill", "distributed") == set()
 
 
-def test_conda_and_pip_users_get_the_same():
+def test_conda_and_pip_install_the_same_packages():
     project = tomllib.loads((PROJECT / "pyproject.toml").read_text())["project"]
     wanted = {*project["dependencies"], *project["optional-dependencies"]["test"]}
     wanted |= {f"python{project['requires-python']}"}
@@ -339,7 +339,7 @@ def test_what_is_imported_is_declared():
 TEXT = {".py", ".md", ".toml", ".yml", ".ipynb", ".json", ".html", ""}
 
 
-def test_the_tree_names_no_machine():
+def test_no_file_contains_a_local_path():
     """No file of the project tells where on somebody's machine it was made."""
     anybody = re.compile("|".join(["/" + "home/", "/" + "Users/", "/" + "root/", "/" + "work/"]))
     folders = ("helpers", "notebooks", "tests", "data", "docs")

@@ -154,7 +154,7 @@ def test_the_marks_of_an_exam_add_up(number):
     assert sum(map(int, re.findall(r"\((\d)\)", marking))) == total
 
 
-def test_the_answers_of_the_exams():
+def test_the_answers_of_the_exams_are_right():
     answer = [" ".join(lesson(number).partition("*Marking:*")[2].split()) for number in NUMBERS]
     layer = nn.Conv2d(3, 16, kernel_size=5, stride=2, padding=2)
     side = layer(torch.zeros(8, 3, 64, 64)).shape[-1]
@@ -186,7 +186,7 @@ def test_the_answers_of_the_exams():
     assert f"{evaluation.accuracy_interval(1.0, 6)[0]:.0%}".replace("%", " %") in answer[7]
 
 
-def test_the_patience_of_the_exam():
+def test_the_exam_on_patience_is_right():
     """The rule of `fit`, counted by hand on the validation losses of the question."""
     (losses,) = re.findall(r"validation loss ([\d.,\s]+)", lesson(3))
     values = [float(value) for value in re.findall(r"\d\.\d\d", losses)]
@@ -195,7 +195,7 @@ def test_the_patience_of_the_exam():
     assert f"it stops after epoch {best + 2} (1)" in lesson(3)
 
 
-def test_the_day_has_no_gaps_and_the_weeks_are_seven():
+def test_the_day_has_no_gaps_and_there_are_seven_weeks():
     day = [
         (datetime.strptime(a, "%H:%M"), int(b))
         for a, b, _ in rows(page(), "time", "minutes", "what")

@@ -28,7 +28,7 @@ def small(monkeypatch, tiny, tmp_path) -> Step:
     return Step("small", "", "", recipe, dataset="mnist", seeds=2, test=True)
 
 
-def test_a_rung_says_what_its_model_gets_right(small, tiny, tmp_path):
+def test_a_step_records_which_images_are_right(small, tiny, tmp_path):
     row = ablation.measure(small, 1, tmp_path)
     model = models.load(tmp_path / f"{row['key']}.safetensors", dataset="mnist")
     for name, split in (("validation", tiny[:20]), ("test", tiny[20:])):
@@ -41,20 +41,20 @@ def test_a_rung_says_what_its_model_gets_right(small, tiny, tmp_path):
     assert (row["seed"], row["epochs"], row["parameters"]) == (1, 2, 7_850)
 
 
-def test_what_no_choice_may_depend_on_is_not_looked_at(small, tmp_path):
+def test_a_step_without_test_is_not_evaluated_on_the_test_set(small, tmp_path):
     row = ablation.measure(replace(small, test=False), 0, tmp_path)
     assert {name for name in row if "test" in name} == set()
     assert "validation of views" not in row
 
 
-def test_who_learned_from_validation_is_not_judged_by_it(small, tmp_path):
+def test_a_recipe_trained_on_validation_is_not_evaluated_on_it(small, tmp_path):
     refit = replace(small, recipe=replace(small.recipe, train_on_validation=True))
     row = ablation.measure(refit, 0, tmp_path)
     assert {"test", "test_tta"} <= set(row)
     assert not [name for name in row if "validation" in name]
 
 
-def test_a_key_stands_for_what_decides_the_training(small):
+def test_a_key_depends_on_the_settings_of_the_training(small):
     keys = {
         ablation.key(small, 0),
         ablation.key(small, 1),
@@ -69,7 +69,7 @@ def test_a_key_stands_for_what_decides_the_training(small):
     )
 
 
-def test_only_what_is_missing_is_trained(small, monkeypatch, tmp_path, capsys):
+def test_only_missing_trainings_are_run(small, monkeypatch, tmp_path, capsys):
     class AtOnce:
         """A pool of one process, this one."""
 
@@ -108,7 +108,7 @@ def test_only_what_is_missing_is_trained(small, monkeypatch, tmp_path, capsys):
     assert second["past"] == first  # it took hours, and may be wanted again
 
 
-def test_what_was_trained_is_found_under_another_name_and_outlives_its_rung(small):
+def test_a_training_is_found_under_another_name_and_outlives_its_step(small):
     rows = {ablation.key(small, seed): {"key": ablation.key(small, seed)} for seed in (1, 0)}
     renamed = replace(small, name="big", change="in name")
     told = ablation.arranged(rows | {"gone": {"key": "gone", "step": "that is no more"}}, [renamed])
@@ -117,7 +117,7 @@ def test_what_was_trained_is_found_under_another_name_and_outlives_its_rung(smal
     assert told["past"] == [{"key": "gone", "step": "that is no more"}]
 
 
-def test_each_rung_stands_on_one_and_differs_in_few_settings():
+def test_each_step_has_a_baseline_and_differs_in_few_settings():
     known: dict[tuple[str, str], Step] = {}
     for step in STEPS:
         known[step.name, step.dataset] = step
@@ -140,7 +140,7 @@ def test_each_rung_stands_on_one_and_differs_in_few_settings():
     assert all(step.dataset == "fashion_mnist" for step in climbed)
 
 
-def test_the_best_on_validation_is_shipped_with_its_card(small, monkeypatch, tmp_path, tiny):
+def test_the_best_model_on_validation_is_shipped_with_its_card(small, monkeypatch, tmp_path, tiny):
     monkeypatch.setattr(publish, "KEEP", tmp_path / "kept")
     monkeypatch.setattr(models, "PRETRAINED", tmp_path / "weights")
     rows = [ablation.measure(small, seed, tmp_path / "kept") for seed in range(2)]
@@ -169,7 +169,7 @@ def test_the_best_on_validation_is_shipped_with_its_card(small, monkeypatch, tmp
     assert told == publish.card(path)
 
 
-def test_where_validation_was_learned_from_the_first_seed_is_shipped(small, monkeypatch, tmp_path):
+def test_a_recipe_trained_on_validation_ships_its_first_seed(small, monkeypatch, tmp_path):
     refit = replace(small.recipe, train_on_validation=True)
     monkeypatch.setitem(training.RECIPES, ("small", "mnist"), refit)
     monkeypatch.setattr(publish, "KEEP", tmp_path / "kept")
@@ -188,7 +188,7 @@ def test_where_validation_was_learned_from_the_first_seed_is_shipped(small, monk
     assert "those of seed 0" in told
 
 
-def test_only_what_was_asked_for_and_has_all_its_seeds_is_shipped(small, monkeypatch, tmp_path):
+def test_only_requested_models_with_all_seeds_are_shipped(small, monkeypatch, tmp_path):
     """Not `other`, of which a seed is missing, nor `older`, whose recipe has changed since."""
     three = [
         replace(small, name=name, recipe=replace(small.recipe, epochs=epochs))
@@ -260,7 +260,7 @@ def test_an_ensemble_is_the_mean_of_all_seeds(small, monkeypatch, tmp_path, tiny
     assert told["test_tta"]["loss"] != told["test"]["loss"]
 
 
-def test_costs_are_of_the_second_pass_over_an_eighth(small, monkeypatch, tmp_path):
+def test_costs_come_from_the_second_epoch_on_an_eighth_of_data(small, monkeypatch, tmp_path):
     passes = []
 
     def train(recipe, splits, **_):

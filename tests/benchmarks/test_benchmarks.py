@@ -35,7 +35,7 @@ def run(
     return about | {"laps": laps_as_read, "ended": ended}
 
 
-def test_the_time_is_that_of_the_evaluation_that_first_shows_the_target():
+def test_the_time_is_that_of_the_first_evaluation_at_the_target():
     laps = [[10.0, 0.97], [20.0, 0.985], [30.0, 0.98], [40.0, 0.991]]
     assert standings.seconds_to(laps, 0.98) == 20
     assert standings.seconds_to(laps, 0.985) == 20
@@ -55,7 +55,7 @@ RUNS = [
 ]
 
 
-def test_the_table_has_medians_spreads_and_ratios_and_knows_bounds_from_failures():
+def test_the_table_has_medians_spreads_ratios_and_tells_bounds_from_failures():
     table = standings.table({"runs": RUNS}, "mnist", 0.99)
     assert list(table.index[:2]) == ["ours, fast", "slow"]
     assert table.loc["ours, fast"].tolist() == ["3 of 3", "3.0", "2.0 to 4.0", "1.0"]
@@ -65,7 +65,7 @@ def test_the_table_has_medians_spreads_and_ratios_and_knows_bounds_from_failures
     assert table.loc["ours, sprint"].tolist() == ["0 of 3", "not reached", "", ""]
 
 
-def test_the_overview_puts_all_targets_side_by_side_and_hides_no_failure():
+def test_the_overview_shows_all_targets_side_by_side_and_all_failures():
     results = {"targets": {"mnist": [0.98, 0.99]}, "runs": RUNS}
     assert standings.overview(results).splitlines() == [
         "| seconds to | MNIST 98 % | MNIST 99 % |",
@@ -97,7 +97,7 @@ def test_the_picture_has_a_panel_for_each_data_set_and_a_line_for_each_run():
     assert second.lines
 
 
-def test_a_race_goes_on_only_where_it_was_begun(tmp_path):
+def test_a_race_resumes_only_in_the_same_setup(tmp_path):
     here = {"processor": "p", "threads": 2, "limit": 100.0, "targets": {"mnist": (0.98,)}}
     out = tmp_path / "race.json"
     out.write_text(json.dumps(here | {"date": "yesterday", "runs": [{"round": 0}]}))
@@ -106,7 +106,7 @@ def test_a_race_goes_on_only_where_it_was_begun(tmp_path):
         race._earlier_runs(out, here | {"threads": 1})
 
 
-def test_everybody_runs_once_in_each_round_in_an_order_of_its_own():
+def test_all_contestants_run_once_in_each_round_in_a_different_order():
     turns = list(race._turns(2, None))
     assert len(turns) == len(set(turns)) == 2 * 2 * len(race.CONTESTANTS)
     first, second = (
@@ -117,7 +117,7 @@ def test_everybody_runs_once_in_each_round_in_an_order_of_its_own():
 
 
 @pytest.mark.parametrize("script", sorted({c.script for c in race.CONTESTANTS}))
-def test_each_contestant_says_what_it_follows_and_imports_before_the_clock_starts(script):
+def test_each_contestant_states_its_origin_and_imports_before_the_clock_starts(script):
     text = (PROJECT / "benchmarks" / "contestants" / script).read_text()
     tree = ast.parse(text)
     (start,) = [
@@ -152,14 +152,14 @@ def test_the_committed_race_has_every_run_of_every_contestant(raced):
     assert done == {(c.name, dataset, turn) for c, dataset, turn in race._turns(len(rounds), None)}
 
 
-def test_the_recipes_are_measured_against_what_they_claim():
+def test_the_recipes_are_measured_against_their_claims():
     rows = json.loads((RESULTS / "reliability.json").read_text())["recipes"]
     targets = [((row["recipe"], row["dataset"]), row["target"]) for row in rows]
     assert sorted(targets) == sorted(reliability.CLAIMS.items())
 
 
 @pytest.mark.medium
-def test_our_contestant_runs_and_writes_its_laps(tmp_path):
+def test_our_contestant_runs_and_writes_its_times(tmp_path):
     """The real program in its own process, cut short by a recipe of few images."""
     code = (
         "import runpy, sys, dataclasses\n"
@@ -183,7 +183,7 @@ def test_our_contestant_runs_and_writes_its_laps(tmp_path):
 
 
 @pytest.mark.slow
-def test_shares_of_the_matrix_rate_are_shares():
+def test_shares_of_the_matrix_rate_are_plausible():
     found = limits.shares("mnist", training.find_recipe("fast", "mnist"), repeats=3)
     assert 0.05 < found["step"] < 1.3
     assert 0.05 < found["evaluation"] < 1.3
@@ -192,7 +192,7 @@ def test_shares_of_the_matrix_rate_are_shares():
 
 
 @pytest.mark.slow
-def test_the_start_and_the_largest_memory_are_measured():
+def test_start_up_time_and_peak_memory_are_measured():
     (seconds,) = limits.start_up(1)
     assert seconds > 0
     assert 200 < limits.peak_memory() < 4_000  # MB; torch alone takes 200
@@ -213,7 +213,7 @@ def test_memory_is_measured_in_both_ways():
     assert float(row["ratio of seconds"]) > 0
 
 
-def test_readmes_of_race_and_recipes_agree_on_the_targets():
+def test_the_readme_states_the_targets_of_the_race():
     text = (PROJECT / "benchmarks" / "README.md").read_text()
     assert re.search(r"98 % and 99 % on MNIST, 88 % and 90 % on Fashion-MNIST", text)
     assert race.TARGETS == {"mnist": (0.98, 0.99), "fashion_mnist": (0.88, 0.90)}
@@ -221,7 +221,7 @@ def test_readmes_of_race_and_recipes_agree_on_the_targets():
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")  # Dask leaves some to the collector
-def test_the_cost_of_points_is_that_of_points_that_were_run(tmp_path):
+def test_the_cost_of_points_is_measured_on_points_that_ran(tmp_path):
     told = scale._of_trivial_points(3, tmp_path)
     assert told.pop("points") == 3
     assert len(told) == 3
@@ -229,7 +229,7 @@ def test_the_cost_of_points_is_that_of_points_that_were_run(tmp_path):
     assert len(runs.collect(tmp_path / "with records")) == 3
 
 
-def test_many_workers_are_predicted_by_hand():
+def test_the_throughput_of_many_workers_by_hand():
     """256 workers with 8 s a point ask for 32 points a second, of 200 that a scheduler has."""
     told = scale.predict({"milliseconds a point, scheduler alone": 5}, {"seconds a point": 8})
     assert told["hours"] == round(10_000 / 32 / 3_600, 2)
@@ -239,7 +239,7 @@ def test_many_workers_are_predicted_by_hand():
     assert slow["hours"] == round(10_000 / 10 / 3_600, 2)
 
 
-def test_the_listing_times_runs_that_are_all_found(tmp_path, monkeypatch):
+def test_the_listing_benchmark_finds_all_runs(tmp_path, monkeypatch):
     monkeypatch.setattr("helpers.files.MIN_INDEX_CHANGES", 3)  # so that an index is kept
     monkeypatch.setattr(listing, "timed", lambda work, rounds, before=int: (before(), work()))
     found = listing.measure(tmp_path, 5, 1)
@@ -251,7 +251,7 @@ def test_the_listing_times_runs_that_are_all_found(tmp_path, monkeypatch):
     assert found["the command `runs`"][1].stdout.count(b"/train_mnist") == 6
 
 
-def test_the_median_is_of_the_work_alone(monkeypatch):
+def test_the_median_excludes_the_preparation(monkeypatch):
     clock = iter([0.0, 1.0, 10.0, 13.0, 20.0, 22.0])
     monkeypatch.setattr("time.perf_counter", lambda: next(clock))
     begun = []

@@ -31,7 +31,7 @@ def test_each_part_runs_at_toy_size_and_all_its_checks_hold(name, monkeypatch):
     json.dumps(found)
 
 
-def test_the_parts_fit_into_eight_minutes_but_for_the_last():
+def test_all_parts_but_the_last_two_fit_into_the_total_time():
     assert sum(limit for _, limit in list(gpu.PARTS.values())[:-2]) <= gpu.TOTAL
 
 
@@ -72,7 +72,7 @@ def test_kernels_are_counted_on_the_device_only():
     assert found.most_common() == [("winograd", 7.0), ("k" * 80, 5.0), ("gemm", 2.0)]
 
 
-def test_without_a_gpu_it_says_so(monkeypatch, tmp_path, capsys):
+def test_a_missing_gpu_is_reported(monkeypatch, tmp_path, capsys):
     monkeypatch.setattr(gpu.device, "choose", lambda: torch.device("cpu"))
     with pytest.raises(typer.Exit) as ended:
         gpu.main(out=tmp_path, only=None, dry_run=False, here=False)
@@ -81,7 +81,7 @@ def test_without_a_gpu_it_says_so(monkeypatch, tmp_path, capsys):
     assert not list(tmp_path.iterdir())
 
 
-def test_a_part_that_fails_or_takes_too_long_is_told_and_the_next_one_runs(
+def test_a_part_that_fails_or_times_out_is_reported_and_the_next_one_runs(
     monkeypatch, tmp_path, capsys
 ):
     def run(name, dry_run, limit):
@@ -132,7 +132,7 @@ place.write_text('{"first": 1, "error": "unfinished"}')
         ),
     ],
 )
-def test_of_a_part_all_is_kept_that_it_has_written(tmp_path, then, error):
+def test_everything_that_a_part_has_written_is_kept(tmp_path, then, error):
     """When its time is over, what it has started ends as well."""
     place, before = tmp_path / "part.json", {*psutil.Process().children(recursive=True)}
     found = gpu._limited([sys.executable, "-c", WRITES + then, str(place)], place, 10)
@@ -150,7 +150,7 @@ def test_a_command_that_hangs_is_ended_and_its_messages_are_kept():
 
 
 @pytest.mark.slow
-def test_it_runs_where_nothing_was_installed_for_this_project(tmp_path):
+def test_the_benchmark_runs_without_the_packages_of_this_project(tmp_path):
     """Training by the command line as well, under torchrun."""
     (tmp_path / "sitecustomize.py").write_text(
         f"import sys\nsys.modules.update(dict.fromkeys({BARE}))\n"  # importing them is an error

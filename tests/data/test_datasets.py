@@ -120,7 +120,7 @@ def test_unpacked_files_beside_the_archives_are_ignored(root):
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no such permissions")
-def test_a_folder_that_cannot_be_written_to_is_enough(root):
+def test_a_read_only_folder_is_enough(root):
     (root / "First/raw").chmod(0o500)
     try:
         assert is_right(load(root))
@@ -153,7 +153,7 @@ def test_missing_archives_without_a_network_are_named(root, monkeypatch):
         load(root)
 
 
-def test_a_download_has_a_time_limit_and_leaves_that_of_the_process(root, monkeypatch):
+def test_a_download_has_a_timeout_and_restores_the_default_timeout(root, monkeypatch):
     found = []
 
     def fail(into):

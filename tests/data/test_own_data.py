@@ -96,7 +96,7 @@ def test_mean_and_std_are_those_of_the_training_images(folder):
 
 
 @pytest.mark.parametrize("validation", ["validation", "val", "valid", "Val", None])
-def test_given_parts_are_kept(tmp_path, validation):
+def test_given_splits_are_kept(tmp_path, validation):
     given = {"train": 10, "test": 4} | ({validation: 3} if validation else {})
     for part, count in given.items():
         for name in ("a", "b"):
@@ -148,7 +148,7 @@ KINDS = {
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_kinds_of_png(tmp_path, kind):
+def test_each_png_kind_is_read(tmp_path, kind):
     picture, expected = KINDS[kind]
     (found,) = data.read_pictures([write(tmp_path / "x.png", picture)], size=28)
     image = data.stack([found], None)
@@ -156,12 +156,12 @@ def test_kinds_of_png(tmp_path, kind):
     assert image[0, :, 5, 5].tolist() == expected
 
 
-def test_the_bits_are_those_that_any_picture_of_the_set_uses():
+def test_the_bit_depth_is_the_largest_used_in_the_set():
     bright, dark = (np.full((1, 16, 16), value, dtype=np.float32) for value in (4095, 100))
     assert data.stack([bright, dark], None)[:, 0, 0, 0].tolist() == [255, 6]  # 255 * 100 / 4095
 
 
-def test_gray_values_of_16_bits_keep_their_place_between_black_and_white(tmp_path):
+def test_gray_values_of_16_bits_are_scaled_linearly_to_8_bits(tmp_path):
     deep = np.linspace(0, 65_535, 28 * 28).reshape(28, 28).astype(np.uint16)
     (found,) = data.read_pictures([write(tmp_path / "x.png", deep)], size=28)
     expected = np.rint(deep * (255 / 65_535)).astype(np.uint8)
@@ -186,7 +186,7 @@ def test_white_is_the_largest_value_of_the_fewest_bits_that_hold_the_peak(peak, 
 
 
 @pytest.mark.parametrize("wide", [False, True])
-def test_the_color_beside_a_picture_is_the_median_of_its_four_edges(wide):
+def test_the_padding_color_is_the_median_of_the_four_edges(wide):
     """The two long edges have the color 30, all else 200."""
     pixels = np.full((40, 20), 200, dtype=np.uint8)
     pixels[:, 0] = pixels[:, -1] = 30
@@ -195,13 +195,13 @@ def test_the_color_beside_a_picture_is_the_median_of_its_four_edges(wide):
 
 
 @pytest.mark.parametrize("suffix", ["jpg", "bmp", "webp", "gif", "tif", "ppm"])
-def test_formats(tmp_path, suffix):
+def test_formats_are_read(tmp_path, suffix):
     path = write(tmp_path / f"x.{suffix}", Image.new("RGB", (28, 28), (200, 30, 30)))
     image = data.stack(data.read_pictures([path], size=28), None)
     assert (image[0, :, 14, 14].int() - torch.tensor([200, 30, 30])).abs().max() <= 6
 
 
-def test_colors_become_gray_if_that_is_wanted():
+def test_colors_become_gray_for_one_channel():
     (found,) = data.read_pictures([saved(Image.new("RGB", (28, 28), (250, 0, 10)))], size=28)
     assert data.stack([found], 1)[0, 0, 0, 0] == round(0.299 * 250 + 0.114 * 10)
     assert data.stack([found[:, :16, :16], np.zeros((3, 16, 16), np.uint8)], None).shape[1] == 3
@@ -253,7 +253,7 @@ def test_a_folder_of_broken_pictures_only_is_refused(tmp_path):
         data.from_folder(tmp_path, skip_broken=True)
 
 
-def test_why_a_picture_cannot_be_read_is_told(tmp_path, monkeypatch):
+def test_an_unreadable_picture_gives_its_reason(tmp_path, monkeypatch):
     assert "cannot identify image file" in data.read_pictures([b"no picture"], size=28)[0]
     assert data.read_pictures([tmp_path / "x.png"], size=28) == ["there is no such file"]
     assert data.read_pictures([BROKEN["huge"]], size=28) == ["it is too large"]
@@ -266,7 +266,7 @@ def test_why_a_picture_cannot_be_read_is_told(tmp_path, monkeypatch):
     assert data.read_pictures([picture], size=28) == ["ZeroDivisionError"]
 
 
-def test_a_warning_about_a_picture_that_can_be_read_is_no_error(monkeypatch):
+def test_a_warning_about_a_readable_picture_is_not_an_error(monkeypatch):
     def warn(*_):
         warnings.warn("deprecated", DeprecationWarning, stacklevel=1)
         return np.zeros((1, 28, 28), np.uint8)
@@ -297,7 +297,7 @@ def test_other_files_are_left_out(folder):
 
 
 @pytest.mark.parametrize(("count", "told"), [(5, "1, 2, 3, 4, 5"), (6, "1, 2, 3, 4, 5 and 1 more")])
-def test_of_many_names_five_are_told(folder, count, told):
+def test_only_five_of_many_names_are_listed(folder, count, told):
     for i in range(1, count + 1):
         (folder / "cat" / f"{i}").write_text("x")
     assert data.from_folder(folder).notes[1].replace("cat/", "").endswith(f"not pictures: {told}")
@@ -329,7 +329,7 @@ def test_large_sets_of_color_pictures_are_read_once(folder, monkeypatch, tmp_pat
     assert plain.spec.digest == first.spec.digest == again.spec.digest
 
 
-def test_what_was_read_at_another_size_or_in_other_colors_is_not_taken(folder, monkeypatch):
+def test_the_cache_distinguishes_size_and_channels(folder, monkeypatch):
     monkeypatch.setattr(own_data, "CACHED_FROM", 5)
     for _ in range(2):
         for size, channels in ((28, 1), (32, 1), (32, 3)):
@@ -338,7 +338,7 @@ def test_what_was_read_at_another_size_or_in_other_colors_is_not_taken(folder, m
             assert shape[1:] == (channels, size, size)
 
 
-def test_of_each_class_the_first_rows_of_a_permutation_with_seed_0_are_held_out(folder):
+def test_the_first_rows_of_a_seeded_permutation_of_each_class_are_held_out(folder):
     files = data.from_folder(folder).files
     order = torch.randperm(20, generator=torch.Generator().manual_seed(0)).tolist()
     for name, rows in (("test", order[:2]), ("validation", order[2:4])):
@@ -353,7 +353,7 @@ def test_a_bar_counts_the_pictures_that_are_read(folder, capsys):
     assert capsys.readouterr().err == ""
 
 
-def test_what_other_code_has_read_is_not_taken(folder, monkeypatch, tmp_path):
+def test_the_cache_depends_on_the_code_that_reads(folder, monkeypatch, tmp_path):
     monkeypatch.setattr(own_data, "CACHED_FROM", 5)
     data.from_folder(folder, cache_dir=tmp_path / "cache")
     code = tmp_path / "own_data.py"  # beside other code that reads pictures
@@ -371,7 +371,7 @@ def flipped(content: bytes) -> bytes:
     "damage", [flipped, lambda whole: whole[:-1], lambda whole: whole + b"x", lambda whole: b"",
                lambda whole: whole[32:], lambda whole: b"not tensors"],
 )  # fmt: skip
-def test_a_damaged_cache_is_made_anew(tmp_path, damage):
+def test_a_damaged_cache_is_rebuilt(tmp_path, damage):
     path, tensors, made = tmp_path / "cache" / "x.tensors", {"a": torch.arange(5)}, []
 
     def make():
@@ -445,7 +445,7 @@ def too_few(path: Path) -> None:
         (lambda path: path.write_text("x"), r"data is a file\. Expected a folder"),
     ],
 )
-def test_other_folders_are_refused(tmp_path, make, message):
+def test_invalid_folders_are_refused(tmp_path, make, message):
     make(tmp_path / "data")
     with pytest.raises(ValueError, match=message):
         data.from_folder(tmp_path / "data")
@@ -472,7 +472,7 @@ def test_other_formats_are_refused(folder, options, message):
 
 @pytest.mark.parametrize("axes", ["NHW", "NCHW", "NHWC"])
 @pytest.mark.parametrize("kind", ["uint8", "float"])
-def test_arrays(axes, kind):
+def test_arrays_are_split(axes, kind):
     images = RNG.integers(256, size=(60, 20, 20), dtype=np.uint8)
     given = {"NHW": images, "NCHW": images[:, None], "NHWC": images[..., None].repeat(3, 3)}[axes]
     if kind == "float":
@@ -508,7 +508,7 @@ def test_fine_patterns_of_arrays_are_averaged_where_they_are_scaled_down():
     ("shape", "channels"),
     [((20, 1, 20, 3), 1), ((20, 3, 20, 1), 3), ((20, 20, 20, 1), 1), ((20, 20, 3, 3), 3)],
 )
-def test_channels_are_the_first_axis_that_can_be_theirs(shape, channels):
+def test_channels_are_the_first_axis_of_a_fitting_size(shape, channels):
     """Of narrow images, too, that are to be scaled."""
     splits = data.from_arrays(np.zeros(shape, dtype=np.uint8), np.arange(20) % 2, size=16)
     assert splits.spec.channels == channels
@@ -539,12 +539,12 @@ TWO = np.arange(20) % 2
         (ARRAY[:0], TWO[:0], ["a", "b"], "too few images"),
     ],
 )
-def test_other_arrays_are_refused(images, targets, names, message):
+def test_invalid_arrays_are_refused(images, targets, names, message):
     with pytest.raises(ValueError, match=message):
         data.from_arrays(images, targets, names)
 
 
-def test_a_thousand_classes_are_enough():
+def test_at_most_1000_classes_are_accepted():
     assert len(data.from_arrays(ARRAY, TWO, [*map(str, range(1_000))]).spec.class_names) == 1_000
     with pytest.raises(
         ValueError, match="1001 classes, expected 2 to 1,000: 0, 1, 2, 3, 4 and 996"
@@ -575,7 +575,7 @@ class Pairs:
 @pytest.mark.parametrize(
     ("mode", "side", "classes"), [("L", 28, 10), ("L", 28, 26), ("RGB", 32, 10)]
 )
-def test_data_sets_of_torchvision(mode, side, classes, tensors):
+def test_torchvision_data_sets_are_read(mode, side, classes, tensors):
     train, test = (Pairs(mode, side, n, classes, tensors=tensors) for n in (130, 26))
     splits = data.from_torchvision(train, test, size=side, name="emnist")
     assert splits.spec.class_names == tuple(train.classes)
@@ -600,12 +600,12 @@ def test_a_data_set_without_names_is_called_by_its_type():
         data.from_torchvision(pairs, channels=2)
 
 
-def test_a_folder_that_is_called_like_a_known_data_set_is_not_taken_for_it(folder):
+def test_a_folder_named_like_a_known_data_set_is_not_mistaken_for_it(folder):
     moved = folder.rename(folder.with_name("mnist"))
     assert data.from_folder(moved).spec.name == "own-mnist"
 
 
-def test_pixels_that_are_no_numbers_or_beyond_32_bits_are_read(tmp_path):
+def test_nan_infinite_and_huge_pixels_are_read(tmp_path):
     odd = np.full((20, 20), 5, np.float32)
     odd[:2, :3] = [[np.nan, np.inf, -np.inf], [1e30, 2.0**32, -7]]
     write(tmp_path / "a.tiff", Image.fromarray(odd))
@@ -616,7 +616,7 @@ def test_pixels_that_are_no_numbers_or_beyond_32_bits_are_read(tmp_path):
     assert images[0, 0, 5, 5] == 0
 
 
-def test_no_images_at_all_are_refused():
+def test_empty_arrays_are_refused():
     with pytest.raises(ValueError, match="Images must be uint8"):
         data.from_arrays(np.zeros((4, 0), np.float32), [0, 1, 0, 1])
     for shape in ((0, 0, 0), (2, 0, 5), (0, 28, 28), (2, 3)):

@@ -75,7 +75,7 @@ def test_sixteen_bits_are_scaled_and_not_clipped(tmp_path, background, ink):
 
 
 @pytest.mark.parametrize("bits", [8, 10, 12, 14])
-def test_the_lower_bits_of_sixteen_are_enough(tmp_path, bits):
+def test_sixteen_bit_pictures_may_use_only_lower_bits(tmp_path, bits):
     expected = data.read_digit(save(tmp_path, stroke(250, 20)))
     deep = (stroke(250, 20) * (2**bits - 1) / 255).round().astype("uint16")
     Image.fromarray(deep).save(tmp_path / "deep.png")
@@ -208,7 +208,7 @@ def test_lines_on_a_slant_are_still_lines(tmp_path):
     assert [(y, x) for x, y, _, _ in found.boxes.tolist()] == [*lines[0], *lines[1]]
 
 
-def test_several_digits_or_none_are_told_where_one_is_wanted(tmp_path):
+def test_read_digit_refuses_several_digits_or_none(tmp_path):
     with pytest.raises(ValueError, match=r"Expected one digit in .*, got 2 objects"):
         data.read_digit(save(tmp_path, page((20, 50), (20, 200))))
     with pytest.raises(ValueError, match=r"Expected one digit in .*, got 0 objects"):
@@ -224,7 +224,7 @@ def test_the_bar_of_a_five_belongs_to_it(tmp_path):
     assert data.read_digits(save(tmp_path, pixels)).boxes.tolist() == [[50, 60, 58, 100]]
 
 
-def test_light_from_one_side_changes_nothing_but_gray_values(tmp_path):
+def test_light_from_one_side_changes_only_gray_values(tmp_path):
     even = page((60, 20), (60, 370))
     light = np.linspace(1, 0.2, 400)
     uneven = data.read_digits(save(tmp_path, even * light))
@@ -233,7 +233,7 @@ def test_light_from_one_side_changes_nothing_but_gray_values(tmp_path):
     assert (uneven.images.int() - expected.images.int()).abs().max() < 40
 
 
-def test_a_soft_shadow_is_no_ink(tmp_path):
+def test_a_soft_shadow_is_not_ink(tmp_path):
     across = 1 - 0.55 / (1 + np.exp(-(np.arange(400) - 200) / 12))
     found = data.read_digits(save(tmp_path, page((60, 196)) * across))
     assert found.boxes.tolist() == [[196, 60, 204, 100]]
@@ -299,7 +299,7 @@ def test_ruled_lines_may_slope(tmp_path, slope, transposed):
     assert len(large) == 1
 
 
-def test_what_lies_on_a_ruled_line_or_is_as_faint_stays(tmp_path):
+def test_strokes_on_a_ruled_line_or_as_faint_as_it_stay(tmp_path):
     """The foot of an L on a line, one between two lines and as faint as they are."""
     pixels = ruled(130)
     for left in (100, 200):
@@ -357,7 +357,7 @@ def test_one_bit_and_white_ink_on_transparency_are_read(tmp_path):
 
 @pytest.mark.parametrize("hidden", [0, 255])
 @pytest.mark.parametrize("ink", [0, 255])
-def test_the_color_of_what_is_transparent_does_not_count(tmp_path, hidden, ink):
+def test_the_color_of_transparent_pixels_is_ignored(tmp_path, hidden, ink):
     drawn = stroke(0, 255)
     pixels = np.full((120, 160, 4), hidden, dtype="uint8")
     pixels[drawn == 255, :3] = ink
@@ -381,7 +381,7 @@ def test_a_diagonal_stroke_of_one_pixel_is_one_digit(tmp_path):
     assert data.read_digits(save(tmp_path, pixels)).boxes.tolist() == [[60, 60, 180, 180]]
 
 
-def test_a_soft_spot_on_even_paper_is_no_digit(tmp_path):
+def test_a_soft_spot_on_even_paper_is_not_a_digit(tmp_path):
     rows, columns = np.ogrid[:300, :400]
     spot = 140 * np.exp(-((columns - 280) ** 2 + (rows - 160) ** 2) / (2 * 25**2))
     found = data.read_digits(save(tmp_path, page((60, 50)) - spot))
@@ -389,7 +389,7 @@ def test_a_soft_spot_on_even_paper_is_no_digit(tmp_path):
     assert len(data.read_digits(save(tmp_path, page() - spot)).boxes) == 0
 
 
-def test_a_speck_of_less_than_a_tenth_of_the_digit_is_no_part_of_it(tmp_path):
+def test_a_speck_shorter_than_a_tenth_of_the_digit_is_ignored(tmp_path):
     pixels = np.full((300, 300), 230)
     pixels[50:150, 60:70] = 20
     for length, right in ((9, 70), (12, 85)):
@@ -491,7 +491,7 @@ def test_parts_of_a_garment_brighter_than_a_light_ground_are_black():
     assert image[2, 2] == 128
 
 
-def test_fine_stripes_of_a_garment_become_gray_and_no_moire():
+def test_fine_stripes_of_a_garment_become_gray_without_moire():
     gray = np.full((112, 112), 90)
     gray[:, ::4] = 250
     image = garment_on(0, (112, 112), gray)[4:24, 4:24]
@@ -503,7 +503,7 @@ def test_a_thin_garment_keeps_a_row():
 
 
 @pytest.mark.parametrize("ground", [240, 0])
-def test_a_faint_garment_is_seen_from_half_the_contrast_of_ink_on(ground):
+def test_a_garment_needs_only_half_the_contrast_of_ink(ground):
     toward = 1 if ground == 0 else -1
     share = 255 / max(ground, 255 - ground)  # a gray value of the ground's distance to the end
     seen, faint = (round(ground + toward * contrast / share) for contrast in (18, 14))
@@ -517,7 +517,7 @@ def test_a_garment_of_the_color_of_the_ground_is_refused():
         data.read_garment(io.BytesIO(saved(Image.new("L", (90, 90), 200))))
 
 
-def test_damaged_pixels_are_told_and_not_shown_as_an_error_of_pillow(tmp_path):
+def test_damaged_pixels_are_reported_as_an_unreadable_picture(tmp_path):
     Image.new("L", (40, 40), 9).save(tmp_path / "a.png")
     content = bytearray((tmp_path / "a.png").read_bytes())
     at = content.index(b"IDAT")
@@ -527,7 +527,7 @@ def test_damaged_pixels_are_told_and_not_shown_as_an_error_of_pillow(tmp_path):
         data.read_digits(tmp_path / "a.png")
 
 
-def test_a_picture_of_fractions_is_scaled_and_what_is_no_number_or_negative_is_black(tmp_path):
+def test_a_float_picture_is_scaled_and_nan_and_negative_pixels_are_black(tmp_path):
     pixels = np.zeros((80, 80), np.float32)
     pixels[10:50, 10:30], pixels[70, 70], pixels[60, 60] = 65_535, np.nan, -65_535
     Image.fromarray(pixels).save(tmp_path / "a.tiff")

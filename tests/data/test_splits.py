@@ -31,7 +31,7 @@ def test_splits_have_the_published_sizes_and_types(name, request):
     assert len(splits.spec.class_names) == 10
 
 
-def test_the_first_images_are_those_everybody_knows(mnist, fashion):
+def test_the_first_labels_are_the_published_ones(mnist, fashion):
     assert mnist.train.targets[:5].tolist() == [5, 0, 4, 1, 9]
     assert mnist.test.targets[:5].tolist() == [7, 2, 1, 0, 4]
     assert [fashion.spec.class_names[k] for k in fashion.test.targets[:3]] == [
@@ -99,7 +99,7 @@ def test_a_processed_folder_of_older_versions_is_not_read(tmp_path, mnist):
     assert torch.equal(data.load_splits("mnist", root=tmp_path).test.images, mnist.test.images)
 
 
-def test_the_folder_that_is_given_is_read_and_no_other(tmp_path):
+def test_only_the_given_folder_is_read(tmp_path):
     shutil.copytree(PROJECT / "data" / "MNIST", tmp_path / "MNIST")
     archive = tmp_path / "MNIST" / "raw" / "train-labels-idx1-ubyte.gz"
     archive.write_bytes(b"")
@@ -122,7 +122,7 @@ def test_unknown_names_are_refused_with_those_that_exist():
         torch.zeros(3, 1, 97, 97, dtype=torch.uint8),
     ],
 )
-def test_a_split_refuses_images_of_another_kind(images):
+def test_a_split_refuses_images_of_another_shape_or_dtype(images):
     with pytest.raises(ValueError, match=r"must be uint8 \(N, C, S, S\) .*, got"):
         Split(images, torch.zeros(3, dtype=torch.int64))
 
@@ -191,7 +191,7 @@ def test_a_split_moves_as_a_whole(tiny):
     assert len(moved) == 70
 
 
-def test_two_splits_make_one_in_order(tiny):
+def test_adding_two_splits_keeps_their_order(tiny):
     both = tiny[:3] + tiny[10:12]
     assert torch.equal(both.targets, tiny.targets[[0, 1, 2, 10, 11]])
     assert torch.equal(both.images, tiny.images[[0, 1, 2, 10, 11]])

@@ -39,7 +39,7 @@ def test_the_pad_is_empty_at_first(pad):
     assert pad.class_names == list("0123456789")
 
 
-def test_a_vertical_line_is_a_one_in_the_middle_of_what_the_model_sees(pad, model):
+def test_a_vertical_line_is_centered_and_predicted_as_a_one(pad, model):
     pad.drawing = ONE
     assert len(pad.probabilities) == 10
     assert sum(pad.probabilities) == pytest.approx(1)
@@ -52,7 +52,7 @@ def test_a_vertical_line_is_a_one_in_the_middle_of_what_the_model_sees(pad, mode
     assert pad.probabilities == pytest.approx(predicted.probabilities[0].tolist())
 
 
-def test_another_drawing_gives_another_answer_and_empty_paper_none(pad):
+def test_another_drawing_changes_the_answer_and_an_empty_one_clears_it(pad):
     pad.drawing = ONE
     first = pad.probabilities
     pad.drawing = data_url((60, 60, 220, 60, 120, 240))
@@ -65,7 +65,7 @@ def test_another_drawing_gives_another_answer_and_empty_paper_none(pad):
 @pytest.mark.parametrize(
     "drawing", [data_url(), data_url((0, 140, 280, 140), width=300)], ids=["white", "black"]
 )
-def test_paper_without_a_drawing_and_paper_full_of_ink_show_nothing(pad, drawing):
+def test_blank_paper_and_paper_full_of_ink_show_nothing(pad, drawing):
     pad.drawing = ONE
     pad.drawing = drawing
     assert (pad.picture, pad.probabilities) == ("", [])
@@ -88,19 +88,19 @@ def test_without_a_front_end_the_pad_says_where_to_open_it(pad):
     assert text == "A drawing pad. To draw, open this in JupyterLab, VS Code or Colab."
 
 
-def test_a_model_of_color_images_is_refused_in_a_line(model, monkeypatch):
+def test_a_model_of_color_images_is_refused(model, monkeypatch):
     monkeypatch.setitem(model.architecture, "channels", 3)
     monkeypatch.setitem(model.architecture, "size", 32)
     with pytest.raises(ValueError, match="needs 3 of 32 × 32"):
         evaluation.drawing_pad(model, NAMES)
 
 
-def test_any_model_of_gray_images_can_be_drawn_for():
+def test_the_pad_accepts_any_model_of_gray_images():
     pad = evaluation.drawing_pad(models.build("linear").classifier, NAMES)
     assert pad.class_names == list(NAMES)
 
 
-def test_the_front_end_gets_its_code_and_all_that_it_shows(pad):
+def test_the_front_end_receives_its_code_and_its_state(pad):
     pad.drawing = ONE
     state = pad.get_state()
     assert "export default" in state["_esm"]

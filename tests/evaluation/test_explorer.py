@@ -62,7 +62,7 @@ def test_the_layers_are_those_of_the_summary_with_their_shapes(tmp_path, tiny_vg
     assert found == [(row["layer"], row["output"], row["parameters"]) for row in expected]
 
 
-def test_of_each_class_two_images_are_right_and_one_is_wrong(tmp_path, tiny_vgg, mnist):
+def test_the_examples_are_two_right_and_one_wrong_image_of_each_class(tmp_path, tiny_vgg, mnist):
     _, content = write(tmp_path, tiny_vgg, examples=mnist.test)
     chosen = content["examples"]
     assert chosen["targets"] == [*range(10)] * 3
@@ -78,14 +78,14 @@ def test_of_each_class_two_images_are_right_and_one_is_wrong(tmp_path, tiny_vgg,
     assert np.array_equal(pixels, mnist.test.images[chosen["rows"]].numpy().ravel())
 
 
-def test_of_large_images_as_many_are_shown_as_there_is_room(tmp_path):
+def test_fewer_examples_are_shown_if_the_images_are_large(tmp_path):
     images = torch.randint(256, (12, 3, 64, 64), dtype=torch.uint8)
     model = models.build("tiny_vgg", hidden_units=2, channels=3, size=64, num_classes=4)
     _, content = write(tmp_path, model, examples=Split(images, torch.arange(12) % 4))
     assert len(content["examples"]["rows"]) == explorer.EXAMPLES // (3 * 64 * 64) == 3
 
 
-def test_the_shape_is_that_of_the_examples_and_classes_are_numbers(tmp_path):
+def test_the_shape_comes_from_the_examples_and_classes_are_numbered(tmp_path):
     examples = Split(torch.zeros(1, 3, 20, 20, dtype=torch.uint8), torch.tensor([1]))
     model = sequential(nn.Flatten(), nn.Linear(1200, 3))
     page, content = write(tmp_path, model, examples=examples)
@@ -95,7 +95,7 @@ def test_the_shape_is_that_of_the_examples_and_classes_are_numbers(tmp_path):
     assert len(content["examples"]["rows"]) == 1
 
 
-def test_a_compiled_model_is_shown_as_it_was_with_the_names_of_its_data_set(tmp_path, tiny_vgg):
+def test_a_compiled_model_is_shown_unwrapped_with_its_class_names(tmp_path, tiny_vgg):
     compiled = nn.Module()
     compiled._orig_mod = tiny_vgg  # as torch.compile wraps it
     page, content = write(tmp_path, compiled, notes={"dataset": "fashion_mnist"})
@@ -128,7 +128,7 @@ def test_a_batch_norm_is_a_scale_and_a_shift(tmp_path):
     assert weights[4:8].tolist() == pytest.approx([1, 2, 0.5 - 1, 1 - 4])
 
 
-def test_padding_to_the_same_size_and_a_mean_over_all_pixels_are_told_in_numbers(tmp_path):
+def test_same_padding_and_global_average_pooling_are_written_as_numbers(tmp_path):
     same = nn.Conv2d(1, 2, (3, 7), padding="same")
     model = sequential(same, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(2, 2))
     _, content = write(tmp_path, model)
@@ -137,7 +137,7 @@ def test_padding_to_the_same_size_and_a_mean_over_all_pixels_are_told_in_numbers
     assert (mean["kind"], mean["kernel"], mean["stride"]) == ("mean", [28, 28], [1, 1])
 
 
-def test_pools_are_told_apart_and_what_is_flat_is_not_flattened_again(tmp_path):
+def test_max_and_mean_pooling_differ_and_a_second_flatten_is_dropped(tmp_path):
     pools = nn.MaxPool2d(4), nn.AvgPool2d(7)
     model = sequential(*pools, nn.Flatten(), nn.Flatten(), nn.Linear(1, 2))
     _, content = write(tmp_path, model)
@@ -145,7 +145,7 @@ def test_pools_are_told_apart_and_what_is_flat_is_not_flattened_again(tmp_path):
     assert layers == [("max", [4, 4]), ("mean", [7, 7]), ("flatten", None), ("linear", None)]
 
 
-def test_what_a_model_does_with_functions_is_shown_if_it_computes_nothing(tmp_path):
+def test_a_functional_flatten_is_shown_as_a_layer(tmp_path):
     class Reshapes(nn.Module):
         def __init__(self):
             super().__init__()
@@ -208,7 +208,7 @@ FLAT = (nn.Flatten(), nn.Linear(784, 10))
     # mutmut collects tests twice, and pytest doubles the backslashes of such names each time
     ids=lambda of: of.replace("\\", "") if isinstance(of, str) else type(of).__name__,
 )  # fmt: skip
-def test_what_cannot_be_shown_is_named_in_a_line_and_nothing_is_written(tmp_path, model, message):
+def test_an_unsupported_model_is_refused_in_one_line_and_not_written(tmp_path, model, message):
     with pytest.raises(ValueError, match=message) as raised:
         evaluation.write_explorer(model.eval(), tmp_path / "page.html")
     assert "\n" not in str(raised.value)

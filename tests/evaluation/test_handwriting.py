@@ -33,7 +33,7 @@ def test_two_digits_of_each_kind_of_photograph_are_read(tmp_path, mnist, model, 
 
 
 @pytest.mark.parametrize("kind", ["noise", "shapes", "face"])
-def test_other_things_are_no_digits_and_it_is_said_why(tmp_path, model, kind):
+def test_other_objects_are_rejected_with_a_reason(tmp_path, model, kind):
     picture = photographs.make_non_digit(kind, np.random.default_rng(1), size=SMALL)
     reading = evaluation.read_handwriting(model, photographs.save(picture, tmp_path, "other"))
     assert (reading.digits == UNKNOWN).all()
@@ -76,14 +76,14 @@ STROKE, BLOCK = np.s_[20:100, 30:40], np.s_[20:100, 150:230]
 
 
 @pytest.mark.parametrize(("probability", "digit"), [(0.84, UNKNOWN), (0.86, 3)])
-def test_what_is_improbable_is_no_digit(tmp_path, probability, digit):
+def test_an_improbable_digit_is_rejected(tmp_path, probability, digit):
     reading = evaluation.read_handwriting(Certain(probability), picture_of(tmp_path, STROKE))
     assert reading.digits.tolist() == [digit]
     assert reading.probabilities.tolist() == pytest.approx([probability])
     assert reading.rejections == ["" if digit == 3 else "probability 84%"]
 
 
-def test_a_block_is_no_stroke_however_probable(tmp_path):
+def test_a_block_is_rejected_however_probable(tmp_path):
     path = picture_of(tmp_path, STROKE, BLOCK)
     reading = evaluation.read_handwriting(Certain(0.99), path)
     assert reading.digits.tolist() == [3, UNKNOWN]
@@ -91,7 +91,7 @@ def test_a_block_is_no_stroke_however_probable(tmp_path):
     assert reading.rejections == ["", "an area 20 of 28 pixels wide"]
 
 
-def test_a_stroke_among_more_other_things_is_no_digit(tmp_path):
+def test_a_stroke_among_mostly_other_objects_is_rejected(tmp_path):
     path = picture_of(tmp_path, STROKE, BLOCK, np.s_[20:100, 280:360])
     reading = evaluation.read_handwriting(Certain(0.99), path)
     assert reading.digits.tolist() == [UNKNOWN] * 3
@@ -138,7 +138,7 @@ def test_digits_have_few_pieces_few_holes_and_thin_strokes(name):
 
 
 @pytest.mark.long
-def test_the_promise_of_the_benchmark_holds_in_small(mnist, fashion):
+def test_a_small_sample_confirms_the_benchmark_rates(mnist, fashion):
     """On validation 97 % of digits are read right and 11 % of other things are called digits."""
     accurate = models.load_pretrained("mnist/accurate")
     kinds = photographs.measure_digits(mnist.validation, accurate, 2, seed=1)

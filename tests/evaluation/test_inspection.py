@@ -126,7 +126,7 @@ def test_the_patch_is_clipped_at_the_edge_of_the_image():
     assert (fall > 0).nonzero().tolist() == [[i, j] for i in range(3) for j in range(3)]
 
 
-def test_pixels_that_speak_against_a_class_have_negative_falls():
+def test_evidence_against_a_class_has_negative_occlusion_values():
     image = torch.full((1, 28, 28), 1, dtype=torch.uint8)
     fall = evaluation.occlusion(SumOfQuarter(), image, 0, patch=1)
     assert (fall[:14, :14] < 0).all()

@@ -53,7 +53,7 @@ def test_votes_are_shares_of_the_classes_of_the_neighbors():
 
 
 @pytest.mark.parametrize("name", models.MODELS)
-def test_features_are_what_the_classifier_is_given(name, tiny):
+def test_features_are_the_normalized_classifier_inputs(name, tiny):
     torch.manual_seed(0)
     model = models.build(name, mean=data.MNIST.mean, std=data.MNIST.std).train()
     found = evaluation.extract_features(model, tiny.images, batch_size=32)

@@ -90,7 +90,7 @@ def test_images_of_another_size_than_the_model_was_built_for_are_refused():
         )
 
 
-def test_an_array_is_refused():
+def test_a_numpy_array_is_refused():
     with pytest.raises(ValueError, match=r"a Split or a uint8 tensor .* got ndarray"):
         evaluation.predict(models.build("linear"), torch.zeros(2, 1, 28, 28).byte().numpy())
 
@@ -102,7 +102,7 @@ def test_each_layer_keeps_its_own_mode(split):
     assert (model.training, model.dropout.training) == (True, False)
 
 
-def test_no_images_are_refused():
+def test_zero_images_are_refused():
     with pytest.raises(ValueError, match="at least 1 image, got 0"):
         evaluation.predict(models.build("linear"), torch.zeros(0, 1, 28, 28, dtype=torch.uint8))
 
@@ -158,7 +158,7 @@ def test_per_class_metrics_equal_those_of_torchmetrics():
         assert frame[name].tolist() == pytest.approx(wanted.tolist())
 
 
-def test_the_interval_of_a_recall_is_as_wide_as_that_of_a_binomial():
+def test_the_interval_of_a_recall_has_the_binomial_width():
     # 2,000 images of class 0, of which 80 % are found: 1.96 * sqrt(0.8 * 0.2 / 2000) = 0.0175
     predictions = predictions_from(
         predicted=[0] * 1_600 + [1] * 2_400, targets=[0] * 2_000 + [1] * 2_000
@@ -224,7 +224,7 @@ def test_shifted_views_are_flipped_too():
     assert set(found[1::2]) == {(row, 27 - column) for row, column in found[::2]}
 
 
-def test_pixels_that_move_in_are_black_and_those_that_move_out_are_lost():
+def test_shifted_views_are_padded_with_black_and_cropped():
     views = evaluation.tta_views(one_bright_pixel(0, 27), Augmentation(shift=1))
     assert [int(view.sum()) for view in views] == [255, 0, 255, 255, 0]
 

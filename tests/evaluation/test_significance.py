@@ -52,7 +52,7 @@ def test_vectors_of_different_lengths_are_refused(first, second):
         evaluation.mcnemar(bits("10")[None], bits("10")[None])
 
 
-def test_the_interval_of_an_accuracy_is_that_of_wilson():
+def test_the_interval_of_an_accuracy_is_the_wilson_interval():
     """The formula of the paper, with z = 1.96: 94 % of 10,000 images, ± 0.47 points."""
     low, high = evaluation.accuracy_interval(0.94, 10_000)
     z, n, p = 1.959964, 10_000, 0.94
@@ -69,12 +69,12 @@ def test_an_accuracy_of_one_has_an_interval():
 
 
 @pytest.mark.parametrize(("accuracy", "images"), [(0.5, 0), (94.0, 100), (1.01, 100), (-0.1, 10)])
-def test_a_fraction_outside_0_to_1_and_no_images_are_refused(accuracy, images):
+def test_an_accuracy_outside_0_to_1_or_zero_images_is_refused(accuracy, images):
     with pytest.raises(ValueError, match="images >= 1"):
         evaluation.accuracy_interval(accuracy, images)
 
 
-def test_the_interval_of_a_mean_is_that_of_student():
+def test_the_interval_of_a_mean_uses_students_t():
     """1, 2, 3 have standard deviation 1; t is 4.303 for two degrees of freedom."""
     low, high = evaluation.mean_interval([1.0, 2.0, 3.0])
     half = 4.302653 / math.sqrt(3)
@@ -96,7 +96,7 @@ def test_the_pareto_front_has_models_more_accurate_than_all_cheaper_ones():
     assert evaluation.pareto_front(frame["accuracy"], frame["cost"]) == ["b", "d", "f"]
 
 
-def test_the_number_of_seeds_is_that_of_cohens_table():
+def test_the_number_of_seeds_matches_cohens_table():
     """Cohen's table 2.4.1: differences of one standard deviation, and of half of it."""
     assert evaluation.seeds_needed(0.2, 0.2) == 17
     assert evaluation.seeds_needed(-0.1, 0.2) == 64

@@ -86,7 +86,7 @@ def solutions(path) -> list[str]:
 
 
 @each_source
-def test_a_source_is_a_clean_run_in_which_every_check_says_right(path):
+def test_a_source_is_a_clean_run_in_which_every_check_passes(path):
     code = cells(path, "code")
     assert [cell.execution_count for cell in code] == list(range(1, len(code) + 1))
     told = "\n".join(str(cell.outputs) for cell in code)
@@ -123,7 +123,7 @@ def test_a_source_follows_the_convention_of_nbgrader(path):
 
 
 @each_source
-def test_what_is_generated_is_what_is_committed(path):
+def test_generated_files_match_the_committed_ones(path):
     source = versions.read(path)
     student, page = versions.targets(path)
     assert student.read_text() == nbformat.writes(versions.student_version(source)) + "\n"
@@ -131,7 +131,7 @@ def test_what_is_generated_is_what_is_committed(path):
 
 
 @each_source
-def test_no_solution_is_in_a_student_version(path):
+def test_a_student_version_contains_no_solution(path):
     student, _ = versions.targets(path)
     text = student.read_text()
     assert len(solutions(path)) > 5
@@ -145,7 +145,7 @@ def test_no_solution_is_in_a_student_version(path):
 
 
 @each_source
-def test_a_student_version_runs_as_it_is_and_says_what_is_to_do(path, monkeypatch):
+def test_an_unanswered_student_version_runs_and_no_check_passes(path, monkeypatch):
     monkeypatch.chdir(path.parent)
     student, _ = versions.targets(path)
     names: dict[str, Any] = {}
@@ -161,7 +161,7 @@ def test_a_student_version_runs_as_it_is_and_says_what_is_to_do(path, monkeypatc
 
 @pytest.mark.slow
 @each_source
-def test_a_source_runs_and_every_check_says_right(path):
+def test_a_source_runs_and_every_check_passes(path):
     ended = executed(versions.read(path), path.parent).cells
     told = "\n".join(str(cell.outputs) for cell in ended if cell.cell_type == "code")
     assert "not yet" not in told

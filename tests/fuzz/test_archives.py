@@ -16,7 +16,7 @@ SOUND = {of: (PROJECT / "data" / of / "raw" / NAME).read_bytes() for of in DIGES
 
 
 @lengths()
-def test_a_damaged_archive_is_refused_and_its_name_is_told(tmp_path, tries):
+def test_a_damaged_archive_is_refused_by_name(tmp_path, tries):
     right = {of: read_archive(PROJECT / "data" / of / "raw" / NAME, of) for of in DIGESTS}
 
     def check(folder: str, content: bytes) -> None:
@@ -40,7 +40,7 @@ DTYPES = st.sampled_from([torch.uint8, torch.int64, torch.float32, torch.bool, t
 
 
 @lengths(0.2)
-def test_splits_have_images_and_targets_of_one_form(tries):
+def test_splits_have_valid_shapes_or_are_refused(tries):
     def check(shape: list[int], kind: torch.dtype, of: list[int], other: torch.dtype) -> None:
         images, targets = torch.zeros(shape, dtype=kind), torch.zeros(of, dtype=other)
         split = attempt(lambda: Split(images, targets), ValueError)

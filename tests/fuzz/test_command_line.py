@@ -43,7 +43,7 @@ class Runner(CliRunner):
 
 
 @lengths()
-def test_any_words_end_in_a_status_and_change_nothing_elsewhere(tmp_path, monkeypatch, tries):
+def test_any_arguments_end_in_a_status_and_change_only_the_root(tmp_path, monkeypatch, tries):
     root, here = tmp_path / "inside" / "runs", tmp_path / "inside" / "here"
     outside = tmp_path / "inside" / "outside"
     here.mkdir(parents=True)

@@ -19,7 +19,7 @@ def work(seconds: int) -> None:
 
 
 @pytest.mark.skipif(not os.access("/proc/self/clear_refs", os.W_OK), reason="no peak is told")
-def test_memory_that_was_given_back_counts(monkeypatch):
+def test_freed_memory_counts_toward_the_limit(monkeypatch):
     monkeypatch.setattr(fuzz, "MEGABYTES", 50)
     with pytest.raises(AssertionError):
         fuzz.fuzz(lambda n: len(b"x" * n * 4 * 10**8), ONE, tries=1)
@@ -28,7 +28,7 @@ def test_memory_that_was_given_back_counts(monkeypatch):
 
 @pytest.mark.skipif(not hasattr(signal, "SIGPROF"), reason="Windows tells a process no time")
 @pytest.mark.parametrize(("limit", "check"), [("SECONDS", work), ("WAITED", time.sleep)])
-def test_work_and_waiting_end(monkeypatch, limit, check):
+def test_work_and_waiting_are_limited(monkeypatch, limit, check):
     monkeypatch.setattr(fuzz, limit, 0.1)
     with pytest.raises(fuzz.TooLong):
         fuzz.fuzz(check, ONE, tries=1)

@@ -40,7 +40,7 @@ CLAIMED = st.builds(claiming_png, SIDES, SIDES, st.sampled_from([1, 8, 16, 3]), 
 
 
 @lengths()
-def test_a_picture_is_read_or_the_reason_is_told(tries):
+def test_a_picture_is_read_or_the_reason_is_reported(tries):
     def check(content: bytes) -> None:
         (read,) = read_pictures([content], size=28, progress=False)
         if isinstance(read, str):

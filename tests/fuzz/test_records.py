@@ -81,7 +81,7 @@ def broken(name: str, content: bytes) -> st.SearchStrategy[tuple[str, bytes]]:
 
 
 @lengths()
-def test_a_damaged_record_is_shown_as_such_and_stops_no_page(sound_run, tries):
+def test_a_damaged_record_is_reported_and_stops_no_reader(sound_run, tries):
     folder, contents = sound_run
     root = folder.parent
 
@@ -101,7 +101,7 @@ def test_a_damaged_record_is_shown_as_such_and_stops_no_page(sound_run, tries):
 
 
 @lengths()
-def test_pages_show_what_is_damaged_as_text(tmp_path, sound_run, monkeypatch, tries):
+def test_pages_show_damaged_records_as_text(tmp_path, sound_run, monkeypatch, tries):
     folder, contents = sound_run
     root = folder.parent
     own = Splits(halves.images(9), halves.images(4), halves.images(9), OWN)
@@ -129,7 +129,7 @@ def test_pages_show_what_is_damaged_as_text(tmp_path, sound_run, monkeypatch, tr
 
 
 @lengths()
-def test_a_bet_is_compared_whatever_it_is(tries):
+def test_any_bet_can_be_compared(tries):
     def check(bet: object, result: object) -> None:
         table = claims.compare_bets({"which?": (bet, result), "share?": (bet, 0.5, ".0%")})
         assert len(table) >= 1

@@ -101,7 +101,7 @@ def packed(state: Any) -> bytes:
 
 
 @lengths(0.5)
-def test_a_training_goes_on_from_what_was_saved_or_says_why_not(tmp_path, tries):
+def test_a_training_resumes_from_its_checkpoint_or_says_why_not(tmp_path, tries):
     record = EpochRecord(1, 0.5, 0.8, 0.4, 0.9, 0.1, 1.5)
     saved = manager(tmp_path)
     saved.save(Progress(History([record], planned_epochs=2), 0.4, None))
@@ -141,7 +141,7 @@ def test_a_training_goes_on_from_what_was_saved_or_says_why_not(tmp_path, tries)
     fuzz(lambda case, kept: check(*case, kept), cases, st.booleans(), tries=tries)
 
 
-def test_a_link_to_itself_is_no_state(tmp_path):
+def test_a_link_to_itself_is_not_restored(tmp_path):
     link = tmp_path / f"epoch-0001-{'0' * 64}.pt"
     link.symlink_to(link)
     with pytest.raises((OSError, ResumeError)):

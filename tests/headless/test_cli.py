@@ -61,7 +61,7 @@ def test_a_run_ends_with_the_table_and_the_page(tmp_path, faked):
     )
 
 
-def test_a_damaged_record_is_told_in_a_line_and_the_pages_are_there(monkeypatch, tmp_path):
+def test_a_damaged_record_is_reported_in_one_line_and_pages_are_written(monkeypatch, tmp_path):
     def damaged(name, folder, given, **_):
         (folder / name).mkdir()
         (folder / name / "result.json").write_text("{")
@@ -97,7 +97,7 @@ def test_a_failure_is_named_and_the_exit_status_is_not_0(tmp_path, faked):
         (("--only", "09"), "no notebook '09'"),
     ],
 )
-def test_bad_arguments_end_before_anything_is_made(tmp_path, arguments, message):
+def test_bad_arguments_are_refused_before_anything_is_made(tmp_path, arguments, message):
     assert message in invoke("run", "--root", tmp_path / "runs", *arguments, status=2).stderr
     assert not (tmp_path / "runs").exists()
 
@@ -119,7 +119,7 @@ def test_ctrl_c_ends_with_its_own_status(monkeypatch, tmp_path):
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows ends a process at once, without a signal")
-def test_a_run_that_was_stopped_goes_on_with_what_is_left(monkeypatch, tmp_path, faked):
+def test_a_stopped_run_resumes_with_the_remaining_notebooks(monkeypatch, tmp_path, faked):
     executed, execute, before = [], runner.execute_notebook, signal.getsignal(signal.SIGTERM)
 
     def stopped(name, *arguments, **settings):
@@ -229,7 +229,7 @@ def test_training_by_a_recipe_leaves_weights_history_and_record(tmp_path, tiny_d
     assert run.name in (tmp_path / "index.html").read_text()
 
 
-def test_training_on_a_folder_says_what_was_found_there_and_records_how_it_was_read(
+def test_training_on_a_folder_prints_its_notes_and_records_how_it_was_read(
     monkeypatch, tmp_path, tiny_data
 ):
     splits, asked = replace(tiny_data, notes=("a.png was left out.",)), []
@@ -257,7 +257,7 @@ def test_training_on_a_folder_says_what_was_found_there_and_records_how_it_was_r
 
 
 @pytest.mark.parametrize("augmentation", [Augmentation(shift=1), Augmentation(flip=True)])
-def test_test_time_augmentation_is_reported_apart(monkeypatch, tmp_path, tiny_data, augmentation):
+def test_tta_is_reported_separately(monkeypatch, tmp_path, tiny_data, augmentation):
     varied = replace(training.RECIPES["fast", "mnist"], augmentation=augmentation)
     monkeypatch.setitem(training.RECIPES, ("fast", "mnist"), varied)
     told = invoke(*TRAIN, "--root", tmp_path).stdout
@@ -288,9 +288,7 @@ def test_a_model_trained_on_validation_is_not_evaluated_on_it(monkeypatch, tmp_p
     assert told["validation"] == ""
 
 
-def test_each_epoch_but_the_last_tells_how_long_the_rest_will_take(
-    monkeypatch, tmp_path, tiny_data
-):
+def test_each_epoch_but_the_last_prints_the_remaining_time(monkeypatch, tmp_path, tiny_data):
     seconds = property(lambda _: 75.0, lambda *_: None)
     monkeypatch.setattr(EpochRecord, "seconds", seconds, raising=False)
     lines = invoke(*TRAIN, "--root", tmp_path).stdout.splitlines()
@@ -334,7 +332,7 @@ DOCUMENTED = {  # on docs/command-line.md, which says that names are only added
 
 
 @pytest.mark.parametrize("call", DOCUMENTED)
-def test_with_json_a_command_prints_nothing_but_json_with_the_names_of_its_page(
+def test_with_json_a_command_prints_only_json_with_the_documented_names(
     monkeypatch, tmp_path, tiny_data, call
 ):
     monkeypatch.setattr(data, "load_published", lambda _: (tiny_data.train, tiny_data.test))
@@ -384,13 +382,13 @@ def test_the_seed_of_a_training_decides_its_weights(tmp_path, tiny_data):
         (("mnist", "--precision", "float8"), "There is no precision 'float8'"),
     ],
 )
-def test_a_training_that_cannot_be_is_refused(tmp_path, arguments, message):
+def test_invalid_training_arguments_are_refused(tmp_path, arguments, message):
     told = invoke("train", *arguments, "--root", tmp_path, status=2).stderr
     assert told.startswith(f"Error: {message}")
     assert not list(tmp_path.iterdir())
 
 
-def test_an_interrupted_training_is_not_tested_and_goes_on_when_it_is_asked_again(
+def test_an_interrupted_training_is_not_tested_and_the_same_command_resumes_it(
     monkeypatch, tmp_path, tiny_data
 ):
     step, steps = torch.optim.SGD.step, []
@@ -426,7 +424,7 @@ def test_an_unfinished_training_with_other_settings_is_reported(monkeypatch, tmp
     assert "delete it to train from the beginning" in told
 
 
-def test_a_loss_that_is_no_number_is_reported_in_a_line(monkeypatch, tmp_path, tiny_data):
+def test_a_nan_or_infinite_loss_is_reported(monkeypatch, tmp_path, tiny_data):
     wild = replace(training.RECIPES["fast", "mnist"], learning_rate=3e38)
     monkeypatch.setitem(training.RECIPES, ("fast", "mnist"), wild)
     told = invoke("train", "mnist", "--root", tmp_path, status=2).stderr
@@ -441,7 +439,7 @@ def command(*arguments: str, **environment: str) -> subprocess.CompletedProcess:
     )  # fmt: skip
 
 
-def test_names_to_choose_from_are_those_that_there_are():
+def test_the_offered_names_are_the_existing_ones():
     assert set(cli.DATASETS) == set(data.SPECS)
     assert {(name, dataset) for name in cli.RECIPES for dataset in cli.DATASETS} == set(
         training.RECIPES
@@ -462,7 +460,7 @@ def test_the_console_script_is_the_command_line():
 
 
 @pytest.mark.slow
-def test_what_is_meant_by_a_wrong_name_is_said_before_torch_is_imported(tmp_path):
+def test_a_wrong_name_gets_a_suggestion_before_torch_is_imported(tmp_path):
     (tmp_path / "torch.py").write_text("raise SystemExit('torch was imported')")
     path = os.pathsep.join([str(tmp_path), *filter(None, [os.environ.get("PYTHONPATH")])])
     done = command("train", "mnst", PYTHONPATH=path)
@@ -473,20 +471,20 @@ def test_what_is_meant_by_a_wrong_name_is_said_before_torch_is_imported(tmp_path
     assert "Did you mean 'quick'?" in done.stderr.decode()
 
 
-def test_a_notebook_may_be_called_by_its_number_alone(tmp_path, faked):
+def test_a_notebook_may_be_selected_by_its_number_alone(tmp_path, faked):
     told = invoke("run", "--root", tmp_path, "--only", 2, "-p", "2.epochs=3").stdout
     assert "02_train_mnist" in told
 
 
 @pytest.mark.parametrize("address", ["https://example/x", "HTTPS://example/x", "s3://b/x"])
-def test_the_runs_lie_in_a_folder_and_not_at_an_address(address):
+def test_a_url_is_refused_as_the_folder_of_runs(address):
     told = invoke("runs", "--root", address, status=2).stderr
     assert "Expected a local path for --root" in told
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("encoding", ["ascii", "cp1252"])
-def test_a_console_that_cannot_show_a_character_shows_another(encoding):
+def test_characters_missing_in_the_console_encoding_are_replaced(encoding):
     for arguments in (["--help"], ["train", "--help"], ["recipes"]):
         done = command(*arguments, PYTHONIOENCODING=encoding)
         assert (done.returncode, done.stderr) == (0, b"")
@@ -495,21 +493,21 @@ def test_a_console_that_cannot_show_a_character_shows_another(encoding):
 
 @pytest.mark.slow
 @pytest.mark.skipif(not os.path.isdir("/proc"), reason="root may write in all other folders")
-def test_a_console_without_arrows_shows_what_the_doctor_advises():
+def test_doctor_prints_its_advice_on_a_console_without_arrows():
     done = command("doctor", "--root", "/proc/runs", PYTHONIOENCODING="cp1252")
     assert (done.returncode, done.stderr) == (1, b"")
     assert f"{'':30}? Choose another folder with --root." in done.stdout.decode("cp1252")
 
 
 @pytest.mark.slow
-def test_narrow_terminals_and_no_color_are_heeded(tmp_path):
+def test_narrow_terminals_and_no_color_are_respected(tmp_path):
     out = command("train", "--help", COLUMNS="60", NO_COLOR="1").stdout.decode()
     assert max(map(len, out.splitlines())) <= 60
     assert "\x1b" not in out
 
 
 @pytest.mark.slow
-def test_json_is_all_that_is_printed(tmp_path):
+def test_with_json_stdout_holds_only_json(tmp_path):
     trained = command("train", "mnist", "--recipe", "sprint", "--json", "--root", str(tmp_path))
     record = json.loads(trained.stdout)
     assert record["measured"]["test_accuracy"] > 0.97
@@ -523,7 +521,7 @@ def test_json_is_all_that_is_printed(tmp_path):
 
 
 @pytest.mark.slow
-def test_away_from_a_clone_one_line_says_how_to_install(tmp_path):
+def test_outside_a_clone_the_error_says_how_to_install(tmp_path):
     shutil.copytree(PROJECT / "helpers", tmp_path / "helpers")
     done = subprocess.run(
         [sys.executable, "-m", "helpers", "runs"],
@@ -570,7 +568,7 @@ def test_a_shipped_model_is_exported(trained):
         ("audit", "onnx", "Expected one file of weights in 'audit', got: none."),
     ],
 )
-def test_what_cannot_be_exported_is_refused_in_a_line(trained, run, to, message):
+def test_an_impossible_export_is_refused_in_one_line(trained, run, to, message):
     runs.save(trained / "audit" / "n", notebook="n", dataset=data.MNIST, parameters={}, measured={})
     told = invoke("export", run, "--to", to, "--root", trained, status=2).stderr
     assert message in told
@@ -592,7 +590,7 @@ class Net(nn.Module):
 
 
 @pytest.mark.medium
-def test_a_model_of_a_class_of_ones_own_is_exported_with_its_code(monkeypatch, tmp_path):
+def test_a_model_of_a_custom_class_is_exported_with_the_code_option(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     Path("net.py").write_text(OWN)
     model = models.build("net.py:Net", channels=3, size=16, num_classes=2, mean=0.5, std=0.2)
@@ -606,7 +604,7 @@ def test_a_model_of_a_class_of_ones_own_is_exported_with_its_code(monkeypatch, t
 
 
 @pytest.mark.parametrize("command", ["train", "audit"])
-def test_pictures_of_two_channels_are_refused_before_anything_is_read(command, tmp_path):
+def test_two_channels_are_refused(command, tmp_path):
     told = invoke(command, tmp_path, "--channels", 2, status=2).stderr
     assert "'2' is not one of '1', '3'" in told
 

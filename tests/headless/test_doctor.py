@@ -21,7 +21,7 @@ from tests.tools import invoke
 CPU = torch.device("cpu")
 
 
-def test_a_machine_with_memory_and_disk_enough_is_ready(tmp_path, monkeypatch):
+def test_a_machine_with_enough_memory_and_disk_is_ready(tmp_path, monkeypatch):
     monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=4e9))
     monkeypatch.setattr(doctor.shutil, "disk_usage", lambda _: SimpleNamespace(free=9e9))
     findings = list(doctor.examine(tmp_path / "not" / "yet", PROJECT / "data"))
@@ -125,7 +125,7 @@ def test_damaged_data_is_reported_and_nothing_is_downloaded(tmp_path):
     assert not (tmp_path / "FashionMNIST").exists()
 
 
-def test_an_accelerator_is_held_against_the_cpu_after_a_training_step(monkeypatch):
+def test_an_accelerator_is_compared_with_the_cpu_after_a_training_step(monkeypatch):
     other = torch.device("meta")
     monkeypatch.setattr(device, "available", lambda: [CPU, other])
     weights = doctor._after_one_step(CPU)
@@ -172,7 +172,7 @@ def test_without_an_accelerator_the_cpu_is_used(monkeypatch):
 @pytest.mark.parametrize(
     ("remedy", "hint", "status"), [("", False, 0), ("x", True, 0), ("x", False, 1)]
 )
-def test_the_exit_status_says_whether_anything_is_bad(monkeypatch, remedy, hint, status):
+def test_the_exit_status_is_1_only_if_a_finding_is_bad(monkeypatch, remedy, hint, status):
     finding = doctor.Finding("disk", "tiny", remedy, hint)
     monkeypatch.setattr(doctor, "examine", lambda *_: [finding])
     told = invoke("doctor", status=status).stdout

@@ -54,7 +54,7 @@ def test_a_picture_from_standard_input(digits):
     assert (row["file"], int(row["predicted"])) == ("-", targets[1])
 
 
-def test_the_digits_on_a_larger_picture_are_read_and_what_is_none_is_told(digits, tmp_path):
+def test_the_digits_on_a_page_are_read_and_an_empty_page_is_reported(digits, tmp_path):
     folder, targets = digits
     page = Image.new("L", (320, 120), 255)
     for i in range(2):
@@ -73,7 +73,7 @@ def test_the_digits_on_a_larger_picture_are_read_and_what_is_none_is_told(digits
     assert empty["things"] == []
 
 
-def test_of_each_thing_is_told_the_digit_or_why_it_is_none(monkeypatch):
+def test_each_object_has_a_digit_or_a_reason_for_rejection(monkeypatch):
     boxes = torch.tensor([[1, 2, 3, 4], [5, 6, 7, 8]])
     found = data.Handwriting(torch.zeros(2, 1, 28, 28), boxes, torch.zeros(9, 9))
     digits, probabilities = torch.tensor([7, evaluation.UNKNOWN]), torch.tensor([0.87654321, 0.3])
@@ -96,7 +96,7 @@ def test_of_each_thing_is_told_the_digit_or_why_it_is_none(monkeypatch):
     }
 
 
-def test_what_cannot_be_read_is_named_and_the_rest_predicted(digits, tmp_path):
+def test_unreadable_pictures_are_named_and_the_rest_predicted(digits, tmp_path):
     folder, targets = digits
     (tmp_path / "bad.png").write_bytes(b"no picture")
     files = (tmp_path / "bad.png", folder / "2.png", tmp_path / "none.png")
@@ -114,7 +114,7 @@ def test_a_folder_without_pictures_and_an_unknown_model_are_refused(tmp_path):
     assert "mnist/accurate" in told
 
 
-def test_a_run_on_data_of_ones_own_answers_with_its_classes(tmp_path):
+def test_a_run_on_own_data_predicts_its_own_classes(tmp_path):
     rng = np.random.default_rng(0)
     images = rng.integers(256, size=(30, 20, 20, 3), dtype=np.uint8)
     splits = data.from_arrays(images, np.arange(30) % 3, ["Löwe", "été", "<b>"])
@@ -130,7 +130,7 @@ def test_a_run_on_data_of_ones_own_answers_with_its_classes(tmp_path):
     assert set(row["probabilities"]) == {"Löwe", "été", "<b>"}
 
 
-def test_weights_of_a_class_of_ones_own_need_its_file(tmp_path, digits):
+def test_weights_of_a_custom_class_need_the_code_option(tmp_path, digits):
     folder, _ = digits
     (tmp_path / "net.py").write_text(
         "from torch import nn\n"
@@ -153,7 +153,7 @@ def test_weights_of_a_class_of_ones_own_need_its_file(tmp_path, digits):
 @pytest.mark.parametrize(
     ("steps", "lowest"), [(40, 0.7), pytest.param(600, 0.98, marks=pytest.mark.long)]
 )
-def test_the_whole_way_with_a_folder_of_ones_own(tmp_path, monkeypatch, steps, lowest):
+def test_an_own_folder_is_trained_audited_and_predicted(tmp_path, monkeypatch, steps, lowest):
     """As docs/own-data.md has it: train, audit and predict, with one picture in a wrong folder."""
     monkeypatch.setattr(recipes, "_OWN_STEPS", steps)
     digits = load_digits()
@@ -188,7 +188,7 @@ def test_the_whole_way_with_a_folder_of_ones_own(tmp_path, monkeypatch, steps, l
     assert {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in left} == given
 
 
-def test_three_classes_of_ones_own_are_trained_audited_and_predicted(tmp_path, monkeypatch):
+def test_three_own_classes_are_trained_audited_and_predicted(tmp_path, monkeypatch):
     """Bright on the left, in the middle or on the right: the course's own data have ten classes."""
     monkeypatch.setattr(recipes, "_OWN_STEPS", 40)
     rng, names = np.random.default_rng(0), ["bee", "fox", "owl"]
@@ -259,7 +259,7 @@ def test_a_run_is_explored_with_the_date_of_its_record(tmp_path):
         ("none.safetensors", "There is no checkpoint at none.safetensors"),
     ],
 )
-def test_what_cannot_be_explored_is_refused_in_a_line(tmp_path, monkeypatch, name, message):
+def test_explore_refuses_unusable_models_in_one_line(tmp_path, monkeypatch, name, message):
     monkeypatch.chdir(tmp_path)
     told = explore(name, "--root", tmp_path, status=2).stderr
     assert message in told

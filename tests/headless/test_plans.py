@@ -53,7 +53,7 @@ def test_a_clone_may_lie_in_a_folder_with_braces(tmp_path, monkeypatch):
     assert known["seed"]["inferred_type_name"] == "int"
 
 
-def test_draws_lie_in_their_ranges_and_come_again_with_the_seed():
+def test_draws_lie_in_their_ranges_and_repeat_with_the_seed():
     told = plan({}, ranges={"learning_rate": "0.001:0.1:log", "epochs": "1:9"}, random=200)
     drawn = [trial.params for trial in told.trials()]
     rates, epochs = ([given[name] for given in drawn] for name in ("learning_rate", "epochs"))
@@ -97,12 +97,12 @@ def test_each_draw_is_run_at_every_point_of_the_grid():
         (Plan("09", {"seed": ["1"]}, {}), "no notebook '09'"),
     ],
 )
-def test_what_makes_no_sense_is_refused(wrong, told):
+def test_invalid_plans_are_refused(wrong, told):
     with pytest.raises(ValueError, match=told):
         wrong.trials()
 
 
-def test_a_digest_stands_for_notebook_parameters_and_code(monkeypatch, tmp_path):
+def test_a_digest_depends_on_notebook_parameters_and_code(monkeypatch, tmp_path):
     first = Trial("03_train_fashion_mnist", {"seed": 1, "epochs": 2})
     assert first.digest == Trial("03_train_fashion_mnist", {"epochs": 2, "seed": 1}).digest
     others = {
@@ -131,7 +131,7 @@ def test_a_digest_stands_for_notebook_parameters_and_code(monkeypatch, tmp_path)
     assert len({first.digest, tagged, changed_to()}) == 3
 
 
-def test_whole_numbers_are_equally_likely_and_none_leaves_its_range():
+def test_integers_are_drawn_uniformly_or_log_uniformly_within_their_range():
     def drawn(name: str, span: str) -> list:
         told = plan({}, ranges={name: span}, fixed={}, random=3_000)
         chance = random.Random(0)
@@ -149,13 +149,13 @@ def test_whole_numbers_are_equally_likely_and_none_leaves_its_range():
     assert max(drawn("momentum", "0.9:0.99999")) <= 0.99999
 
 
-def test_what_is_drawn_twice_is_one_point():
+def test_repeated_draws_become_one_trial():
     trials = plan({"seed": ["0", "1"]}, ranges={"epochs": "1:2"}, random=50).trials()
     assert len(trials) == 4
     assert len({trial.digest for trial in trials}) == 4
 
 
-def test_the_version_is_that_of_the_source(tmp_path, monkeypatch):
+def test_the_code_version_follows_the_source(tmp_path, monkeypatch):
     """A finished trial is taken from an earlier sweep only if code and settings are the same."""
     package = tmp_path / "helpers"
     unread = shutil.ignore_patterns("weights", "__pycache__")
@@ -227,7 +227,7 @@ def test_a_mistake_in_a_plan_file_names_the_file_and_the_mistake(tmp_path, befor
 
 
 @pytest.mark.parametrize("content", [b"notebook: \x07", "notebook: 03 # é".encode("latin-1")])
-def test_a_plan_that_is_not_text_is_named(tmp_path, content):
+def test_a_plan_that_is_not_yaml_is_named(tmp_path, content):
     path = tmp_path / "plan.yaml"
     path.write_bytes(content)
     with pytest.raises(ValueError, match=r"plan\.yaml is not YAML"):
@@ -241,7 +241,7 @@ def test_a_plan_that_is_not_text_is_named(tmp_path, content):
         {"grid": {"seed": ["1", "2"]}, "ranges": {"learning_rate": "0.1:0.2"}, "random": 10**11},
     ],
 )
-def test_a_sweep_without_end_is_refused_before_it_is_listed(settings):
+def test_a_sweep_of_too_many_trials_is_refused(settings):
     with pytest.raises(ValueError, match="at most 10,000 trials"):
         plan(**settings).trials()
 
@@ -251,20 +251,20 @@ def test_ten_thousand_trials_are_not_too_many():
 
 
 @pytest.mark.parametrize("text", ["0:1e999", f"1:1{'0' * 400}", f"-1{'0' * 400}:1"])
-def test_the_ends_of_a_range_are_numbers_that_can_be_drawn(text):
+def test_a_range_with_an_overflowing_end_is_refused(text):
     name = "learning_rate" if "e" in text else "epochs"
     with pytest.raises(ValueError, match=r"from a smaller to a larger number|must be a finite"):
         plan(ranges={name: text}, random=1).trials()
 
 
 @pytest.mark.parametrize("value", ["(" * 5_000, "{[]: 1}", "-" * 9_000 + "1"])
-def test_a_value_that_python_cannot_read_is_of_another_type(value):
+def test_a_value_that_python_cannot_parse_is_refused(value):
     with pytest.raises(ValueError, match="epochs must be of type int") as caught:
         headless.settings_for("quick", [f"02.epochs={value}"])
     assert len(str(caught.value)) < 200
 
 
-def test_a_plan_that_is_nested_too_deeply_or_grows_when_it_is_shown_is_refused(tmp_path):
+def test_a_deeply_nested_or_exponentially_growing_plan_is_refused(tmp_path):
     path = tmp_path / "plan.yaml"
     path.write_text("[" * 100_000)
     with pytest.raises(ValueError, match="is not YAML"):

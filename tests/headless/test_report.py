@@ -46,7 +46,7 @@ def words(page: str) -> str:
     return " ".join(re.sub(r"<[^>]+>", " ", page).split())
 
 
-def test_an_index_says_what_the_run_is_and_leads_to_pages_figures_and_data(tmp_path):
+def test_an_index_describes_the_run_and_links_to_pages_figures_and_data(tmp_path):
     cells = [PROSE("# 1 · One\n\n## 1.1 A plot!"), CODE("plot()", outputs=[shown(picture())])]
     cells[1].metadata["alt"] = 'A "<b>" line'
     folder = write_run(
@@ -133,7 +133,7 @@ def test_a_claim_reads_as_a_sentence(tmp_path, line, sentence):
     assert ": True" not in page
 
 
-def test_a_claim_that_no_band_checks_and_one_that_fails_have_no_check_mark(tmp_path):
+def test_unchecked_and_failed_claims_have_no_check_mark(tmp_path):
     lines = "test accuracy in [0, 1]: True\nit helped: False\n"
     page = page_of(write_run(tmp_path / "run", {"01_a": [CODE("x", outputs=[printed(lines)])]}))
     assert 'class="claim open"' in page
@@ -158,14 +158,14 @@ def test_pages_lead_to_each_other_and_to_their_sections(tmp_path):
     assert 'href="../index.html"' in middle
 
 
-def test_headings_of_the_same_text_have_anchors_of_their_own(tmp_path):
+def test_headings_of_the_same_text_have_different_anchors(tmp_path):
     page = page_of(write_run(tmp_path / "run", {"01_a": [PROSE("# A\n\n## B\n\n## B\n\n## B")]}))
     anchors = re.findall(r'<h2 id="([^"]+)">B</h2>', page)
     assert anchors == ["b", "b-2", "b-3"]
     assert [f'href="#{anchor}"' in page for anchor in anchors] == [True] * 3
 
 
-def test_a_table_keeps_what_makes_it_a_table(tmp_path):
+def test_a_table_keeps_its_spans_but_no_other_markup(tmp_path):
     table = (
         '<STYLE>\nth {color: red}\n</STYLE><table><tr><td colspan="2" rowspan="3"><font>a</font>'
     )
@@ -175,7 +175,7 @@ def test_a_table_keeps_what_makes_it_a_table(tmp_path):
     assert "color: red" not in page
 
 
-def test_parameters_that_a_notebook_does_not_name_itself_are_listed(tmp_path):
+def test_injected_parameters_missing_in_the_notebook_are_listed(tmp_path):
     cells = [CODE("epochs: int = 5  # passes"), CODE("epochs = 7\nmore = 3")]
     cells[0].metadata["tags"], cells[1].metadata["tags"] = ["parameters"], ["injected-parameters"]
     folder = write_run(tmp_path / "run", {"01_a": cells, "02_b": cells[:1]})
@@ -184,7 +184,7 @@ def test_parameters_that_a_notebook_does_not_name_itself_are_listed(tmp_path):
     assert "epochs 5 passes" in words((folder / "02_b" / "02_b.html").read_text())
 
 
-def test_nothing_in_a_run_is_taken_for_html(tmp_path):
+def test_html_in_a_run_is_escaped_or_removed(tmp_path):
     bad = "<script>alert(1)</script>"
     table = f"<table><tr><th></th><td onclick='x'>a{bad}</td><td>&lt;script&gt;</td></tr></table>"
     cell = CODE("x", outputs=[printed(bad), shown({"text/html": f"<style>{bad}</style>{table}"})])
@@ -255,7 +255,7 @@ def test_each_figure_is_named_by_its_number_and_the_section_it_stands_in(tmp_pat
     assert "neither prose nor code" not in (folder / "01_a" / "01_a.html").read_text()
 
 
-def test_an_index_tells_what_failed_what_is_damaged_and_what_is_missing(tmp_path):
+def test_an_index_lists_failed_damaged_and_missing_notebooks(tmp_path):
     folder = write_run(tmp_path / "run", {"01_a": [PROSE("# 1 · One")], "02_b": [], "03_c": []})
     (folder / "02_b" / "result.json").write_text('{"notebook":')
     (folder / "03_c" / "03_c.ipynb").write_text("{}")
@@ -283,7 +283,7 @@ def test_a_run_of_an_older_version_has_an_index(tmp_path):
     assert "commit not recorded" in text
 
 
-def test_the_list_of_runs_has_a_column_for_each_thing_measured(tmp_path):
+def test_the_list_of_runs_has_a_column_for_each_measured_value(tmp_path):
     for number, accuracy in enumerate((0.5, 0.25)):
         measured = {"measured": {"test_accuracy": accuracy, "mistakes": 5000 + number}}
         run = tmp_path / f"2026112{number}-090000-fast"
@@ -310,7 +310,7 @@ def test_the_list_of_runs_has_a_column_for_each_thing_measured(tmp_path):
     assert "20261119-090000-fast ✗ damaged" in text
 
 
-def test_of_very_many_runs_the_newest_are_listed(tmp_path, monkeypatch):
+def test_only_the_newest_of_very_many_runs_are_listed(tmp_path, monkeypatch):
     monkeypatch.setattr(runs, "MAX_LISTED", 2)
     for day in range(1, 5):
         write_run(tmp_path / f"2026110{day}-090000-fast", {"train_mnist": []})
@@ -326,7 +326,7 @@ def test_of_very_many_runs_the_newest_are_listed(tmp_path, monkeypatch):
     assert "2 older ones are not listed here" in text
 
 
-def test_of_a_notebook_without_test_accuracy_three_values_are_shown(tmp_path):
+def test_a_notebook_without_test_accuracy_shows_three_values(tmp_path):
     names = ["01_a", "02_b", "03_c", "04_d"]
     records = {f"_{name}": {"measured": {f"{name}_{i}": i for i in range(5)}} for name in names}
     folder = write_run(tmp_path / "run", {name: [] for name in names}, **records)
@@ -361,7 +361,7 @@ def test_an_equation_is_drawn_without_a_script(text, label):
 
 
 @pytest.mark.parametrize("text", ["It costs $5 and $6.", "`$a$`", "    $a$ and $b$\n"])
-def test_dollars_that_are_no_equation_stay(text):
+def test_dollar_signs_outside_equations_stay(text):
     assert "<svg" not in converted(text)
     assert "$" in converted(text)
 
@@ -375,7 +375,7 @@ def converted(text):
     return headless.report.convert(nbformat.v4.new_notebook(cells=cells), {}.get)[0]
 
 
-def test_tables_and_notebooks_that_cannot_be_read_stop_no_page(tmp_path):
+def test_unreadable_tables_and_notebooks_do_not_stop_a_page(tmp_path):
     folder = write_run(tmp_path / "run", {"01_a": []}, _01_a={"measured": {"test_accuracy": 0.5}})
     (folder / "01_a" / "predictions.csv").write_bytes(b"")
     for content in (b"[" * 100_000, b"[]", b"3", b"\xff"):

@@ -67,7 +67,7 @@ def test_profiles_name_real_notebooks_and_parameters():
                 assert kind == type(value).__name__, (profile, name, parameter)
 
 
-def test_every_notebook_takes_what_the_runner_gives():
+def test_every_notebook_has_the_parameters_the_runner_sets():
     for notebook in headless.SERIES:
         known = headless.parameters_of(notebook)
         assert "output" in known
@@ -79,7 +79,7 @@ def test_every_notebook_takes_what_the_runner_gives():
             )
 
 
-def test_settings_of_a_profile_and_by_name(small):
+def test_given_parameters_override_the_profile(small):
     assert headless.settings_for("quick") == {"01_a": {"epochs": 1}, "02_b": {}}
     given = ["01.epochs=3", "01_a.rate=1", "02.name=a=b", "02.flip=true"]
     assert headless.settings_for("quick", given) == {
@@ -126,7 +126,7 @@ def test_bad_parameters_are_refused(small, given, message):
         headless.settings_for("standard", [given])
 
 
-def test_least_values_are_those_of_parameters_and_of_their_defaults():
+def test_counts_have_minimum_values_and_the_defaults_satisfy_them():
     known = {
         name: value["default"]
         for notebook in series.SERIES
@@ -137,7 +137,7 @@ def test_least_values_are_those_of_parameters_and_of_their_defaults():
     assert set(least) >= {name for name in known if name.endswith(("epochs", "_size", "_images"))}
 
 
-def test_only_some_notebooks(small):
+def test_only_selects_some_notebooks(small):
     assert headless.settings_for("quick", only=["02"]) == {"02_b": {}}
     with pytest.raises(ValueError, match=r"01\.epochs is given, but 01_a is not selected"):
         headless.settings_for("quick", ["01.epochs=2"], only=["02"])
@@ -176,7 +176,7 @@ def test_a_notebook_gets_the_weights_of_the_one_it_needs(small, tmp_path, monkey
     assert [result.state for result in results] == ["finished", "finished"]
 
 
-def test_the_status_on_disk_is_right_whenever_somebody_is_reported(small, tmp_path, monkeypatch):
+def test_the_status_on_disk_is_current_at_each_on_done_call(small, tmp_path, monkeypatch):
     fake_execution(monkeypatch, failing="02_b")
     told = []
 
@@ -203,7 +203,7 @@ def test_the_status_on_disk_is_right_whenever_somebody_is_reported(small, tmp_pa
 
 
 @pytest.mark.parametrize("progress", [True, False])
-def test_a_bar_over_the_notebooks_shows_where_asked_for(
+def test_a_bar_over_the_notebooks_is_shown_on_request(
     small, tmp_path, monkeypatch, capsys, progress
 ):
     handed_on = []
@@ -227,7 +227,7 @@ def test_a_bar_over_the_notebooks_shows_where_asked_for(
     ("passed", "position"),
     [(0, 100), (115, 165), (230, 230), (10_000, 385)],  # the last: 95 % of the 300 that are left
 )
-def test_the_time_left_follows_how_long_the_notebooks_before_took(passed, position):
+def test_the_expected_position_scales_with_the_time_taken_so_far(passed, position):
     # 100 s were expected and 200 s passed: from then on 230 s of the clock count as 130
     assert runner.expected_position(100, 300, 200, passed) == pytest.approx(position)
 
@@ -264,28 +264,28 @@ def test_the_bar_advances_while_a_notebook_runs(small, tmp_path, monkeypatch):
         assert not thread.is_alive()
 
 
-def test_what_was_given_is_not_changed(small, tmp_path, monkeypatch):
+def test_given_settings_are_not_modified(small, tmp_path, monkeypatch):
     fake_execution(monkeypatch)
     settings = headless.settings_for("standard")
     headless.run_notebooks(settings, tmp_path)
     assert settings == {"01_a": {}, "02_b": {}}
 
 
-def test_alone_it_takes_the_shipped_weights(small, tmp_path, monkeypatch):
+def test_a_notebook_alone_uses_the_shipped_weights(small, tmp_path, monkeypatch):
     executed = fake_execution(monkeypatch)
     headless.run_notebooks(headless.settings_for("quick", only=["02"]), tmp_path)
     assert executed == [("02_b", {})]
 
 
 @pytest.mark.parametrize("given", ["02.checkpoint=mine", "02.dataset=other"])
-def test_it_does_not_wait_for_weights_that_it_does_not_read(small, tmp_path, monkeypatch, given):
+def test_a_notebook_runs_if_it_needs_no_failed_weights(small, tmp_path, monkeypatch, given):
     executed = fake_execution(monkeypatch, failing="01_a")
     results = headless.run_notebooks(headless.settings_for("standard", [given]), tmp_path)
     assert [result.state for result in results] == ["failed", "finished"]
     assert executed[1][1].get("checkpoint", "") in ("", "mine")
 
 
-def test_after_a_failure_what_needs_it_is_skipped_and_status_says_so(small, tmp_path, monkeypatch):
+def test_notebooks_that_need_a_failed_one_are_recorded_as_skipped(small, tmp_path, monkeypatch):
     fake_execution(monkeypatch, failing="01_a")
     seen = []
     results = headless.run_notebooks(
@@ -298,7 +298,7 @@ def test_after_a_failure_what_needs_it_is_skipped_and_status_says_so(small, tmp_
     assert [entry["state"] for entry in status["notebooks"]] == ["failed", "skipped"]
 
 
-def test_what_needs_nothing_of_a_failure_runs_all_the_same(small, tmp_path, monkeypatch):
+def test_notebooks_that_do_not_need_a_failed_one_still_run(small, tmp_path, monkeypatch):
     fake_execution(monkeypatch, failing="01_a")
     monkeypatch.setattr(series, "SERIES", (*series.SERIES, Notebook("03_c")))
     results = headless.run_notebooks({"01_a": {}, "02_b": {}, "03_c": {}}, tmp_path)
@@ -328,7 +328,7 @@ def test_folders_may_be_given_as_text(small, tmp_path, monkeypatch):
     assert headless.find_unfinished(str(tmp_path), settings) == tmp_path / "run"
 
 
-def test_what_an_earlier_run_has_done_is_not_done_again(small, tmp_path, monkeypatch):
+def test_notebooks_finished_in_an_earlier_run_do_not_run_again(small, tmp_path, monkeypatch):
     settings = headless.settings_for("quick")
     fake_execution(monkeypatch, failing="02_b")
     headless.run_notebooks(settings, tmp_path)
@@ -348,7 +348,7 @@ def test_what_an_earlier_run_has_done_is_not_done_again(small, tmp_path, monkeyp
 @pytest.mark.parametrize(
     "damage", ["", "no json", "{}", "[" * 100_000], ids=["empty", "damaged", "of nothing", "nested"]
 )
-def test_a_status_without_a_sound_record_counts_for_nothing(small, tmp_path, monkeypatch, damage):
+def test_a_finished_status_without_a_valid_record_is_ignored(small, tmp_path, monkeypatch, damage):
     """Nor does what was made with the weights of that notebook."""
     settings = headless.settings_for("standard")
     fake_execution(monkeypatch)
@@ -462,7 +462,7 @@ TIMEOUT = CellTimeoutError.error_from_timeout_and_cell("", 8, nbformat.v4.new_co
         ),
     ],
 )
-def test_the_end_of_a_notebook_is_read_from_what_it_left(
+def test_the_outcome_follows_from_the_error_and_the_record(
     small, tmp_path, monkeypatch, left, cause, message
 ):
     """Without kernels, so that it is told in no time; tests/faults has the real ones."""
@@ -477,7 +477,7 @@ def test_the_end_of_a_notebook_is_read_from_what_it_left(
     assert re.fullmatch(message, result.message)
 
 
-def test_a_kernel_that_dies_before_there_is_a_copy_is_reported(small, tmp_path, monkeypatch):
+def test_a_kernel_that_dies_before_the_copy_exists_is_reported(small, tmp_path, monkeypatch):
     def die(*_, **__):
         raise DeadKernelError
 
@@ -486,7 +486,7 @@ def test_a_kernel_that_dies_before_there_is_a_copy_is_reported(small, tmp_path, 
     assert result.message.startswith("its kernel died in no cell yet")
 
 
-def test_papermill_is_reported_what_to_run_with_what_and_for_how_long(small, tmp_path, monkeypatch):
+def test_papermill_receives_paths_parameters_and_timeouts(small, tmp_path, monkeypatch):
     calls = stub_papermill(monkeypatch)
     headless.execute_notebook("01_a", tmp_path / "new", {"epochs": 2}, cell_timeout=8)
     headless.execute_notebook("01_a", tmp_path / "new", {}, progress=True)
@@ -503,7 +503,7 @@ def test_papermill_is_reported_what_to_run_with_what_and_for_how_long(small, tmp
     assert shown["execution_timeout"] >= 3_600
 
 
-def test_what_cannot_be_run_at_all_is_reported(small, tmp_path, monkeypatch):
+def test_an_os_error_is_reported_as_not_run(small, tmp_path, monkeypatch):
     def no_space(*_, **__):
         raise OSError(28, "No space left on device")
 
@@ -532,7 +532,7 @@ and a new line; import os"""
     or not hasattr(IPKernelApp, "curve_secretkey"),
     reason="the installed kernel does not support it",
 )
-def test_what_is_said_to_a_kernel_is_encrypted(small, tmp_path):
+def test_the_connection_to_a_kernel_is_encrypted(small, tmp_path):
     look = (
         "import ipykernel, pathlib\n"
         "known = ipykernel.get_connection_info(unpack=True)\n"
@@ -549,7 +549,7 @@ def test_what_is_said_to_a_kernel_is_encrypted(small, tmp_path):
     ("code", "limit", "cause"),
     [("raise ValueError('no')", 60, "error"), ("while True: pass", 3, "time-out")],
 )
-def test_the_tools_say_nothing_about_a_failure(small, tmp_path, capfd, code, limit, cause):
+def test_the_tools_print_nothing_about_a_failure(small, tmp_path, capfd, code, limit, cause):
     """Our message is enough: kernels would tell as an error how they were stopped."""
     write(small / "01_a.ipynb", code)
     result = headless.execute_notebook("01_a", tmp_path, {}, cell_timeout=limit)
@@ -581,7 +581,7 @@ def test_settings_of_the_user_do_not_reach_the_kernels(small, tmp_path, monkeypa
     assert "the startup file of the user was run" not in executed
 
 
-def test_a_status_with_more_than_is_known_is_read(tmp_path):
+def test_unknown_fields_of_a_status_are_ignored(tmp_path):
     entry = {"notebook": "02", "state": "finished", "seconds": 1.0, "message": "", "new": [1]}
     (tmp_path / "02").mkdir()
     (tmp_path / "02" / "result.json").write_text('{"notebook": "02"}')
@@ -589,7 +589,7 @@ def test_a_status_with_more_than_is_known_is_read(tmp_path):
     assert headless.finished_notebooks(tmp_path) == {"02": NotebookResult("02", "finished", 1.0)}
 
 
-def test_a_damaged_status_is_none_that_is_to_be_resumed(tmp_path):
+def test_a_run_with_a_damaged_status_is_not_resumed(tmp_path):
     (tmp_path / "run").mkdir()
     for content in ("{", "[]", "3"):
         (tmp_path / "run" / "status.json").write_text(content)

@@ -48,7 +48,7 @@ def refusal(root):
     return lambda *words: invoke("runs", *words, "--root", root, status=2).stderr
 
 
-def test_the_list_tells_runs_apart(answer):
+def test_the_list_has_one_row_for_each_run(answer):
     heading, *rows = (line.split() for line in answer().splitlines())
     assert heading == [
         *("run", "when", "what", "data", "set", "epochs", "seed", "test", "state", "seconds")
@@ -60,7 +60,7 @@ def test_the_list_tells_runs_apart(answer):
     assert stopped[5:] == ["1", "of", "30", "0", "90.00%", "stopped", "30"]
 
 
-def test_the_list_is_sorted_cut_and_reduced_to_the_best(answer, refusal):
+def test_the_list_can_be_sorted_shortened_or_reduced_to_the_best(answer, refusal):
     def names(*words: str) -> list[str]:
         records = json.loads(answer(*words, "--json"))
         folders = [record["folder"] for record in records if record["dataset"] == "mnist"]
@@ -73,7 +73,7 @@ def test_the_list_is_sorted_cut_and_reduced_to_the_best(answer, refusal):
     assert "no column 'color'" in refusal("--sort", "color")
 
 
-def test_of_very_many_runs_the_last_are_listed(answer, monkeypatch):
+def test_only_the_last_of_very_many_runs_are_listed(answer, monkeypatch):
     monkeypatch.setattr(runs, "MAX_LISTED", 2)
     lines = answer("--sort", "test").splitlines()
     assert [line.split()[0][:1] for line in lines] == ["r", "c", "a", "1"]
@@ -99,7 +99,7 @@ def test_one_run_is_shown_with_its_settings_and_files(answer):
     ("name", "message"),
     [("fast", "3 runs match 'fast': a-fast, b-fast, c-fast."), ("zzz", "There is no run 'zzz'")],
 )
-def test_a_name_that_fits_none_or_several_is_refused(refusal, name, message):
+def test_a_name_that_matches_no_run_or_several_is_refused(refusal, name, message):
     assert message in refusal("show", name)
 
 
@@ -114,13 +114,13 @@ def test_two_runs_are_compared_by_settings_and_by_mcnemar(answer):
     assert "p = 7.6e-06" in out
 
 
-def test_no_runs_can_be_sorted(answer, root):
+def test_an_empty_list_can_be_sorted(answer, root):
     for folder in root.iterdir():
         shutil.rmtree(folder)
     answer("--sort", "test")
 
 
-def test_one_image_is_no_significant_difference(answer, root):
+def test_a_difference_of_one_image_is_not_significant(answer, root):
     save(root, "e-fast", 2 / 3, wrong=3)
     out = answer("compare", "a-fast/train", "e-fast")
     assert ["measured.test_accuracy", "0.98", "0.666667"] in [
@@ -129,7 +129,7 @@ def test_one_image_is_no_significant_difference(answer, root):
     assert "right on 1 test images, only the second on 0: they do not differ significantly" in out
 
 
-def test_of_a_run_with_several_notebooks_one_must_be_named(refusal, root):
+def test_comparing_a_run_of_several_notebooks_needs_a_notebook(refusal, root):
     save(root, "a-fast", 0.9, dataset=data.FASHION_MNIST)
     message = "Error: a-fast has 2 notebooks. Name one, such as a-fast/02.\n"
     assert refusal("compare", "a-fast", "b-fast") == message
@@ -154,7 +154,7 @@ def test_nothing_is_deleted_without_a_yes(root, monkeypatch):
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows lets only administrators make links")
-def test_what_links_lead_to_is_neither_deleted_nor_written_to(
+def test_targets_of_links_are_neither_deleted_nor_written_to(
     answer, refusal, root, tmp_path_factory
 ):
     """From the root, from a run, and in the place of the list of runs."""

@@ -106,7 +106,7 @@ def save_training(folder, spec, errors, epochs=3, **measured):
 
 
 @pytest.mark.parametrize(("epochs", "named"), [(1, [1]), (12, [*range(1, 13)]), (14, [1, 3, 5])])
-def test_the_curves_name_some_of_any_number_of_epochs(tmp_path, epochs, named):
+def test_the_curves_label_at_most_12_epochs_on_each_axis(tmp_path, epochs, named):
     save_training(tmp_path / "run" / "02_train_mnist", data.MNIST, ERRORS["mnist"], epochs=epochs)
     page = report_writer.render(student_report.collect_facts(tmp_path / "run"), "html", "en")
     drawings = [
@@ -414,7 +414,7 @@ CASES = {
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_the_report_changes_where_the_record_did_and_nowhere_else(case, run, before):
+def test_a_changed_record_changes_only_the_sentences_about_it(case, run, before):
     change, says, where = CASES[case]
     change(run)
     after = sentences(run)
@@ -443,7 +443,7 @@ def test_a_run_of_three_classes_shows_its_own_pictures(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("with_pictures", [True, False])
-def test_names_of_classes_are_no_markup(tmp_path, monkeypatch, with_pictures):
+def test_names_of_classes_are_escaped(tmp_path, monkeypatch, with_pictures):
     names = ("<script>alert(1)</script>", '"><img src=x onerror=alert(1)>', "'{{ 7 * 7 }}<!--")
     spec = own_data(tmp_path, names)
     doubtful = [("test", 1, names[0], names[1], "label doubtful")]
@@ -460,7 +460,7 @@ def test_names_of_classes_are_no_markup(tmp_path, monkeypatch, with_pictures):
         assert not re.search("<script>alert|<img src=x|'{{", page)
 
 
-def test_no_record_leads_a_picture_out_of_the_run(tmp_path, monkeypatch):
+def test_a_record_cannot_place_a_picture_outside_the_run(tmp_path, monkeypatch):
     run = tmp_path / "root" / "run"
     spec = own_data(run)
     listed = {"split": ["test"], "image": [1], "label": ["cat"], "suggested": ["dog"]}
@@ -477,7 +477,7 @@ def test_no_record_leads_a_picture_out_of_the_run(tmp_path, monkeypatch):
     assert [path.name for path in run.rglob("label-*")] == ["label-Pets-test-1.png"]
 
 
-def test_the_most_confident_errors_are_those_of_the_weights(tmp_path):
+def test_the_shown_errors_are_those_of_the_predictions(tmp_path):
     torch.manual_seed(1)
     model, test = models.build("linear").eval(), split_of(10)
     answers = evaluation.predict(model, test)
@@ -510,7 +510,7 @@ def pixels(path) -> np.ndarray:
 
 
 @pytest.mark.parametrize("shift", [0, 1])
-def test_an_image_of_each_class_is_shown_above_two_that_are_varied(run, tmp_path, shift):
+def test_an_image_of_each_class_is_shown_above_two_augmented_ones(run, tmp_path, shift):
     edit(run / "02_train_mnist/result.json", parameters__shift=shift)
     facts = student_report.collect_facts(run)
     for name, seed in (("files", 0), ("again", 1)):  # of the process, which changes nothing
@@ -578,7 +578,7 @@ def only_training(folder) -> student_report.Training:
     return training
 
 
-def test_of_an_unknown_data_set_without_names_the_classes_are_numbers(tmp_path):
+def test_classes_of_an_unknown_data_set_without_names_are_numbers(tmp_path):
     own_data(tmp_path)
     folder = tmp_path / "08_your_own_data"
     assert [*only_training(tmp_path).classes] == ["cat", "dog", "eel"]  # from the weights
@@ -588,7 +588,7 @@ def test_of_an_unknown_data_set_without_names_the_classes_are_numbers(tmp_path):
     assert only_training(tmp_path).classes == [*"0123456789"]
 
 
-def test_the_layers_are_those_for_images_of_the_networks_size(tmp_path):
+def test_the_layer_shapes_are_for_images_of_the_model_size(tmp_path):
     own_data(tmp_path)
     path = tmp_path / "08_your_own_data" / "weights.safetensors"
     model = models.build("tiny_vgg", num_classes=3, channels=3, size=32)
@@ -600,13 +600,13 @@ def test_the_layers_are_those_for_images_of_the_networks_size(tmp_path):
     assert only_training(tmp_path).problem.startswith("weights.safetensors")
 
 
-def test_numbers_that_a_training_does_not_have_are_none(run):
+def test_missing_numbers_of_a_training_are_none(run):
     (run / "02_train_mnist" / "history.csv").write_text(f"{EPOCHS}\n1,0.5,0.8,,,0.1\n")
     (epoch,) = student_report.collect_facts(run).trainings[0].history
     assert (epoch["epoch"], epoch["train_loss"], epoch["validation_loss"]) == (1, 0.5, None)
 
 
-def test_at_most_fifty_pairs_are_told_and_a_single_error_is_all_of_them(tmp_path):
+def test_at_most_fifty_pairs_are_listed_and_a_single_error_has_share_1(tmp_path):
     spec = replace(data.MNIST, name="Pets", folder="", class_names=[*"abcdefghijkl"])
     each = {(i, j): 1 for j in range(12) for i in range(j)}
     save_training(tmp_path / "08_your_own_data", spec, each)
@@ -617,7 +617,7 @@ def test_at_most_fifty_pairs_are_told_and_a_single_error_is_all_of_them(tmp_path
 
 
 @pytest.mark.parametrize("given", ["", "pets"])
-def test_the_pictures_are_those_of_the_record_or_of_the_run(tmp_path, monkeypatch, given):
+def test_pictures_come_from_the_recorded_folder_or_from_the_run(tmp_path, monkeypatch, given):
     spec = own_data(tmp_path / "run")
     folder = tmp_path / "run" / "08_your_own_data"
     settings = {"dataset": given, "size": 20, "channels": 3, "seed": 0}
@@ -649,7 +649,7 @@ def messages() -> set[str]:
 
 
 @pytest.mark.parametrize("language", runs_commands.LANGUAGES[1:])
-def test_each_message_has_its_translation_with_the_same_places_to_fill(language):
+def test_each_message_has_a_translation_with_the_same_placeholders(language):
     with (report_writer.LOCALES / f"{language}.po").open("rb") as file:
         catalog = pofile.read_po(file)
     known = {message.id: message for message in catalog if message.id}
@@ -704,7 +704,7 @@ def test_numbers_and_dates_are_those_of_the_language(run):
         assert all(part in both[language] for part in parts)
 
 
-def test_the_english_of_a_field_term_stands_at_its_first_use_only(run):
+def test_the_english_term_is_given_at_the_first_use_only(run):
     facts = student_report.collect_facts(run)
     text = visible(report_writer.render(facts, "html", "id").partition("</head>")[2])
     for term in ("matriks konfusi (confusion matrix)", "laju pembelajaran (learning rate)"):
@@ -714,7 +714,7 @@ def test_the_english_of_a_field_term_stands_at_its_first_use_only(run):
     assert text.count("(Deep Learning)") == 1
 
 
-def test_a_third_language_is_one_file(run, tmp_path, monkeypatch):
+def test_a_third_language_needs_only_one_file(run, tmp_path, monkeypatch):
     text = (report_writer.LOCALES / "id.po").read_text().replace("Language: id", "Language: ms")
     (tmp_path / "ms.po").write_text(text.replace("Abstrak", "Ringkasan"))
     monkeypatch.setattr(report_writer, "LOCALES", tmp_path)
@@ -729,7 +729,7 @@ def test_a_third_language_is_one_file(run, tmp_path, monkeypatch):
 command = partial(invoke, "report")
 
 
-def test_the_newest_run_is_reported_without_a_request_to_elsewhere(run, monkeypatch):
+def test_the_newest_run_is_reported_and_loads_nothing_external(run, monkeypatch):
     monkeypatch.setattr(report_writer, "BROWSERS", ())
     done = command("--root", run.parent, "--to", "html,pdf,md", "--language", "id")
     assert "No PDF: chromium is not installed" in done.stderr
@@ -831,7 +831,7 @@ def test_authors_and_titles_may_be_any_text(run, name):
         ((RUN, "--title", "x" * 501), "The title has 501 characters; the limit is 500."),
     ],
 )
-def test_what_cannot_be_reported_is_told_in_a_line(run, arguments, message):
+def test_invalid_arguments_are_refused_in_one_line(run, arguments, message):
     told = command(*arguments, "--root", run.parent, status=2).stderr
     assert told.startswith(f"Error: {message}")
     assert told.count("\n") == 1
@@ -860,7 +860,7 @@ def test_a_training_without_validation_is_reported(run):
         ("06_doubtful_labels/labels.csv", "split,image\ntest,1\n"),
     ],
 )  # fmt: skip
-def test_damaged_files_are_told_in_a_line(run, path, content):
+def test_damaged_files_are_reported_in_one_line(run, path, content):
     (run / path).write_text(content)
     told = command(RUN, "--root", run.parent, status=2).stderr
     assert path.split("/")[-1] in told
@@ -904,7 +904,7 @@ def test_a_training_and_one_notebook_alone_are_reported(tmp_path, run):
         assert again == f"python -m helpers train {words} --recipe fast --seed 3"
 
 
-def test_the_command_of_a_profile_names_it_and_the_notebooks_that_were_run(run):
+def test_the_repeat_command_names_the_profile_and_the_notebooks(run):
     settings = {"02_train_mnist": {"epochs": 1}, "04_error_analysis": {}}
     facts = replace(student_report.collect_facts(run), profile="quick", settings=settings)
     again = "python -m helpers run --profile quick --only 02 --only 04"
@@ -912,7 +912,7 @@ def test_the_command_of_a_profile_names_it_and_the_notebooks_that_were_run(run):
 
 
 @pytest.mark.parametrize("name", ["../outside", "/etc", "20261128-120000-standard/../../outside"])
-def test_a_name_leads_to_no_folder_beside_the_runs(tmp_path, name):
+def test_a_name_cannot_lead_outside_the_folder_of_runs(tmp_path, name):
     for folder in (tmp_path / "runs" / RUN, tmp_path / "outside"):
         (folder / "02").mkdir(parents=True)
         (folder / "02" / "result.json").write_text('{"notebook": "02", "dataset": "mnist"}')

@@ -116,7 +116,7 @@ def test_the_root_may_be_given_as_text(client, executed, tmp_path):
         assert [path.name for path in tmp_path.iterdir()] == ["sweeps"]
 
 
-def test_no_more_trials_are_handed_out_than_there_are_workers(client, executed, tmp_path):
+def test_no_more_trials_are_submitted_than_there_are_workers(client, executed, tmp_path):
     """Else a worker that is lost would count against all trials that it was to run."""
     submit, ended, most = client.submit, [], []
 
@@ -137,7 +137,7 @@ def test_no_more_trials_are_handed_out_than_there_are_workers(client, executed, 
     assert most == [1, 2, 1, 1, 1]
 
 
-def test_a_cell_has_as_long_as_it_is_given(client, monkeypatch, tmp_path):
+def test_the_cell_timeout_reaches_each_trial(client, monkeypatch, tmp_path):
     given = []
 
     def execute(name, folder, _, *, cell_timeout):
@@ -160,7 +160,7 @@ class Ending:
         raise self.error
 
 
-def test_an_error_of_a_trial_is_told_and_one_of_the_whole_sweep_ends_it():
+def test_an_error_of_a_trial_is_recorded_and_one_of_the_sweep_ends_it():
     (trial,) = trials(1)
     lost = NotebookResult(NAME, "failed", 2.0, "cell [1] raised OSError: no", "error")
     told = headless.TrialError(lost)
@@ -179,7 +179,7 @@ def test_an_error_of_a_trial_is_told_and_one_of_the_whole_sweep_ends_it():
         sweeps._result_of(Ending(OSError(28, "No space left on device")), trial)
 
 
-def test_what_is_done_is_not_done_again(client, executed, tmp_path):
+def test_finished_trials_are_not_run_again(client, executed, tmp_path):
     headless.run_sweep(trials(2), tmp_path, client)
     told = []
     results = headless.run_sweep(trials(4), tmp_path, client, on_done=lambda p, _: told.append(p))
@@ -189,7 +189,7 @@ def test_what_is_done_is_not_done_again(client, executed, tmp_path):
     assert len(told) == 4
 
 
-def test_a_failing_trial_is_tried_again_as_often_as_told(client, executed, tmp_path):
+def test_a_failing_trial_is_retried_up_to_the_given_number(client, executed, tmp_path):
     executed.failing.update({1: 2, 2: 9})
     results = headless.run_sweep(trials(3), tmp_path, client, retries=2)
     assert [result.state for result in results] == ["finished", "finished", "failed"]
@@ -308,7 +308,7 @@ class Answering:
         (ModuleNotFoundError("No module named 'helpers'"), "do not have this package"),
     ],
 )
-def test_workers_that_would_do_something_else_are_refused(monkeypatch, versions, told):
+def test_workers_with_other_code_or_none_are_refused(monkeypatch, versions, told):
     monkeypatch.setattr(sweeps, "code_version", lambda: "here")
     with pytest.raises(headless.ClusterError, match=told):
         sweeps._check_workers(Answering(versions), None)
@@ -319,7 +319,7 @@ def test_a_cluster_of_the_same_version_is_used(client):
         assert theirs.scheduler.address == client.scheduler.address
 
 
-def test_all_workers_see_the_folder_or_one_that_does_not_is_named(client, tmp_path):
+def test_a_worker_that_cannot_access_the_folder_is_named(client, tmp_path):
     with headless.open_client(client.scheduler.address, 1, root=tmp_path):
         pass
 
@@ -334,7 +334,7 @@ def test_all_workers_see_the_folder_or_one_that_does_not_is_named(client, tmp_pa
 
 
 @pytest.mark.parametrize("amount", [1, math.nan, -1, 0])
-def test_what_no_worker_has_is_not_waited_for(client, tmp_path, amount):
+def test_resources_that_no_worker_has_are_refused(client, tmp_path, amount):
     told = rf"None of the 2 workers has the resources GPU={amount}\. .*GPU={amount}\"$"
     with pytest.raises(headless.ClusterError, match=told):
         headless.run_sweep(trials(1), tmp_path, client, resources={"GPU": amount})
@@ -364,7 +364,7 @@ def test_a_trial_that_needs_a_gpu_goes_only_to_the_worker_that_has_one(
     assert used == ["with"] * 4
 
 
-def test_what_one_worker_has_is_enough():
+def test_resources_of_one_worker_are_enough():
     has = {"a": {"GPU": 2.0}, "b": {}}
 
     class Telling:
@@ -378,7 +378,7 @@ def test_what_one_worker_has_is_enough():
             sweeps._check_resources(Telling(), needed)
 
 
-def test_a_trial_is_not_run_by_other_code_than_where_the_sweep_began(
+def test_a_trial_fails_if_its_code_differs_from_that_of_the_sweep(
     client, executed, monkeypatch, tmp_path
 ):
     """A worker that comes later was not asked for its version."""
@@ -390,7 +390,7 @@ def test_a_trial_is_not_run_by_other_code_than_where_the_sweep_began(
     assert "differs from where the sweep started" in result.message
 
 
-def test_the_time_is_expected_from_trials_that_are_done(client, executed, tmp_path):
+def test_the_duration_is_estimated_from_finished_trials(client, executed, tmp_path):
     assert headless.expected_seconds(NAME, 4, tmp_path, 2) is None
     headless.run_sweep(trials(2), tmp_path, client)
     assert headless.expected_seconds(NAME, 4, tmp_path, 2) == pytest.approx(0.5 * 4 / 2)
@@ -435,7 +435,7 @@ def tiny_notebook(tmp_path, monkeypatch) -> Path:
 @pytest.mark.parametrize(
     "turn", [0, *(pytest.param(i, marks=pytest.mark.long) for i in range(1, 10))]
 )
-def test_a_killed_worker_has_its_trial_run_elsewhere(tiny_notebook, tmp_path, turn):
+def test_the_trial_of_a_killed_worker_runs_on_another(tiny_notebook, tmp_path, turn):
     """In each of ten sweeps one of two workers is killed while it is at work.
 
     Each has workers of its own: Dask does not always replace one that was killed, and the sweep
@@ -476,7 +476,7 @@ def test_workers_and_dashboard_listen_to_this_machine_only():
 
 
 @pytest.mark.slow
-def test_ctrl_c_ends_workers_and_kernels_and_the_command_goes_on(tmp_path):
+def test_ctrl_c_ends_workers_and_kernels_and_the_command_resumes(tmp_path):
     """Sent to the whole group of processes, as a terminal does."""
     small = {"epochs": 1, "train_images": 1000, "overfit_images": 200, "overfit_epochs": 1}
     given = [part for name, value in small.items() for part in ("-p", f"{name}={value}")]
@@ -502,7 +502,7 @@ def test_ctrl_c_ends_workers_and_kernels_and_the_command_goes_on(tmp_path):
     )
 
 
-def test_a_dry_run_tells_and_does_nothing(tmp_path):
+def test_a_dry_run_counts_trials_and_runs_none(tmp_path):
     words = ("sweep", "03", "--grid", "seed=0:5", "--grid", "learning_rate=0.1,0.2", "--dry-run")
     told = invoke(*words, "--root", tmp_path).stdout
     begin = "trials of 03_train_fashion_mnist, 0 already finished; duration unknown, since no trial"
@@ -549,13 +549,13 @@ def test_a_dry_run_tells_and_does_nothing(tmp_path):
         (("03", "--grid", "seed=1", "--workers", "-1"), "--workers"),
     ],
 )
-def test_bad_input_is_told_in_a_line(tmp_path, arguments, told):
+def test_bad_input_is_reported(tmp_path, arguments, told):
     words = ("sweep", *arguments, "--dry-run", "--root", tmp_path)  # or what is taken would run
     assert told in invoke(*words, status=2).stderr
     assert not list(tmp_path.iterdir())
 
 
-def test_the_command_counts_and_names_what_failed(client, executed, monkeypatch, tmp_path):
+def test_the_command_counts_and_names_failed_trials(client, executed, monkeypatch, tmp_path):
     monkeypatch.setattr(headless, "open_client", lambda *_, **__: nullcontext(client))
     executed.failing[1] = 1
     words = ("sweep", "03", "--grid", "seed=0:3", "--root", tmp_path)

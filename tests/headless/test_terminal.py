@@ -15,14 +15,14 @@ def argument() -> dict:
     return terminal.one_of("data set", iter(["mnist", "fashion_mnist"]), or_folder=True)
 
 
-def test_help_and_completion_name_what_there_is(argument):
+def test_help_and_completion_list_the_available_names(argument):
     assert argument["metavar"] == "mnist|fashion_mnist|FOLDER"
     assert argument["autocompletion"]("m") == ["mnist"]
     assert argument["autocompletion"]("") == ["mnist", "fashion_mnist"]
     assert terminal.one_of("format", ["html", "pdf"])["metavar"] == "html|pdf"
 
 
-def test_names_and_paths_are_taken(argument, tmp_path, monkeypatch):
+def test_names_and_paths_are_accepted(argument, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "pets").mkdir()
     for value in ("mnist", "pets", "no/where"):
@@ -64,14 +64,14 @@ def test_long_work_shows_a_bar_in_a_terminal_and_prints_lines_elsewhere(monkeypa
     assert terminal.show_progress() is shown
 
 
-def test_a_table_in_a_terminal_is_as_wide_as_that(capsys, monkeypatch):
+def test_a_table_is_as_wide_as_the_terminal(capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "40")
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
     terminal.print_table(pd.DataFrame({"a": ["x" * 70]}))
     assert [line.count("x") for line in capsys.readouterr().out.splitlines()] == [0, 40, 30]
 
 
-def test_another_name_is_refused_in_a_line(argument, capsys):
+def test_an_unknown_name_is_refused(argument, capsys):
     only = terminal.one_of("recipe", ["fast"])
     for check, value, meant in (
         (argument["callback"], "mnits", "data set 'mnits'. Did you mean 'mnist'?"),

@@ -97,7 +97,7 @@ def test_the_most_doubtful_labels_come_first(played):
     assert places == sorted(places)
 
 
-def test_for_data_of_ones_own_the_pictures_are_named(tmp_path, monkeypatch):
+def test_the_files_of_own_pictures_are_named(tmp_path, monkeypatch):
     pixels = torch.arange(40, dtype=torch.uint8).view(-1, 1, 1, 1).expand(-1, 1, 28, 28)
     splits = data.from_arrays(pixels, torch.arange(40) % 2)
     files = {

@@ -35,7 +35,7 @@ def test_there_are_as_many_label_issues_as_the_joint_says():
     assert found.tolist() == [False, False, False, True, False]
 
 
-def test_a_label_that_is_the_most_probable_class_is_no_issue():
+def test_a_label_that_is_the_most_probable_class_is_not_an_issue():
     """Of two confident images labeled 0, one is of class 1: by that, half of the three are wrong.
 
     But for each of the three, class 0 is more probable than class 1.
@@ -115,6 +115,6 @@ def test_cleanlab_finds_the_same_label_issues(noisy):
         (torch.tensor([[1.5, -0.5], [0.5, 0.5]]), torch.tensor([0, 1]), r"in \[0, 1\], got -0.5"),
     ],
 )
-def test_probabilities_and_labels_that_do_not_fit_are_refused(probabilities, given, message):
+def test_invalid_probabilities_and_labels_are_refused(probabilities, given, message):
     with pytest.raises(ValueError, match=message):
         labels.find_label_issues(probabilities, given)

@@ -140,7 +140,7 @@ def test_the_cache_depends_on_the_code_that_decides_predictions(
 @pytest.mark.parametrize(("progress", "watched", "shown"), [
     (None, True, True), (None, False, False), (True, False, True), (False, True, False),
 ])  # fmt: skip
-def test_one_bar_counts_epochs_and_searches_and_names_them_if_somebody_watches(
+def test_one_bar_counts_epochs_and_searches_if_the_session_is_interactive(
     tiny, tmp_path, monkeypatch, capsys, progress, watched, shown
 ):
     monkeypatch.setattr(helpers.messages, "is_interactive", lambda: watched)
@@ -157,7 +157,7 @@ def test_one_bar_counts_epochs_and_searches_and_names_them_if_somebody_watches(
 
 
 @pytest.mark.parametrize(("progress", "n"), [(False, 15), (True, 30)])
-def test_the_bar_begins_with_what_was_known_and_ends_full(tiny, tmp_path, monkeypatch, progress, n):
+def test_the_bar_starts_with_cached_steps_and_ends_full(tiny, tmp_path, monkeypatch, progress, n):
     predict(tiny, tiny[:10], tmp_path, seeds=(0,))
     bars = []
 
@@ -183,7 +183,7 @@ def test_a_stopped_training_is_not_cached(tiny, tmp_path, monkeypatch):
     assert not list(tmp_path.rglob("*.tensors"))
 
 
-def test_a_damaged_prediction_is_made_again(tiny, tmp_path):
+def test_a_damaged_prediction_is_recomputed(tiny, tmp_path):
     first, _ = predict(tiny, tiny[:10], tmp_path)
     path = min(tmp_path.rglob("*.tensors"))
     content = path.read_bytes()

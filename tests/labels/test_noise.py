@@ -12,7 +12,7 @@ def test_symmetric_noise_changes_the_given_share_of_the_labels_to_other_classes(
     assert (noisy.min(), noisy.max()) == (0, 9)
 
 
-def test_symmetric_noise_takes_each_other_class_as_often():
+def test_symmetric_noise_is_uniform_over_the_other_classes():
     threes = torch.full((90_000,), 3)
     counts = labels.symmetric_noise(threes, 1.0, classes=10, seed=0).bincount(minlength=10)
     assert counts[3] == 0

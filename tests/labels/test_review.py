@@ -46,7 +46,7 @@ def test_the_gallery_has_lists_and_a_page(played, tmp_path):
     assert "at most 3 gray values" in html
 
 
-def test_the_lists_and_the_page_name_the_files_of_ones_own_data(played, tmp_path):
+def test_the_lists_and_the_page_name_the_files_of_own_data(played, tmp_path):
     files = {
         "train": [f"a/{i}.png" for i in range(40)],
         "test": [f"<b>/{i}.png" for i in range(20)],
@@ -91,7 +91,7 @@ def test_the_figure_shows_the_evidence_on_one_label(played):
     assert [ax.images[0].get_clim() for ax in (left, right)] == [(0, 255), (0, 255)]
 
 
-def test_page_and_figure_do_without_nearest_images(played, tmp_path):
+def test_page_and_figure_work_without_nearest_images(played, tmp_path):
     for frame in played.evidence.values():
         frame["nearest"] = ""
     html = labels.write_gallery(played, tmp_path, shown=4).read_text()
@@ -112,7 +112,7 @@ def test_a_decision_is_saved_and_the_next_image_shown(tmp_path):
     assert (pixels(widget.picture) == IMAGES[2, 0].numpy()).all()
 
 
-def test_buttons_and_keys_of_the_front_end_decide(tmp_path):
+def test_a_message_from_the_front_end_saves_a_decision(tmp_path):
     path = tmp_path / "decisions.csv"
     widget = labels.review_widget(EVIDENCE, IMAGES, NAMES, path)
     widget._handle_custom_msg({"action": "ambiguous"}, [])  # as ipywidgets calls it
@@ -133,7 +133,7 @@ def test_a_stopped_review_resumes(tmp_path):
     assert labels.load_decisions(path)["decision"].tolist() == ["keep", "ambiguous", "wrong"]
 
 
-def test_decisions_can_be_undone_one_after_another_also_the_next_day(tmp_path):
+def test_decisions_can_be_undone_one_by_one_even_in_a_new_session(tmp_path):
     path = tmp_path / "decisions.csv"
     first = labels.review_widget(EVIDENCE, IMAGES, NAMES, path)
     assert not first.can_undo
@@ -211,7 +211,7 @@ def test_an_unknown_decision_is_refused(tmp_path):
         labels.save_decision(tmp_path / "decisions.csv", 7, "4", "9", "perhaps")
 
 
-def test_classes_may_be_called_like_a_missing_value(tmp_path):
+def test_class_names_may_look_like_missing_values(tmp_path):
     path = tmp_path / "decisions.csv"
     for image, label in enumerate(["None", "NA", "", "nan", "1.0"]):
         labels.save_decision(path, image, label, "null", "keep")

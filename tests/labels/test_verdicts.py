@@ -27,7 +27,7 @@ CLEAR = {
         ({"nearest_distance": 0.0, "models_label": 1.0, "models_suggested": 0.0}, "near-duplicate"),
     ],
 )
-def test_the_rule_at_its_limits(changed, verdict):
+def test_verdicts_change_at_their_limits(changed, verdict):
     assert labels.decide(pd.DataFrame([CLEAR | changed])).tolist() == [verdict]
 
 

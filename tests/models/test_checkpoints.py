@@ -152,7 +152,7 @@ def test_a_checkpoint_of_an_unknown_architecture_is_refused(tmp_path, architectu
         models.load(path)
 
 
-def test_of_many_tensors_that_do_not_fit_the_first_are_named(tmp_path):
+def test_only_the_first_of_many_mismatched_tensors_are_named(tmp_path):
     path, model = tmp_path / "x.safetensors", models.build("tiny_vgg", hidden_units=2)
     model.architecture = dict(models.build("tiny_vgg").architecture)
     models.save(model, path)
@@ -176,7 +176,7 @@ def test_a_missing_file_is_named_with_the_shipped_weights(tmp_path):
         models.load(tmp_path / "w.safetensors")
 
 
-def test_weights_of_a_class_of_ones_own_are_loaded_into_a_model_of_it(tmp_path):
+def test_weights_of_a_custom_model_are_loaded_into_another_instance(tmp_path):
     def net():
         layers = torch.nn.Flatten(), torch.nn.Linear(784, 10)
         return torch.nn.Sequential(models.Normalize(0.1, 0.3), *layers)

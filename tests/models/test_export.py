@@ -117,7 +117,7 @@ class Undecided(Color):
         return logits if len(images) < 3 else logits + 1
 
 
-def test_a_file_that_computes_something_else_is_not_kept(tmp_path):
+def test_an_exported_file_with_different_logits_is_deleted(tmp_path):
     with pytest.raises(ValueError, match=r"torchscript file's logits differ by 1\.0e\+00"):
         models.export(Undecided(), tmp_path / "m.pt", "torchscript")
     assert list(tmp_path.iterdir()) == []
@@ -130,7 +130,7 @@ class Exotic(Color):
         return super().forward(images) + torch.linalg.eigvals(images[:, 0].float()).real.sum()
 
 
-def test_a_model_that_torch_cannot_export_is_refused_in_a_line(tmp_path):
+def test_a_model_that_torch_cannot_export_is_refused_in_one_line(tmp_path):
     with pytest.raises(ValueError, match="torch cannot export this model to ONNX: ") as caught:
         models.export(Exotic(), tmp_path / "m.onnx", "onnx")
     assert "\n" not in str(caught.value)
@@ -144,7 +144,7 @@ def test_a_model_that_torch_cannot_export_is_refused_in_a_line(tmp_path):
         ("onnx", NAMES[:2], r"Got 2 class names, \['cat', 'dog'\], for 3 classes."),
     ],
 )
-def test_wrong_calls_leave_the_file_as_it_was(model, tmp_path, format, names, message):
+def test_wrong_arguments_leave_the_file_unchanged(model, tmp_path, format, names, message):
     path = tmp_path / "m"
     path.write_text("before")
     with pytest.raises(ValueError, match=message):

@@ -248,13 +248,13 @@ def own_net(tmp_path):
 
 @pytest.mark.parametrize("name", models.MODELS)
 @pytest.mark.parametrize(("channels", "size"), [(1, 16), (3, 16), (3, 45), (1, 96)])
-def test_every_model_takes_other_images(name, channels, size):
+def test_every_model_takes_other_image_shapes(name, channels, size):
     model = models.build(name, num_classes=7, channels=channels, size=size).eval()
     images = torch.zeros(2, channels, size, size, dtype=torch.uint8)
     assert model(images).shape == (2, 7)
 
 
-def test_a_class_of_ones_own_is_built_and_normalized_first(own_net):
+def test_a_custom_class_is_built_with_normalization_first(own_net):
     options = dict(num_classes=3, channels=3, size=16, mean=0.5, std=0.25)
     model = models.build(f"{own_net}:MyNet", **options)
     gray = torch.full((1, 3, 16, 16), 255, dtype=torch.uint8)
@@ -285,14 +285,14 @@ def test_lazy_layers_need_the_shape_of_an_image(own_net, given):
 
 
 @pytest.mark.skipif(os.name == "nt", reason="no folder has a colon on Windows")
-def test_a_class_of_ones_own_may_lie_in_a_folder_with_a_colon(own_net, tmp_path):
+def test_a_custom_class_may_lie_in_a_folder_with_a_colon(own_net, tmp_path):
     folder = tmp_path / "lab 3: my networks"
     folder.mkdir()
     moved = own_net.rename(folder / "my.py")
     assert models.build(f"{moved}:any_options", num_classes=4, channels=1, size=28)
 
 
-def test_another_version_of_the_file_is_another_model(own_net):
+def test_the_source_digest_changes_with_the_file(own_net):
     name = f"{own_net}:MyNet"
     before = models.source_digest(name)
     own_net.write_text(OWN_NET + "# changed")
@@ -309,6 +309,6 @@ def test_another_version_of_the_file_is_another_model(own_net):
         ("nowhere.py:MyNet", "There is no file nowhere.py"),
     ],
 )
-def test_a_class_of_ones_own_that_cannot_be_built_is_refused(own_net, name, message):
+def test_a_custom_class_that_cannot_be_built_is_refused(own_net, name, message):
     with pytest.raises(ValueError, match=message):
         models.build(name.format(own_net), num_classes=3, channels=1, size=28)

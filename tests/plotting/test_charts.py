@@ -103,7 +103,7 @@ def history(*losses: float) -> pd.DataFrame:
     return pd.DataFrame({"epoch": range(1, len(losses) + 1), **{name: losses for name in columns}})
 
 
-def test_learning_curves_of_one_and_of_several():
+def test_learning_curves_show_one_or_several_trainings():
     one = plotting.learning_curves(history(3, 2, 1))
     assert [len(ax.lines) for ax in one.axes] == [2, 2]
     assert list(one.axes[0].lines[1].get_ydata()) == [3, 2, 1]
@@ -150,7 +150,7 @@ def test_curves_of_a_single_training_have_different_colors():
 
 
 @pytest.mark.parametrize(("epochs", "every"), [(1, 1), (15, 1), (30, 3)])
-def test_epochs_are_whole_numbers_and_ten_or_so_are_marked(epochs, every):
+def test_epochs_are_whole_numbers_and_about_ten_are_marked(epochs, every):
     for ax in plotting.learning_curves(history(*range(epochs))).axes:
         assert ax.get_xlim() == (0.5, epochs + 0.5)
         assert all(tick == int(tick) for tick in ax.get_xticks())
@@ -222,7 +222,7 @@ def test_each_row_of_intervals_has_dots_mean_and_range():
     assert ax.get_xlabel() == "accuracy, %"
 
 
-def test_models_are_at_their_cost_and_those_on_the_front_are_named():
+def test_models_are_drawn_at_their_cost_and_the_front_is_labeled():
     models = pd.DataFrame(
         {"seconds": [10, 20, 40], "accuracy": [90.0, 89.0, 93.0]}, ["small", "worse", "large"]
     )

@@ -94,7 +94,7 @@ def test_class_samples_put_each_class_in_its_row():
     assert plotting.class_samples(ten_of_each, ("a", "b")).images[0].get_size() == (60, 300)
 
 
-def test_of_many_classes_30_are_shown():
+def test_only_30_of_many_classes_are_shown():
     many = Split(IMAGES[:1].repeat(40, 1, 1, 1), torch.arange(40))
     ax = plotting.class_samples(many, [str(k) for k in range(40)], per_class=1)
     assert [label.get_text() for label in ax.get_yticklabels()] == [str(k) for k in range(30)]
@@ -210,7 +210,7 @@ def test_handwriting_has_a_box_and_a_text_for_each_digit():
     assert not ax.axison
 
 
-def test_handwriting_is_drawn_where_it_is_told_to():
+def test_handwriting_is_drawn_into_the_given_axes():
     import matplotlib.pyplot as plt
 
     _, ax = plt.subplots()
@@ -220,7 +220,7 @@ def test_handwriting_is_drawn_where_it_is_told_to():
 
 
 @pytest.mark.medium
-def test_settings_of_the_user_change_no_test(tmp_path):
+def test_settings_of_the_user_do_not_change_a_test(tmp_path):
     settings = tmp_path / "matplotlibrc"
     settings.write_text("image.cmap: jet\ntext.usetex: True\n")
     test = f"{__file__}::{test_probability_bars_have_the_lengths_given.__name__}"

@@ -64,14 +64,14 @@ class OwnForward(nn.Module):
         (linear(num_classes=9), r"training targets must lie in \[0, 9\).*got 0 to 9"),
     ],
 )  # fmt: skip
-def test_a_model_of_ones_own_that_cannot_learn_is_refused_in_words(model, message):
+def test_a_model_that_cannot_be_trained_is_refused_with_the_reason(model, message):
     parameters = [weights for weights in model.parameters() if weights.requires_grad]
     optimizer = torch.optim.SGD(parameters or model.parameters(), 0.01)
     with pytest.raises(ValueError, match=message):
         fit(model, optimizer)
 
 
-def test_a_model_that_cuts_the_gradient_is_refused():
+def test_a_model_that_detaches_its_output_is_refused():
     class Cut(nn.Module):
         def __init__(self):
             super().__init__()
@@ -86,7 +86,7 @@ def test_a_model_that_cuts_the_gradient_is_refused():
 
 
 @pytest.mark.parametrize("smoothing", [0, 1])
-def test_the_ends_of_the_range_of_label_smoothing_belong_to_it(smoothing):
+def test_label_smoothing_of_0_and_of_1_is_accepted(smoothing):
     assert len(fit(linear(), label_smoothing=smoothing).epochs) == 1
 
 
@@ -102,7 +102,7 @@ def test_targets_outside_the_classes_and_splits_without_images_are_refused():
         fit(model, validation=ten_classes()[:0])
 
 
-def test_optimizers_and_schedules_with_another_call_are_refused_by_name():
+def test_unsupported_optimizers_and_schedulers_are_refused_by_name():
     model = linear()
     for kind, message in (
         (torch.optim.LBFGS, "LBFGS needs a closure that computes the loss several times"),
@@ -146,7 +146,7 @@ class OnlyByLoss(ByLoss):
         super().step()
 
 
-def test_a_schedule_of_ones_own_is_refused_only_if_it_needs_the_loss():
+def test_a_custom_scheduler_is_refused_only_if_it_needs_the_loss():
     model = linear()
     optimizer = sgd(model)
     with pytest.raises(ValueError, match="OnlyByLoss needs the loss of an epoch"):
@@ -163,7 +163,7 @@ def test_settings_of_an_optimizer_that_are_not_finite_are_refused(settings):
         fit(model, optimizer)
 
 
-def test_steps_are_counted_with_the_last_batch():
+def test_count_steps_includes_a_smaller_last_batch():
     assert training.count_steps(70, epochs=3, batch_size=32) == 9
     assert training.count_steps(64, epochs=1, batch_size=32) == 2
 
@@ -176,7 +176,7 @@ def test_steps_are_counted_with_the_last_batch():
         ({"batch_size": 71}, r"batch_size must be in \[1, 70\] \(all images\), got 71"),
     ],
 )
-def test_a_schedule_without_a_step_is_refused_before_torch_does(changed, message):
+def test_zero_epochs_and_invalid_batch_sizes_are_refused(changed, message):
     recipe = replace(training.find_recipe("fast", "mnist"), **{"batch_size": 32} | changed)
     with pytest.raises(ValueError, match=message):
         recipe.optimizer(linear(), 70)
@@ -184,7 +184,7 @@ def test_a_schedule_without_a_step_is_refused_before_torch_does(changed, message
         training.count_steps(**{"images": 70, "epochs": 1, "batch_size": 32} | changed)
 
 
-def test_a_plateau_schedule_works_as_its_refusal_says():
+def test_a_plateau_scheduler_works_as_the_error_suggests():
     model = linear()
     optimizer = torch.optim.SGD(model.parameters(), 0.0)  # so the loss never improves
     optimizer.param_groups[0]["lr"] = 1e-30
@@ -197,7 +197,7 @@ def test_a_plateau_schedule_works_as_its_refusal_says():
     assert rates == pytest.approx([1e-30, 1e-30, 0.5e-30])
 
 
-def test_trying_a_model_leaves_it_and_the_random_numbers_as_they_were():
+def test_checking_a_model_changes_neither_it_nor_the_random_state():
     model = nn.Sequential(linear(), nn.BatchNorm1d(10), nn.Dropout(0.5))
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     torch.manual_seed(7)

@@ -29,7 +29,7 @@ def torchrun(processes: int, *arguments: str, **options) -> subprocess.Completed
     )  # fmt: skip
 
 
-def test_a_single_process_shares_nothing():
+def test_a_single_process_changes_nothing():
     model = torch.nn.Linear(2, 2)
     batches = [(torch.ones(2, 1), torch.ones(2))]
     stats = (torch.ones(1), torch.ones(1), torch.ones(1))
@@ -103,7 +103,7 @@ def rank_of_two(monkeypatch):
 
 
 @pytest.mark.parametrize(("rank", "rows", "weight"), [(0, [0, 2, 4], 1.2), (1, [1, 3], 0.8)])
-def test_the_rows_of_a_batch_are_dealt_out_and_weighted(rank_of_two, rank, rows, weight):
+def test_the_rows_of_a_batch_are_sharded_and_weighted(rank_of_two, rank, rows, weight):
     """The mean over ranks of weighted means is that over all: (1.2 / 3) / 2 = 1 / 5 for a row."""
     group = rank_of_two(rank, [])
     five, two, one = ((torch.arange(n) + 10, torch.arange(n)) for n in (5, 2, 1))
@@ -127,7 +127,7 @@ def test_losses_are_weighted_by_images_and_counts_added(rank_of_two):
     assert (losses.dtype, correct.dtype, images.dtype) == (torch.float32, torch.int64, torch.int64)
 
 
-def test_each_rank_predicts_its_rows_and_all_have_all(rank_of_two):
+def test_each_rank_predicts_its_rows_and_gets_all_logits(rank_of_two):
     model, split = models.build("linear"), train_in_processes.images(5)
     expected = evaluation.predict(model, split)
     other = expected.logits.clone()
@@ -145,7 +145,7 @@ def test_each_rank_predicts_its_rows_and_all_have_all(rank_of_two):
     assert [len(images) for images in asked] == [1, 1]
 
 
-def test_the_largest_number_of_all_ranks_counts(rank_of_two):
+def test_maximum_and_check_same_start_compare_all_ranks(rank_of_two):
     assert rank_of_two(0, [torch.tensor(9)]).maximum(7) == 9
     assert rank_of_two(0, [torch.tensor(5)]).maximum(7) == 7
     rank_of_two(0, [torch.tensor(5), torch.tensor(-5)]).check_same_start(5)
@@ -155,7 +155,7 @@ def test_the_largest_number_of_all_ranks_counts(rank_of_two):
         rank_of_two(0, [torch.tensor(5), torch.tensor(-5)]).check_same_start(6)
 
 
-def test_batch_norm_is_shared_on_gpus_only(rank_of_two, monkeypatch):
+def test_batch_norm_is_synchronized_on_gpus_only(rank_of_two, monkeypatch):
     class Wrapped(torch.nn.Module):
         def __init__(self, model):
             super().__init__()
@@ -170,7 +170,7 @@ def test_batch_norm_is_shared_on_gpus_only(rank_of_two, monkeypatch):
     assert isinstance(group.wrap_ddp(model).module[0], torch.nn.SyncBatchNorm)
 
 
-def test_each_restart_has_a_part_of_the_store_of_torchrun(monkeypatch):
+def test_each_restart_has_its_own_prefix_in_the_torchrun_store(monkeypatch):
     """What was left there before a restart is not found after it."""
     assert distributed._own_store() == {}
     store = dist.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
@@ -191,7 +191,7 @@ def test_each_restart_has_a_part_of_the_store_of_torchrun(monkeypatch):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("processes", [1, 2, pytest.param(4, marks=pytest.mark.long)])
-def test_several_processes_take_the_steps_of_one(processes, tmp_path):
+def test_several_processes_train_like_one(processes, tmp_path):
     """To 1e-6 after an epoch, in weights and records, with an uneven last batch.
 
     For networks without batch normalization, which uses each process's share on CPUs.
@@ -255,7 +255,7 @@ def test_the_command_trains_under_torchrun_and_one_process_writes(tmp_path):
 
 
 @pytest.mark.slow
-def test_ranks_that_die_three_times_are_started_again_and_end_as_if_unbroken(tmp_path):
+def test_ranks_killed_three_times_restart_and_end_like_uninterrupted_ones(tmp_path):
     """By SIGKILL within the epoch: the same bits as those of two ranks that live, and the weights
     of one process to 1e-6. No start is lost: the ranks do not look for one another where those
     before them were.
@@ -299,7 +299,7 @@ app(sys.argv[1:])
 
 @pytest.mark.slow
 @pytest.mark.parametrize("processes", [1, 2])
-def test_a_warned_training_is_saved_and_one_process_resumes_it(tmp_path, processes):
+def test_sigterm_saves_a_training_and_one_process_resumes_it(tmp_path, processes):
     """SIGTERM in the 20th batch, of one rank only."""
     (tmp_path / "signalled.py").write_text(SIGNALLED)
     start = [sys.executable] if processes == 1 else [*TORCHRUN, f"--nproc-per-node={processes}"]

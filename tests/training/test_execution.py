@@ -28,13 +28,13 @@ CPU = torch.device("cpu")
         ({}, "float32"),
     ],
 )
-def test_bfloat16_is_for_processors_that_have_it(monkeypatch, capabilities, precision):
+def test_bfloat16_is_only_for_processors_that_support_it(monkeypatch, capabilities, precision):
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities, raising=False)
     assert training.fastest_precision(CPU) == precision
     assert training.fastest_precision(torch.device("mps")) == "float32"
 
 
-def test_a_torch_that_cannot_tell_gets_float32(monkeypatch):
+def test_torch_without_get_capabilities_gets_float32(monkeypatch):
     monkeypatch.delattr(torch.cpu, "get_capabilities", raising=False)
     assert training.fastest_precision(CPU) == "float32"
 
@@ -45,7 +45,7 @@ def test_an_unknown_precision_is_refused():
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
-def test_the_precision_is_that_of_the_products_and_logits_are_float32(precision):
+def test_products_have_the_given_precision_and_logits_are_float32(precision):
     model, seen = torch.nn.Linear(2, 2), []
     model.register_forward_hook(lambda *call: seen.append(call[2].dtype))
     forward = training.make_forward(model, Execution(precision=precision))
@@ -82,7 +82,7 @@ def test_an_apple_gpu_gets_no_float16_and_no_channels_last():
         (7, 3, 2, 1, True),
     ],
 )
-def test_a_narrow_convolution_that_oneDNN_fails_at_gets_no_channels_last(
+def test_a_convolution_that_breaks_oneDNN_disables_channels_last(
     channels, size, stride, groups, is_last
 ):
     watched = torch.nn.Conv2d(8, 8, 3)
@@ -106,12 +106,12 @@ def test_a_narrow_residual_network_learns():
 
 
 @pytest.mark.parametrize(("precision", "scaled"), [("float32", False), ("float16", True)])
-def test_only_float16_has_its_gradients_scaled(precision, scaled):
+def test_gradients_are_scaled_only_in_float16(precision, scaled):
     scaler = ScaledOptimizer(optimizer(), precision, CPU).scaler
     assert scaler.is_enabled() is scaled
 
 
-def test_the_scale_starts_where_it_can_grow():
+def test_the_scale_starts_between_256_and_4096():
     """Not at torch's 65,536, which is mostly too much."""
     assert 2**8 <= ScaledOptimizer(optimizer(), "float16", CPU).scaler.get_scale() <= 2**12
 
@@ -161,7 +161,7 @@ def test_float16_leaves_other_optimizers_as_they_are(make):
 
 
 @pytest.mark.parametrize("weight", [0.5, 1.0, 2.0])
-def test_the_gradients_of_a_process_have_the_weight_of_its_share(weight):
+def test_gradients_are_multiplied_by_the_weight_of_the_process(weight):
     group = SimpleNamespace(wrap_ddp=lambda model: model, gradient_weight=weight)
     model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3, 2))
     images = torch.rand(4, 1, 1, 3)
@@ -194,7 +194,7 @@ def test_momentum_in_float16_has_the_memory_layout_of_the_weights(tiny):
         assert sgd.state[weights]["momentum_buffer"].stride() == weights.stride()
 
 
-def test_by_default_a_model_runs_as_it_is(monkeypatch):
+def test_by_default_a_model_runs_unchanged(monkeypatch):
     monkeypatch.setattr(torch, "compile", None)
     model = torch.nn.Conv2d(8, 8, 3)
     images = torch.rand(2, 8, 5, 5)
@@ -219,14 +219,14 @@ print((full - psutil.Process().memory_info().rss) / 1e6)
 @pytest.mark.medium
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="other libraries have no mallopt")
 @pytest.mark.parametrize(("trained", "low", "high"), [(False, 100, 200), (True, -1, 10)])
-def test_a_training_keeps_freed_memory_which_otherwise_is_returned(trained, low, high):
+def test_freed_memory_is_kept_only_once_a_training_is_set_up(trained, low, high):
     command = [sys.executable, "-c", FREED.format(trained=trained)]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert low < float(done.stdout) < high
 
 
 @pytest.mark.parametrize("library", [SimpleNamespace(), SimpleNamespace(mallopt=lambda *_: 0)])
-def test_a_library_that_cannot_keep_memory_is_left_alone(monkeypatch, library):
+def test_a_c_library_without_a_working_mallopt_is_accepted(monkeypatch, library):
     monkeypatch.setattr(execution.ctypes, "CDLL", lambda name: library)
     model, images = torch.nn.Conv2d(1, 2, 1), torch.rand(3, 1, 4, 4)
     assert torch.equal(training.make_forward(model)(images), model(images))
@@ -247,7 +247,7 @@ def test_the_forward_pass_also_runs_without_gradients():
     (1.6, 2, 2, None),  # the other process of a training by torchrun is no other program
     (1.9, 1, 2, "slow: other programs use 0.9 of 2 cores"),
 ])  # fmt: skip
-def test_a_bar_says_once_that_other_programs_are_in_the_way(
+def test_a_bar_warns_once_when_other_programs_use_the_cores(
     monkeypatch, others, threads, processes, told
 ):
     monkeypatch.setenv("LOCAL_WORLD_SIZE", str(processes))

@@ -36,7 +36,7 @@ def weights(model: nn.Module) -> torch.Tensor:
     return torch.cat([p.detach().flatten() for p in model.parameters()]).clone()
 
 
-def test_it_does_what_the_textbook_says(tiny):
+def test_fit_equals_a_plain_training_loop(tiny):
     """The same weights, to the bit, as a loop written out here; the last batch is smaller."""
     model, twin = linear(), linear()
     fit(model, tiny, seed=3)
@@ -77,7 +77,7 @@ def test_without_settings_it_is_plain_training_in_batches_of_32(tiny, monkeypatc
     assert torch.equal(weights(model), weights(twin))
 
 
-def test_one_batch_can_be_learned_by_heart():
+def test_a_model_can_overfit_one_batch():
     torch.manual_seed(0)
     noise = Split(torch.randint(256, (32, 1, 28, 28), dtype=torch.uint8), torch.randint(10, (32,)))
     model = models.build("tiny_vgg", mean=0.5, std=0.3)
@@ -86,7 +86,7 @@ def test_one_batch_can_be_learned_by_heart():
     assert history.epochs[-1].train_loss < 0.05
 
 
-def test_the_record_means_over_images_not_batches(tiny):
+def test_the_record_averages_over_images_not_batches(tiny):
     """With a learning rate of 0 the training figures must equal an evaluation of the same model."""
     model = linear()
     model.classifier[1].weight.data.mul_(20)  # so that the batches differ in loss
@@ -97,7 +97,7 @@ def test_the_record_means_over_images_not_batches(tiny):
     assert math.isnan(record.validation_loss)
 
 
-def test_validation_is_the_model_at_the_end_of_the_epoch(tiny):
+def test_validation_uses_the_model_at_the_end_of_the_epoch(tiny):
     model = linear()
     history = fit(model, tiny[:50], validation=tiny[50:], epochs=1)
     predictions = evaluation.predict(model, tiny[50:])
@@ -115,7 +115,7 @@ def test_the_seed_decides_order_and_augmentation(tiny):
     assert not torch.equal(trained(1), trained(2))
 
 
-def test_order_and_augmentation_draw_from_generators_of_their_own(tiny):
+def test_order_and_augmentation_do_not_use_the_global_generator(tiny):
     """They are seeded like torch's global generator, which is left to dropout."""
     drawn = []
 
@@ -187,12 +187,12 @@ def test_it_stops_early_when_validation_no_longer_improves(tiny, monkeypatch):
     assert history.best_epoch == 2
 
 
-def test_a_patience_of_1_ends_with_the_first_epoch_that_is_no_better(tiny, monkeypatch):
+def test_a_patience_of_1_stops_at_the_first_epoch_without_improvement(tiny, monkeypatch):
     script_validation_losses(monkeypatch, [3.0, 2.0, 2.0, 0.0])
     assert len(fit(linear(), tiny, validation=tiny, epochs=4, patience=1).epochs) == 3
 
 
-def test_patience_also_ends_when_no_loss_is_a_best_one(tiny, monkeypatch):
+def test_patience_also_stops_a_training_of_infinite_losses(tiny, monkeypatch):
     script_validation_losses(monkeypatch, [math.inf] * 5)
     history = fit(linear(), tiny, validation=tiny, epochs=5, patience=2)
     assert len(history.epochs) == 2
@@ -207,7 +207,7 @@ def test_without_early_stopping_it_runs_to_the_end(tiny):
     assert all(record.seconds > 0 for record in history.epochs)
 
 
-def test_a_loss_that_is_no_number_stops_it_and_says_where(tiny):
+def test_a_nan_loss_stops_training_and_its_step_is_reported(tiny):
     model = linear()
 
     def poison(images, generator):
@@ -224,7 +224,7 @@ def test_a_loss_that_is_no_number_stops_it_and_says_where(tiny):
 
 
 @pytest.mark.parametrize("validated", [True, False])
-def test_damage_done_by_the_very_last_step_is_noticed(tiny, validated):
+def test_nan_weights_after_the_last_step_are_detected(tiny, validated):
     model, validation = linear(), tiny if validated else None
     optimizer = sgd(model)
     step = optimizer.step
@@ -238,7 +238,7 @@ def test_damage_done_by_the_very_last_step_is_noticed(tiny, validated):
         fit(model, tiny, validation=validation, epochs=1, batch_size=70, optimizer=optimizer)
 
 
-def test_a_prediction_on_validation_that_is_no_number_is_noticed(tiny):
+def test_a_nan_prediction_on_validation_is_detected(tiny):
     class Spoiled(nn.Linear):
         def forward(self, images):
             logits = super().forward(images.flatten(1).float() / 255)
@@ -260,7 +260,7 @@ MEMORY_ERRORS = [
 
 
 @pytest.mark.parametrize("error", MEMORY_ERRORS, ids=lambda error: type(error).__name__)
-def test_a_full_memory_names_the_batch_size_and_keeps_the_checkpoint(tiny, tmp_path, error):
+def test_out_of_memory_names_the_batch_size_and_keeps_the_checkpoint(tiny, tmp_path, error):
     def fill(images, generator):
         if len(list(tmp_path.glob("*.pt"))):
             raise error
@@ -273,7 +273,7 @@ def test_a_full_memory_names_the_batch_size_and_keeps_the_checkpoint(tiny, tmp_p
 
 
 @pytest.mark.parametrize("kept", [True, False])
-def test_any_other_error_says_what_is_kept_and_leaves_the_mode(tiny, tmp_path, kept):
+def test_any_other_error_notes_what_is_saved_and_restores_the_mode(tiny, tmp_path, kept):
     model = linear().eval()
 
     def fail(record):
@@ -290,7 +290,7 @@ def test_any_other_error_says_what_is_kept_and_leaves_the_mode(tiny, tmp_path, k
 
 
 @pytest.mark.parametrize("epoch", [1, 3])
-def test_ctrl_c_stops_and_the_exception_has_a_model_and_history_to_go_on_with(tiny, epoch):
+def test_ctrl_c_stops_training_and_the_exception_has_the_model_and_history(tiny, epoch):
     seen, after_each = [], []
 
     def press(images, generator):
@@ -331,9 +331,7 @@ def test_the_mode_is_left_as_it_was(tiny, mode):
         ({"precision": "float16"}, torch.float16, torch.contiguous_format),
     ],
 )
-def test_options_for_hardware_do_what_they_say_and_change_the_result_little(
-    tiny, options, dtype, layout
-):
+def test_hardware_options_take_effect_and_barely_change_the_result(tiny, options, dtype, layout):
     torch.manual_seed(0)
     model = models.build("tiny_vgg", mean=0.4, std=0.4)
     seen = []
@@ -375,7 +373,7 @@ def test_no_step_waits_for_the_device(tiny, precision):
     assert waits(1) == waits(70) > 0
 
 
-def test_float16_gradients_are_scaled_for_the_way_back_and_divided_before_the_step(tiny):
+def test_float16_training_matches_float32_training(tiny):
     model, twin = linear(), linear()
     fit(model, tiny, epochs=1, precision="float16", optimizer=sgd(model, lr=0.1))
     fit(twin, tiny, epochs=1, optimizer=sgd(twin, lr=0.1))
@@ -396,7 +394,7 @@ def test_float16_gradients_that_would_vanish_are_kept(tiny):
     assert moved.max() > 1e-4
 
 
-def test_a_step_whose_scaled_gradients_overflow_is_left_out(tiny, monkeypatch):
+def test_a_step_whose_scaled_gradients_overflow_is_skipped(tiny, monkeypatch):
     scaler = torch.amp.GradScaler("cpu", init_scale=2.0**60)
     monkeypatch.setattr(torch.amp, "GradScaler", lambda *_, **__: scaler)
     model = linear()
@@ -406,7 +404,7 @@ def test_a_step_whose_scaled_gradients_overflow_is_left_out(tiny, monkeypatch):
     assert scaler.get_scale() == 2.0**59
 
 
-def test_label_smoothing_is_that_of_torch(tiny):
+def test_label_smoothing_follows_its_formula(tiny):
     model, twin = linear(), linear()
     fit(model, tiny, epochs=1, batch_size=70, label_smoothing=0.2, seed=1)
     ((images, targets),) = batches(tiny, 70, generator=torch.Generator().manual_seed(1))
@@ -416,7 +414,7 @@ def test_label_smoothing_is_that_of_torch(tiny):
     torch.testing.assert_close(weights(model), weights(twin))
 
 
-def test_compile_is_handed_to_torch(tiny, monkeypatch):
+def test_compile_calls_torch_compile(tiny, monkeypatch):
     compiled = []
     monkeypatch.setattr(torch, "compile", lambda model: compiled.append(model) or model)
     model = linear()
@@ -443,7 +441,7 @@ def test_compile_is_handed_to_torch(tiny, monkeypatch):
         ({"precision": "float8"}, "'float8'"),
     ],
 )
-def test_settings_that_make_no_sense_are_refused(tiny, settings, message):
+def test_invalid_settings_are_refused(tiny, settings, message):
     model = linear()
     before = weights(model)
     with pytest.raises(ValueError, match=message):
@@ -452,7 +450,7 @@ def test_settings_that_make_no_sense_are_refused(tiny, settings, message):
 
 
 @pytest.mark.parametrize("rate", [math.nan, math.inf])
-def test_a_learning_rate_that_is_no_number_is_refused(tiny, rate):
+def test_a_nan_or_infinite_learning_rate_is_refused(tiny, rate):
     model = linear()
     with pytest.raises(ValueError, match="learning rate must be a finite number"):
         fit(model, tiny, optimizer=sgd(model, lr=rate))
@@ -479,7 +477,7 @@ def test_frozen_weights_need_no_optimizer(tiny):
     fit(model, tiny, optimizer=torch.optim.SGD([model.classifier[1].weight], lr=0.01))
 
 
-def test_a_bar_shows_where_asked_for_and_nothing_is_printed_otherwise(tiny, capsys):
+def test_a_bar_is_shown_on_request_and_nothing_is_printed_otherwise(tiny, capsys):
     fit(linear(), tiny, progress=False)
     assert capsys.readouterr() == ("", "")
     fit(linear(), tiny, progress=True)
@@ -491,13 +489,13 @@ def test_a_bar_shows_where_asked_for_and_nothing_is_printed_otherwise(tiny, caps
 
 
 @pytest.mark.parametrize("watched", [True, False])
-def test_a_bar_shows_by_itself_where_somebody_watches(tiny, capsys, monkeypatch, watched):
+def test_by_default_a_bar_is_shown_in_an_interactive_session(tiny, capsys, monkeypatch, watched):
     monkeypatch.setattr(messages, "is_interactive", lambda: watched)
     fit(linear(), tiny)
     assert ("epoch 1/2" in capsys.readouterr().err) == watched
 
 
-def test_the_history_as_lines_and_as_a_frame(tiny):
+def test_the_history_has_lines_and_a_data_frame(tiny):
     history = fit(linear(), tiny, validation=tiny)
     line = str(EpochRecord(3, 0.51234, 0.8125, 0.4, 0.9, 0.1, 12.34))
     assert line.split("   ") == [

@@ -68,7 +68,7 @@ def test_unknown_recipes_are_refused(monkeypatch):
         training.find_recipe("sprint", "mnist")
 
 
-def test_following_a_recipe_is_fit_with_its_settings(splits, tiny):
+def test_training_a_recipe_equals_fit_with_its_settings(splits, tiny):
     """The same weights, to the bit, as a training set up by hand."""
     recipe = small(
         momentum=0.8, weight_decay=0.1, label_smoothing=0.2, train_images=40,
@@ -115,7 +115,7 @@ def test_a_model_is_evaluated_on_images_that_it_was_not_trained_on(splits):
     assert small(train_on_validation=True).held_out_splits(splits) == {"test": splits.test}
 
 
-def test_the_optimizer_takes_its_steps_in_one_kernel():
+def test_the_optimizer_is_fused():
     optimizer, _ = small().optimizer(models.build("linear"), 70)
     assert optimizer.defaults["fused"] is True
 
@@ -136,7 +136,7 @@ def test_without_momentum_there_is_no_nesterov(splits):
     training.train(small(momentum=0.0), splits, device=CPU)
 
 
-def test_without_one_cycle_the_rate_stays(splits):
+def test_without_one_cycle_the_rate_is_constant(splits):
     _, history = training.train(small(batch_size=1, one_cycle=False), splits, device=CPU)
     assert [record.learning_rate for record in history.epochs] == [0.01, 0.01]
 
@@ -147,7 +147,7 @@ def test_the_schedule_ends_near_zero(splits):
 
 
 @pytest.mark.parametrize("notebook", ["02", "03"])
-def test_the_report_s_recipe_is_what_the_notebooks_do(notebook):
+def test_the_report_recipe_matches_the_notebook_defaults(notebook):
     found = headless.parameters_of(headless.find_notebook(notebook))
     defaults = {name: ast.literal_eval(about["default"]) for name, about in found.items()}
     recipe = training.find_recipe("report", defaults["dataset"])
@@ -194,7 +194,7 @@ def test_by_default_the_fastest_precision_is_used(splits, monkeypatch, fastest):
     assert used == [fastest, "float32"]
 
 
-def test_the_seed_decides_everything(splits):
+def test_the_seed_determines_the_weights(splits):
     def weights(**seed: int) -> torch.Tensor:
         model, _ = training.train(
             small(augmentation=Augmentation(shift=1)), splits, device=CPU, **seed
@@ -211,7 +211,7 @@ def test_an_unknown_precision_is_refused_at_once():
         small(precision="float8")
 
 
-def test_more_images_than_there_are_is_all_of_them(splits):
+def test_train_images_above_the_total_means_all_images(splits):
     seen: list[int] = []
 
     def count(images, generator):
@@ -230,7 +230,7 @@ def test_splits_are_not_changed(splits):
     assert torch.equal(splits.train.targets, before.targets)
 
 
-def test_a_recipe_for_data_of_ones_own_has_steps_enough_and_their_model():
+def test_a_recipe_for_own_data_has_enough_steps_and_a_fitting_model():
     images = torch.randint(256, (100, 3, 20, 20), dtype=torch.uint8)
     splits = data.from_arrays(images, torch.arange(100) % 4)
     recipe = training.find_recipe("fast", splits)
@@ -253,7 +253,7 @@ def test_a_recipe_for_data_of_ones_own_has_steps_enough_and_their_model():
 
 
 @pytest.mark.parametrize("number", [6, 24, 30, 63, 64, 100])
-def test_a_batch_of_a_small_data_set_fits_into_half_of_it_as_an_audit_in_two_parts_has(number):
+def test_the_batch_size_for_a_small_data_set_fits_a_two_fold_audit(number):
     images = torch.randint(256, (number, 1, 20, 20), dtype=torch.uint8)
     splits = data.from_arrays(images, torch.arange(number) % 2)
     batch_size = training.find_recipe("fast", splits).batch_size
@@ -261,7 +261,7 @@ def test_a_batch_of_a_small_data_set_fits_into_half_of_it_as_an_audit_in_two_par
     assert batch_size <= len(splits.labeled) // 2
 
 
-def test_a_class_of_ones_own_replaces_the_model_of_a_recipe(mnist, tmp_path):
+def test_a_custom_class_replaces_the_model_of_a_recipe(mnist, tmp_path):
     (tmp_path / "net.py").write_text("from torch import nn\n\nclass Net(nn.Identity): pass\n")
     recipe = training.find_recipe("fast", mnist, f"{tmp_path / 'net.py'}:Net")
     assert isinstance(recipe.build(mnist.spec)[1], torch.nn.Identity)

@@ -109,7 +109,7 @@ def records(history) -> list[tuple]:
 
 @pytest.mark.parametrize("name", ["fast_cnn", "dropout"])
 @pytest.mark.parametrize("epoch", [0, 1, 3])
-def test_stopped_in_any_epoch_it_ends_as_if_it_had_not(tiny, tmp_path, name, epoch):
+def test_a_training_stopped_in_any_epoch_ends_as_if_unstopped(tiny, tmp_path, name, epoch):
     unbroken = build(name)
     history = train(tiny, unbroken)
     with pytest.raises(Stopped):
@@ -144,7 +144,7 @@ def test_float16_resumes_with_the_scale_of_its_gradients(tiny, tmp_path, monkeyp
 
 @pytest.mark.parametrize("name", ["fast_cnn", "dropout"])
 @pytest.mark.parametrize("batch", [1, 2, 3, 5, 6, 13])
-def test_saved_within_an_epoch_it_loses_no_step(tiny, tmp_path, monkeypatch, name, batch):
+def test_a_training_saved_within_an_epoch_loses_no_step(tiny, tmp_path, monkeypatch, name, batch):
     """After each step it is saved, and it is stopped in that batch of all: 5 make an epoch."""
     unbroken, resumed = build(name), build(name)
     history = train(tiny, unbroken)
@@ -160,7 +160,7 @@ def test_saved_within_an_epoch_it_loses_no_step(tiny, tmp_path, monkeypatch, nam
     assert [r.train_accuracy for r in went_on.epochs] == [r.train_accuracy for r in history.epochs]
 
 
-def test_within_an_epoch_it_is_saved_each_minute(tiny, tmp_path, monkeypatch):
+def test_a_training_is_saved_each_minute_of_an_epoch(tiny, tmp_path, monkeypatch):
     """A step takes 25 seconds of this clock, and an epoch has five."""
     seen, saved = Counter(), []
     monkeypatch.setattr(resume.time, "monotonic", lambda: 25 * seen["batches"])
@@ -200,7 +200,7 @@ def on_signal(number: int, handler: Any) -> Iterator[None]:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_waits_for_the_step_and_is_saved(tiny, tmp_path, number):
+def test_a_signal_saves_the_training_after_the_step(tiny, tmp_path, number):
     unbroken, resumed, handled = build(), build(), []
     history = train(tiny, unbroken)
     with (
@@ -236,7 +236,7 @@ def traceback_of(error: BaseException) -> list[traceback.FrameSummary]:
 
 
 @pytest.mark.parametrize("hold", [True, False])
-def test_without_a_folder_or_outside_the_main_thread_no_signal_is_held_back(hold):
+def test_signals_are_not_deferred_without_a_folder_or_in_another_thread(hold):
     handlers = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
     found = []
 
@@ -261,7 +261,7 @@ def test_a_signal_that_is_ignored_stays_ignored():
         assert came() == 0
 
 
-def test_a_loss_of_nan_is_not_saved(tiny, tmp_path, monkeypatch):
+def test_a_step_with_nan_loss_is_not_saved(tiny, tmp_path, monkeypatch):
     monkeypatch.setattr(resume, "SAVE_EVERY", 0)
     model = build()
     with pytest.raises(training.NonFiniteLossError, match="epoch 1, step 3"):
@@ -271,7 +271,7 @@ def test_a_loss_of_nan_is_not_saved(tiny, tmp_path, monkeypatch):
     ]  # fmt: skip
 
 
-def test_a_loss_of_nan_is_not_saved_though_all_weights_are_numbers(tiny, tmp_path, monkeypatch):
+def test_a_step_with_nan_loss_is_not_saved_though_weights_are_finite(tiny, tmp_path, monkeypatch):
     monkeypatch.setattr(resume, "SAVE_EVERY", 0)
     model = WithDropout()
     optimizer = torch.optim.SGD(model.parameters(), 0.05)
@@ -296,7 +296,7 @@ def test_only_the_first_of_several_processes_writes(tmp_path):
         assert len(list(tmp_path.iterdir())) == files
 
 
-def test_a_state_of_format_2_was_saved_between_epochs(tmp_path, monkeypatch):
+def test_a_state_of_format_2_is_restored_without_steps(tmp_path, monkeypatch):
     manager = resume.CheckpointManager(tmp_path, {}, {}, {})
     monkeypatch.setattr(resume, "FORMAT", 2)
     manager.save(history.Progress())
@@ -305,14 +305,14 @@ def test_a_state_of_format_2_was_saved_between_epochs(tmp_path, monkeypatch):
     assert (progress.steps, progress.seconds) == ((), 0.0)
 
 
-def test_steps_that_do_not_belong_together_are_refused(tmp_path):
+def test_step_lists_of_different_lengths_are_refused(tmp_path):
     manager = resume.CheckpointManager(tmp_path, {}, {}, {})
     manager.save(history.Progress(), (torch.ones(3), torch.ones(2), torch.ones(3)))
     with pytest.raises(ResumeError, match="the steps are not three lists of numbers"):
         manager.restore()
 
 
-def test_stopped_again_and_again(tiny, tmp_path):
+def test_a_training_may_stop_repeatedly(tiny, tmp_path):
     unbroken, resumed = build(), build()
     train(tiny, unbroken)
     for epoch in (0, 1, 1, 3):
@@ -354,13 +354,13 @@ def test_an_early_stop_is_final(tiny, tmp_path):
     assert records(fit()) == records(history)
 
 
-def test_the_last_two_are_kept_and_no_other_file(tiny, tmp_path):
+def test_only_the_last_two_checkpoints_are_kept(tiny, tmp_path):
     train(tiny, build(), tmp_path)
     assert [path.name[:10] for path in sorted(tmp_path.iterdir())] == ["epoch-0003", "epoch-0004"]
 
 
 @pytest.mark.parametrize("damage", ["flip", "cut", "empty"])
-def test_if_the_newest_file_is_damaged_the_one_before_is_used(tiny, tmp_path, damage):
+def test_a_damaged_newest_checkpoint_falls_back_to_the_one_before(tiny, tmp_path, damage):
     unbroken = build()
     train(tiny, unbroken)
     with pytest.raises(Stopped):
@@ -440,7 +440,7 @@ def test_another_optimizer_schedule_or_augmentation_is_refused(
         fit(tiny, tmp_path, **{"steps": steps} | changed)
 
 
-def test_images_are_known_by_their_content(tiny, tmp_path):
+def test_images_are_identified_by_content(tiny, tmp_path):
     again = Split(tiny.images.clone(), tiny.targets.clone())
     fit(tiny, tmp_path)
     fit(again, tmp_path)
@@ -548,9 +548,7 @@ def test_a_state_of_version_0_1_is_refused(tiny, tmp_path):
      "parts.optimizer.state", "parts.scheduler", "generators", "generators.order", "random",
      "history", "history.epochs", "best_loss", "best_weights", "steps", "seconds"],
 )  # fmt: skip
-def test_a_state_with_a_part_missing_or_of_another_kind_is_refused(
-    tiny, tmp_path, monkeypatch, part
-):
+def test_a_state_with_a_missing_or_mistyped_part_is_refused(tiny, tmp_path, monkeypatch, part):
     """The digest in its name is right."""
     monkeypatch.setattr(resume, "SAVE_EVERY", 0)
     with pytest.raises(Stopped):
@@ -572,7 +570,7 @@ def test_a_state_with_a_part_missing_or_of_another_kind_is_refused(
 
 
 @pytest.mark.parametrize("content", [b"", b"no state", b"PK\x03\x04" + bytes(40), None])
-def test_a_file_of_another_kind_is_no_state_whatever_its_name(tiny, tmp_path, content):
+def test_a_file_of_another_kind_is_refused_despite_its_name(tiny, tmp_path, content):
     if content is None:  # a file of torch that holds a list
         torch.save([3], buffer := io.BytesIO())
         content = buffer.getvalue()
