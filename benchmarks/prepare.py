@@ -20,13 +20,13 @@ def prepare(dataset: str) -> None:
     The same 60,000 and 10,000 images as for the other programs. An existing folder is complete,
     since it is renamed last; it is not written again.
     """
-    spec = data.load_splits(dataset).spec  # verifies the files, and unpacks them if needed
-    if (PREPARED / dataset).is_dir():
-        return
-    parts = {
-        name: getattr(datasets, spec.folder)(PROJECT / "data", train=name == "training")
+    kind = getattr(datasets, data.spec(dataset).folder)
+    parts = {  # "download" unpacks the archives in data/, which torchvision needs
+        name: kind(PROJECT / "data", train=name == "training", download=True)
         for name in ("training", "testing")
     }
+    if (PREPARED / dataset).is_dir():
+        return
     half_done = PREPARED / f"{dataset}.part"
     shutil.rmtree(half_done, ignore_errors=True)
     for name, part in parts.items():

@@ -1,25 +1,38 @@
-"""The benchmarks measure what they say. The race itself is `make bench`."""
+"""Tests of the benchmarks. The race itself is `make bench`."""
 
 import ast
 import json
 import math
 import os
 import re
+import shutil
 import subprocess
 import sys
+from pathlib import Path
 
+import numpy as np
 import pytest
 import typer
 
-from benchmarks import limits, listing, memory, race, reliability, scale, standings
+from benchmarks import limits, listing, memory, prepare, race, reliability, scale, standings
 from helpers import runs, training
 from helpers.files import PROJECT
 
 RESULTS = PROJECT / "benchmarks" / "results"
 
 
+class Subset:
+    """The first three images of a data set of torchvision."""
+
+    def __init__(self, part):
+        self.data, self.targets = part.data[:3], part.targets[:3]
+
+    def __len__(self):
+        return 3
+
+
 @pytest.fixture
-def raced() -> dict:
+def race_record() -> dict:
     return json.loads((RESULTS / "race.json").read_text())
 
 
@@ -106,6 +119,31 @@ def test_a_race_resumes_only_in_the_same_setup(tmp_path):
         race._earlier_runs(out, here | {"threads": 1})
 
 
+@pytest.mark.medium
+def test_the_data_of_a_fresh_clone_are_prepared(monkeypatch, tmp_path):
+    raw = Path("data", "MNIST", "raw")
+    shutil.copytree(PROJECT / raw, tmp_path / raw, ignore=shutil.ignore_patterns("*-ubyte"))
+    monkeypatch.setattr(prepare, "PROJECT", tmp_path)
+    monkeypatch.setattr(prepare, "PREPARED", tmp_path / "prepared")
+    write = prepare._write_pictures
+    monkeypatch.setattr(
+        prepare, "_write_pictures", lambda part, *rest, **title: write(Subset(part), *rest, **title)
+    )
+    prepare.prepare("mnist")
+    with np.load(tmp_path / "prepared" / "mnist.npz") as file:
+        shapes = {name: file[name].shape for name in file}
+    assert shapes == {
+        "x_train": (60_000, 28, 28), "y_train": (60_000,),
+        "x_test": (10_000, 28, 28), "y_test": (10_000,),
+    }  # fmt: skip
+    for name, targets in (("training", [5, 0, 4]), ("testing", [7, 2, 1])):  # the first images
+        found = {
+            path.stem: path.parent.name
+            for path in (tmp_path / "prepared" / "mnist" / name).rglob("*.png")
+        }
+        assert found == {str(index): str(target) for index, target in enumerate(targets)}
+
+
 def test_all_contestants_run_once_in_each_round_in_a_different_order():
     turns = list(race._turns(2, None))
     assert len(turns) == len(set(turns)) == 2 * 2 * len(race.CONTESTANTS)
@@ -146,9 +184,9 @@ def test_the_spread_is_the_furthest_run_from_its_median():
     assert standings.spread({"targets": {"mnist": [0.98]}, "runs": runs}) == pytest.approx(0.2)
 
 
-def test_the_committed_race_has_every_run_of_every_contestant(raced):
-    rounds = {made["round"] for made in raced["runs"]}
-    done = {(made["contestant"], made["dataset"], made["round"]) for made in raced["runs"]}
+def test_the_committed_race_has_every_run_of_every_contestant(race_record):
+    rounds = {made["round"] for made in race_record["runs"]}
+    done = {(made["contestant"], made["dataset"], made["round"]) for made in race_record["runs"]}
     assert done == {(c.name, dataset, turn) for c, dataset, turn in race._turns(len(rounds), None)}
 
 
@@ -254,6 +292,6 @@ def test_the_listing_benchmark_finds_all_runs(tmp_path, monkeypatch):
 def test_the_median_excludes_the_preparation(monkeypatch):
     clock = iter([0.0, 1.0, 10.0, 13.0, 20.0, 22.0])
     monkeypatch.setattr("time.perf_counter", lambda: next(clock))
-    begun = []
-    assert listing.timed(int, 3, lambda: begun.append(1)) == 2.0
-    assert len(begun) == 3
+    started = []
+    assert listing.timed(int, 3, lambda: started.append(1)) == 2.0
+    assert len(started) == 3
