@@ -3,7 +3,8 @@
     python -m benchmarks.race --rounds 3
 
 Each contestant is a program in `contestants/`, run in a fresh process. Results are written after
-each run; `--resume` continues a race that was stopped.
+each run; `--resume` continues a race that was stopped. With `--tuned`, the peers have the settings
+that `benchmarks.tune` chose for each target, instead of their own.
 """
 
 import json
@@ -12,7 +13,7 @@ import random
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -26,6 +27,8 @@ from benchmarks.prepare import prepare
 from helpers.files import PROJECT, write_atomic
 
 RESULTS = PROJECT / "benchmarks" / "results" / "race.json"
+TUNED = RESULTS.with_name("tuned.json")  # settings
+TUNED_RESULTS = RESULTS.with_name("race_tuned.json")
 PICTURE = PROJECT / "docs" / "race.png"
 TARGETS = {"mnist": (0.98, 0.99), "fashion_mnist": (0.88, 0.90)}
 
@@ -37,12 +40,16 @@ class Contestant:
     name: str  # in tables and figures
     script: str  # in contestants/
     arguments: tuple[str, ...] = ()
+    dataset: str | None = None  # the only one; None: all of them
 
 
-CONTESTANTS = (
+OURS = (
     Contestant("ours, sprint", "ours.py", ("--recipe", "sprint")),
     Contestant("ours, fast", "ours.py", ("--recipe", "fast")),
     Contestant("ours, fast, float32", "ours.py", ("--recipe", "fast", "--precision", "float32")),
+)
+CONTESTANTS = (
+    *OURS,
     Contestant("course loop", "course_loop.py"),
     Contestant("PyTorch example", "torch_example.py"),
     Contestant("Lightning", "with_lightning.py"),
@@ -58,15 +65,20 @@ def main(
     limit: Annotated[float, typer.Option(help="Time limit of a run in seconds.")] = 140.0,
     resume: Annotated[bool, typer.Option("--resume", help="Continue the race in --out.")] = False,
     only: Annotated[list[str] | None, typer.Option(help="Run only this contestant.")] = None,
-    out: Annotated[Path, typer.Option(help="File for the results.")] = RESULTS,
+    tuned: Annotated[bool, typer.Option("--tuned", help="Peers with tuned settings.")] = False,
+    out: Annotated[Path | None, typer.Option(help="File for the results.")] = None,
 ) -> None:
     """Run the race, print its tables and draw its figure."""
+    out = out or (TUNED_RESULTS if tuned else RESULTS)
+    chosen = [
+        c for c in (tuned_contestants() if tuned else CONTESTANTS) if not only or c.name in only
+    ]
     here = describe(threads) | {"limit": limit, "targets": TARGETS}
     results: dict = here | {"runs": _earlier_runs(out, here) if resume else []}
     for dataset in TARGETS:
         prepare(dataset)
     done = {(run["contestant"], run["dataset"], run["round"]) for run in results["runs"]}
-    for turn in (bar := tqdm(list(_turns(rounds, only)), unit=" runs")):
+    for turn in (bar := tqdm(list(_turns(rounds, chosen)), unit=" runs")):
         contestant, dataset, round_number = turn
         if (contestant.name, dataset, round_number) in done:
             continue
@@ -88,35 +100,49 @@ def _earlier_runs(out: Path, here: dict) -> list[dict]:
     return runs
 
 
-def _turns(rounds: int, only: list[str] | None) -> Iterator[tuple[Contestant, str, int]]:
+def tuned_contestants() -> tuple[Contestant, ...]:
+    """Our recipes, and each peer with the settings for the lower and for the higher target."""
+    if not TUNED.exists():
+        raise typer.BadParameter(f"{TUNED} is missing: run python -m benchmarks.tune first.")
+    peers = []
+    for row in json.loads(TUNED.read_text())["chosen"]:
+        level = "lower" if row["target"] == min(TARGETS[row["dataset"]]) else "higher"
+        if row["settings"] is not None:
+            name = f"{row['peer']}, for the {level} target"
+            peers.append(Contestant(name, row["script"], tuple(row["settings"]), row["dataset"]))
+    return (*OURS, *peers)
+
+
+def _turns(rounds: int, contestants: Sequence[Contestant]) -> Iterator[tuple[Contestant, str, int]]:
     """Each contestant once per round and data set, in random order."""
-    chosen = [c for c in CONTESTANTS if not only or c.name in only]
     for round_number in range(rounds):
         order = random.Random(round_number)
         for dataset in TARGETS:
-            for contestant in order.sample(chosen, len(chosen)):
+            here = [c for c in contestants if c.dataset in (None, dataset)]
+            for contestant in order.sample(here, len(here)):
                 yield contestant, dataset, round_number
 
 
 def _timed(
     contestant: Contestant, dataset: str, round_number: int, threads: int, limit: float
 ) -> dict[str, object]:
+    target = ("--target", str(max(TARGETS[dataset])), "--limit", str(limit))
+    options = (*target, *contestant.arguments)
+    about = {"contestant": contestant.name, "dataset": dataset, "round": round_number}
+    return about | laps(contestant.script, dataset, round_number, threads, options)
+
+
+def laps(script: str, dataset: str, seed: int, threads: int, options: Sequence[str]) -> dict:
+    """Run a program of `contestants/` in a fresh process, and return what its stopwatch wrote."""
     with tempfile.TemporaryDirectory() as folder:
-        laps = Path(folder) / "laps.json"
+        out = Path(folder) / "laps.json"
         command = [
-            *(sys.executable, PROJECT / "benchmarks" / "contestants" / contestant.script),
-            *(dataset, "--seed", round_number, "--target", max(TARGETS[dataset])),
-            *("--limit", limit, "--threads", threads, "--out", laps),
-            *contestant.arguments,
+            *(sys.executable, PROJECT / "benchmarks" / "contestants" / script, dataset),
+            *("--seed", seed, "--threads", threads, "--out", out, *options),
         ]
         environment = os.environ | {"OMP_NUM_THREADS": str(threads), "CUDA_VISIBLE_DEVICES": ""}
         subprocess.run([str(word) for word in command], env=environment, check=True)
-        return {
-            "contestant": contestant.name,
-            "dataset": dataset,
-            "round": round_number,
-            **json.loads(laps.read_text()),
-        }
+        return json.loads(out.read_text())
 
 
 if __name__ == "__main__":

@@ -8,30 +8,35 @@ of 1,000, 14 epochs. The original does not shuffle on the CPU; shuffling here he
 import torch
 import torch.nn.functional as F
 from networks import ExampleNet
-from stopwatch import Stopwatch, torchvision_splits
+from stopwatch import Stopwatch
 from torch.utils.data import DataLoader
 
 watch = Stopwatch()
-train, test = torchvision_splits(watch.dataset, normalize=True)
-train_loader = DataLoader(train, batch_size=64, shuffle=True)
+batch_size, epochs = watch.options.batch_size or 64, watch.options.epochs or 14
+train, test = watch.torchvision_splits(normalize=True)
+train_loader = DataLoader(train, batch_size=batch_size, shuffle=True)
 test_loader = DataLoader(test, batch_size=1000)
 model = ExampleNet().to(watch.device)
 optimizer = torch.optim.Adadelta(model.parameters(), lr=1.0)
-schedule = torch.optim.lr_scheduler.StepLR(optimizer, step_size=1, gamma=0.7)
+schedule = watch.schedule(optimizer, epochs, len(train_loader), gamma=0.7)
 
-for _ in range(14):
+for epoch in range(1, epochs + 1):
     model.train()
     for images, targets in train_loader:
         images, targets = images.to(watch.device), targets.to(watch.device)
         optimizer.zero_grad()
-        F.nll_loss(model(images), targets).backward()
+        with watch.autocast():
+            loss = F.nll_loss(model(images), targets)
+        loss.backward()
         optimizer.step()
+        schedule.step()
+    if epoch % watch.interval(epochs) > 0:
+        continue
     model.eval()
     right = 0
-    with torch.no_grad():
+    with torch.no_grad(), watch.autocast():
         for images, targets in test_loader:
             images, targets = images.to(watch.device), targets.to(watch.device)
             right += (model(images).argmax(dim=1) == targets).sum().item()
     watch.lap(right / len(test))
-    schedule.step()
 watch.finish()

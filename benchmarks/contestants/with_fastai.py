@@ -12,6 +12,7 @@ from fastai.callback.schedule import Learner
 from fastai.data.all import (
     CategoryBlock,
     DataBlock,
+    FuncSplitter,
     GrandparentSplitter,
     Normalize,
     get_image_files,
@@ -20,7 +21,7 @@ from fastai.data.all import (
 from fastai.metrics import accuracy
 from fastai.torch_core import default_device
 from fastai.vision.all import ImageBlock, PILImageBW
-from stopwatch import PREPARED, Stopwatch
+from stopwatch import HELD_OUT, PREPARED, Stopwatch
 from torch import nn
 
 default_device(False)  # the CPU
@@ -37,13 +38,16 @@ def conv(channels_in: int, channels_out: int, size: int = 3, last: bool = False)
     return nn.Sequential(*layers, *([] if last else [nn.ReLU(), nn.BatchNorm2d(channels_out)]))
 
 
+folder, splitter = PREPARED / watch.dataset, GrandparentSplitter("training", "testing")
+if watch.options.validate:
+    folder, splitter = folder / "training", FuncSplitter(lambda path: int(path.stem) >= HELD_OUT)
 loaders = DataBlock(
     blocks=(ImageBlock(cls=PILImageBW), CategoryBlock),
     get_items=get_image_files,
-    splitter=GrandparentSplitter("training", "testing"),
+    splitter=splitter,
     get_y=parent_label,
     batch_tfms=Normalize(),
-).dataloaders(PREPARED / watch.dataset, bs=512)
+).dataloaders(folder, bs=watch.options.batch_size or 512)
 model = nn.Sequential(
     conv(1, 8, size=5),
     conv(8, 16),
@@ -54,5 +58,5 @@ model = nn.Sequential(
 )
 learner = Learner(loaders, model, loss_func=F.cross_entropy, metrics=accuracy, cbs=Lap())
 with learner.no_bar(), learner.no_logging():
-    learner.fit_one_cycle(5, 0.1)
+    learner.fit_one_cycle(watch.options.epochs or 5, watch.options.rate or 0.1)
 watch.finish()

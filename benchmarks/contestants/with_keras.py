@@ -12,11 +12,14 @@ os.environ["KERAS_TORCH_DEVICE"] = "cpu"
 
 import keras
 from keras import layers
-from stopwatch import Stopwatch, arrays
+from stopwatch import Stopwatch
 
 watch = Stopwatch()
+batch_size, epochs = watch.options.batch_size or 128, watch.options.epochs or 15
 keras.utils.set_random_seed(watch.seed)
-train_images, train_targets, test_images, test_targets = arrays(watch.dataset)
+if watch.options.bfloat16:
+    keras.mixed_precision.set_global_policy("mixed_bfloat16")
+train_images, train_targets, test_images, test_targets = watch.arrays()
 train_images = train_images[..., None].astype("float32") / 255
 test_images = test_images[..., None].astype("float32") / 255
 
@@ -32,14 +35,23 @@ model = keras.Sequential(
         layers.Dense(10, activation="softmax"),
     ]
 )
-model.compile("adam", "sparse_categorical_crossentropy", metrics=["accuracy"])
-lap = keras.callbacks.LambdaCallback(on_epoch_end=lambda _, logs: watch.lap(logs["val_accuracy"]))
+rate = 0.001  # Adam's default
+if watch.options.rate:  # rises linearly in the first third, then falls along a cosine
+    steps = epochs * -(-len(train_images) // batch_size)
+    rate = keras.optimizers.schedules.CosineDecay(
+        0.0, steps - steps // 3, warmup_target=watch.options.rate, warmup_steps=steps // 3
+    )
+model.compile(keras.optimizers.Adam(rate), "sparse_categorical_crossentropy", metrics=["accuracy"])
+lap = keras.callbacks.LambdaCallback(
+    on_epoch_end=lambda epoch, logs: "val_accuracy" in logs and watch.lap(logs["val_accuracy"])
+)
 model.fit(
     train_images,
     train_targets,
-    batch_size=128,
-    epochs=15,
+    batch_size=batch_size,
+    epochs=epochs,
     validation_data=(test_images, test_targets),
+    validation_freq=watch.interval(epochs),
     callbacks=[lap],
     verbose=0,
 )

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from lightning.pytorch import LightningModule, Trainer
 from networks import ExampleNet
-from stopwatch import Stopwatch, torchvision_splits
+from stopwatch import Stopwatch
 from torch.utils.data import DataLoader
 from torchmetrics import Accuracy
 
@@ -42,20 +42,24 @@ class Classifier(LightningModule):
 
     def configure_optimizers(self):
         optimizer = torch.optim.Adadelta(self.parameters(), lr=1.0)
-        return [optimizer], [torch.optim.lr_scheduler.StepLR(optimizer, 1, gamma=0.7)]
+        schedule = watch.schedule(optimizer, epochs, len(train_loader), gamma=0.7)
+        return [optimizer], [{"scheduler": schedule, "interval": "step"}]
 
 
-train, test = torchvision_splits(watch.dataset, normalize=True)
+batch_size, epochs = watch.options.batch_size or 64, watch.options.epochs or 14
+train, test = watch.torchvision_splits(normalize=True)
+train_loader = DataLoader(train, batch_size=batch_size, shuffle=True)
+test_loader = DataLoader(test, batch_size=batch_size)
 trainer = Trainer(
-    max_epochs=14,
+    max_epochs=epochs,
+    check_val_every_n_epoch=watch.interval(epochs),
     accelerator="cpu",
+    precision="bf16-mixed" if watch.options.bfloat16 else None,
     logger=False,
     enable_checkpointing=False,
     enable_progress_bar=False,
     enable_model_summary=False,
     num_sanity_val_steps=0,
 )
-trainer.fit(
-    Classifier(), DataLoader(train, batch_size=64, shuffle=True), DataLoader(test, batch_size=64)
-)
+trainer.fit(Classifier(), train_loader, test_loader)
 watch.finish()

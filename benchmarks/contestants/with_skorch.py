@@ -8,10 +8,10 @@ helps it, and the test split is used as validation split.
 import torch
 import torch.nn.functional as F
 from skorch import NeuralNetClassifier
-from skorch.callbacks import Callback
+from skorch.callbacks import Callback, LRScheduler
 from skorch.dataset import Dataset
 from skorch.helper import predefined_split
-from stopwatch import Stopwatch, arrays
+from stopwatch import Stopwatch
 from torch import nn
 
 watch = Stopwatch()
@@ -36,18 +36,26 @@ class Lap(Callback):
         watch.lap(net.history[-1, "valid_acc"])
 
 
-train_images, train_targets, test_images, test_targets = arrays(watch.dataset)
+train_images, train_targets, test_images, test_targets = watch.arrays()
 train_images, test_images = (
     images.astype("float32")[:, None] / 255 for images in (train_images, test_images)
 )
+batch_size, epochs = watch.options.batch_size or 128, watch.options.epochs or 10
+schedules = []
+if watch.options.rate:
+    one_cycle = {"max_lr": watch.options.rate, "cycle_momentum": False}
+    steps = epochs * -(-len(train_images) // batch_size)
+    policy = torch.optim.lr_scheduler.OneCycleLR
+    schedules = [LRScheduler(policy, step_every="batch", total_steps=steps, **one_cycle)]
 net = NeuralNetClassifier(
     Cnn,
-    max_epochs=10,
+    max_epochs=epochs,
+    batch_size=batch_size,
     lr=0.002,
     optimizer=torch.optim.Adam,
     iterator_train__shuffle=True,
     train_split=predefined_split(Dataset(test_images, test_targets)),
-    callbacks=[Lap()],
+    callbacks=[Lap(), *schedules],
     verbose=0,
 )
 net.fit(train_images, train_targets)

@@ -1,4 +1,4 @@
-"""The ablation of notebook 5: each step changes one thing, and what was measured is on record."""
+"""The ablation of notebook 5: each step changes one thing, and its results are recorded."""
 
 import json
 from dataclasses import asdict, replace
@@ -63,20 +63,20 @@ def test_a_key_depends_on_the_settings_of_the_training(small):
         ablation.key(replace(small, recipe=replace(small.recipe, augmentation=Augmentation())), 0),
     }
     assert len(keys) == 5
-    told = replace(small.recipe, measured="99.99 %", source="elsewhere")
-    assert ablation.key(replace(small, recipe=told, name="big", seeds=9), 0) == ablation.key(
+    annotated = replace(small.recipe, measured="99.99 %", source="elsewhere")
+    assert ablation.key(replace(small, recipe=annotated, name="big", seeds=9), 0) == ablation.key(
         small, 0
     )
 
 
 def test_only_missing_trainings_are_run(small, monkeypatch, tmp_path, capsys):
     class AtOnce:
-        """A pool of one process, this one."""
+        """A pool that runs each call at once, in this process."""
 
         def __init__(self, *_, **__) -> None: ...
 
         def shutdown(self, *, cancel_futures: bool) -> None:
-            assert cancel_futures  # else after an error hours would go on unrecorded
+            assert cancel_futures  # else hours of training would follow an error
 
         def submit(self, call, *arguments):
             from concurrent.futures import Future
@@ -96,7 +96,7 @@ def test_only_missing_trainings_are_run(small, monkeypatch, tmp_path, capsys):
     ablation.main(**options)
     assert trained == [0, 1]
     first = json.loads(out.read_text())["trainings"]
-    assert not (ablation.KEEP / first[0]["key"]).exists()  # its progress, now that it is on record
+    assert not (ablation.KEEP / first[0]["key"]).exists()  # deleted once it is recorded
     ablation.main(**options)
     assert trained == [0, 1]
     longer = replace(small, recipe=replace(small.recipe, epochs=3), seeds=1)
@@ -105,16 +105,20 @@ def test_only_missing_trainings_are_run(small, monkeypatch, tmp_path, capsys):
     assert trained == [0, 1, 0]
     second = json.loads(out.read_text())
     assert [row["epochs"] for row in second["trainings"]] == [3]
-    assert second["past"] == first  # it took hours, and may be wanted again
+    assert second["past"] == first  # kept, since it took hours
 
 
 def test_a_training_is_found_under_another_name_and_outlives_its_step(small):
     rows = {ablation.key(small, seed): {"key": ablation.key(small, seed)} for seed in (1, 0)}
     renamed = replace(small, name="big", change="in name")
-    told = ablation.arranged(rows | {"gone": {"key": "gone", "step": "that is no more"}}, [renamed])
+    arranged = ablation.arranged(
+        rows | {"gone": {"key": "gone", "step": "that is no more"}}, [renamed]
+    )
     called = {"step": "big", "baseline": "", "change": "in name"}
-    assert told["trainings"] == [{"key": ablation.key(small, seed)} | called for seed in range(2)]
-    assert told["past"] == [{"key": "gone", "step": "that is no more"}]
+    assert arranged["trainings"] == [
+        {"key": ablation.key(small, seed)} | called for seed in range(2)
+    ]
+    assert arranged["past"] == [{"key": "gone", "step": "that is no more"}]
 
 
 def test_each_step_has_a_baseline_and_differs_in_few_settings():
@@ -124,20 +128,20 @@ def test_each_step_has_a_baseline_and_differs_in_few_settings():
         if not step.baseline:
             assert step == STEPS[0]
             continue
-        # the ablation is Fashion-MNIST's, and what MNIST has of its own begins on top of it
-        below = known.get((step.baseline, step.dataset)) or known[step.baseline, "fashion_mnist"]
-        assert below.name not in ablation_steps.BESIDE
-        now, before = asdict(step.recipe), asdict(below.recipe)
-        told_only = {"source", "measured", "duration"}
-        changed = {name for name in now if now[name] != before[name]} - told_only
+        # the ablation is on Fashion-MNIST, and the steps of MNIST are based on it
+        baseline = known.get((step.baseline, step.dataset)) or known[step.baseline, "fashion_mnist"]
+        assert baseline.name not in ablation_steps.BESIDE
+        now, before = asdict(step.recipe), asdict(baseline.recipe)
+        descriptive = {"source", "measured", "duration"}
+        changed = {name for name in now if now[name] != before[name]} - descriptive
         if step.test:
             assert changed
         else:
             (settings,) = (new for name, _, new in ablation_steps.CHANGES if name == step.name)
             assert changed == set(settings), step.name
-    climbed = [step for step in STEPS if not step.test]
-    assert {step.recipe.epochs for step in climbed} == {8, 30}
-    assert all(step.dataset == "fashion_mnist" for step in climbed)
+    without_test = [step for step in STEPS if not step.test]
+    assert {step.recipe.epochs for step in without_test} == {8, 30}
+    assert all(step.dataset == "fashion_mnist" for step in without_test)
 
 
 def test_the_best_model_on_validation_is_shipped_with_its_card(small, monkeypatch, tmp_path, tiny):
@@ -146,8 +150,8 @@ def test_the_best_model_on_validation_is_shipped_with_its_card(small, monkeypatc
     rows = [ablation.measure(small, seed, tmp_path / "kept") for seed in range(2)]
     rows[1]["validation"]["accuracy"] = 1.1
     monkeypatch.setattr(costs, "OUT", tmp_path / "costs.json")
-    priced = {"step": "small", "dataset": "mnist", "epochs": 2, "seconds an epoch": 60}
-    costs.OUT.write_text(json.dumps({"epochs": [priced]}))
+    entry = {"step": "small", "dataset": "mnist", "epochs": 2, "seconds an epoch": 60}
+    costs.OUT.write_text(json.dumps({"epochs": [entry]}))
     rows[1] |= {"processor": "an abacus", "date": "1 May 1900"}
     path = publish.publish("small", "mnist", rows)
     assert path == tmp_path / "weights" / "mnist" / "small.safetensors"
@@ -155,18 +159,18 @@ def test_the_best_model_on_validation_is_shipped_with_its_card(small, monkeypatc
     assert notes["seed"] == 1
     seen = evaluation.predict(models.load(path), tiny[20:])
     assert notes["test_accuracy"] == evaluation.accuracy(seen)
-    told = path.with_suffix(".md").read_text()
+    card = path.with_suffix(".md").read_text()
     right = int((seen.predicted == tiny[20:].targets).sum())
-    assert f"**{100 * evaluation.accuracy(seen):.2f} %**, {right} of 50 images" in told
-    assert publish.mean_and_spread(notes["test_accuracies"]) in told
-    assert ", 2 minutes on one thread" in told
+    assert f"**{100 * evaluation.accuracy(seen):.2f} %**, {right} of 50 images" in card
+    assert publish.mean_and_spread(notes["test_accuracies"]) in card
+    assert ", 2 minutes on one thread" in card
     longer = replace(small.recipe, epochs=3)
     monkeypatch.setitem(training.RECIPES, ("small", "mnist"), longer)
     with pytest.raises(ValueError, match=r"small on mnist, 3 epochs, has no cost yet: .*costs"):
         publish.cost("small", "mnist")
     for words in ("an abacus", "1 May 1900", "mean of 5 views", "--recipe small --seed 1", "MIT"):
-        assert words in told
-    assert told == publish.card(path)
+        assert words in card
+    assert card == publish.card(path)
 
 
 def test_a_recipe_trained_on_validation_ships_its_first_seed(small, monkeypatch, tmp_path):
@@ -181,15 +185,15 @@ def test_a_recipe_trained_on_validation_ships_its_first_seed(small, monkeypatch,
     notes = models.read_metadata(path)["notes"]
     assert notes["seed"] == 0
     assert "validation_accuracy" not in notes
-    told = path.with_suffix(".md").read_text()
-    assert "by which these weights were chosen" not in told
-    assert "trained on | 90 of the 60,000 training images" in told
+    card = path.with_suffix(".md").read_text()
+    assert "by which these weights were chosen" not in card
+    assert "trained on | 90 of the 60,000 training images" in card
     assert "trained on | all 60,000" in publish.card(with_notes(path, images=60_000))
-    assert "those of seed 0" in told
+    assert "those of seed 0" in card
 
 
 def test_only_requested_models_with_all_seeds_are_shipped(small, monkeypatch, tmp_path):
-    """Not `other`, of which a seed is missing, nor `older`, whose recipe has changed since."""
+    """`other` lacks a seed, and the recipe of `older` has changed since."""
     three = [
         replace(small, name=name, recipe=replace(small.recipe, epochs=epochs))
         for epochs, name in enumerate(("small", "other", "older"), start=2)
@@ -217,8 +221,8 @@ def test_only_requested_models_with_all_seeds_are_shipped(small, monkeypatch, tm
 def with_notes(path, **notes):
     """The same weights with other notes, as another file of the same name."""
     again = path.parent / "again" / path.name
-    told = models.read_metadata(path)["notes"] | notes
-    return models.save(models.load(path), again, **told)
+    merged = models.read_metadata(path)["notes"] | notes
+    return models.save(models.load(path), again, **merged)
 
 
 def row_of(step: Step, seed: int) -> dict:
@@ -231,7 +235,7 @@ def plain(step: Step) -> Step:
 
 
 def test_an_ensemble_is_the_mean_of_all_seeds(small, monkeypatch, tmp_path, tiny):
-    """Untrained models, which disagree, and each of which is often wrong."""
+    """Untrained models, which disagree and are often wrong."""
     monkeypatch.setattr(ensemble, "KEEP", tmp_path)
     three = replace(small, seeds=3)
     monkeypatch.setattr(publish, "STEPS", [plain(small), three])
@@ -248,16 +252,16 @@ def test_an_ensemble_is_the_mean_of_all_seeds(small, monkeypatch, tmp_path, tiny
     before = [{"step": name, "dataset": "mnist"} for name in ("small", "another")]
     out.write_text(json.dumps({"ensembles": before}))
     ensemble.main(only=["small"], out=out)
-    another, told = json.loads(out.read_text())["ensembles"]
-    assert another == before[1]  # who was not asked keeps what was said before
-    assert (told["models"], told["parameters"]) == (3, 3 * 7_850)
+    another, updated = json.loads(out.read_text())["ensembles"]
+    assert another == before[1]  # entries that were not requested stay
+    assert (updated["models"], updated["parameters"]) == (3, 3 * 7_850)
 
     test = tiny[20:]
-    said = sum(evaluation.predict(model, test).probabilities for model in several)
-    right = said.argmax(dim=1) == test.targets
-    assert torch.equal(evaluation.unpack_bits(told["test"]["right"], 50), right)
-    assert told["test"]["accuracy"] == pytest.approx(right.double().mean().item())
-    assert told["test_tta"]["loss"] != told["test"]["loss"]
+    total = sum(evaluation.predict(model, test).probabilities for model in several)
+    right = total.argmax(dim=1) == test.targets
+    assert torch.equal(evaluation.unpack_bits(updated["test"]["right"], 50), right)
+    assert updated["test"]["accuracy"] == pytest.approx(right.double().mean().item())
+    assert updated["test_tta"]["loss"] != updated["test"]["loss"]
 
 
 def test_costs_come_from_the_second_epoch_on_an_eighth_of_data(small, monkeypatch, tmp_path):
@@ -276,9 +280,9 @@ def test_costs_come_from_the_second_epoch_on_an_eighth_of_data(small, monkeypatc
     costs.main(rounds=3, out=tmp_path / "costs.json")
     assert set(passes) == {(2, 70 // 8, 20 // 8)}
     before = json.loads((tmp_path / "costs.json").read_text())
-    told = before["epochs"]
-    assert [row["turns"] for row in told] == [[8, 24, 40], [16, 32, 48]]  # in turn
-    assert [row["seconds an epoch"] for row in told] == [24, 32]
+    measured = before["epochs"]
+    assert [row["turns"] for row in measured] == [[8, 24, 40], [16, 32, 48]]  # the steps alternate
+    assert [row["seconds an epoch"] for row in measured] == [24, 32]
     monkeypatch.setattr(costs, "describe", lambda threads: {"processor": "another"})
     costs.main(rounds=1, only=["small"], out=tmp_path / "new.json")  # needs no earlier file
     assert [row["step"] for row in json.loads((tmp_path / "new.json").read_text())["epochs"]] == [
@@ -288,8 +292,8 @@ def test_costs_come_from_the_second_epoch_on_an_eighth_of_data(small, monkeypatc
     costs.main(rounds=1, only=["small"], out=tmp_path / "costs.json")
     after = json.loads((tmp_path / "costs.json").read_text())
     other, again = after.pop("epochs")
-    assert (other, again["turns"], again["processor"]) == (told[1], [8], "another")
-    assert after.items() <= before.items()  # what is told of all is of the processor of most
+    assert (other, again["turns"], again["processor"]) == (measured[1], [8], "another")
+    assert after.items() <= before.items()  # the header describes the processor of most entries
 
 
 def test_mean_and_spread_by_hand():

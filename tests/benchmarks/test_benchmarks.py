@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import typer
 
-from benchmarks import limits, listing, memory, prepare, race, reliability, scale, standings
+from benchmarks import limits, listing, memory, prepare, race, reliability, scale, standings, tune
 from helpers import runs, training
 from helpers.files import PROJECT
 
@@ -145,13 +145,56 @@ def test_the_data_of_a_fresh_clone_are_prepared(monkeypatch, tmp_path):
 
 
 def test_all_contestants_run_once_in_each_round_in_a_different_order():
-    turns = list(race._turns(2, None))
+    turns = list(race._turns(2, race.CONTESTANTS))
     assert len(turns) == len(set(turns)) == 2 * 2 * len(race.CONTESTANTS)
     first, second = (
         [turn[0] for turn in turns if turn[1:] == ("mnist", number)] for number in (0, 1)
     )
     assert set(first) == set(second) == set(race.CONTESTANTS)
     assert first != second
+
+
+def test_the_fastest_settings_that_reach_a_target_are_chosen():
+    """Here batches of 512 need twice the epochs, and 0.6 times the seconds of an epoch."""
+    trainings = []
+
+    def train(settings: tuple[str, ...]) -> tuple[float, float]:
+        trainings.append(settings)
+        options = dict(zip(settings[::2], settings[1::2], strict=False))
+        size, rate, epochs = (float(options[f"--{o}"]) for o in ("batch-size", "rate", "epochs"))
+        seconds = 10 * epochs * (0.6 if size == 512 else 1.0) * (1 - 0.2 * (len(settings) % 2))
+        accuracy = 1 - 0.04 / (epochs / (1 if size == 128 else 2)) - (0.01 if rate == 0.2 else 0)
+        return seconds, accuracy
+
+    peer = tune.Peer("peer", "peer.py", (0.1, 0.2), bfloat16=True)
+    low, high, never = tune.choose(peer, [0.97, 0.98, 0.9999], train)
+    fewer, more = (
+        ("--batch-size", size, "--rate", "0.1", "--epochs", "3") for size in ("128", "512")
+    )
+    assert low["settings"] == (*more, "--bfloat16")
+    assert (low["seconds"], low["accuracy"]) == pytest.approx((3 * 6 * 0.8, 1 - 0.08 / 3))
+    assert high["settings"] == (*fewer, "--bfloat16")  # 0.98 with 4 epochs is within the margin
+    assert (never["settings"], never["seconds"], never["accuracy"]) == (None, None, None)
+    assert len(trainings) == len(set(trainings))
+
+
+def test_tuned_peers_have_the_settings_of_their_target(monkeypatch, tmp_path):
+    rows = [("lower", "mnist", 0.98, ["--epochs", "1"]), ("higher", "mnist", 0.99, None)]
+    chosen = [
+        {"peer": "peer", "script": "peer.py", "dataset": d, "target": t, "settings": s}
+        for _, d, t, s in rows
+    ]
+    monkeypatch.setattr(race, "TUNED", tmp_path / "tuned.json")
+    with pytest.raises(typer.BadParameter, match="run python"):
+        race.tuned_contestants()
+    race.TUNED.write_text(json.dumps({"chosen": chosen}))
+    *ours, peer = race.tuned_contestants()
+    assert tuple(ours) == race.OURS
+    assert peer == race.Contestant(
+        "peer, for the lower target", "peer.py", ("--epochs", "1"), "mnist"
+    )
+    turns = list(race._turns(1, race.tuned_contestants()))
+    assert [turn[1] for turn in turns if turn[0] == peer] == ["mnist"]
 
 
 @pytest.mark.parametrize("script", sorted({c.script for c in race.CONTESTANTS}))
@@ -180,14 +223,16 @@ def test_the_spread_is_the_furthest_run_from_its_median():
         run("ours", 0, (1.0, 0.98)), run("ours", 1, (1.1, 0.98)), run("ours", 2, (0.8, 0.98)),
         run("peer", 0, (10.0, 0.98)), run("peer", 1, (11.0, 0.98)), run("peer", 2, (99.0, 0.97)),
     ]  # fmt: skip
-    # 0.8 is a fifth below 1.0; 99 s never arrived
+    # 0.8 is a fifth below 1.0; 99 s did not reach the target
     assert standings.spread({"targets": {"mnist": [0.98]}, "runs": runs}) == pytest.approx(0.2)
 
 
 def test_the_committed_race_has_every_run_of_every_contestant(race_record):
     rounds = {made["round"] for made in race_record["runs"]}
     done = {(made["contestant"], made["dataset"], made["round"]) for made in race_record["runs"]}
-    assert done == {(c.name, dataset, turn) for c, dataset, turn in race._turns(len(rounds), None)}
+    assert done == {
+        (c.name, dataset, turn) for c, dataset, turn in race._turns(len(rounds), race.CONTESTANTS)
+    }
 
 
 def test_the_recipes_are_measured_against_their_claims():
@@ -198,7 +243,7 @@ def test_the_recipes_are_measured_against_their_claims():
 
 @pytest.mark.medium
 def test_our_contestant_runs_and_writes_its_times(tmp_path):
-    """The real program in its own process, cut short by a recipe of few images."""
+    """The real program in its own process, shortened by a recipe with few images."""
     code = (
         "import runpy, sys, dataclasses\n"
         "from helpers import training\n"
@@ -258,27 +303,27 @@ def test_the_readme_states_the_targets_of_the_race():
 
 
 @pytest.mark.slow
-@pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")  # Dask leaves some to the collector
+@pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")  # Dask leaves some open
 def test_the_cost_of_points_is_measured_on_points_that_ran(tmp_path):
-    told = scale._of_trivial_points(3, tmp_path)
-    assert told.pop("points") == 3
-    assert len(told) == 3
-    assert all(cost > 0 for cost in told.values())
+    costs = scale._of_trivial_points(3, tmp_path)
+    assert costs.pop("points") == 3
+    assert len(costs) == 3
+    assert all(cost > 0 for cost in costs.values())
     assert len(runs.collect(tmp_path / "with records")) == 3
 
 
 def test_the_throughput_of_many_workers_by_hand():
-    """256 workers with 8 s a point ask for 32 points a second, of 200 that a scheduler has."""
-    told = scale.predict({"milliseconds a point, scheduler alone": 5}, {"seconds a point": 8})
-    assert told["hours"] == round(10_000 / 32 / 3_600, 2)
-    assert told["points a second that the workers ask for"] == 32
-    assert told["workers that one scheduler can feed"] == 1_600
+    """256 workers with 8 s a point request 32 points a second; a scheduler can handle 200."""
+    predicted = scale.predict({"milliseconds a point, scheduler alone": 5}, {"seconds a point": 8})
+    assert predicted["hours"] == round(10_000 / 32 / 3_600, 2)
+    assert predicted["points a second that the workers ask for"] == 32
+    assert predicted["workers that one scheduler can feed"] == 1_600
     slow = scale.predict({"milliseconds a point, scheduler alone": 100}, {"seconds a point": 8})
     assert slow["hours"] == round(10_000 / 10 / 3_600, 2)
 
 
 def test_the_listing_benchmark_finds_all_runs(tmp_path, monkeypatch):
-    monkeypatch.setattr("helpers.files.MIN_INDEX_CHANGES", 3)  # so that an index is kept
+    monkeypatch.setattr("helpers.files.MIN_INDEX_CHANGES", 3)  # so that an index is written
     monkeypatch.setattr(listing, "timed", lambda work, rounds, before=int: (before(), work()))
     found = listing.measure(tmp_path, 5, 1)
     assert (tmp_path / listing.INDEX).exists()

@@ -1,4 +1,4 @@
-"""What benchmarks/gpu.py does on a GPU, tried on the CPU at toy size."""
+"""benchmarks/gpu.py, run on the CPU at toy size."""
 
 import json
 import os
@@ -16,7 +16,7 @@ from helpers.files import PROJECT
 from helpers.training import resume
 
 TOY = gpu.Setting(torch.device("cpu"), toy=True)
-# packages that a machine may lack on which nothing was installed for this project
+# packages that a machine may lack if nothing was installed for this project
 BARE = ("papermill", "nbclient", "nbformat", "nbconvert", "jupyter_client", "jupyterlab", "dask",
         "distributed", "IPython", "ipykernel", "babel", "anywidget")  # fmt: skip
 
@@ -37,16 +37,16 @@ def test_all_parts_but_the_last_two_fit_into_the_total_time():
 
 @pytest.mark.slow
 def test_a_part_keeps_what_it_has_found_so_far(tmp_path):
-    """As unfinished, until all of it is there."""
-    place = tmp_path / "execution.json"
+    """Marked as unfinished, until all of it is there."""
+    path = tmp_path / "execution.json"
     kept = []
 
-    class Watched(gpu.Setting):
+    class RecordingSetting(gpu.Setting):
         def keep(self, found):
             super().keep(found)
-            kept.append(json.loads(place.read_text()))
+            kept.append(json.loads(path.read_text()))
 
-    found = gpu.execution(Watched(TOY.device, toy=True, out=place))
+    found = gpu.execution(RecordingSetting(TOY.device, toy=True, out=path))
     assert [set(some) - {"error"} for some in kept] == [
         {"channels last"}, {"channels last", "channels first"}
     ]  # fmt: skip
@@ -55,12 +55,12 @@ def test_a_part_keeps_what_it_has_found_so_far(tmp_path):
 
 
 def test_kernels_are_counted_on_the_device_only():
-    """Neither the operators that started them, nor marks of the program."""
+    """Neither the operators that launched them, nor annotations of the program."""
     cpu, cuda = torch.autograd.DeviceType.CPU, torch.autograd.DeviceType.CUDA
 
-    def event(key, where, microseconds, **about):
+    def event(key, device_type, microseconds, **about):
         times = dict(self_device_time_total=microseconds, self_cpu_time_total=1000.0)
-        return SimpleNamespace(key=key, device_type=where, **times, **about)
+        return SimpleNamespace(key=key, device_type=device_type, **times, **about)
 
     events = [
         event("aten::conv2d", cpu, 7.0), event("winograd", cuda, 7.0), event("gemm", cuda, 2.0),
@@ -133,9 +133,9 @@ place.write_text('{"first": 1, "error": "unfinished"}')
     ],
 )
 def test_everything_that_a_part_has_written_is_kept(tmp_path, then, error):
-    """When its time is over, what it has started ends as well."""
-    place, before = tmp_path / "part.json", {*psutil.Process().children(recursive=True)}
-    found = gpu._limited([sys.executable, "-c", WRITES + then, str(place)], place, 10)
+    """After the time limit, its child processes end as well."""
+    path, before = tmp_path / "part.json", {*psutil.Process().children(recursive=True)}
+    found = gpu._limited([sys.executable, "-c", WRITES + then, str(path)], path, 10)
     assert found.get("first") == (None if "unlink" in then else 1)
     assert (found.get("error") or "").startswith(error or "")
     assert ("out of everything" in found.get("messages", "")) == ("everything" in then)
@@ -151,7 +151,7 @@ def test_a_command_that_hangs_is_ended_and_its_messages_are_kept():
 
 @pytest.mark.slow
 def test_the_benchmark_runs_without_the_packages_of_this_project(tmp_path):
-    """Training by the command line as well, under torchrun."""
+    """This includes training by the command line, under torchrun."""
     (tmp_path / "sitecustomize.py").write_text(
         f"import sys\nsys.modules.update(dict.fromkeys({BARE}))\n"  # importing them is an error
         "import importlib.metadata as m\n"

@@ -1,0 +1,122 @@
+"""Choose the fastest settings of each peer of the race, on validation.
+
+    .venv-bench/bin/python -m benchmarks.tune    # hours on two cores; continues after a stop
+
+For each peer and target: batch size, maximum of a one-cycle schedule, number of epochs; bfloat16 if
+the peer supports it on CPUs and it is faster. 5,000 training images replace the test images.
+`python -m benchmarks.race --tuned` races the peers with these settings.
+"""
+
+import itertools
+import json
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Annotated
+
+import typer
+from tqdm import tqdm
+
+from benchmarks import race
+from benchmarks.machine import describe
+from benchmarks.prepare import prepare
+from helpers.files import write_atomic
+
+BATCH_SIZES = (128, 512)
+EPOCHS = (1, 2, 3, 4, 6, 8, 12)
+RATE_EPOCHS = 2  # of the trainings by which the rate for a batch size is chosen
+MARGIN = 0.001  # above the target, since the race has other seeds
+SEED = 100  # not one of the race
+LIMIT = 600.0  # seconds of a training
+
+
+@dataclass(frozen=True)
+class Peer:
+    """A peer of the race, and the maxima of the schedule to try with its own optimizer."""
+
+    name: str
+    script: str
+    rates: tuple[float, ...]
+    bfloat16: bool = False  # whether it has it on CPUs
+
+
+PEERS = (
+    Peer("course loop", "course_loop.py", (0.05, 0.1, 0.2, 0.4), bfloat16=True),
+    Peer("PyTorch example", "torch_example.py", (0.5, 1.0, 2.0), bfloat16=True),
+    Peer("Lightning", "with_lightning.py", (0.5, 1.0, 2.0), bfloat16=True),
+    Peer("Keras 3 on torch", "with_keras.py", (0.002, 0.005, 0.01), bfloat16=True),
+    Peer("fastai", "with_fastai.py", (0.02, 0.05, 0.1)),
+    Peer("skorch", "with_skorch.py", (0.002, 0.005, 0.01)),
+)
+Settings = tuple[str, ...]  # options of a script
+Train = Callable[[Settings], tuple[float, float]]  # to seconds and accuracy
+
+
+def main(
+    only: Annotated[list[str] | None, typer.Option(help="Name of a peer. Repeatable.")] = None,
+    jobs: Annotated[int, typer.Option(help="Trainings at once, one thread each.")] = 0,
+) -> None:
+    """Choose the settings that are missing in the results, and add them."""
+    results = json.loads(race.TUNED.read_text()) if race.TUNED.exists() else {"chosen": []}
+    done = {(row["peer"], row["dataset"]) for row in results["chosen"]}
+    for dataset in race.TARGETS:
+        prepare(dataset)
+    todo = [
+        (peer, dataset) for peer, dataset in itertools.product(PEERS, race.TARGETS)
+        if (peer.name, dataset) not in done and (not only or peer.name in only)
+    ]  # fmt: skip
+    with ThreadPoolExecutor(jobs or os.cpu_count()) as pool:
+        found = pool.map(lambda case: _choose(*case), todo)
+        for rows in tqdm(found, total=len(todo), unit=" peers and data sets"):
+            results = results | describe(threads=1) | {"chosen": [*results["chosen"], *rows]}
+            write_atomic(race.TUNED, json.dumps(results, indent=1) + "\n")
+
+
+def _choose(peer: Peer, dataset: str) -> list[dict[str, object]]:
+    """The settings for each target of a data set, as a record."""
+
+    def train(settings: Settings) -> tuple[float, float]:
+        options = ("--validate", "--limit", str(LIMIT), *settings)
+        return tuple(race.laps(peer.script, dataset, SEED, 1, options)["laps"][-1])
+
+    rows = choose(peer, race.TARGETS[dataset], train)
+    return [{"peer": peer.name, "script": peer.script, "dataset": dataset, **row} for row in rows]
+
+
+def choose(peer: Peer, targets: Sequence[float], train: Train) -> list[dict[str, object]]:
+    """For each target, the fastest settings that reach it, with seconds and accuracy.
+
+    For each batch size the rate is chosen with RATE_EPOCHS epochs, then the number of epochs grows
+    until the accuracy reaches all targets. `settings` is None if no training reaches a target.
+    """
+    tried: dict[Settings, tuple[float, float]] = {}
+
+    def measure(size: int, rate: float, epochs: int, extra: Settings) -> tuple[float, float]:
+        numbers = {"batch-size": size, "rate": rate, "epochs": epochs}
+        settings = tuple(word for name, n in numbers.items() for word in (f"--{name}", str(n)))
+        if (*settings, *extra) not in tried:
+            tried[*settings, *extra] = train((*settings, *extra))
+        return tried[*settings, *extra]
+
+    extra: Settings = ()
+    if peer.bfloat16:
+        first = BATCH_SIZES[0], peer.rates[0], 1
+        extra = min(((), ("--bfloat16",)), key=lambda extra: measure(*first, extra)[0])
+    for size in BATCH_SIZES:
+        rate = max(peer.rates, key=lambda rate: measure(size, rate, RATE_EPOCHS, extra)[1])
+        for epochs in EPOCHS:
+            if measure(size, rate, epochs, extra)[1] >= max(targets) + MARGIN:
+                break
+    return [_fastest(tried, target) for target in targets]
+
+
+def _fastest(tried: dict[Settings, tuple[float, float]], target: float) -> dict[str, object]:
+    reached = {key: found for key, found in tried.items() if found[1] >= target + MARGIN}
+    settings = min(reached, key=lambda key: reached[key][0], default=None)
+    seconds, accuracy = reached[settings] if settings else (None, None)
+    return {"target": target, "settings": settings, "seconds": seconds, "accuracy": accuracy}
+
+
+if __name__ == "__main__":
+    typer.run(main)
