@@ -1,4 +1,4 @@
-"""Where and how may the suite be run? The conditions of `tests.matrix`, each a small function."""
+"""The conditions of `tests.matrix`: functions that change where and how the suite is run."""
 
 import ctypes
 import fcntl
@@ -17,12 +17,12 @@ from pathlib import Path
 
 from helpers.files import PROJECT
 
-# what the suite reads
+# the folders that the suite reads
 CODE = ("helpers", "notebooks", "tests", "benchmarks", "docs", "data", ".github")
 
 
 @dataclass(frozen=True)
-class Place:
+class SuiteSetup:
     """Where and how the suite is run."""
 
     project: Path = PROJECT
@@ -31,42 +31,42 @@ class Place:
     python: str = sys.executable
     options: tuple[str, ...] = ()  # for pytest
     environment: dict[str, str] = field(default_factory=dict)
-    begin: Callable[[], None] | None = None  # called in the new process, before pytest starts
+    preexec: Callable[[], None] | None = None  # called in the new process, before pytest starts
 
 
-def environment(**variables: str) -> Callable[[Place, Path], Place]:
-    return lambda place, _: replace(place, environment=variables)
+def environment(**variables: str) -> Callable[[SuiteSetup, Path], SuiteSetup]:
+    return lambda setup, _: replace(setup, environment=variables)
 
 
-def warnings_are_errors(place: Place, _: Path) -> Place:
-    return replace(place, options=("-W", "error"))  # also those that pyproject.toml tolerates
+def warnings_are_errors(setup: SuiteSetup, _: Path) -> SuiteSetup:
+    return replace(setup, options=("-W", "error"))  # including those that pyproject.toml allows
 
 
-def two_workers(place: Place, _: Path) -> Place:
+def two_workers(setup: SuiteSetup, _: Path) -> SuiteSetup:
     one_thread = {"OMP_NUM_THREADS": "1"}
-    return replace(place, options=("-n", "2", "--dist", "loadfile"), environment=one_thread)
+    return replace(setup, options=("-n", "2", "--dist", "loadfile"), environment=one_thread)
 
 
-def another_folder(place: Place, scratch: Path) -> Place:
-    return replace(place, cwd=scratch)
+def another_folder(setup: SuiteSetup, scratch: Path) -> SuiteSetup:
+    return replace(setup, cwd=scratch)
 
 
-def odd_path(place: Place, scratch: Path) -> Place:
-    return copied(place, scratch / "Übung {3} 100% & «données»")
+def odd_path(setup: SuiteSetup, scratch: Path) -> SuiteSetup:
+    return copied(setup, scratch / "Übung {3} 100% & «données»")
 
 
-def read_only(place: Place, scratch: Path) -> Place:
-    """A clone in which nothing can be written; root, who may write anywhere, has it mounted so.
+def read_only(setup: SuiteSetup, scratch: Path) -> SuiteSetup:
+    """A clone in which nothing can be written; for root, it is mounted read-only.
 
     As docs/teaching.md says, students work with copies of the notebooks.
     """
     course = shutil.copytree(PROJECT / "notebooks", scratch / "course" / "notebooks")
-    place = replace(copied(place, scratch / "read-only"), notebooks=course, cwd=course)
+    setup = replace(copied(setup, scratch / "read-only"), notebooks=course, cwd=course)
     if os.geteuid() == 0:
-        return replace(place, begin=partial(_mount_read_only, place.project))
-    for path in (place.project, *place.project.rglob("*")):
+        return replace(setup, preexec=partial(_mount_read_only, setup.project))
+    for path in (setup.project, *setup.project.rglob("*")):
         path.chmod(path.stat().st_mode & ~0o222)
-    return place
+    return setup
 
 
 def _mount_read_only(folder: Path) -> None:
@@ -80,85 +80,85 @@ def _mount_read_only(folder: Path) -> None:
         subprocess.run(["mount", *words], check=True)
 
 
-def another_seed(place: Place, scratch: Path) -> Place:
-    """For those notebooks that have one; the sweeps of notebook 7 have several anyway."""
-    place, changed = copied(place, scratch / "seed 1"), 0
-    for notebook in place.notebooks.glob("*.ipynb"):
+def another_seed(setup: SuiteSetup, scratch: Path) -> SuiteSetup:
+    """For the notebooks that have a seed; the sweeps of notebook 7 have several anyway."""
+    setup, changed = copied(setup, scratch / "seed 1"), 0
+    for notebook in setup.notebooks.glob("*.ipynb"):
         text, found = re.subn(r"\bseed: int = 0\b", "seed: int = 1", notebook.read_text())
         notebook.write_text(text)
         changed += found
     assert changed == 6, f"{changed} notebooks have a seed"
-    return place
+    return setup
 
 
-def copied(place: Place, target: Path) -> Place:
-    """The project in another folder; its `helpers` come before those that are installed."""
+def copied(setup: SuiteSetup, target: Path) -> SuiteSetup:
+    """The project in another folder; its `helpers` take precedence over the installed ones."""
     for name in CODE:
         shutil.copytree(PROJECT / name, target / name)
     for path in PROJECT.iterdir():
         if path.is_file():
             shutil.copy(path, target)
     return replace(
-        place, project=target, notebooks=target / "notebooks", cwd=target,
+        setup, project=target, notebooks=target / "notebooks", cwd=target,
         environment={"PYTHONPATH": str(target)},
     )  # fmt: skip
 
 
-def no_network(place: Place, _: Path) -> Place:
-    return replace(place, begin=_leave_the_network)
+def no_network(setup: SuiteSetup, _: Path) -> SuiteSetup:
+    return replace(setup, preexec=_isolate_network)
 
 
-def _leave_the_network() -> None:
-    """Give this process a network of its own (Linux) in which there is nothing but itself."""
+def _isolate_network() -> None:
+    """Move this process to an empty network namespace (Linux)."""
     new_user, new_network = 0x10000000, 0x40000000
     flags = new_network if os.geteuid() == 0 else new_network | new_user
     if ctypes.CDLL(None, use_errno=True).unshare(flags):
         raise OSError(ctypes.get_errno(), "a network of its own is not allowed here")
-    with socket.socket() as probe:  # loopback is down at first, and kernels talk over it
+    with socket.socket() as loopback:  # loopback is down at first, and kernels communicate over it
         request = struct.pack("16sh14x", b"lo", 1)  # IFF_UP
-        fcntl.ioctl(probe, 0x8914, request)  # SIOCSIFFLAGS
+        fcntl.ioctl(loopback, 0x8914, request)  # SIOCSIFFLAGS
 
 
-def oldest_versions(place: Place, scratch: Path) -> Place:
-    """An environment of its own, with the oldest versions that pyproject.toml admits.
+def oldest_versions(setup: SuiteSetup, scratch: Path) -> SuiteSetup:
+    """A new virtual environment with the oldest versions that pyproject.toml allows.
 
-    They warn of newer packages beneath them, which are not ours to mend: only there, what is
-    deprecated is no error. The table of licenses is that of the newest.
+    Old packages warn about newer dependencies, which we cannot fix: only here, deprecation warnings
+    are no errors. The table of licenses is for the newest versions.
     """
     project = tomllib.loads((PROJECT / "pyproject.toml").read_text())["project"]
-    wanted = [*project["dependencies"], *project["optional-dependencies"]["test"]]
-    pins = [re.sub(r">=([\w.]+).*", r"==\1", line) for line in wanted]
+    requirements = [*project["dependencies"], *project["optional-dependencies"]["test"]]
+    pins = [re.sub(r">=([\w.]+).*", r"==\1", line) for line in requirements]
     tolerated = [
         f"-W=default::{kind}" for kind in ("DeprecationWarning", "PendingDeprecationWarning")
     ]
-    place = _installed(place, scratch, sys.executable, pins)
+    setup = _installed(setup, scratch, sys.executable, pins)
     table = "tests/test_licenses.py::test_the_table_of_licenses_lists_the_installed_packages"
-    return replace(place, options=(*tolerated, f"--deselect={table}"))
+    return replace(setup, options=(*tolerated, f"--deselect={table}"))
 
 
-def python(version: str) -> Callable[[Place, Path], Place]:
+def python(version: str) -> Callable[[SuiteSetup, Path], SuiteSetup]:
     """The newest packages with another Python, which must be on the PATH."""
 
-    def newest_versions(place: Place, scratch: Path) -> Place:
+    def newest_versions(setup: SuiteSetup, scratch: Path) -> SuiteSetup:
         if not (found := shutil.which(f"python{version}")):
             raise FileNotFoundError(f"There is no python{version} on the PATH.")
-        return _installed(place, scratch, found, [f"{PROJECT}[test]"])
+        return _installed(setup, scratch, found, [f"{PROJECT}[test]"])
 
     return newest_versions
 
 
-def _installed(place: Place, scratch: Path, python: str, packages: list[str]) -> Place:
-    """A copy of the project in an environment of its own, with these packages."""
-    place = copied(place, scratch / "project")
-    own = str(scratch / "venv" / "bin" / "python")
-    pip = [own, "-m", "pip", "install", "--quiet"]
+def _installed(setup: SuiteSetup, scratch: Path, python: str, packages: list[str]) -> SuiteSetup:
+    """A copy of the project in a new virtual environment with these packages."""
+    setup = copied(setup, scratch / "project")
+    executable = str(scratch / "venv" / "bin" / "python")
+    pip = [executable, "-m", "pip", "install", "--quiet"]
     subprocess.run([python, "-m", "venv", scratch / "venv"], check=True)
     subprocess.run([*pip, *packages], check=True)
-    subprocess.run([*pip, "--no-deps", "--editable", place.project], check=True)
-    return replace(place, python=own)
+    subprocess.run([*pip, "--no-deps", "--editable", setup.project], check=True)
+    return replace(setup, python=executable)
 
 
-CONDITIONS: dict[str, Callable[[Place, Path], Place]] = {
+CONDITIONS: dict[str, Callable[[SuiteSetup, Path], SuiteSetup]] = {
     "1 thread": environment(OMP_NUM_THREADS="1"),
     "2 threads": environment(OMP_NUM_THREADS="2"),
     "no vector units": environment(ATEN_CPU_CAPABILITY="default"),

@@ -1,11 +1,11 @@
-"""What the tests share. One thread: tiny tensors gain nothing from more, a busy machine loses."""
+"""Shared fixtures. One thread: more do not speed up tiny tensors, and slow down a busy machine."""
 
 import importlib
 import os
 import sys
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
-os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # torch's profiler reads it once in a process
+os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # torch's profiler reads it once per process
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -22,15 +22,15 @@ from helpers.data import Split
 from helpers.evaluation import Predictions
 from tests import halves
 
-# on Windows there is no SIGKILL, and torch has no loop-back device to name
+# Windows has no SIGKILL, and there torch cannot select the loopback device
 collect_ignore = ["test_faults.py", "training/test_distributed.py"] if os.name == "nt" else []
 FIXTURES = Path(__file__).parent / "fixtures"  # files that older versions wrote
-matplotlib.rcdefaults()  # settings of the user must not change what the tests see
-matplotlib.use("agg")  # not by the environment: kernels that tests start shall draw as ever
-# mutmut forks: a lock shared with its other children, or a thread, may stop a child for ever
+matplotlib.rcdefaults()  # the user's settings must not affect the tests
+matplotlib.use("agg")  # not by an environment variable: kernels started by tests draw as usual
+# mutmut forks: a shared lock, or a thread, may block a child forever
 tqdm.set_lock(threading.RLock())
 tqdm.monitor_interval = 0
-if "mutmut" in sys.modules:  # so that no child has to import these
+if "mutmut" in sys.modules:  # so that its children need not import these
     for name in ("nbconvert", "rich.table", "scipy.stats", "torchmetrics"):
         importlib.import_module(name)
 
@@ -47,28 +47,28 @@ LONGEST = (
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what is medium, and put the longest files first, so that no worker is left with one."""
+    """Mark medium tests, and run the longest files first, so that no worker is left with one."""
     for item in items:
         if item.path.name in MEDIUM or item.path.parent.name == "fuzz":
             item.add_marker(pytest.mark.medium)
     if "__mutmut_" in (mutant := os.environ.get("MUTANT_UNDER_TEST", "")):
-        _choose_for(mutant, items)
+        _select_for_mutant(mutant, items)
         return
     last = len(LONGEST)
     items.sort(key=lambda i: LONGEST.index(i.path.name) if i.path.name in LONGEST else last)
 
 
-def _choose_for(mutant: str, items: list[pytest.Item]) -> None:
-    """Put the tests of the mutant's own module first, then those of its wing. With MUTANTS=fast,
-    run no others, if there are some: the few mutants that survive these are tried again with all.
+def _select_for_mutant(mutant: str, items: list[pytest.Item]) -> None:
+    """Run the tests of the mutant's module first, then those of its subpackage. With MUTANTS=fast,
+    run only these, if there are any: mutants that survive them are retested with all.
     """
-    if dask := sys.modules.get("distributed.utils"):  # a thread of it is not forked
+    if dask := sys.modules.get("distributed.utils"):  # its thread is not forked
         dask._offload_executor = ThreadPoolExecutor(1)
-    wing, module = mutant.split(".")[1:3]
-    own = [i for i in items if i.path.stem in (f"test_{wing}", f"test_{module}")]
+    subpackage, module = mutant.split(".")[1:3]
+    own = [i for i in items if i.path.stem in (f"test_{subpackage}", f"test_{module}")]
     others = [i for i in items if i not in own]
     fast = [i for i in others if not i.get_closest_marker("medium")]
-    first = own + [i for i in fast if i.path.parent.name == wing]
+    first = own + [i for i in fast if i.path.parent.name == subpackage]
     if os.environ.get("MUTANTS") == "fast":
         items[:] = first or fast
     else:
@@ -77,7 +77,7 @@ def _choose_for(mutant: str, items: list[pytest.Item]) -> None:
 
 @pytest.fixture(autouse=True)
 def _seed() -> None:
-    """A test draws the same numbers alone as among others."""
+    """Each test draws the same random numbers, whichever tests run before it."""
     torch.manual_seed(0)
 
 
@@ -93,7 +93,7 @@ def fashion() -> data.Splits:
 
 @pytest.fixture
 def tiny() -> Split:
-    """70 images of two classes that a model can tell apart: bright on the left, or on the right."""
+    """70 images of two classes that are easy to separate: bright on the left, or on the right."""
     return halves.images(70)
 
 

@@ -6,7 +6,7 @@ from helpers.data import Split
 
 
 def images(n: int) -> Split:
-    """So many, always the same: bright on the left, or on the right."""
+    """`n` images, always the same: bright on the left, or on the right."""
     generator = torch.Generator().manual_seed(0)
     pixels = torch.randint(0, 60, (n, 1, 28, 28), generator=generator, dtype=torch.uint8)
     targets = torch.arange(n) % 2

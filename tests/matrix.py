@@ -1,11 +1,11 @@
-"""Is the suite green wherever nothing is wrong? It runs under other conditions, one after another.
+"""Run the suite under other conditions, one after another; it must pass under each.
 
     python -m tests.matrix                     # hours; a condition takes about twenty minutes
     python -m tests.matrix --only "another seed"
 
-Each time it is all tests that are neither slow nor long, and nbval over the committed notebooks at
-their defaults. What a run printed is kept in runs/matrix/. How it went is kept by condition in
-records.json, from which docs/matrix.md is written.
+This runs all tests that are neither slow nor long, and nbval over the committed notebooks at
+their defaults. The output is kept in runs/matrix/, the results by condition in records.json, from
+which docs/matrix.md is written.
 """
 
 import os
@@ -27,18 +27,18 @@ from benchmarks.tables import markdown, write_below_mark
 from helpers import runs
 from helpers.files import PROJECT
 from tests import records
-from tests.conditions import CONDITIONS, Place
+from tests.conditions import CONDITIONS, SuiteSetup
 
 LOGS = PROJECT / "runs" / "matrix"
 REPORT = PROJECT / "docs" / "matrix.md"
 NBVAL = ("--nbval", "--nbval-current-env", "--nbval-cell-timeout=3600")
-KIND = "condition: "  # before the names of their records
+KIND = "condition: "  # prefix of the names of their records
 
 
 def main(
     only: Annotated[list[str] | None, typer.Option(help="This condition only. Repeatable.")] = None,
 ) -> None:
-    """Run the suite under each condition, and print how it went."""
+    """Run the suite under each condition, and print the results."""
     unknown = set(only or ()) - set(CONDITIONS)
     if unknown:
         raise typer.BadParameter(f"{', '.join(unknown)}; there are: {', '.join(CONDITIONS)}.")
@@ -63,37 +63,37 @@ def page(found: dict[str, dict]) -> list[str]:
         for name in CONDITIONS if KIND + name in found
     ]  # fmt: skip
     table = pd.DataFrame(rows)
-    left = [name for name in CONDITIONS if KIND + name not in found]
+    missing = [name for name in CONDITIONS if KIND + name not in found]
     lines = markdown(table.assign(commit=table["commit"].map(records.short)))
-    return [*lines, *(["", f"Not measured yet: {', '.join(left)}."] if left else [])]
+    return [*lines, *(["", f"Not measured yet: {', '.join(missing)}."] if missing else [])]
 
 
 def _outcome(name: str, scratch: Path) -> dict[str, str]:
-    """Run the suite under one condition; what pytest counted, and whether all was green."""
+    """Run the suite under one condition; returns pytest's counts, and whether all tests passed."""
     start = time.perf_counter()
     with (LOGS / f"{name}.txt").open("w", encoding="utf-8") as log:
-        place = CONDITIONS[name](Place(), scratch)
+        setup = CONDITIONS[name](SuiteSetup(), scratch)
         suites = {
-            "tests": ["-m", "not (slow or long)", place.project / "tests"],
-            "cells": [*NBVAL, place.notebooks],
+            "tests": ["-m", "not (slow or long)", setup.project / "tests"],
+            "cells": [*NBVAL, setup.notebooks],
         }
-        done = {suite: _pytest(place, arguments, log) for suite, arguments in suites.items()}
+        done = {suite: _pytest(setup, arguments, log) for suite, arguments in suites.items()}
     counts = {suite: _last_line(output) for suite, (_, output) in done.items()}
     green = all(code == 0 for code, _ in done.values())
     minutes = (time.perf_counter() - start) / 60
     return {**counts, "minutes": f"{minutes:.0f}", "green": "yes" if green else "**no**"}
 
 
-def _pytest(place: Place, arguments: Iterable[str | Path], log) -> tuple[int, str]:
+def _pytest(setup: SuiteSetup, arguments: Iterable[str | Path], log) -> tuple[int, str]:
     done = subprocess.run(
         [
-            *(place.python, "-m", "pytest", "-p", "no:cacheprovider", *place.options),
-            *(f"--rootdir={place.project}", f"-c={place.project / 'pyproject.toml'}"),
+            *(setup.python, "-m", "pytest", "-p", "no:cacheprovider", *setup.options),
+            *(f"--rootdir={setup.project}", f"-c={setup.project / 'pyproject.toml'}"),
             *arguments,
         ],
-        cwd=place.cwd,
-        env=os.environ | place.environment,
-        preexec_fn=place.begin,
+        cwd=setup.cwd,
+        env=os.environ | setup.environment,
+        preexec_fn=setup.preexec,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

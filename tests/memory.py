@@ -1,4 +1,4 @@
-"""How much memory a process uses. Workers import this, and so nothing heavy."""
+"""The memory use of a process. Workers import this, so it must import quickly."""
 
 import ctypes
 import gc
@@ -8,8 +8,8 @@ import psutil
 
 
 def megabytes() -> float:
-    """Of this process, without garbage and, in Linux, without what is free in it."""
+    """Resident memory of this process, without garbage and, on Linux, without freed memory."""
     gc.collect()
     with suppress(AttributeError, TypeError):
-        ctypes.CDLL(None).malloc_trim(0)  # or several MB could be lost before it shows
+        ctypes.CDLL(None).malloc_trim(0)  # else several MB could vary
     return psutil.Process().memory_info().rss / 1e6

@@ -4,8 +4,8 @@ A mutant is a function of helpers/ with one change; it survives if no test fails
 needs a test, or a reason in mutants.toml. The exit status is 1 while one has neither, or while too
 few mutants are killed.
 
-All mutants take hours. So the results are kept by module in mutants.json, and those of modules that
-were not tried this time stay.
+Testing all mutants takes hours. So mutants.json keeps the results by module, also of modules that
+were not tested this time.
 """
 
 import datetime
@@ -67,7 +67,7 @@ class Mutant(NamedTuple):
 
     @property
     def reason(self) -> str:
-        """The first reason one of whose patterns is found in "module.function: change"."""
+        """The first reason with a pattern that is found in "module.function: change"."""
         text = f"{self.module}.{self.function}: {self.change}"
         for reason in REASONS:
             if any(re.search(pattern, text) for pattern in reason["patterns"]):
@@ -77,14 +77,14 @@ class Mutant(NamedTuple):
 
 def read(meta: Path) -> list[Mutant]:
     """The mutants of one module, from the files that mutmut writes beside its copy; none if not all
-    were tried.
+    were tested.
     """
     module = ".".join(meta.relative_to(MUTATED).with_suffix("").with_suffix("").parts)
     spans = json.loads(meta.with_suffix(".spans").read_text())["spans"]
     lines = meta.with_suffix("").read_text().splitlines()
     mutants = []
     for key, code in json.loads(meta.read_text())["exit_code_by_key"].items():
-        if code is None:  # mutmut was told not to try it, or was stopped before
+        if code is None:  # mutmut skipped it, or was stopped before
             return []
         mangled = key.rpartition(".")[2]
         function, _, number = mangled.partition("__mutmut_")
@@ -101,19 +101,19 @@ def read(meta: Path) -> list[Mutant]:
 def change(before: list[str], after: list[str]) -> str:
     """The changed lines, joined: "before → after"."""
     lines = list(difflib.unified_diff(before, after, n=0, lineterm=""))[2:]
-    went, came = (
+    removed, added = (
         " ".join(line[1:].strip() for line in lines if line.startswith(sign)) for sign in "-+"
     )
-    return f"{went} → {came}"
+    return f"{removed} → {added}"
 
 
-def again() -> Iterator[str]:
-    """The mutants, by mutmut's names, that no test of their wing reaches, or that survived these
-    without a reason: all other tests may notice them.
+def to_retest() -> Iterator[str]:
+    """The mutants, by mutmut's names, that no test of their subpackage reaches or kills, and that
+    have no reason: other tests may kill them.
     """
     for meta in sorted(MUTATED.rglob("*.meta")):
         names = json.loads(meta.read_text())["exit_code_by_key"]
-        for name, mutant in zip(names, read(meta), strict=False):  # none of a module half tried
+        for name, mutant in zip(names, read(meta), strict=False):  # skips unfinished modules
             if mutant.state == "not covered" or (mutant.state == "survived" and not mutant.reason):
                 yield name
 
@@ -127,8 +127,8 @@ def row(name: str, counts: Counter[str], commit: str) -> str:
     return "| " + " | ".join(map(str, [*cells, commit])) + " |"
 
 
-def noted(mutants: list[Mutant], commit: str) -> dict[str, Any]:
-    """What is kept of the mutants of one module."""
+def make_record(mutants: list[Mutant], commit: str) -> dict[str, Any]:
+    """The record of the mutants of one module."""
     return {
         "date": str(datetime.date.today()),
         "commit": commit,
@@ -138,8 +138,8 @@ def noted(mutants: list[Mutant], commit: str) -> dict[str, Any]:
     }
 
 
-def left(record: dict[str, Any]) -> list[Mutant]:
-    """The mutants that no test noticed."""
+def survivors(record: dict[str, Any]) -> list[Mutant]:
+    """The mutants that no test killed."""
     return [Mutant(name, *mutant) for name, entry in record.items() for mutant in entry["left"]]
 
 
@@ -153,7 +153,7 @@ def decorated() -> str:
 
 
 def missing(record: dict[str, Any]) -> str:
-    """Which modules are not in the record, as a sentence; empty if all are but `__main__`, which
+    """The modules that are not in the record, as a sentence; empty if all are but `__main__`, which
     has no function to change.
     """
     names = ", ".join(f"`{name}`" for name in behavior() if name not in {"__main__", *record})
@@ -164,13 +164,13 @@ def page(record: dict[str, Any], mutmut: str) -> str:
     """The measured part of docs/mutants.md."""
     counts = {name: Counter(entry["counts"]) for name, entry in sorted(record.items())}
     total = sum(counts.values(), Counter())
-    untried = f"{said}\n\n" if (said := missing(record)) else ""
+    not_measured = f"{sentence}\n\n" if (sentence := missing(record)) else ""
     dates = sorted({entry["date"] for entry in record.values()})
     rows = [row(name, counts[name], short(record[name]["commit"])) for name in counts]
-    reasons = Counter(mutant.reason or "no reason" for mutant in left(record))
+    reasons = Counter(mutant.reason or "no reason" for mutant in survivors(record))
     return TEXT.format(
         wanted=WANTED, dates=" to ".join(dict.fromkeys((dates[0], dates[-1]))), version=mutmut,
-        modules=len(record), missing=untried, rate=rate(total), generated=total.total(),
+        modules=len(record), missing=not_measured, rate=rate(total), generated=total.total(),
         rows="\n".join([*rows, row("**all**", total, "")]),
         reasons="\n".join(f"| {why} | {n} |" for why, n in reasons.most_common()),
         decorated=decorated(), **{name.replace(" ", "_"): total[name] for name in COLUMNS},
@@ -178,7 +178,7 @@ def page(record: dict[str, Any], mutmut: str) -> str:
 
 
 def wrapped(lines: list[str]) -> Iterator[str]:
-    """The lines of a page no longer than its prose; those of a table stay."""
+    """Wrap the prose of a page; table rows stay."""
     for line in lines:
         if not line or line.startswith("|"):
             yield line
@@ -188,22 +188,22 @@ def wrapped(lines: list[str]) -> Iterator[str]:
 
 def main() -> None:
     if "--again" in sys.argv:
-        return typer.echo("\n".join(again()))
+        return typer.echo("\n".join(to_retest()))
     record = json.loads(RECORD.read_text(encoding="utf-8")) if RECORD.exists() else {}
     record = {name: entry for name, entry in record.items() if name in behavior()}
     commit = runs.commit()
     for meta in sorted(MUTATED.rglob("*.meta")):
         if mutants := read(meta):
-            record[mutants[0].module] = noted(mutants, commit)
+            record[mutants[0].module] = make_record(mutants, commit)
     write_atomic(RECORD, json.dumps(record, indent=0, ensure_ascii=False, sort_keys=True) + "\n")
     write_below_mark(PAGE, [*wrapped(page(record, version("mutmut")).splitlines())])
-    for mutant in left(record):
+    for mutant in survivors(record):
         if not mutant.reason:
             typer.echo(f"{mutant.module}.{mutant.function} {mutant.number}: {mutant.change}")
     total = sum((Counter(entry["counts"]) for entry in record.values()), Counter())
     killed = f"{rate(total):.1%} of {total.total():,} mutants are killed"
     typer.echo(f"{killed}; see {PAGE.relative_to(PROJECT)}. {missing(record)}")
-    unexplained = not all(mutant.reason for mutant in left(record))
+    unexplained = not all(mutant.reason for mutant in survivors(record))
     sys.exit(rate(total) < WANTED or unexplained or bool(missing(record)))
 
 

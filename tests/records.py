@@ -1,7 +1,7 @@
-"""How old is a measurement? The code that it was made with, and what has changed since.
+"""The age of a measurement: the code that it was made with, and what has changed since.
 
-The pages of `make mutants`, `make faults` and `make matrix` were measured at some commit. Which
-code that was stands in records.json, and for the mutants in mutants.json; a test fails when a page
+The pages of `make mutants`, `make faults` and `make matrix` were measured at some commit.
+records.json, and for the mutants mutants.json, have a digest of its code; a test fails when a page
 is too old. Comments, docstrings and formatting do not count.
 """
 
@@ -16,12 +16,12 @@ from pathlib import Path
 from helpers.files import PROJECT, short_digest, write_atomic
 
 RECORDS = Path(__file__).with_suffix(".json")
-MAY_CHANGE = 12  # so many modules of helpers/ may have changed since a measurement
+MAY_CHANGE = 12  # modules of helpers/ that may have changed since a measurement
 
 
 @cache
 def behavior() -> dict[str, str]:
-    """A digest of what each module of helpers/ does, by its name, such as "training.loop"."""
+    """A digest of the code of each module of helpers/, by its name, such as "training.loop"."""
     folder, found = PROJECT / "helpers", {}
     for path in sorted(folder.rglob("*.py")):
         if path.name != "__init__.py":  # these only list names
@@ -31,7 +31,7 @@ def behavior() -> dict[str, str]:
 
 
 def digest(source: str) -> str:
-    """Twelve hex digits of a module's code, without comments, docstrings and space."""
+    """Twelve hex digits of a module's code, without comments, docstrings and whitespace."""
     lines = source.splitlines()
     for token in tokenize.generate_tokens(io.StringIO(source).readline):
         if token.type == tokenize.COMMENT:
@@ -46,23 +46,23 @@ def digest(source: str) -> str:
 
 
 def short(commit: str) -> str:
-    """The first twelve digits of a commit, and whether files had been changed since."""
+    """The first twelve digits of a commit, and a mark if files had been changed since."""
     return commit[:12] + commit[40:]
 
 
 def read() -> dict[str, dict]:
-    """All records: of each measurement its date, its commit, the code, and what was found."""
+    """All records: the date, commit, code and results of each measurement."""
     return json.loads(RECORDS.read_text(encoding="utf-8")) if RECORDS.exists() else {}
 
 
 def note(name: str, code: dict[str, str], commit: str, **facts: object) -> None:
-    """Keep that the measurement `name` was made now, with this code; a line for each record."""
+    """Record that the measurement `name` was made now, with this code; one line per record."""
     record = {"date": str(datetime.date.today()), "commit": commit, **facts, "code": code}
     records = sorted((read() | {name: record}).items())
-    lines = [f"{json.dumps(key)}: {json.dumps(of, ensure_ascii=False)}" for key, of in records]
+    lines = [f"{json.dumps(key)}: {json.dumps(item, ensure_ascii=False)}" for key, item in records]
     write_atomic(RECORDS, "{\n" + ",\n".join(lines) + "\n}\n")
 
 
 def changed(code: dict[str, str]) -> list[str]:
-    """The modules that are not there, or do something else, in a record of an earlier `code`."""
+    """The modules that are new or have changed since an earlier `code`."""
     return [name for name, now in behavior().items() if code.get(name) != now]

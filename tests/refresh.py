@@ -1,9 +1,9 @@
-"""Run the committed notebooks anew, in place, and say which facts and claims are others now.
+"""Run the committed notebooks again, in place, and print which facts and claims have changed.
 
     python -m tests.refresh                   # all of them; or: --only 02
 
 They run in the order of the series, each in a fresh kernel. A notebook is replaced only after it
-came to its end; one that raises stays as it was.
+has finished; one that raises stays as it was.
 """
 
 import difflib
@@ -45,7 +45,7 @@ def main(
 
 
 def executed(notebook: NotebookNode, folder: Path) -> NotebookNode:
-    """A copy of the notebook as a clean run from top to bottom leaves it."""
+    """A copy of the notebook after a clean run from top to bottom."""
     run = ExecutePreprocessor(
         timeout=None, kernel_name="python3", record_timing=False, config=ENCRYPTED
     )
@@ -54,7 +54,7 @@ def executed(notebook: NotebookNode, folder: Path) -> NotebookNode:
 
 
 def normalized(notebook: NotebookNode) -> NotebookNode:
-    """The notebook with the same metadata whoever ran it, and each stream in one piece."""
+    """The notebook with the same metadata on every machine, and each stream in one piece."""
     notebook.metadata = NotebookNode(
         kernelspec={"display_name": "Python 3", "language": "python", "name": "python3"},
         language_info={k: v for k, v in notebook.metadata.language_info.items() if k != "version"},
@@ -67,7 +67,7 @@ def normalized(notebook: NotebookNode) -> NotebookNode:
 
 
 def _joined(outputs: list[NotebookNode]) -> Iterator[NotebookNode]:
-    """A training prints line by line; how the lines fell into packets is chance."""
+    """Join consecutive outputs of a stream: how printed lines are split into outputs is random."""
     last = None
     for output in outputs:
         if last and output.output_type == "stream" and output.name == last.get("name"):
@@ -78,7 +78,7 @@ def _joined(outputs: list[NotebookNode]) -> Iterator[NotebookNode]:
 
 
 def changes(before: NotebookNode, after: NotebookNode) -> list[str]:
-    """What nbval would compare and find changed: lines that went (-) and lines that came (+)."""
+    """What nbval would report as changed: lines removed (-) and lines added (+)."""
     lines = list(difflib.unified_diff(_compared(before), _compared(after), n=0, lineterm=""))
     return [line for line in lines if not line.startswith(("---", "+++", "@@"))]
 

@@ -28,25 +28,25 @@ MARK = "here-ends-a-part"
 REVEAL = report.TEMPLATES / "reveal"
 # after a full stop, perhaps in brackets or bold, and before a capital, a number or a mark
 _NEXT = re.compile(r"(?:(?<=[.?!])|(?<=[.?!][)*])|(?<=[.?!]\*\*))\s+(?=[A-Z0-9*`(\[])")
-_BLOCK = re.compile(r"[-*>|] |\d+\. |```|\|")  # a list, quote, table or code: not cut
+_BLOCK = re.compile(r"[-*>|] |\d+\. |```|\|")  # a list, quote, table or code: not split
 _TABLE = re.compile(r"(<thead>.*?</thead>)\s*<tbody>(.*?)</tbody>", re.DOTALL)
 
 
 def sentences(source: str) -> list[tuple[int, str, str]]:
-    """Number of the paragraph, heading above it, and text, for each sentence of a prose cell."""
+    """The paragraph number, heading and text of each sentence of a prose cell."""
     found, heading = list[tuple[int, str, str]](), ""
     for i, text in enumerate(re.split(r"\n\s*\n", source.strip())):
         if text.startswith("#"):
             heading = text.strip("# ")
         else:
-            several = [text] if _BLOCK.match(text) else _NEXT.split(text)
-            found += [(i, heading, sentence) for sentence in several]
+            parts = [text] if _BLOCK.match(text) else _NEXT.split(text)
+            found += [(i, heading, sentence) for sentence in parts]
     return found
 
 
 def chosen(cell: NotebookNode) -> tuple[str, str]:
-    """Heading and text of those sentences that the slide shows."""
-    every, taken = sentences(cell.source), set[int]()
+    """The heading and text of the sentences that the slide shows."""
+    every, indices = sentences(cell.source), set[int]()
     for line in cell.metadata.slideshow.get("lines", range(1, len(every) + 1)):
         if isinstance(line, int):
             places = [line - (line > 0)] if 0 < abs(line) <= len(every) else []
@@ -54,36 +54,36 @@ def chosen(cell: NotebookNode) -> tuple[str, str]:
             places = [i for i, (*_, text) in enumerate(every) if _plain(line) in _plain(text)]
         if not places:
             raise ValueError(f"cell {cell.id} has no sentence {line!r}: change `slideshow.lines`.")
-        taken |= {place % len(every) for place in places}
+        indices |= {place % len(every) for place in places}
     paragraphs: dict[int, list[str]] = {}
-    for i in sorted(taken):
+    for i in sorted(indices):
         paragraphs.setdefault(every[i][0], []).append(every[i][2])
-    heading = every[min(taken)][1] if taken else ""
+    heading = every[min(indices)][1] if indices else ""
     return heading, "\n\n".join(" ".join(texts) for texts in paragraphs.values())
 
 
 def _plain(text: str) -> str:
-    """A text in one line, without asterisks and the targets of links."""
+    """A text in one line, without asterisks and link targets."""
     return re.sub(r"\[([^]]+)\]\([^)]+\)", r"\1", text).replace("*", "").replace("\n", " ")
 
 
 def shown(cell: NotebookNode) -> NotebookNode:
-    """A code cell as its slide shows it. Of a cell that draws, only the pictures are shown."""
+    """A code cell as its slide shows it. If it draws, only the pictures are shown."""
     cell, show = nbformat.from_dict(cell), cell.metadata.slideshow
     if not cell.outputs and not show.get("code"):
         raise ValueError(f"cell {cell.id} has no output: run the notebook, then make the slides.")
     cell.outputs = [o for o in cell.outputs if "image/png" in o.get("data", {})] or cell.outputs
     for output in cell.outputs:
-        of, kind = (output, "text") if "text" in output else (output.data, "text/plain")
-        text = re.sub(r"\nName: .*dtype: .*", "", of.get(kind, ""))  # pandas' last line of a series
+        source, kind = (output, "text") if "text" in output else (output.data, "text/plain")
+        text = re.sub(r"\nName: .*dtype: .*", "", source.get(kind, ""))  # of a pandas series
         lines, rows = text.splitlines(), show.get("rows", ROWS)
-        of[kind] = "\n".join(lines[:rows] + ["…"] * (len(lines) > rows))
+        source[kind] = "\n".join(lines[:rows] + ["…"] * (len(lines) > rows))
     cell.source = cell.source if show.get("code") else ""
     return cell
 
 
 def fit(table: re.Match[str], rows: int) -> str:
-    """The first rows of a table, whose long headings may be broken."""
+    """The first rows of a table; long headings may wrap."""
     every = re.findall(r"<tr.*?</tr>", table[2], flags=re.DOTALL)
     more = '<tr class="more"><td colspan="99">…</td></tr>' if len(every) > rows else ""
     head = re.sub(r"(?<=\w)[._](?=\w)", r"\g<0><wbr>", table[1])
@@ -93,7 +93,7 @@ def fit(table: re.Match[str], rows: int) -> str:
 def slides_of(notebook: NotebookNode) -> list[dict]:
     """The slides of a notebook: title, parts as HTML, notes.
 
-    Raises ValueError if a cell has not what its slide shall show.
+    Raises ValueError if a cell lacks what its slide must show.
     """
     section, slides = "", list[dict]()
     cells, parts = list[NotebookNode](), list[dict]()

@@ -1,4 +1,4 @@
-"""The bands that the notebooks claim follow from records, and stand for what they are said to."""
+"""The bands that the notebooks claim follow from the records, and have the stated coverage."""
 
 import ast
 import json
@@ -70,7 +70,7 @@ def test_the_shipped_weights_have_their_band(dataset):
 @pytest.mark.parametrize("profile", ["quick", "standard"])
 @pytest.mark.parametrize("notebook", ["02_train_mnist", "03_train_fashion_mnist"])
 def test_the_claims_of_the_notebooks_have_bands(notebook, profile):
-    """A changed default, or a setting misspelt, must not turn the claim into an empty one."""
+    """A changed default, or a misspelled setting, must not disable the claim."""
     known = headless.parameters_of(headless.find_notebook(notebook))
     given = {name: ast.literal_eval(about["default"]) for name, about in known.items()}
     given |= headless.PROFILES[profile].get(notebook, {})

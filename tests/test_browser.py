@@ -1,9 +1,9 @@
 """The pages of a run, the explorer, the slides, and each notebook in JupyterLab, in a browser.
 
-It needs a Chromium on the PATH. The cells run at the quick profile, since the front end is what is
-tested here. Every day: the first notebook, a training with its bar and the stop button, the review
-of labels, the drawing pad; the other notebooks are long tests. Long pictures of what the reader
-sees are kept in tests/screenshots/.
+This needs a Chromium on the PATH. The cells run at the quick profile, since only the front end is
+tested here. The default tests cover the first notebook, a training with its bar and the stop
+button, the review of labels, and the drawing pad; the other notebooks are long tests. Long pictures
+of the pages are saved in tests/screenshots/.
 """
 
 import json
@@ -35,20 +35,20 @@ from tests import slides
 from tests.tools import cells, write_notebook
 
 SCREENSHOTS = PROJECT / "tests" / "screenshots"
-if not os.access(SCREENSHOTS.parent, os.W_OK):  # a clone that is read-only
+if not os.access(SCREENSHOTS.parent, os.W_OK):  # a read-only clone
     SCREENSHOTS = Path(tempfile.gettempdir(), "screenshots")
 CHROMIUM = doctor.chromium()
 NOTEBOOKS = [notebook.name for notebook in headless.SERIES]
-TRAINS = ("02_train_mnist", "03_train_fashion_mnist")  # and so must show its progress
-DAILY = ("01_explore",)
-PATIENCE = 600_000  # milliseconds until a hung front end is given up; nothing is timed by it
+TRAINS = ("02_train_mnist", "03_train_fashion_mnist")  # these must show progress
+DEFAULT = ("01_explore",)
+TIMEOUT = 600_000  # milliseconds until a hung front end is an error; no measurement depends on it
 
 pytestmark = [
     pytest.mark.skipif(
         CHROMIUM is None and "CI" not in os.environ,
         reason="no Chromium is installed, so JupyterLab was NOT tested in a browser",
     ),
-    # pyzmq and playwright leave the closing of their sockets to the garbage collector
+    # pyzmq and playwright leave sockets to the garbage collector
     pytest.mark.filterwarnings("default::ResourceWarning"),
 ]
 
@@ -69,7 +69,7 @@ def folder(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def lab(folder, tmp_path_factory):
-    """The address of a JupyterLab that serves the folder, with its token; all else as it comes."""
+    """The address and token of a JupyterLab that serves the folder, with default settings."""
     private = tmp_path_factory.mktemp("jupyter")
     settings = {
         "notebook-extension/tracker": {"windowingMode": "none"},  # keeps all cells on the page
@@ -79,7 +79,7 @@ def lab(folder, tmp_path_factory):
         path = private / "settings" / "@jupyterlab" / f"{name}.jupyterlab-settings"
         path.parent.mkdir(parents=True)
         path.write_text(json.dumps(choices))
-    places = {
+    folders = {
         "JUPYTER_RUNTIME_DIR": private / "runtime",
         "JUPYTER_CONFIG_DIR": private / "config",
         "JUPYTERLAB_SETTINGS_DIR": private / "settings",
@@ -92,7 +92,7 @@ def lab(folder, tmp_path_factory):
                 *("--port=0", f"--notebook-dir={folder}", "--expose-app-in-browser"),
                 "--allow-root",
             ],
-            env=os.environ | {name: str(place) for name, place in places.items()},
+            env=os.environ | {name: str(path) for name, path in folders.items()},
             stdout=log,
             stderr=log,
         )
@@ -130,13 +130,13 @@ def test_jupyterlab_listens_to_this_machine_only_and_wants_its_token(lab):
 @pytest.fixture
 def page(browser):
     page = browser.new_page(viewport={"width": 1400, "height": 1000})
-    page.set_default_timeout(PATIENCE)
+    page.set_default_timeout(TIMEOUT)
     yield page
     page.close()
 
 
 def run_all(page, lab, name: str) -> None:
-    """Open a notebook and run and save it; `window.finished` tells when that is done."""
+    """Open a notebook, run all cells and save it; `window.finished` is true when that is done."""
     page.goto(f"{lab['url']}lab/tree/{name}.ipynb?reset&token={lab['token']}")
     page.wait_for_function(
         "window.jupyterapp?.shell.currentWidget?.sessionContext?.session?.kernel"
@@ -184,7 +184,7 @@ def run_pages(tmp_path_factory) -> list[Path]:
     return [listed, index, *(run / name / f"{name}.html" for name in names)]
 
 
-# what WCAG AA asks for and can be computed: a line for each place that fails
+# what can be computed of WCAG AA: a line for each failure
 ACCESSIBLE = """() => {
     const failures = [];
     const say = (what, node) => failures.push(what + ': ' + node.outerHTML.slice(0, 90));
@@ -235,15 +235,15 @@ ACCESSIBLE = """() => {
 def test_the_pages_of_a_run_are_accessible_and_load_nothing_external(browser, run_pages, scheme):
     for width in (1280, 390):  # pixels: a laptop, a phone
         page = browser.new_page(color_scheme=scheme, viewport={"width": width, "height": 900})
-        asked: list[str] = []
-        page.on("request", lambda request, asked=asked: asked.append(request.url))
+        requested: list[str] = []
+        page.on("request", lambda request, requested=requested: requested.append(request.url))
         for path in run_pages:
             page.goto(path.as_uri())
             page.evaluate("window.scrollTo(0, document.body.scrollHeight)")
             assert page.evaluate("document.documentElement.scrollWidth") <= width, path.name
             assert page.evaluate(ACCESSIBLE) == [], path.name
-        assert [url for url in asked if not url.startswith(("file:", "data:"))] == []
-        assert len(asked) > len(run_pages)  # the figures on the index
+        assert [url for url in requested if not url.startswith(("file:", "data:"))] == []
+        assert len(requested) > len(run_pages)  # including the figures on the index
         dark = (
             page.evaluate("getComputedStyle(document.body).backgroundColor") != "rgb(255, 255, 255)"
         )
@@ -252,7 +252,7 @@ def test_the_pages_of_a_run_are_accessible_and_load_nothing_external(browser, ru
 
 
 def test_nothing_in_the_markdown_of_a_notebook_is_run(browser, tmp_path):
-    """It keeps its markup, but the policy in the head of each page allows no script."""
+    """The page keeps the markup, but its content security policy allows no script."""
     bad = "document.body.id = 'taken'"
     markup = f'<script>{bad}</script><img src=x alt=y onerror="{bad}">\n\n[link](javascript:0)'
     new = nbformat.v4
@@ -289,7 +289,7 @@ def test_a_page_has_navigation_links_and_prints_uncut(browser, run_pages):
 
     page.goto(run_pages[3].as_uri())
     page.emulate_media(media="print", color_scheme="dark")  # a dark screen prints on white paper
-    page.set_viewport_size({"width": 672, "height": 1000})  # of A4 less the margins
+    page.set_viewport_size({"width": 672, "height": 1000})  # A4 without margins
     assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
     assert not contents.is_visible()
     cut = "all => all.filter(n => n.scrollWidth > n.clientWidth + 1).map(n => n.outerHTML)"
@@ -299,7 +299,7 @@ def test_a_page_has_navigation_links_and_prints_uncut(browser, run_pages):
 
 @pytest.fixture(scope="module")
 def explored(tmp_path_factory, mnist) -> Path:
-    """The page that shows the shipped TinyVGG."""
+    """The explorer page of the shipped TinyVGG."""
     path = tmp_path_factory.mktemp("explorer") / "page.html"
     notes = {"dataset": "mnist", "test_accuracy": 0.9916, "date": "2026-11-27"}
     model = models.load_pretrained("mnist/tiny_vgg")
@@ -311,7 +311,7 @@ LOGITS = "images => images.map(image => [...forward(Uint8Array.from(image)).at(-
 
 
 def difference(page, path: Path, model: nn.Module, images: torch.Tensor) -> float:
-    """The greatest between logits that the page and torch compute."""
+    """The largest difference between the logits of the page and of torch."""
     page.goto(path.as_uri())
     found = torch.tensor(page.evaluate(LOGITS, images.flatten(1).tolist()))
     with torch.inference_mode():
@@ -341,9 +341,9 @@ def varied() -> nn.Sequential:
 
 def test_every_kind_of_layer_is_computed_and_split_into_terms(page, tmp_path):
     images = torch.randint(256, (20, 3, 20, 20), generator=torch.Generator().manual_seed(1)).byte()
-    names, told = ["<script>alert(1)</script>", "<b>", "Löwe & 'Co'"], []
-    page.on("dialog", lambda dialog: (told.append(dialog.message), dialog.dismiss()))
-    page.on("pageerror", lambda error: told.append(str(error)))
+    names, errors = ["<script>alert(1)</script>", "<b>", "Löwe & 'Co'"], []
+    page.on("dialog", lambda dialog: (errors.append(dialog.message), dialog.dismiss()))
+    page.on("pageerror", lambda error: errors.append(str(error)))
     path = evaluation.write_explorer(
         varied(), tmp_path / "page.html", examples=data.Split(images, torch.arange(20) % 3),
         notes={"class_names": names, "dataset": "</title><script>alert(2)</script>"},
@@ -362,7 +362,7 @@ def test_every_kind_of_layer_is_computed_and_split_into_terms(page, tmp_path):
                 assert sum(sums) == pytest.approx(value, abs=0.0006 * len(sums))
         page.evaluate(f"goTo({layer})")
         assert page.locator("#says").inner_text()
-    assert told == []
+    assert errors == []
 
 
 def test_an_opened_picture_has_the_pixels_that_python_reads(page, tmp_path):
@@ -393,8 +393,8 @@ def test_an_opened_picture_has_the_pixels_that_python_reads(page, tmp_path):
 def test_the_explorer_is_accessible_and_loads_nothing_external(browser, explored, scheme):
     for width in (1280, 390):
         page = browser.new_page(color_scheme=scheme, viewport={"width": width, "height": 900})
-        asked: list[str] = []
-        page.on("request", lambda request, asked=asked: asked.append(request.url))
+        requested: list[str] = []
+        page.on("request", lambda request, requested=requested: requested.append(request.url))
         page.goto(explored.as_uri())
         for layer in range(page.evaluate("layers.length")):
             page.evaluate(f"goTo({layer})")
@@ -402,7 +402,7 @@ def test_the_explorer_is_accessible_and_loads_nothing_external(browser, explored
             assert page.evaluate("document.documentElement.scrollWidth") <= width
             home = page.evaluate("byId('panel').parentElement.className || 'side'")
             assert home == ("layer now" if width == 390 else "side")
-        assert {url for url in asked if not url.startswith("data:")} == {explored.as_uri()}
+        assert {url for url in requested if not url.startswith("data:")} == {explored.as_uri()}
         unnamed = (
             "all => all.filter(n => !n.ariaLabel && !n.innerText.trim()).map(n => n.outerHTML)"
         )
@@ -456,7 +456,7 @@ def test_a_number_is_traced_back_to_the_pixels(page, explored, mnist):
     for _ in range(2):
         follow.press("Enter")
     assert page.evaluate("[chosen.layer, chosen.index]") == [12, int(products.argmax())]
-    follow.press("Enter")  # no number is changed by flattening
+    follow.press("Enter")  # flattening changes no number
     _, index = page.evaluate("[chosen.layer, chosen.index]")
     follow.press("Enter")
     channel, row, column = np.unravel_index(index, (10, 7, 7))
@@ -473,7 +473,7 @@ def test_a_number_is_traced_back_to_the_pixels(page, explored, mnist):
 
 
 def drag(page, start: tuple[int, int], end: tuple[int, int]) -> None:
-    """Draw a line on the paper of the explorer, from and to points in its pixels."""
+    """Draw a line on the paper of the explorer, between points in its pixels."""
     box = page.locator("#paper").bounding_box()
     page.mouse.move(box["x"] + start[0], box["y"] + start[1])
     page.mouse.down()
@@ -495,7 +495,7 @@ def test_a_chosen_image_is_exact_and_a_drawing_is_classified(page, explored, mni
     left = torch.tensor(page.evaluate("[...readPaper()]"))
     assert (left <= image).all()
     assert (left > 0).sum() < (image > 0).sum()
-    assert page.locator("#answer small").inner_text() == ""  # it is not that image any more
+    assert page.locator("#answer small").inner_text() == ""  # it is no longer that image
 
     page.locator("#pen").click()
     page.locator("#clear").click()
@@ -509,7 +509,7 @@ def test_a_chosen_image_is_exact_and_a_drawing_is_classified(page, explored, mni
     page.locator("#clear").click()
     assert page.evaluate("readPaper().every(value => value === 0)")
     page.locator("#paper").focus()
-    for key in ("Space", *("ArrowUp",) * 8):  # the pen of the keys starts in the middle
+    for key in ("Space", *("ArrowUp",) * 8):  # with the keyboard, the pen starts in the middle
         page.keyboard.press(key)
     assert page.evaluate("readPaper().filter(value => value > 0).length") > 20
 
@@ -518,14 +518,14 @@ def test_play_walks_from_the_image_to_the_probabilities_and_stops(page, explored
     page.clock.install()
     page.goto(explored.as_uri())
     page.get_by_role("button", name="Play").click()
-    said = []
+    texts = []
     for _ in range(15):
-        said.append(page.locator("#says").inner_text())
+        texts.append(page.locator("#says").inner_text())
         assert page.locator(".layer.now").count() == 1
         page.clock.run_for(6_000)
-    assert said[0].startswith("The network gets 28 × 28 pixels")
-    assert re.search(r"The network says 0, with (> )?\d+\.\d %\.$", said[14])
-    assert len(set(said)) >= 9  # the four ReLUs say the same
+    assert texts[0].startswith("The network gets 28 × 28 pixels")
+    assert re.search(r"The network says 0, with (> )?\d+\.\d %\.$", texts[14])
+    assert len(set(texts)) >= 9  # the four ReLUs have the same text
     assert page.locator("#play").inner_text() == "▶ Play"
     page.get_by_role("button", name="layer before").click()
     assert page.locator(".layer.now h3").inner_text() == "Linear (logits)"
@@ -537,7 +537,7 @@ def decks(tmp_path_factory) -> dict[str, Path]:
     return {path.stem: path for path in slides.build(tmp_path_factory.mktemp("decks"))}
 
 
-# a line for each thing on a slide, with all its fragments, that does not fit or cannot be read
+# a line for each part of a slide, with all its fragments, that does not fit or is unreadable
 UNREADABLE = """() => {
     const failures = [];
     document.querySelectorAll('.slides > section').forEach((section, i) => {
@@ -570,24 +570,24 @@ UNREADABLE = """() => {
 
 
 def open_deck(browser, path: Path, query: str = "") -> tuple:
-    """The slides in a page as large as a projector's, and the addresses that were asked for."""
-    page, asked = browser.new_page(viewport={"width": 1280, "height": 720}), []
-    page.on("request", lambda request: asked.append(request.url))
+    """The slides in a page of the size of a projector's, and the addresses that were requested."""
+    page, requested = browser.new_page(viewport={"width": 1280, "height": 720}), []
+    page.on("request", lambda request: requested.append(request.url))
     page.goto(path.as_uri() + query)
     page.wait_for_function("window.Reveal?.isReady()")
-    return page, asked
+    return page, requested
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", NOTEBOOKS)
 def test_slides_can_be_read_from_the_last_row(browser, decks, name):
-    page, asked = open_deck(browser, decks[name])
+    page, requested = open_deck(browser, decks[name])
     assert page.evaluate(UNREADABLE) == []
     assert 12 <= page.evaluate("Reveal.getTotalSlides()") <= 21
     assert page.locator("h1").count() == 1
     assert page.locator("section h2").last.text_content().endswith("What we learned")
     page.locator("section.present").screenshot(path=SCREENSHOTS / f"slides-{name}.png")
-    assert [url for url in asked if not url.startswith(("file:", "data:"))] == []
+    assert [url for url in requested if not url.startswith(("file:", "data:"))] == []
     page.close()
 
 
@@ -606,7 +606,7 @@ def test_a_slide_that_is_too_full_is_noticed(browser, decks):
 
 @pytest.mark.slow
 def test_the_speaker_has_a_window_and_a_print_has_each_slide_once(browser, decks):
-    page, asked = open_deck(browser, decks["08_your_own_data"])
+    page, requested = open_deck(browser, decks["08_your_own_data"])
     with page.expect_popup() as opened:
         page.keyboard.press("s")
     notes = opened.value.locator(".speaker-controls-notes .value")
@@ -623,7 +623,7 @@ def test_the_speaker_has_a_window_and_a_print_has_each_slide_once(browser, decks
     sizes = "pages => pages.map(page => [page.clientWidth, page.scrollHeight])"
     assert page.locator(".pdf-page").evaluate_all(sizes) == [[1280, 720]] * count
     assert page.locator(".pdf-page .fragment:not(.visible)").count() == 0
-    assert all(url.startswith(("file:", "data:")) for url in asked + more)
+    assert all(url.startswith(("file:", "data:")) for url in requested + more)
     page.close()
 
 
@@ -642,7 +642,7 @@ history = training.fit(
     model, optimizer, train, epochs=100_000, on_epoch=lambda _: Path("begun").touch()
 )"""
 AFTER = "print('the cell below was run')"
-TO_GO_ON = """\
+CHECK_STATE = """\
 import sys
 history = sys.last_value.history
 print(history.interrupted, 0 < len(history.epochs) < 100_000, model.training)"""
@@ -650,7 +650,7 @@ print(history.interrupted, 0 < len(history.epochs) < 100_000, model.training)"""
 
 @pytest.mark.slow
 def test_the_stop_button_ends_run_all_and_keeps_model_and_history(page, lab, folder):
-    write_notebook(folder / "stop.ipynb", TRAINING, AFTER, TO_GO_ON)
+    write_notebook(folder / "stop.ipynb", TRAINING, AFTER, CHECK_STATE)
     run_all(page, lab, "stop")
     while not (folder / "begun").exists():
         page.wait_for_timeout(100)  # milliseconds
@@ -658,20 +658,20 @@ def test_the_stop_button_ends_run_all_and_keeps_model_and_history(page, lab, fol
     page.click('[data-command="notebook:interrupt-kernel"]')
     page.wait_for_function("window.finished")
     page.get_by_text("The training was stopped in epoch").first.wait_for()
-    _, after, to_go_on = cells(folder / "stop.ipynb", "code")
+    _, after, last_cell = cells(folder / "stop.ipynb", "code")
     assert not after.outputs
-    assert not to_go_on.outputs
+    assert not last_cell.outputs
 
     page.locator(".jp-Notebook .jp-CodeCell").nth(2).click()
     run_cell_and_save(page)
-    *_, to_go_on = cells(folder / "stop.ipynb", "code")
-    assert to_go_on.outputs[0]["text"].strip() == "True True False"
+    *_, last_cell = cells(folder / "stop.ipynb", "code")
+    assert last_cell.outputs[0]["text"].strip() == "True True False"
 
 
 @pytest.mark.parametrize(
     "name",
     [
-        pytest.param(name, marks=pytest.mark.slow if name in DAILY else pytest.mark.long)
+        pytest.param(name, marks=pytest.mark.slow if name in DEFAULT else pytest.mark.long)
         for name in NOTEBOOKS
     ],
 )
@@ -700,11 +700,11 @@ def test_a_notebook_runs_in_jupyterlab(page, lab, folder, name):
     photograph(page, name)
 
 
-def wait_for_decisions(path: Path, wanted: list[str]) -> None:
-    """Until the file holds these decisions; raises what it holds instead after ten seconds."""
+def wait_for_decisions(path: Path, expected: list[str]) -> None:
+    """Wait until the file holds these decisions; after ten seconds, raise what it holds instead."""
     for _ in range(100):
         found = pd.read_csv(path)["decision"].tolist() if path.is_file() else []
-        if found == wanted:
+        if found == expected:
             return
         time.sleep(0.1)
     raise AssertionError(found)
@@ -759,24 +759,24 @@ from helpers import evaluation, models
 
 pad = evaluation.drawing_pad(models.load_pretrained("mnist/compact"), "0123456789")
 pad"""
-SAID = "[round(share, 2) for share in pad.probabilities]"
+PROBABILITIES = "[round(share, 2) for share in pad.probabilities]"
 
 
 def draw_line(page, *points: tuple[float, float]) -> None:
-    """Draw on the pad from the first point, in shares of the paper; the mouse stays pressed."""
+    """Draw on the pad through these points, relative to the paper; the mouse stays pressed."""
     paper = page.locator(".drawing-pad .paper").bounding_box()
-    places = [
+    corners = [
         (paper["x"] + x * paper["width"], paper["y"] + y * paper["height"]) for x, y in points
     ]
-    page.mouse.move(*places[0])
+    page.mouse.move(*corners[0])
     page.mouse.down()
-    for place in places[1:]:
-        page.mouse.move(*place, steps=10)
+    for point in corners[1:]:
+        page.mouse.move(*point, steps=10)
 
 
 @pytest.mark.slow
 def test_the_pad_shows_the_prediction_for_a_drawing(page, lab, folder):
-    write_notebook(folder / "pad.ipynb", PAD, SAID)
+    write_notebook(folder / "pad.ipynb", PAD, PROBABILITIES)
     run_all(page, lab, "pad")
     page.wait_for_function("window.finished")
     verdict, seen = page.locator(".drawing-pad strong"), page.locator(".drawing-pad img")
@@ -787,7 +787,7 @@ def test_the_pad_shows_the_prediction_for_a_drawing(page, lab, folder):
     assert clear.is_disabled()
 
     draw_line(page, (0.5, 0.15), (0.5, 0.85))
-    verdict.get_by_text("1, ").wait_for()  # before the pen is lifted
+    verdict.get_by_text("1, ").wait_for()  # while the pen is down
     page.mouse.up()
     assert seen.evaluate("image => [image.naturalWidth, image.naturalHeight]") == [28, 28]
     assert page.locator(".drawing-pad .best .name").inner_text() == "1"
@@ -796,14 +796,14 @@ def test_the_pad_shows_the_prediction_for_a_drawing(page, lab, folder):
         draw_line(page, (0.15, y), (0.85, y))
         page.mouse.up()
     verdict.get_by_text("1, ").wait_for(state="detached")
-    undo.press("Enter")  # the keyboard does as well
+    undo.press("Enter")  # the keyboard works as well
     undo.click()
     verdict.get_by_text("1, ").wait_for()
 
     page.locator(".jp-Notebook .jp-CodeCell .jp-InputArea").nth(1).click()
     run_cell_and_save(page)
-    *_, said = cells(folder / "pad.ipynb", "code")
-    shares = json.loads(said.outputs[0]["data"]["text/plain"])
+    *_, probabilities = cells(folder / "pad.ipynb", "code")
+    shares = json.loads(probabilities.outputs[0]["data"]["text/plain"])
     assert len(shares) == 10
     assert shares[1] == max(shares) > 0.5
     clear.click()
@@ -815,7 +815,7 @@ def test_the_pad_shows_the_prediction_for_a_drawing(page, lab, folder):
 
 
 def photograph(page, name: str) -> None:
-    """One picture after another, from the top of the notebook to its end."""
+    """One screenshot after another, from the top of the notebook to its end."""
     page.evaluate("window.jupyterapp.commands.execute('application:toggle-left-area')")
     page.set_viewport_size({"width": 1100, "height": 1900})
     notebook = page.locator(".jp-WindowedPanel-outer")

@@ -1,4 +1,4 @@
-"""The self-checks: which hint each kind of answer gets, whatever the exercise is."""
+"""The self-checks: which hint each kind of answer gets, in any exercise."""
 
 import numpy as np
 import pytest
@@ -209,8 +209,8 @@ def test_a_missing_answer_is_reported(answer):
 
 
 def test_an_unknown_exercise_is_reported_with_the_nearest_one():
-    told = repr(check.exercise("1.55", 3))
-    assert told.startswith("1.55: not yet. There is no exercise '1.55'. Did you mean '1.5'?")
+    message = repr(check.exercise("1.55", 3))
+    assert message.startswith("1.55: not yet. There is no exercise '1.55'. Did you mean '1.5'?")
     assert "There is no exercise 'x'." in repr(check.exercise("x", 3))
     assert "There is no exercise '99.1'." in repr(check.exercise("99.1", 3))
     assert check.exercise(1.1, "acf")  # a number instead of a text
@@ -226,10 +226,10 @@ class Hostile:
 
 
 def test_an_answer_that_raises_when_inspected_is_reported_in_one_line():
-    told = repr(check.exercise("3.5", Hostile()))
-    assert "without brackets; got a Hostile" in told
-    told = repr(check.exercise("1.3", Hostile()))
-    assert told == "1.3: not yet. It cannot be checked, since it is a Hostile (OSError: not)."
+    message = repr(check.exercise("3.5", Hostile()))
+    assert "without brackets; got a Hostile" in message
+    message = repr(check.exercise("1.3", Hostile()))
+    assert message == "1.3: not yet. It cannot be checked, since it is a Hostile (OSError: not)."
 
 
 def test_what_is_shown_in_a_notebook_is_escaped_and_marked():

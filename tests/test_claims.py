@@ -115,12 +115,12 @@ def test_results_may_come_from_numpy(result):
 @pytest.mark.parametrize(
     ("bet", "result", "close"),
     [
-        ("9 and 4", "4 / 9", "wrong"),  # "and" is no class
+        ("9 and 4", "4 / 9", "wrong"),  # "and" is not a class
         ("9,4", "4 / 9", "right"),
         ("TinyVGG", "tiny_vgg", "right"),
         ("shirt / t-shirt/top", "T-shirt/top / Shirt", "right"),
         ("coat", "shirt", "wrong"),
-        ("many", 84, "wrong"),  # words, where a number was asked for
+        ("many", 84, "wrong"),  # a word, where a number is expected
     ],
 )
 def test_bets_in_words_ignore_case_and_order(bet, result, close):

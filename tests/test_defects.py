@@ -1,8 +1,8 @@
-"""Would the notebooks notice? One defect at a time is planted in a copy of `helpers/`.
+"""The notebooks must detect defects, which are planted one at a time in a copy of `helpers/`.
 
-The notebooks that train are run at the quick profile with the sound helpers; nbval compares with
-what that wrote. With sound helpers they must be green. With each defect they must be red, and red
-in the cell that is there to notice it: a patch that merely crashes would not count.
+The notebooks that train are run at the quick profile with the correct helpers; nbval compares with
+their outputs. With the correct helpers they must pass. With each defect they must fail, in the cell
+that is there to detect it: a mere crash would not count.
 
 Some defects show before anything is trained. For these the committed notebooks are enough.
 """
@@ -26,14 +26,14 @@ ERRORS, MANY_RUNS, OWN_DATA = "04_error_analysis", "07_many_runs", "08_your_own_
 
 @dataclass(frozen=True)
 class Defect:
-    """One change to one file of helpers/, and words of the cell that first notices it."""
+    """One change to one file of helpers/, and a part of the cell that first detects it."""
 
     file: str
-    sound: str  # stands in the file exactly once
-    planted: str  # what stands there instead
+    original: str  # occurs in the file exactly once
+    planted: str  # replaces it
     noticed_by: str
     notebook: str = TRAIN_MNIST
-    before_training: bool = False  # whether that cell stands above the first training
+    before_training: bool = False  # whether that cell is above the first training
 
 
 DEFECTS = {
@@ -180,7 +180,7 @@ DEFECTS = {
         MANY_RUNS,
     ),
 }
-# those that a notebook notices only by what it trains; it is run at the quick profile
+# detected only by the results of training; run at the quick profile
 AFTER_TRAINING = {name: defect for name, defect in DEFECTS.items() if not defect.before_training}
 QUICK = sorted({defect.notebook for defect in AFTER_TRAINING.values()})
 
@@ -188,12 +188,12 @@ QUICK = sorted({defect.notebook for defect in AFTER_TRAINING.values()})
 @pytest.mark.parametrize("name", DEFECTS)
 def test_the_code_for_each_defect_occurs_once(name):
     defect = DEFECTS[name]
-    assert (PROJECT / "helpers" / defect.file).read_text().count(defect.sound) == 1
+    assert (PROJECT / "helpers" / defect.file).read_text().count(defect.original) == 1
 
 
 @pytest.fixture(scope="module")
 def quick_runs(tmp_path_factory) -> dict[str, Path]:
-    """The notebooks of QUICK as the sound helpers run them."""
+    """The notebooks of QUICK, run with the correct helpers."""
     folder = tmp_path_factory.mktemp("quick runs")
     for name in QUICK:
         outcome = headless.execute_notebook(name, folder, headless.PROFILES["quick"][name])
@@ -202,17 +202,17 @@ def quick_runs(tmp_path_factory) -> dict[str, Path]:
 
 
 def regression_test(executed: Path, folder: Path, defect: Defect | None) -> str:
-    """Compare a notebook under nbval with helpers that have a defect; the report, "" for green."""
+    """Compare a notebook under nbval with defective helpers; the report, "" if it passes."""
     shutil.copytree(
         PROJECT / "helpers", folder / "helpers", ignore=shutil.ignore_patterns("__pycache__")
     )
-    for name in ("data", "benchmarks", "notebooks"):  # what the helpers read beside themselves
+    for name in ("data", "benchmarks", "notebooks"):  # the other files that the helpers read
         (folder / name).symlink_to(PROJECT / name, target_is_directory=True)
     if defect is not None:
         file = folder / "helpers" / defect.file
-        file.write_text(file.read_text().replace(defect.sound, defect.planted))
+        file.write_text(file.read_text().replace(defect.original, defect.planted))
     notebook = shutil.copy(executed, folder)
-    # a defective copy is not what coverage is asked about
+    # coverage should not measure the defective copy
     environment = {k: v for k, v in os.environ.items() if not k.startswith("COVERAGE")}
     nbval = ["--nbval", "--nbval-current-env", "--exitfirst", "--quiet", "-p", "no:cacheprovider"]
     done = subprocess.run(
@@ -229,8 +229,8 @@ def regression_test(executed: Path, folder: Path, defect: Defect | None) -> str:
 
 @pytest.fixture(scope="module")
 def reports(quick_runs, tmp_path_factory) -> dict[str, str]:
-    """What nbval says in each case; a notebook has one thread, so as many at once as cores."""
-    cases = {f"sound {name}": (name, None) for name in quick_runs} | {
+    """The report of nbval in each case, in parallel on all cores: a notebook uses one thread."""
+    cases = {f"correct {name}": (name, None) for name in quick_runs} | {
         name: (defect.notebook, defect) for name, defect in AFTER_TRAINING.items()
     }
 
@@ -253,7 +253,7 @@ def test_committed_notebooks_notice_defects_visible_before_training(name, tmp_pa
 @pytest.mark.long
 @pytest.mark.parametrize("notebook", QUICK)
 def test_notebooks_pass_without_a_defect(reports, notebook):
-    assert reports[f"sound {notebook}"] == ""
+    assert reports[f"correct {notebook}"] == ""
 
 
 @pytest.mark.long

@@ -1,4 +1,4 @@
-"""Accelerators that are not here are mocked; what runs on them is tested on the CPU elsewhere."""
+"""Accelerators are mocked here; code for them is tested on the CPU in other files."""
 
 import platform
 import random
@@ -24,7 +24,7 @@ def with_two_gpus(monkeypatch):
 def without_accelerator(monkeypatch):
     monkeypatch.setattr(torch.accelerator, "current_accelerator", lambda check_available: None)
 
-    def no_driver() -> int:  # what torch 2.7 built for CUDA says
+    def no_driver() -> int:  # the error of torch 2.7 built for CUDA
         raise RuntimeError("Found no NVIDIA driver on your system.")
 
     monkeypatch.setattr(torch.accelerator, "device_count", no_driver)

@@ -1,4 +1,4 @@
-"""The pages are short, state the numbers of the committed records, and name commands that exist."""
+"""The pages are short, state the numbers of the committed records, and name existing commands."""
 
 import contextlib
 import io
@@ -62,7 +62,7 @@ def mean_and_spread(fractions: Iterable[float], digits: int = 2) -> str:
 
 
 def measured(recipe: str, dataset: str) -> tuple[str, str]:
-    """The accuracy that a recipe states, and over how many seeds."""
+    """The accuracy that a recipe states, and the number of seeds."""
     accuracy, seeds = training.RECIPES[recipe, dataset].measured.split(" over ")
     return accuracy, seeds.removesuffix(" seeds")
 
@@ -112,7 +112,7 @@ def test_the_readme_is_short_and_shows_its_results_first():
 
 @pytest.mark.parametrize("page", sorted({*PAGES} - {"README.md", "docs/glossary.md"}))
 def test_pages_are_short(page):
-    allowed = {"docs/teaching.md": 400}  # it holds a plan for each of eight lessons
+    allowed = {"docs/teaching.md": 400}  # it has a plan for each of eight lessons
     assert len(read(page).splitlines()) <= allowed.get(page, 200)
 
 
@@ -120,7 +120,8 @@ def test_the_page_on_handwriting_states_what_the_record_holds():
     found = record("photographs")
     rows = table("docs/handwriting.md", "photograph", "right")
     assert {row[0]: [int(cell) for cell in row[1:]] for row in rows} == {
-        kind: [of["right"], of["wrong"], of["nothing"]] for kind, of in found["kinds"].items()
+        kind: [counts["right"], counts["wrong"], counts["nothing"]]
+        for kind, counts in found["kinds"].items()
     }
     page = read("docs/handwriting.md")
     assert f"That is {found['share_right']:.1%} right".replace("%", " %") in page
@@ -143,7 +144,7 @@ def test_recipes_state_what_the_records_hold():
         for dataset in DATASETS:
             values = accuracies(recipe, dataset, "test")
             assert measured(recipe, dataset) == (mean_and_spread(values), str(len(values)))
-    for dataset in DATASETS:  # `report` over the seeds with two threads; the bands also have one
+    for dataset in DATASETS:  # the bands of `report` include runs with one thread
         band = report_band(dataset)
         accuracy = float(measured("report", dataset)[0].split()[0])
         assert abs(accuracy - 100 * band["mean"]) < 100 * band["sd"]
@@ -268,12 +269,12 @@ def test_the_frontier_on_the_page_on_accuracy():
     for row in record("frontier")["trainings"]:
         assert f"`{row['step']}`" in read("docs/accuracy.md")
     tried = pd.read_csv(PROJECT / "benchmarks/results/small_networks.csv")
-    told = [
+    recorded = [
         (f"{row.parameters:,}", str(row.epochs), f"{100 * row.validation:.2f} %")
         for row in tried.itertuples()
     ]
     rows = table("docs/accuracy.md", "change", "parameters", "epochs")
-    assert sorted(told) == sorted(tuple(row[1:]) for row in rows)
+    assert sorted(recorded) == sorted(tuple(row[1:]) for row in rows)
 
 
 def test_the_times_of_the_listing_on_the_page_on_the_command_line():
@@ -441,22 +442,22 @@ def commands() -> list[tuple[str, str]]:
 @pytest.mark.parametrize(("page", "call"), commands())
 def test_commands_on_the_pages_exist_with_their_options(page, call):
     """They are parsed, not run."""
-    words = shlex.split(call)
+    arguments = shlex.split(call)
     command = typer.main.get_command(app)
-    while words and words[0] in getattr(command, "commands", {}):
-        command, *words = command.commands[words[0]], *words[1:]  # type: ignore[attr-defined]
-    given = [word for word in words if word != "--help"]
-    if given or not words:
+    while arguments and arguments[0] in getattr(command, "commands", {}):
+        command, *arguments = command.commands[arguments[0]], *arguments[1:]  # type: ignore[attr-defined]
+    given = [argument for argument in arguments if argument != "--help"]
+    if given or not arguments:
         command.make_context(call, given)
 
 
 def test_the_exercises_are_where_the_page_on_teaching_says():
     rows = table("docs/teaching.md", "exercise", "where", "checked exercise")
     assert [int(row[0].split()[0]) for row in rows] == list(range(1, 14))
-    said = "\n".join(map(prose, (PROJECT / "notebooks").glob("*.ipynb")))
+    text = "\n".join(map(prose, (PROJECT / "notebooks").glob("*.ipynb")))
     for row in rows:
         for section in re.findall(r"\b\d\.\d+\b", row[1]):
-            assert re.search(rf"^## {re.escape(section)} ", said, flags=re.MULTILINE), section
+            assert re.search(rf"^## {re.escape(section)} ", text, flags=re.MULTILINE), section
 
 
 def test_each_exercise_of_the_course_can_be_done_where_the_page_says():

@@ -1,4 +1,4 @@
-"""The quick part of `make faults`: a few of all faults, on the real data and with real kills."""
+"""A quick version of `make faults`: a few of all faults, on the real data and with real kills."""
 
 import signal
 import time
@@ -7,11 +7,11 @@ import pytest
 
 from helpers import data
 from helpers.files import PROJECT
-from tests.faults import crowds, images, notebooks, sweeps, training
+from tests.faults import concurrency, images, notebooks, sweeps, training
 
 pytestmark = [
     pytest.mark.slow,
-    # urllib, when the other side hangs up, and pyzmq leave sockets to the garbage collector
+    # urllib, when the server hangs up, and pyzmq leave sockets to the garbage collector
     pytest.mark.filterwarnings("default::ResourceWarning"),
     pytest.mark.filterwarnings("default::pytest.PytestUnraisableExceptionWarning"),
 ]
@@ -28,32 +28,32 @@ def test_a_damaged_archive_is_reported(right, how):
     assert images.outcome(case, right) == "reported"
 
 
-@pytest.mark.parametrize("manner", images.MANNERS)
-def test_a_wrong_file_from_a_mirror_is_reported(right, manner):
-    seen = images.download_outcome(manner, data.MNIST, right["mnist"])
-    assert seen == ("right" if manner == "sound" else "reported")
+@pytest.mark.parametrize("behavior", images.MIRROR_BEHAVIORS)
+def test_a_wrong_file_from_a_mirror_is_reported(right, behavior):
+    seen = images.download_outcome(behavior, data.MNIST, right["mnist"])
+    assert seen == ("right" if behavior == "sound" else "reported")
 
 
 def test_several_processes_may_load_at_once(right):
-    assert images.together("mnist", right["mnist"], processes=4) == "right"
+    assert images.load_concurrently("mnist", right["mnist"], processes=4) == "right"
 
 
 def test_several_processes_may_read_own_pictures_at_once():
-    assert crowds.own_pictures(4) == {"right": 4}
+    assert concurrency.own_pictures(4) == {"right": 4}
 
 
 def test_several_processes_that_begin_a_run_at_once_get_different_folders():
-    assert crowds.run_folders(4) == {"right": 4}
+    assert concurrency.run_folders(4) == {"right": 4}
 
 
 def test_trainings_in_one_folder_end_right_or_are_refused():
-    seen = training.crowd(4)
+    seen = training.train_concurrently(4)
     assert seen["right"] + seen["refused"] == 4
     assert seen["right"] >= 1
 
 
 def test_a_sweep_whose_worker_is_killed_has_every_result_once(tmp_path):
-    seen = sweeps.campaign(6, 1, seed=2, folder=tmp_path)
+    seen = sweeps.kill_workers_repeatedly(6, 1, seed=2, folder=tmp_path)
     assert seen == {"right": 6, "wrong": 0, "kills": 1}
 
 
@@ -67,9 +67,9 @@ a record that is taken away, ignores the interrupt, all is well"""
 
 @pytest.mark.parametrize("name", [name.strip() for name in QUICK.split(",")])
 def test_the_failure_of_a_bad_notebook_is_reported(tmp_path, name):
-    bad = notebooks.BAD[name]
-    ended = notebooks.outcome(bad, tmp_path, cell_timeout=5)
-    assert notebooks.verdict(bad, ended, tmp_path) == "right"
+    failure = notebooks.BAD[name]
+    result = notebooks.outcome(failure, tmp_path, cell_timeout=5)
+    assert notebooks.verdict(failure, result, tmp_path) == "right"
 
 
 @pytest.mark.parametrize(("where", "how"), [(1, signal.SIGTERM), (2, signal.SIGKILL)])
@@ -78,14 +78,14 @@ def test_a_run_that_was_killed_is_resumed(tmp_path, where, how):
 
 
 def test_a_repeatedly_killed_training_ends_like_an_uninterrupted_one():
-    seen = training.campaign(8, seed=1)
+    seen = training.stop_repeatedly(8, seed=1)
     assert seen["kills"] == 8
     assert (seen["different"], seen["failed"], seen["left_over"]) == (0, 0, 0)
 
 
 def test_a_training_stopped_repeatedly_by_sigterm_ends_like_an_uninterrupted_one():
     start = time.monotonic()
-    seen = training.campaign(4, seed=1, how=signal.SIGTERM)
+    seen = training.stop_repeatedly(4, seed=1, how=signal.SIGTERM)
     assert seen["kills"] == 4
     assert (seen["different"], seen["failed"], seen["left_over"]) == (0, 0, 0)
     assert seen["aimed"] > 0

@@ -35,10 +35,10 @@ def test_a_failure_leaves_the_old_file_and_nothing_else(tmp_path, monkeypatch):
     path = tmp_path / "record.json"
     write_atomic(path, "old")
 
-    beside = []
+    during = []
 
     def full_disk(handle: int) -> None:
-        beside.extend(sorted(entry.name for entry in tmp_path.iterdir()))
+        during.extend(sorted(entry.name for entry in tmp_path.iterdir()))
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full_disk)
@@ -46,7 +46,7 @@ def test_a_failure_leaves_the_old_file_and_nothing_else(tmp_path, monkeypatch):
         write_atomic(path, "new")
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]
-    hidden, old = beside  # it was being written beside the old one, where a renaming is possible
+    hidden, old = during  # written in the same folder, where a rename is atomic
     assert hidden.startswith(".record.json.")
     assert old == "record.json"
 
@@ -62,10 +62,10 @@ def test_an_error_that_names_a_file_keeps_its_name(tmp_path, monkeypatch):
 
 
 class Disk:
-    """What a disk may hold after a power loss, from the calls that a program made.
+    """Simulates what a disk may hold after a power loss, from the calls of a program.
 
-    The content of a file is safe once it was synced, its name once its folder was. What was not
-    synced may be on the disk or not. So a disk is a set of guesses about each name.
+    The content of a file is durable once it is synced, its name once its folder is. Anything else
+    may be on the disk or not. So a disk has a set of possible contents for each name.
     """
 
     def __init__(self, monkeypatch, root: Path) -> None:
@@ -82,14 +82,14 @@ class Disk:
         return done
 
     def after(self, calls: int, path: Path) -> set[str]:
-        """What a reader may find at `path` if the power fails after so many calls."""
-        synced, folders, named, unsure = set(), {str(self.root)}, {"old"}, set()
+        """The possible contents of `path` if the power fails after the first `calls` calls."""
+        synced, folders, named, possible = set(), {str(self.root)}, {"old"}, set()
         for name, *arguments in self.calls[:calls]:
             if name == "replace":
                 new = "new" if arguments[0] in synced else "garbage"
-                named, unsure = named | {new}, {new}
+                named, possible = named | {new}, {new}
             elif name == "fsync" and arguments[0] == str(path.parent):
-                named = unsure or named
+                named = possible or named
                 synced.add(arguments[0])
             elif name == "fsync":
                 synced.add(arguments[0])
@@ -108,7 +108,7 @@ def test_after_a_power_loss_there_is_the_old_file_or_the_new_one(tmp_path, monke
     for calls in range(len(disk.calls) + 1):
         assert disk.after(calls, path) <= {"old", "new"}
     assert disk.after(len(disk.calls), path) == {"new"}
-    for left_out in range(len(disk.calls)):  # all of the calls are needed
+    for left_out in range(len(disk.calls)):  # each of the calls is needed
         fewer = Disk.__new__(Disk)
         fewer.root, fewer.calls = tmp_path, disk.calls[:left_out] + disk.calls[left_out + 1 :]
         if disk.calls[left_out][0] != "mkdir":
@@ -116,11 +116,11 @@ def test_after_a_power_loss_there_is_the_old_file_or_the_new_one(tmp_path, monke
 
 
 def test_only_temporary_files_of_dead_local_processes_are_deleted(tmp_path):
-    ended = subprocess.Popen([sys.executable, "-c", ""])
-    ended.wait()
-    here, there = platform.node(), "another-machine"
-    kept = [f"{here}.{os.getpid()}", f"{there}.{ended.pid}"]
-    for writer in (f"{here}.{ended.pid}", *kept):
+    process = subprocess.Popen([sys.executable, "-c", ""])
+    process.wait()
+    this_machine, other_machine = platform.node(), "another-machine"
+    kept = [f"{this_machine}.{os.getpid()}", f"{other_machine}.{process.pid}"]
+    for writer in (f"{this_machine}.{process.pid}", *kept):
         (tmp_path / f".record.json.0123.{writer}{files.TEMPORARY}").write_text("ha")
     write_atomic(tmp_path / "other.json", "new")
     left = {f".record.json.0123.{writer}{files.TEMPORARY}" for writer in kept}
@@ -128,9 +128,9 @@ def test_only_temporary_files_of_dead_local_processes_are_deleted(tmp_path):
 
 
 def test_another_process_may_delete_a_temporary_file_first(tmp_path, monkeypatch):
-    ended = subprocess.Popen([sys.executable, "-c", ""])
-    ended.wait()
-    left = tmp_path / f".record.json.0123.{platform.node()}.{ended.pid}{files.TEMPORARY}"
+    process = subprocess.Popen([sys.executable, "-c", ""])
+    process.wait()
+    left = tmp_path / f".record.json.0123.{platform.node()}.{process.pid}{files.TEMPORARY}"
     left.touch()
 
     def unlink(path: Path, missing_ok: bool = False) -> None:
@@ -195,7 +195,7 @@ def test_a_folder_that_cannot_be_made_is_named(tmp_path):
 
 
 def test_a_short_digest_is_the_start_of_a_sha_256_over_all_parts():
-    assert short_digest(b"a", "b", memoryview(b"c")) == "ba7816bf8f01"  # that of "abc", FIPS 180-2
+    assert short_digest(b"a", "b", memoryview(b"c")) == "ba7816bf8f01"  # of "abc": FIPS 180-2
 
 
 @pytest.mark.parametrize("address", ["https://example/x/y", "S3://bucket/y", "file:///y"])
@@ -204,7 +204,7 @@ def test_a_url_is_refused_and_makes_no_folder(tmp_path, monkeypatch, address):
     with pytest.raises(ValueError, match="Expected a local path, got the URL"):
         write_atomic(Path(address), "x")
     assert not list(tmp_path.iterdir())
-    make_folder(Path("a:") / "b")  # as a drive of Windows is called
+    make_folder(Path("a:") / "b")  # a drive of Windows
 
 
 class Reader:
@@ -220,7 +220,7 @@ class Reader:
 
 @pytest.fixture
 def tree(tmp_path, monkeypatch):
-    """Three folders with a file each, years old; an index of that few is kept, too."""
+    """Three folders with a file each, years old; even so few get an index."""
     monkeypatch.setattr(files, "MIN_INDEX_CHANGES", 1)
     for n, content in enumerate(({"seed": 1}, {"seed": 2, "parts": {"a": [1, None]}}, {})):
         folder = tmp_path / "runs" / f"run{n}" / "02"
@@ -243,51 +243,51 @@ def found(tree: Path) -> tuple[list[dict], int]:
     return [by_folder[folder]["result.json"] for folder in sorted(by_folder)], len(reader.paths)
 
 
-EVERY = [{"seed": 1}, {"seed": 2, "parts": {"a": [1, None]}}, {}]
+CONTENTS = [{"seed": 1}, {"seed": 2, "parts": {"a": [1, None]}}, {}]
 
 
 def test_only_changed_files_are_read_again(tree):
-    assert found(tree) == (EVERY, 3)
-    assert found(tree) == (EVERY, 0)
-    (tree / "run0" / "02" / "result.json").write_text('{"seed": 7}')  # the folder stays as it was
+    assert found(tree) == (CONTENTS, 3)
+    assert found(tree) == (CONTENTS, 0)
+    (tree / "run0" / "02" / "result.json").write_text('{"seed": 7}')  # the folder is unchanged
     (tree / "new").mkdir()
     (tree / "new" / "result.json").write_text('{"seed": 3}')
     (tree / "run2" / "02" / "result.json").unlink()
-    assert found(tree) == ([{"seed": 3}, {"seed": 7}, EVERY[1]], 2)
-    assert found(tree) == ([{"seed": 3}, {"seed": 7}, EVERY[1]], 2)  # both are still young
+    assert found(tree) == ([{"seed": 3}, {"seed": 7}, CONTENTS[1]], 2)
+    assert found(tree) == ([{"seed": 3}, {"seed": 7}, CONTENTS[1]], 2)  # both are too recent
     age(tree)
     assert [found(tree)[1] for _ in range(2)] == [2, 0]
 
 
 def test_an_index_moves_with_its_folder(tree, tmp_path, monkeypatch):
-    assert found(tree) == (EVERY, 3)
+    assert found(tree) == (CONTENTS, 3)
     moved = tree.rename(tmp_path / "elsewhere")
     monkeypatch.chdir(tmp_path)
     for root in (moved, Path("elsewhere")):
-        assert found(root) == (EVERY, 0)
+        assert found(root) == (CONTENTS, 0)
 
 
 @pytest.mark.parametrize("cut", [b"", b"x", b"00000000 1\n{}"])
 def test_a_damaged_index_is_rebuilt(tree, cut):
     found(tree)
     index = tree / files.INDEX
-    whole = index.read_bytes()
-    for damaged in (cut, whole[:-1], whole.replace(b'"seed"', b'"need"')):
+    intact = index.read_bytes()
+    for damaged in (cut, intact[:-1], intact.replace(b'"seed"', b'"need"')):
         index.write_bytes(damaged)
-        assert found(tree) == (EVERY, 3)
-        assert found(tree) == (EVERY, 0)
+        assert found(tree) == (CONTENTS, 3)
+        assert found(tree) == (CONTENTS, 0)
 
 
 def test_the_index_of_another_format_is_not_read(tree, monkeypatch):
     found(tree)
     monkeypatch.setattr(files, "INDEX_FORMAT", 2)
-    assert [found(tree) for _ in range(2)] == [(EVERY, 3), (EVERY, 0)]
+    assert [found(tree) for _ in range(2)] == [(CONTENTS, 3), (CONTENTS, 0)]
 
 
 @pytest.mark.parametrize(("least", "kept"), [(10, True), (11, False)])
 def test_only_many_folders_have_an_index(tree, monkeypatch, least, kept):
     monkeypatch.setattr(files, "MIN_INDEX_CHANGES", least)
-    assert found(tree) == (EVERY, 3)  # in seven folders
+    assert found(tree) == (CONTENTS, 3)  # in seven folders
     assert (tree / files.INDEX).exists() == kept
 
 
@@ -303,7 +303,7 @@ def test_everything_is_read_again_if_no_index_can_be_written(tree, monkeypatch):
         raise PermissionError(errno.EACCES, "Permission denied", str(path))
 
     monkeypatch.setattr(files, "write_atomic", read_only)
-    assert [found(tree) for _ in range(2)] == [(EVERY, 3)] * 2
+    assert [found(tree) for _ in range(2)] == [(CONTENTS, 3)] * 2
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows lets only administrators make links")
@@ -311,7 +311,7 @@ def test_links_to_folders_are_not_followed(tree, tmp_path):
     (tree / "again").symlink_to(tree)
     (tree / "gone").symlink_to(tmp_path / "nothing")
     (tree / "run0" / "result.json").symlink_to(tmp_path / "nothing")
-    assert found(tree)[0] == EVERY
+    assert found(tree)[0] == CONTENTS
 
 
 def test_folders_emptied_while_reading_are_left_out(tree):
@@ -348,4 +348,4 @@ def test_a_folder_that_cannot_be_listed_is_left_out(tree, monkeypatch, error):
         return real(folder)
 
     monkeypatch.setattr(os, "scandir", scandir)
-    assert found(tree)[0] == [EVERY[0], EVERY[2]]
+    assert found(tree)[0] == [CONTENTS[0], CONTENTS[2]]

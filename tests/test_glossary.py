@@ -1,4 +1,4 @@
-"""The glossary: a term that a notebook uses has an entry, and leads there at its first use."""
+"""The glossary: each term that a notebook uses has an entry, and is linked at its first use."""
 
 import re
 from collections.abc import Iterator
@@ -17,7 +17,7 @@ NOTEBOOKS = [headless.NOTEBOOKS / f"{notebook.name}.ipynb" for notebook in headl
 LINK = re.compile(r"\[([^\]]+)\]\(([^)\s]+)\)")
 PAGE = "../docs/glossary.md#"
 
-# how a term may be written; without an entry here, it is the word and its plural
+# how a term may be written; by default, the word and its plural
 FORMS = {
     "ablation": r"ablation(?: study)?",
     "accuracy": r"accuracy|accuracies",
@@ -42,14 +42,14 @@ FORMS = {
     "Student's t": r"Student's \*t\*",
     "test-time augmentation": r"test-time\saugmentation|TTA",
 }
-# words of nearly every page: they lead to the glossary up to the notebook that explains them
-EVERYDAY = {
+# words of nearly every page: they are linked up to the notebook that explains them
+COMMON = {
     "accuracy", "augmentation", "baseline", "batch", "channel", "confidence", "convolution",
     "epoch", "F1", "features", "fully connected layer", "gradient", "kernel", "label", "layer",
     "learning rate", "loss", "network", "normalization", "overfitting", "padding", "recipe",
     "seed", "split", "stride", "tensor", "weight", "weight decay",
 }  # fmt: skip
-# set in bold for another reason than to introduce a term
+# bold for another reason than to introduce a term
 STRESSED = {
     "another number", "backward", "Batches of 128", "bfloat16", "C", "Channels last",
     "Fashion-MNIST", "Forward", "H", "Kernel size", "mean probability", "Medicine", "MNIST", "N",
@@ -70,21 +70,21 @@ def entries() -> dict[str, str]:
 
 
 def words(path: Path) -> str:
-    """What a notebook says in words: no headings, no code."""
+    """The prose of a notebook, without headings and code."""
     return re.sub(r"^```.*?^```|^#.*?$|`[^`]*`", "", prose(path), flags=re.DOTALL | re.MULTILINE)
 
 
 def term_pattern() -> re.Pattern[str]:
-    """Any term in any form; a longer one such as "batch normalization" before its parts."""
+    """Matches any term in any form; a longer one such as "batch normalization" before its parts."""
     longest_first = sorted(entries(), key=lambda term: (-len(term), term))
     forms = (FORMS.get(t, re.escape(t).replace(r"\ ", r"\s") + "s?") for t in longest_first)
     return re.compile("|".join(rf"((?<!\w){f}(?!\w))" for f in forms), re.IGNORECASE)
 
 
 def uses(path: Path) -> Iterator[tuple[str, str | None]]:
-    """Each use of a term in the prose of a notebook, with the anchor that it leads to, if any.
+    """Each use of a term in the prose of a notebook, with the anchor of its link, if any.
 
-    A link to elsewhere cannot hold a second one, so what stands in it is no use.
+    Links cannot be nested, so terms in links to other pages do not count.
     """
     terms, text = sorted(entries(), key=lambda term: (-len(term), term)), words(path)
     links = list(LINK.finditer(text))
@@ -98,9 +98,9 @@ def uses(path: Path) -> Iterator[tuple[str, str | None]]:
 
 
 def leads_to_its_entry(path: Path, term: str) -> bool:
-    """Whether the first use of a term in this notebook has to be a link."""
+    """Whether the first use of a term in this notebook must be a link."""
     (explained,) = re.findall(r"\[(\d)\.\d+\]\(", entries()[term])
-    return term not in EVERYDAY or int(path.stem[:2]) <= int(explained)
+    return term not in COMMON or int(path.stem[:2]) <= int(explained)
 
 
 each_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
@@ -110,7 +110,7 @@ def test_there_are_sixty_to_eighty_terms_in_order():
     terms = list(entries())
     assert 60 <= len(terms) <= 80
     assert [slug(term) for term in terms] == sorted(slug(term) for term in terms)
-    assert set(terms) >= set(FORMS) | EVERYDAY
+    assert set(terms) >= set(FORMS) | COMMON
 
 
 @pytest.mark.parametrize("term", entries())
@@ -134,8 +134,8 @@ def test_the_report_in_indonesian_uses_the_same_words():
         catalog = {message.id: message.string for message in read_po(file) if message.id}
     compared = 0
     for term, text in entries().items():
-        if said := catalog.get(term):
-            assert text.startswith(f"*{said.partition(' (')[0]}.*"), f"{term}: {said}"
+        if translation := catalog.get(term):
+            assert text.startswith(f"*{translation.partition(' (')[0]}.*"), f"{term}: {translation}"
             compared += 1
     assert compared >= 10
 

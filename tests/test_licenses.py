@@ -1,4 +1,4 @@
-"""Everything that gets installed may be used and passed on together with this project (MIT)."""
+"""All installed packages may be used and redistributed together with this project (MIT)."""
 
 import re
 import tomllib
@@ -12,7 +12,7 @@ from packaging.utils import canonicalize_name
 
 from helpers.files import PROJECT
 
-# what is looked for in the metadata of a package; the first that fits is the one in the table
+# patterns for the metadata of a package; the first match is the license in the table
 FREE = {
     "MPL": r"\bMPL\b|Mozilla Public", "Apache": "Apache", "BSD": r"\bBSD\b",
     "MIT": r"\bMIT\b|HPND", "PSF": r"\bPSF\b|Python Software Foundation", "ISC": r"\bISC\b",
@@ -24,36 +24,36 @@ EXTRAS = ("", "test", "audit", "export")
 
 @cache
 def installed() -> set[str]:
-    """The packages of pyproject.toml that are installed here, and all that they ask for."""
+    """The packages of pyproject.toml that are installed here, with all dependencies."""
     found: set[str] = set()
     todo = [("image-classification-notebooks", EXTRAS)]
     while todo:
         name, extras = todo.pop()
         try:
             requires = distribution(name).requires or []
-        except PackageNotFoundError:  # for another system, or in place of another package
+        except PackageNotFoundError:  # for another system, or an alternative
             continue
         found.add(name)
-        for need in map(Requirement, requires):
-            marker, wanted = need.marker, canonicalize_name(need.name)
-            if wanted in found or (
+        for requirement in map(Requirement, requires):
+            marker, dependency = requirement.marker, canonicalize_name(requirement.name)
+            if dependency in found or (
                 marker and not any(marker.evaluate({"extra": extra}) for extra in extras)
             ):
                 continue
-            todo.append((wanted, ("", *need.extras)))
+            todo.append((dependency, ("", *requirement.extras)))
     return found
 
 
 def words(name: str) -> str:
-    """What the metadata of a package say of its license: an expression, classifiers, or text."""
+    """The license in the metadata of a package: an expression, classifiers, or text."""
     about = distribution(name).metadata
     classes = [c for c in about.get_all("Classifier") or [] if c.startswith("License ::")]
     text = about.get("License", "").strip()
     return "; ".join([about.get("License-Expression", ""), *classes, text[:200]])
 
 
-def kind_of(said: str) -> str:
-    return next((kind for kind, seen in FREE.items() if re.search(seen, said)), "")
+def kind_of(text: str) -> str:
+    return next((kind for kind, seen in FREE.items() if re.search(seen, text)), "")
 
 
 def license_of(name: str) -> str:
@@ -62,8 +62,8 @@ def license_of(name: str) -> str:
 
 def direct() -> Iterator[str]:
     project = tomllib.loads((PROJECT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    for wanted in (project["dependencies"], *project["optional-dependencies"].values()):
-        yield from (canonicalize_name(Requirement(line).name) for line in wanted)
+    for requirements in (project["dependencies"], *project["optional-dependencies"].values()):
+        yield from (canonicalize_name(Requirement(line).name) for line in requirements)
 
 
 def test_no_package_has_a_strict_or_unknown_license():
@@ -72,25 +72,25 @@ def test_no_package_has_a_strict_or_unknown_license():
     strict = {name: words(name) for name in names if re.search(STRICT, words(name))}
     assert not strict
     unknown = {name: words(name) for name in names if not license_of(name)}
-    # what a torch for CUDA brings with it: free of charge, but not free
+    # dependencies of torch for CUDA: free of charge, but proprietary
     assert {n for n in unknown if not re.match("nvidia-|cuda-toolkit", n)} == set()
 
 
-@pytest.mark.parametrize("said", ["AGPL-3.0-or-later", "GNU Affero General Public License v3"])
-def test_an_agpl_license_is_detected_as_strict(said):
-    assert re.search(STRICT, said)
+@pytest.mark.parametrize("text", ["AGPL-3.0-or-later", "GNU Affero General Public License v3"])
+def test_an_agpl_license_is_detected_as_strict(text):
+    assert re.search(STRICT, text)
     assert not re.search(STRICT, "Apache-2.0 AND BSD-3-Clause AND MPL-2.0")
 
 
-@pytest.mark.parametrize("said", ["NO IMPLIED LICENSE", "DISCLAIMER", "NOT PERMITTED"])
-def test_no_license_is_found_within_a_word(said):
-    assert kind_of(said) == ""
+@pytest.mark.parametrize("text", ["NO IMPLIED LICENSE", "DISCLAIMER", "NOT PERMITTED"])
+def test_no_license_is_found_within_a_word(text):
+    assert kind_of(text) == ""
 
 
 def test_the_table_of_licenses_lists_the_installed_packages():
     text = (PROJECT / "docs" / "security.md").read_text(encoding="utf-8")
     rows = re.findall(r"^\| ([A-Z]\w+) \| ([a-z][\w, -]+) \|$", text, flags=re.MULTILINE)
-    told = {name: kind for kind, names in rows for name in names.split(", ")}
+    listed = {name: kind for kind, names in rows for name in names.split(", ")}
     found = {name: license_of(name) for name in direct() if name in installed()}
-    assert {name: told.get(name) for name in found} == found
-    assert set(told) == set(direct())
+    assert {name: listed.get(name) for name in found} == found
+    assert set(listed) == set(direct())

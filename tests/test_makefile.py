@@ -1,4 +1,4 @@
-"""What `make` says while it sets up, with a Python that only pretends to install."""
+"""The messages of `make` during setup, with a fake Python that only pretends to install."""
 
 import json
 import os
@@ -13,7 +13,7 @@ from helpers.files import PROJECT
 
 pytestmark = pytest.mark.skipif(shutil.which("make") is None, reason="there is no make")
 
-# makes .venv/bin/python, a copy of itself; fails where the environment says so
+# creates .venv/bin/python, a copy of itself; fails if an environment variable says so
 PYTHON = """#!/bin/sh
 case "$*" in
   *version_info*) exit ${TOO_OLD:-0} ;;
@@ -75,19 +75,19 @@ def test_wheels_collects_the_packages_of_the_environment(clone):
 
 
 @pytest.mark.parametrize(
-    ("environment", "told"),
+    ("environment", "message"),
     [
         ({"TOO_OLD": "1"}, "Python 3.11 or newer is needed, Python 3.9.2 was found: make run"),
         ({"NO_VENV": "1"}, "This Python lacks venv."),
         ({"NO_NETWORK": "1"}, "The packages could not be installed; pip says why above."),
     ],
 )
-def test_missing_requirements_are_reported(clone, environment, told):
+def test_missing_requirements_are_reported(clone, environment, message):
     done = make(clone, "run", **environment)
     assert done.returncode != 0
-    assert told in done.stderr.splitlines()[0]
+    assert message in done.stderr.splitlines()[0]
     assert "the series runs" not in done.stdout
-    assert make(clone, "run").stdout.endswith("the series runs\n")  # as soon as it is mended
+    assert make(clone, "run").stdout.endswith("the series runs\n")  # once it is fixed
 
 
 def test_a_missing_python_is_reported_with_a_remedy(clone):
@@ -117,8 +117,8 @@ def test_lab_opens_copies_and_never_overwrites_one(clone):
     for name in names:
         (clone / "notebooks" / f"{name}.ipynb").write_text("of the course")
     (clone / "my-notebooks").mkdir()
-    mine = clone / "my-notebooks" / "02_train_mnist.ipynb"
-    mine.write_text("of the reader")
+    own_copy = clone / "my-notebooks" / "02_train_mnist.ipynb"
+    own_copy.write_text("of the reader")
     (clone / ".venv/bin").mkdir(parents=True)
     (clone / ".venv/.ready").touch()
     jupyter = clone / ".venv/bin/jupyter"
@@ -131,13 +131,13 @@ def test_lab_opens_copies_and_never_overwrites_one(clone):
     overrides = clone / ".venv" / "share" / "jupyter" / "lab" / "settings" / "overrides.json"
     (notices,) = json.loads(overrides.read_text()).values()
     assert notices == {"checkForUpdates": False, "fetchNews": "false"}
-    assert mine.read_text() == "of the reader"
+    assert own_copy.read_text() == "of the reader"
     for name in (names[0], names[2]):
         assert (clone / "my-notebooks" / f"{name}.ipynb").read_text() == "of the course"
-    mine = clone / "my-notebooks" / f"{names[2]}.ipynb"
-    mine.write_text("of the reader")
+    own_copy = clone / "my-notebooks" / f"{names[2]}.ipynb"
+    own_copy.write_text("of the reader")
     make(clone, "lab")
-    assert mine.read_text() == "of the reader"
+    assert own_copy.read_text() == "of the reader"
 
 
 def test_clean_deletes_only_when_asked_and_runs_only_when_asked_for(clone):

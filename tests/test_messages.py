@@ -1,4 +1,4 @@
-"""Progress: a bar where somebody watches, lines in a log. Names that are not known."""
+"""Progress: a bar in an interactive session, lines in a log. Unknown names."""
 
 import os
 import threading
@@ -11,25 +11,25 @@ from helpers.messages import ProgressLog, progress_bar, unknown_name
 
 
 @pytest.mark.parametrize(
-    ("environment", "terminal", "watched"),
+    ("environment", "terminal", "interactive"),
     [
         (
             {"JPY_SESSION_NAME": "a.ipynb", "JPY_PARENT_PID": "1"},
             False,
             True,
-        ),  # a person's notebook
+        ),  # a notebook in JupyterLab
         ({"JPY_PARENT_PID": "1"}, True, False),  # papermill, started from a terminal
         ({}, True, True),
         ({}, False, False),  # a log file
     ],
 )
-def test_interactive_sessions_are_detected(monkeypatch, environment, terminal, watched):
+def test_interactive_sessions_are_detected(monkeypatch, environment, terminal, interactive):
     for name in ("JPY_SESSION_NAME", "JPY_PARENT_PID"):
         monkeypatch.delenv(name, raising=False)
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setattr(os, "isatty", lambda handle: terminal and handle == 2)
-    assert messages.is_interactive() is watched
+    assert messages.is_interactive() is interactive
 
 
 def test_a_log_prints_lines_regularly_even_without_progress(monkeypatch, capsys):
@@ -48,7 +48,7 @@ def test_a_log_prints_lines_regularly_even_without_progress(monkeypatch, capsys)
     time.sleep(0.1)
     capsys.readouterr()
     time.sleep(0.1)
-    assert capsys.readouterr().err == ""  # it ends with the work
+    assert capsys.readouterr().err == ""  # it ends with the loop
 
 
 def test_the_time_left_goes_down_during_a_long_step(monkeypatch):
@@ -67,11 +67,11 @@ def test_the_time_left_goes_down_during_a_long_step(monkeypatch):
         assert left() == "04:00 left"
 
 
-@pytest.mark.parametrize(("show", "watched", "drawn"), [
+@pytest.mark.parametrize(("show", "interactive", "drawn"), [
     (None, True, True), (None, False, False), (True, False, True), (False, True, False),
 ])  # fmt: skip
-def test_a_bar_is_shown_on_request_or_interactively(monkeypatch, capsys, show, watched, drawn):
-    monkeypatch.setattr(messages, "is_interactive", lambda: watched)
+def test_a_bar_is_shown_on_request_or_interactively(monkeypatch, capsys, show, interactive, drawn):
+    monkeypatch.setattr(messages, "is_interactive", lambda: interactive)
     with progress_bar(show, total=2) as bar:
         bar.update()
     assert ("/2 [" in capsys.readouterr().err) == drawn

@@ -1,4 +1,4 @@
-"""The committed notebooks: clean, and sound when run headlessly at the quick profile.
+"""The committed notebooks are clean, and pass when run headlessly at the quick profile.
 
 `make test` also runs them at their defaults and compares every cell with nbval.
 """
@@ -33,7 +33,7 @@ def states_a_claim(cell):
 
 
 def is_a_bet(cell):
-    """Whether a cell only takes the reader's guess."""
+    """Whether a cell only holds the reader's guess."""
     return cell.source.startswith("bet_")
 
 
@@ -48,9 +48,9 @@ def test_a_committed_notebook_is_a_clean_run(path):
         assert not [
             o for o in cell.outputs if o.output_type == "error" or o.get("name") == "stderr"
         ]
-        # nbval runs cells without history, and IPython then takes no notice of a semicolon
+        # nbval runs cells without history, and IPython then ignores a semicolon
         assert not cell.source.rstrip().endswith(";")
-        # no times, nothing of somebody's front end
+        # no times, nothing from a front end
         assert set(cell.metadata) <= {"tags", "alt", "slideshow"}
         assert "False" not in "".join(o.text for o in cell.outputs if o.output_type == "stream")
     text = path.read_text()
@@ -81,7 +81,7 @@ def test_parameters_are_annotated_literals_with_a_comment_each(path):
 
 @each_notebook
 def test_few_cells_are_ignored_by_nbval_and_claims_follow_them(path):
-    """Known tags only; few cells ignored, each with a claim in one of the three cells after it."""
+    """Only known tags; few cells are ignored, each with a claim in one of the next three cells."""
     code = [cell for cell in cells(path, "code") if not is_a_bet(cell)]
     for cell in code:
         assert set(cell.metadata.get("tags", [])) <= {"parameters", "nbval-ignore-output"}
@@ -124,10 +124,10 @@ def test_bets_precede_their_comparison_in_the_second_to_last_section(path):
         assert name.isidentifier()
         assert words.startswith((":", ", in %: ", ", in points: ", " on "))
         assert f"({name}, " in notebook[table].source
-        assert notebook[i - 1].cell_type == "markdown"  # which asks
+        assert notebook[i - 1].cell_type == "markdown"  # which asks the question
     headings = [i for i, cell in enumerate(notebook) if re.search("^## ", cell.source, re.M)]
     assert headings[-2] < table < headings[-1]
-    (output,) = notebook[table].outputs  # without bets it is the same whatever the results
+    (output,) = notebook[table].outputs  # without bets it does not depend on the results
     assert output.data["text/plain"].split()[-7:] == ["no", "bet", "was", "placed", *"–––"]
 
 
@@ -136,7 +136,7 @@ def test_the_series_lists_the_notebooks_of_the_folder():
 
 
 def run_quickly(scratch: Path, names: Sequence[str]) -> tuple[Path, pd.DataFrame]:
-    """Run notebooks by the command, at the quick profile; the run's folder, and its results."""
+    """Run notebooks by the command, at the quick profile; returns the folder and the results."""
     command = [sys.executable, "-m", "helpers", "run", "--profile", "quick"]
     command += [part for name in names for part in ("--only", name)]
     command += ["--root", str(scratch / "my runs")]
@@ -150,7 +150,7 @@ def run_quickly(scratch: Path, names: Sequence[str]) -> tuple[Path, pd.DataFrame
         assert list((made / "figures").glob("*.png"))
         assert f"{name}/{name}.html" in (folder / "index.html").read_text()
     frame = runs.load_run(folder).set_index("notebook")
-    assert len(frame) == len(names)  # not the many runs of notebook 7
+    assert len(frame) == len(names)  # without the many runs of notebook 7
     return folder, frame
 
 
@@ -164,10 +164,10 @@ def test_the_command_runs_a_notebook_of_the_series(tmp_path):
 def test_the_quick_profile_runs_the_whole_series(tmp_path):
     folder, frame = run_quickly(tmp_path, [notebook.name for notebook in headless.SERIES])
     accuracies = frame["measured.test_accuracy"]
-    # one epoch on 15,000 images; what the defaults must reach, the notebooks claim themselves
+    # one epoch on 15,000 images; the claims of the notebooks check the defaults
     assert accuracies["02_train_mnist"] > 0.90
     assert accuracies["03_train_fashion_mnist"] > 0.70
-    # 04 looked at the very model that 03 trained
+    # 04 used the model that 03 trained
     assert accuracies["04_error_analysis"] == accuracies["03_train_fashion_mnist"]
     for name in ("02_train_mnist", "03_train_fashion_mnist"):
         assert (folder / name / "history.csv").is_file()

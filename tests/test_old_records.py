@@ -1,8 +1,8 @@
-"""What older versions have written is read rightly, or refused with what to do; never misread.
+"""Files of older versions are read correctly, or refused with advice; never misread.
 
-Under fixtures/, `before-wings` was written by the last commit before the package had wings (25
-November 2026), and `format-2` by the last one whose checkpoints of a training were of format 2 (28
-November): by the functions that `save`, `fit` and the review of labels were then.
+Under fixtures/, `before-subpackages` was written by the last commit before the package had
+subpackages (25 November 2026), and `format-2` by the last one with training checkpoints of format
+2 (28 November): by `save`, `fit` and the review of labels of that time.
 """
 
 import shutil
@@ -15,11 +15,11 @@ from helpers.headless import Trial
 from tests import halves
 from tests.conftest import FIXTURES
 
-OLD, FORMAT_2 = FIXTURES / "before-wings", FIXTURES / "format-2"
+OLD, FORMAT_2 = FIXTURES / "before-subpackages", FIXTURES / "format-2"
 
 
 class Stopped(Exception):
-    """Stands for a power cut."""
+    """Simulates a power cut."""
 
 
 def train(folder=None, stop_after=None):
@@ -49,10 +49,10 @@ def test_a_training_saved_in_format_2_resumes_as_if_it_had_not_stopped(tmp_path)
     assert torch.load(old, weights_only=True)["format"] == 2
     shutil.copy(old, tmp_path)
     resumed, history, seen = train(tmp_path)
-    unbroken, expected, _ = train()
+    uninterrupted, expected, _ = train()
     assert seen == [3, 4]
-    # the first two epochs were computed by another machine, which may round otherwise
-    for name, weights in unbroken.items():
+    # the first two epochs were computed on another machine, which may round differently
+    for name, weights in uninterrupted.items():
         torch.testing.assert_close(resumed[name], weights, rtol=1e-3, atol=1e-4, msg=name)
     for one, other in zip(history.epochs, expected.epochs, strict=True):
         assert one.train_loss == pytest.approx(other.train_loss, rel=1e-3)
@@ -60,7 +60,7 @@ def test_a_training_saved_in_format_2_resumes_as_if_it_had_not_stopped(tmp_path)
 
 
 def test_resuming_from_format_2_equals_resuming_from_the_current_format(tmp_path):
-    """The third epoch is the same from the old file and from one that is written today."""
+    """The third epoch is the same from the old file and from a new one."""
     (old,) = (FORMAT_2 / "training").iterdir()
     shutil.copy(old, tmp_path)
     with pytest.raises(Stopped):
@@ -79,13 +79,13 @@ def test_a_checkpoint_of_format_2_for_another_training_is_refused(tmp_path):
     (old,) = (FORMAT_2 / "training").iterdir()
     shutil.copy(old, tmp_path)
     model = models.build("linear", num_classes=2, mean=0.4, std=0.3)
-    with pytest.raises(training.ResumeError, match=r"belongs to another .* there, ") as no:
+    with pytest.raises(training.ResumeError, match=r"belongs to another .* there, ") as caught:
         training.fit(
             model, torch.optim.SGD(model.parameters(), 0.05), halves.images(70), epochs=4,
             batch_size=16, checkpoint=tmp_path,
         )  # fmt: skip
-    assert "\n" not in str(no.value)
-    assert "delete it to train from the beginning" in str(no.value)
+    assert "\n" not in str(caught.value)
+    assert "delete it to train from the beginning" in str(caught.value)
 
 
 def test_runs_from_before_the_subpackages_are_listed_with_current_states():
@@ -120,7 +120,7 @@ def test_a_trial_of_older_code_is_listed_but_does_not_count_as_finished():
 
 
 def test_weights_from_before_the_subpackages_predict_as_before():
-    """The logits are those that the version which wrote them computed."""
+    """The logits equal those computed by the version that wrote the weights."""
     path = OLD / "records" / "20261125-120000-quick" / "02_train_mnist" / "weights.safetensors"
     predictions = evaluation.predict(models.load(path, dataset="mnist"), halves.images(70)[:20])
     first = [22.1510, 17.4856, -4.0925, -2.6903, -6.2950, -3.6641, -6.9069, -6.7909, -5.2915]
@@ -145,7 +145,7 @@ def test_a_run_of_format_2_has_its_weights_history_and_predictions():
 
 
 @pytest.mark.parametrize(
-    "records", [OLD / "records", FORMAT_2 / "records"], ids=["before-wings", "format-2"]
+    "records", [OLD / "records", FORMAT_2 / "records"], ids=["before-subpackages", "format-2"]
 )
 def test_old_runs_have_pages(records, tmp_path):
     shutil.copytree(records, tmp_path, dirs_exist_ok=True)

@@ -1,4 +1,4 @@
-"""The pages of long measurements say with which code they were made, and none is too old."""
+"""The pages of long measurements state the code that was measured, and none is too old."""
 
 import json
 import re

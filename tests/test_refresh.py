@@ -9,7 +9,7 @@ from tests.tools import printed
 
 @pytest.fixture
 def notebook():
-    """A reading, and a claim that somebody's front end has left its traces on."""
+    """A cell with a time, and a claim with metadata of a front end."""
     reading = new_code_cell("t", metadata={"tags": ["nbval-ignore-output"]})
     reading.outputs = [printed("3.1 s\n")]
     kept = {"tags": [], "alt": "words", "slideshow": {"slide_type": "slide"}}

@@ -77,7 +77,7 @@ def test_a_record_names_the_commit_of_the_clone_and_no_other(tmp_path, monkeypat
     assert recorded() == git("rev-parse", "HEAD") + "-dirty"
     inner = tmp_path / "unpacked"
     inner.mkdir()
-    monkeypatch.setattr(runs, "PROJECT", inner)  # without .git, within another's clone
+    monkeypatch.setattr(runs, "PROJECT", inner)  # without .git, inside another clone
     assert recorded() == ""
     monkeypatch.setattr(runs, "PROJECT", tmp_path)
     monkeypatch.setenv("PATH", str(inner))
@@ -119,8 +119,8 @@ def test_states_of_older_versions_are_renamed_to_the_current_ones(tmp_path):
     by_hand(tmp_path / "old" / "02", notebook="02", finished="2026-01-01", interrupted=True)
     by_hand(tmp_path / "old" / "03", notebook="03", finished="2026-01-02", interrupted=False)
     entries = [("02", "done"), ("03", "done"), ("04", "interrupted")]
-    noted = [{"notebook": n, "state": s, "seconds": 1, "message": ""} for n, s in entries]
-    (tmp_path / "old" / "status.json").write_text(json.dumps({"notebooks": noted}))
+    notebooks = [{"notebook": n, "state": s, "seconds": 1, "message": ""} for n, s in entries]
+    (tmp_path / "old" / "status.json").write_text(json.dumps({"notebooks": notebooks}))
     assert runs.collect(tmp_path)["state"].tolist() == ["stopped", "finished", "stopped"]
 
 
@@ -224,9 +224,9 @@ def test_a_notebook_that_failed_without_settings_has_no_parameters(tmp_path):
 def test_the_overview_is_a_row_of_text_for_each_run(tmp_path):
     about = {"notebook": "n", "dataset": "mnist", "state": "finished", "seconds": 3.6}
     about |= {"parameters": {"seed": 7}, "measured": {"test_accuracy": 0.9046}}
-    whole = {"epochs": 5, "planned_epochs": 5, "finished": "2026-01-01T12:34:56+00:00"}
-    by_hand(tmp_path / "a" / "n", **about | whole)
-    by_hand(tmp_path / "b" / "n", **about | whole | {"epochs": 2, "state": "stopped"})
+    finished = {"epochs": 5, "planned_epochs": 5, "finished": "2026-01-01T12:34:56+00:00"}
+    by_hand(tmp_path / "a" / "n", **about | finished)
+    by_hand(tmp_path / "b" / "n", **about | finished | {"epochs": 2, "state": "stopped"})
     by_hand(tmp_path / "c" / "n", **about, epochs=4)  # older records have no planned epochs
     by_hand(tmp_path / "d" / "n", notebook="n")
     table = runs.overview(runs.collect(tmp_path), tmp_path).set_index("run")
@@ -335,28 +335,30 @@ def test_a_root_that_cannot_be_created_is_named(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("there", "writable", "here"),
+    ("has_runs", "writable", "in_cwd"),
     [(True, "runs", False), (True, "", True), (False, "", False), (False, "runs", True)],
 )
-def test_results_go_to_the_clone_or_working_folder(tmp_path, monkeypatch, there, writable, here):
-    """In the clone; in the working folder, if neither `runs` nor, without it, the clone can be
-    written to.
-    """
+def test_results_go_to_the_clone_or_working_folder(
+    tmp_path, monkeypatch, has_runs, writable, in_cwd
+):
+    """In the working folder, if neither `runs` nor, without it, the clone is writable."""
     root = tmp_path / "runs"
-    if there:
+    if has_runs:
         root.mkdir()
-    asked = (tmp_path / writable, os.W_OK)
+    writable_folder = (tmp_path / writable, os.W_OK)
     monkeypatch.setattr(runs, "PROJECT", tmp_path)
     monkeypatch.setattr(runs, "ROOT", root)
-    monkeypatch.setattr(runs.os, "access", lambda path, mode: (Path(path), mode) == asked)
-    expected = Path.cwd() / "runs" if here else root
+    monkeypatch.setattr(runs.os, "access", lambda path, mode: (Path(path), mode) == writable_folder)
+    expected = Path.cwd() / "runs" if in_cwd else root
     assert runs.run_dir("", "01_explore") == expected / "by-hand" / "01_explore"
     assert runs.run_dir("/somewhere", "01_explore") == Path("/somewhere")
-    assert runs.run_dir("here", "01_explore") == Path.cwd() / "here"  # also for other processes
+    assert (
+        runs.run_dir("here", "01_explore") == Path.cwd() / "here"
+    )  # absolute, for other processes
 
 
 def test_load_run_returns_only_notebooks_of_the_run(tmp_path):
-    """Notebook 7 has others run, below its own folder."""
+    """Notebook 7 runs others, below its own folder."""
     run = tmp_path / "quick"
     by_hand(run / "02_train_mnist", notebook="02_train_mnist")
     by_hand(run / "07_many_runs" / "sweeps" / "abc" / "03_train", notebook="03_train")

@@ -1,4 +1,4 @@
-"""The site of the course: every link leads to something, and nothing is loaded from elsewhere."""
+"""The site of the course: every link has a target, and nothing is loaded from elsewhere."""
 
 import re
 from pathlib import Path
@@ -35,10 +35,10 @@ def test_every_link_leads_to_a_page_and_its_heading(pages):
     count = 0
     for path, page in pages.items():
         for target in re.findall(r'(?:href|src)="(?!https?:|mailto:|data:)([^"]*)"', page):
-            place, _, anchor = unquote(target).partition("#")
-            there = (path.parent / place).resolve() if place else path
-            assert there.is_file(), f"{path.name} leads to {target}"
-            assert not anchor or anchor == "content" or f'id="{anchor}"' in pages[there], target
+            file, _, anchor = unquote(target).partition("#")
+            linked = (path.parent / file).resolve() if file else path
+            assert linked.is_file(), f"{path.name} leads to {target}"
+            assert not anchor or anchor == "content" or f'id="{anchor}"' in pages[linked], target
             count += 1
     assert count > 400
 

@@ -1,4 +1,4 @@
-"""Which cells, and which of their sentences, become slides. How slides look: test_browser.py."""
+"""Which cells and sentences become slides. test_browser.py checks how slides look."""
 
 import base64
 
@@ -109,23 +109,25 @@ def test_a_slide_has_its_section_its_parts_and_its_notes():
     assert [slide["notes"] for slide in made] == [["Say hello."], ["Why?"]]
     result, later = made[1]["parts"]
     assert (result["later"], later["later"]) == (False, True)
-    assert "All is well." in result["body"]  # a claim is a sentence, as on the pages of a run
+    assert "All is well." in result["body"]  # a claim is one sentence, as on the pages of a run
     assert "Later." in later["body"]
     assert "Not shown" not in str(made)
 
 
 @pytest.mark.parametrize(
-    ("cell", "told"),
+    ("cell", "message"),
     [
         (tagged(new_code_cell("1 + 1")), r"cell \w+ has no output: run the notebook"),
         (new_code_cell("1 + 1"), "no cell is tagged"),
     ],
 )
-def test_a_notebook_that_cannot_be_shown_is_refused_in_one_line(tmp_path, monkeypatch, cell, told):
+def test_a_notebook_that_cannot_be_shown_is_refused_in_one_line(
+    tmp_path, monkeypatch, cell, message
+):
     (tmp_path / "01_small.ipynb").write_text(writes(new_notebook(cells=[cell])))
     monkeypatch.setattr(slides, "NOTEBOOKS", tmp_path)
     monkeypatch.setattr(slides, "SERIES", (headless.Notebook("01_small"),))
-    with pytest.raises(ValueError, match=f"01_small.ipynb: {told}") as error:
+    with pytest.raises(ValueError, match=f"01_small.ipynb: {message}") as error:
         slides.build(tmp_path / "slides")
     assert "\n" not in str(error.value)
     assert not (tmp_path / "slides").exists()
@@ -136,4 +138,4 @@ def test_a_file_holds_reveal_with_its_license(tmp_path, monkeypatch):
     (path,) = slides.build(tmp_path / "slides")
     page = path.read_text(encoding="utf-8")
     assert "Permission is hereby granted, free of charge" in page
-    assert page.count("</script>") == 3  # none of them ends within
+    assert page.count("</script>") == 3  # none of them ends inside a script

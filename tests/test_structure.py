@@ -1,4 +1,4 @@
-"""The structure of the project: wings, their faces, who may import whom, dependencies, links."""
+"""The structure of the project: subpackages, allowed imports, dependencies, links."""
 
 import ast
 import itertools
@@ -18,8 +18,8 @@ from tests.tools import cells, prose, slug
 
 HELPERS = PROJECT / "helpers"
 SOURCES = sorted(HELPERS.rglob("*.py"))
-GROUND = {"device", "files", "messages", "claims", "check", "runs"}
-# wing or module of the ground floor → what it may import from others
+TOP_LEVEL = {"device", "files", "messages", "claims", "check", "runs"}
+# subpackage or top-level module → what it may import from others
 MAY_IMPORT = {
     "files": set(),
     "device": set(),
@@ -41,11 +41,11 @@ MAY_IMPORT = {
     },
     "__main__": {"headless"},
 }  # fmt: skip
-WINGS = sorted(set(MAY_IMPORT) - GROUND - {"__main__"})
+SUBPACKAGES = sorted(set(MAY_IMPORT) - TOP_LEVEL - {"__main__"})
 
 
 def part_of(path: Path) -> str:
-    """The wing of a file in helpers/, or the module itself on the ground floor."""
+    """The subpackage of a file in helpers/, or its name if it is a top-level module."""
     return path.relative_to(HELPERS).parts[0].removesuffix(".py")
 
 
@@ -70,15 +70,17 @@ def test_the_package_is_small():
     assert sum(path.read_text(encoding="utf-8").count("\n") for path in SOURCES) <= 8_608
 
 
-@pytest.mark.parametrize("wing", WINGS)
-def test_the_init_of_a_subpackage_imports_each_name_once_and_none_private(wing):
-    face = ast.parse((HELPERS / wing / "__init__.py").read_text(encoding="utf-8"))
-    imported = [node for node in ast.walk(face) if isinstance(node, ast.ImportFrom)]
+@pytest.mark.parametrize("subpackage", SUBPACKAGES)
+def test_the_init_of_a_subpackage_imports_each_name_once_and_none_private(subpackage):
+    tree = ast.parse((HELPERS / subpackage / "__init__.py").read_text(encoding="utf-8"))
+    imported = [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
     names = [alias.name for node in imported for alias in node.names]
     assert names
     assert len(set(names)) == len(names)
     assert not [name for name in names if name.startswith("_")]
-    assert {(node.module or "").rpartition(".")[0] for node in imported} == {f"helpers.{wing}"}
+    assert {(node.module or "").rpartition(".")[0] for node in imported} == {
+        f"helpers.{subpackage}"
+    }
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.relative_to(HELPERS).as_posix())
@@ -101,7 +103,7 @@ def test_there_are_no_cycles():
 
 
 def users() -> list[tuple[str, str]]:
-    """Names and sources of the notebooks and benchmarks."""
+    """Names and source code of the notebooks and benchmarks."""
     found = []
     for path in sorted((PROJECT / "notebooks").glob("*.ipynb")):
         found.append((path.name, "\n".join(cell.source for cell in cells(path, "code"))))
@@ -143,15 +145,15 @@ def test_helpers_are_documented_and_neither_print_nor_show(path):
     assert ast.get_docstring(tree)
     calls = (node.func for node in ast.walk(tree) if isinstance(node, ast.Call))
     called = {getattr(func, "id", getattr(func, "attr", "")) for func in calls}
-    talks = {"print"} if path.name == "terminal.py" else set()
-    assert not called & {"print", "show", "cuda"} - talks
+    allowed = {"print"} if path.name == "terminal.py" else set()
+    assert not called & {"print", "show", "cuda"} - allowed
     for node in tree.body:
         if isinstance(node, ast.FunctionDef | ast.ClassDef) and not node.name.startswith("_"):
             assert ast.get_docstring(node), f"{path.name}: {node.name} has no docstring"
 
 
-# what writes to a file that is not whole at once, and why it may: by its module and function
-ELSEWHERE = {
+# non-atomic writes, and why they are allowed, by module and function
+NON_ATOMIC = {
     ("data/pictures.py", "to_png"): "into memory",
     ("headless/runner.py", "_papermill_options"): "into a temporary folder",
     ("models/export.py", "_onnx"): "into a temporary folder, where it is tried out",
@@ -159,12 +161,12 @@ ELSEWHERE = {
     ("training/resume.py", "save"): "into memory",
 }
 WRITES = {"write_text", "write_bytes", "touch", "save_file", "savefig", "savez", "savetxt", "dump"}
-GIVES_TEXT = {"to_csv", "to_json", "to_html", "to_markdown"}  # unless it is given a path
+RETURNS_TEXT = {"to_csv", "to_json", "to_html", "to_markdown"}  # unless a path is given
 OWN_SAVE = {"runs", "models", "checkpoints", "self", "manager", "safetensors.torch"}
 
 
 def calls(node: ast.AST, inside: str = "") -> Iterator[tuple[str, ast.Call]]:
-    """The calls in a source, each with the name of the function that it stands in."""
+    """The calls in a source, each with the name of the enclosing function."""
     for child in ast.iter_child_nodes(node):
         name = child.name if isinstance(child, ast.FunctionDef) else inside
         if isinstance(child, ast.Call):
@@ -173,28 +175,32 @@ def calls(node: ast.AST, inside: str = "") -> Iterator[tuple[str, ast.Call]]:
 
 
 def called(call: ast.Call) -> tuple[str, str]:
-    """The object and the name, such as ("torch", "save")."""
+    """The object and the method name, such as ("torch", "save")."""
     if isinstance(call.func, ast.Attribute):
         return ast.unparse(call.func.value), call.func.attr
     return "", getattr(call.func, "id", "")
 
 
 def mode(call: ast.Call) -> str:
-    """The mode of an `open`, as far as it is written there."""
+    """The mode of an `open`, if it is a literal."""
     path = 0 if isinstance(call.func, ast.Attribute) and call.func.attr == "open" else 1
     given = [*call.args[path:], *(word.value for word in call.keywords if word.arg == "mode")]
-    texts = [of.value for of in given if isinstance(of, ast.Constant) and isinstance(of.value, str)]
+    texts = [
+        value.value
+        for value in given
+        if isinstance(value, ast.Constant) and isinstance(value.value, str)
+    ]
     return next((text for text in texts if re.fullmatch("[rwxabt+]+", text)), "r")
 
 
 def writes(call: ast.Call) -> bool:
     """Whether a call writes to a file."""
-    place, name = called(call)
-    if name in GIVES_TEXT:
+    owner, name = called(call)
+    if name in RETURNS_TEXT:
         return bool(call.args) or any(word.arg == "path_or_buf" for word in call.keywords)
     if name in ("open", "ZipFile"):
         return bool(set(mode(call)) & set("wxa+"))
-    return name in WRITES or (name == "save" and place not in OWN_SAVE)
+    return name in WRITES or (name == "save" and owner not in OWN_SAVE)
 
 
 def test_only_the_module_files_writes_to_files():
@@ -203,14 +209,14 @@ def test_only_the_module_files_writes_to_files():
         for path in SOURCES if path != HELPERS / "files.py"
         for name, call in calls(ast.parse(path.read_text(encoding="utf-8"))) if writes(call)
     }  # fmt: skip
-    assert found == set(ELSEWHERE)
+    assert found == set(NON_ATOMIC)
 
 
 def reads_by_the_locale(call: ast.Call) -> bool:
-    """Whether a call reads or writes text in an encoding that differs between machines."""
-    place, name = called(call)
+    """Whether a call reads or writes text in an encoding that depends on the machine."""
+    owner, name = called(call)
     if name == "open":
-        text = "b" not in mode(call) and place not in ("os", "Image", "zipfile")
+        text = "b" not in mode(call) and owner not in ("os", "Image", "zipfile")
     else:
         text = name in ("read_text", "write_text")
     return text and "encoding" not in {word.arg for word in call.keywords}
@@ -251,7 +257,7 @@ def test_writing_calls_and_missing_encodings_are_detected(source, writing, by_lo
 
 
 def loaded_by(code: str, *names: str) -> set[str]:
-    """Which of the modules a new process has loaded after some code."""
+    """Which of the modules a new process has imported after some code."""
     code += f"\nimport sys; print(*set({names}) & set(sys.modules))"
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=PROJECT
@@ -280,8 +286,8 @@ def test_training_imports_nothing_heavy_but_torch_and_seeds_nothing():
 
 @pytest.mark.medium
 def test_plotting_imports_neither_training_nor_labels_nor_headless():
-    wings = ("helpers.training", "helpers.labels", "helpers.headless")
-    assert loaded_by("from helpers import data, plotting", *wings) == set()
+    modules = ("helpers.training", "helpers.labels", "helpers.headless")
+    assert loaded_by("from helpers import data, plotting", *modules) == set()
 
 
 def test_the_command_line_answers_without_torch():
@@ -291,14 +297,14 @@ def test_the_command_line_answers_without_torch():
 
 def test_conda_and_pip_install_the_same_packages():
     project = tomllib.loads((PROJECT / "pyproject.toml").read_text())["project"]
-    wanted = {*project["dependencies"], *project["optional-dependencies"]["test"]}
-    wanted |= {f"python{project['requires-python']}"}
+    expected = {*project["dependencies"], *project["optional-dependencies"]["test"]}
+    expected |= {f"python{project['requires-python']}"}
     environment = yaml.safe_load((PROJECT / "environment.yml").read_text())["dependencies"]
     (by_pip,) = (entry["pip"] for entry in environment if isinstance(entry, dict))
     named = [*by_pip, *(entry for entry in environment if isinstance(entry, str))]
-    others = {"pytorch": "torch"}  # its name at conda-forge
+    others = {"pytorch": "torch"}  # the name at conda-forge
     conda = {re.sub(r"^\w+(?=[<>=])", lambda m: others.get(m[0], m[0]), line) for line in named}
-    assert conda - {"pip", "setuptools>=68", "--editable ."} == wanted
+    assert conda - {"pip", "setuptools>=68", "--editable ."} == expected
 
 
 def test_each_upper_bound_of_a_dependency_has_its_reason():
@@ -307,9 +313,13 @@ def test_each_upper_bound_of_a_dependency_has_its_reason():
     project = content["project"]
     named = [*content["build-system"]["requires"], *project["dependencies"]]
     named += itertools.chain(*project["optional-dependencies"].values())
-    bounds = [(of, part) for of in named for part in re.findall(r"(?:<=?|!=|[=~]=)([\d.]+\d)", of)]
-    assert bounds
-    for requirement, version in bounds:
+    upper_bounds = [
+        (requirement, part)
+        for requirement in named
+        for part in re.findall(r"(?:<=?|!=|[=~]=)([\d.]+\d)", requirement)
+    ]
+    assert upper_bounds
+    for requirement, version in upper_bounds:
         row = next(i for i, line in enumerate(lines) if f'"{requirement}"' in line)
         above = row
         while lines[above - 1].strip().startswith("#"):
@@ -340,8 +350,8 @@ TEXT = {".py", ".md", ".toml", ".yml", ".ipynb", ".json", ".html", ""}
 
 
 def test_no_file_contains_a_local_path():
-    """No file of the project tells where on somebody's machine it was made."""
-    anybody = re.compile("|".join(["/" + "home/", "/" + "Users/", "/" + "root/", "/" + "work/"]))
+    """No file contains a path of the machine on which it was made."""
+    local_path = re.compile("|".join(["/" + "home/", "/" + "Users/", "/" + "root/", "/" + "work/"]))
     folders = ("helpers", "notebooks", "tests", "data", "docs")
     files = [path for folder in folders for path in (PROJECT / folder).rglob("*")]
     files += [*(PROJECT / "benchmarks").glob("*"), *(PROJECT / "benchmarks").glob("[cr]*/*")]
@@ -349,7 +359,7 @@ def test_no_file_contains_a_local_path():
     texts = [p for p in files if p.suffix in TEXT and p.is_file() and "ubyte" not in p.name]
     assert len(texts) > 40
     for path in texts:
-        found = anybody.search(path.read_text(errors="replace"))
+        found = local_path.search(path.read_text(errors="replace"))
         assert not found, f"{path} holds {found[0]}"
 
 

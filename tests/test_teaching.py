@@ -1,4 +1,4 @@
-"""The page for teachers: its plans fit the notebooks, and its numbers are theirs."""
+"""The page for teachers: its plans match the notebooks, and its numbers are correct."""
 
 import itertools
 import re
@@ -26,7 +26,7 @@ PARTS = {
     r"- \*\*Listen for\*\*": 1,
     r"- \*\*Short of time:\*\*": 1,
     r"- \*\*Exam \(": 1,
-}  # how many lines of a lesson begin so
+}  # how many lines of a lesson start like this
 MINUTES = 90
 
 
@@ -42,7 +42,7 @@ def lesson(number: int) -> str:
 
 
 def rows(text: str, *header: str) -> list[list[str]]:
-    """The rows of the table in a text whose header is this one."""
+    """The rows of the table with this header in a text."""
     lines = iter(text.splitlines())
     while next(lines) != f"| {' | '.join(header)} |":
         pass
@@ -55,7 +55,7 @@ def rows(text: str, *header: str) -> list[list[str]]:
 
 @cache
 def shown(number: int) -> str:
-    """All text of a notebook: its cells, and what they printed."""
+    """All text of a notebook: its cells and outputs."""
     path = notebooks.NOTEBOOKS / f"{notebooks.SERIES[number - 1].name}.ipynb"
     texts = [prose(path)]
     for cell in cells(path, "code"):
@@ -72,12 +72,12 @@ def headings(number: int) -> list[str]:
 
 
 def planned(number: int) -> list[tuple[int, list[str]]]:
-    """The rows of a lesson's plan: minutes and sections, with those between "4.4 to 4.6"."""
+    """The rows of a lesson's plan: minutes and sections; "4.4 to 4.6" includes those between."""
     plan = []
     for minutes, sections, _ in rows(lesson(number), "minutes", "sections", "what"):
         first, *rest = (headings(number).index(name) for name in re.findall(SECTION, sections))
-        places = range(first, rest[0] + 1) if " to " in sections else [first, *rest]
-        plan.append((int(minutes), [headings(number)[place] for place in places]))
+        indices = range(first, rest[0] + 1) if " to " in sections else [first, *rest]
+        plan.append((int(minutes), [headings(number)[i] for i in indices]))
     return plan
 
 
@@ -119,7 +119,7 @@ def test_a_plan_leaves_ten_times_as_long_as_the_cells_took(number):
 
 @pytest.mark.parametrize("number", NUMBERS)
 def test_the_numbers_of_a_lesson_are_those_of_its_notebook(number):
-    """Small whole numbers count minutes or epochs; the exam has numbers of its own."""
+    """Small whole numbers are minutes or epochs; the exam has its own numbers."""
     text = lesson(number).partition("- **Exam")[0]
     sections = {name for other in NUMBERS for name in headings(other)}
     found = set(re.findall(r"\d+(?:[.,]\d+)+|\d{3,}", text)) - sections
@@ -187,7 +187,7 @@ def test_the_answers_of_the_exams_are_right():
 
 
 def test_the_exam_on_patience_is_right():
-    """The rule of `fit`, counted by hand on the validation losses of the question."""
+    """The rule of `fit`, applied by hand to the validation losses of the question."""
     (losses,) = re.findall(r"validation loss ([\d.,\s]+)", lesson(3))
     values = [float(value) for value in re.findall(r"\d\.\d\d", losses)]
     best = values.index(min(values)) + 1
@@ -208,8 +208,8 @@ def test_the_day_has_no_gaps_and_there_are_seven_weeks():
 
 def test_the_commands_of_the_page_exist():
     makefile = (PROJECT / "Makefile").read_text(encoding="utf-8")
-    (verbs,) = re.findall(r"^\.PHONY: (.*)$", makefile, flags=re.MULTILINE)
-    assert set(re.findall(r"`make ([a-z-]+)", page())) <= set(verbs.split())
+    (targets,) = re.findall(r"^\.PHONY: (.*)$", makefile, flags=re.MULTILINE)
+    assert set(re.findall(r"`make ([a-z-]+)", page())) <= set(targets.split())
     known = set(typer.main.get_command(app).commands)  # type: ignore[attr-defined]
     named = set(re.findall(r"-m\s+helpers\s+([a-z]+)", page()))
     assert {"run", "doctor", "report"} <= named <= known

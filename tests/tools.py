@@ -1,4 +1,4 @@
-"""What tests in several files use: notebooks, the command line, anchors, and odd pictures."""
+"""Helpers for several test files: notebooks, the command line, anchors, and odd pictures."""
 
 import base64
 import io
@@ -16,18 +16,18 @@ from typer.testing import CliRunner, Result
 from helpers.headless import cli
 
 
-def invoke(*words: object, status: int | None = 0, **options: object) -> Result:
-    """Give a command in this process, and check how it ends; `None` is any status.
+def invoke(*arguments: object, status: int | None = 0, **options: object) -> Result:
+    """Run a command in this process, and check its exit status; `None` allows any.
 
     An exception that the command line does not handle is raised here.
     """
-    done = CliRunner().invoke(cli.app, [*map(str, words)], catch_exceptions=False, **options)
+    done = CliRunner().invoke(cli.app, [*map(str, arguments)], catch_exceptions=False, **options)
     assert status in (None, done.exit_code), done.output
     return done
 
 
 def write_notebook(path: Path, *sources: str, parameters: str = "") -> None:
-    """Write a notebook with these code cells, after one of parameters if there are any."""
+    """Write a notebook with these code cells, after a cell of parameters if there are any."""
     new = nbformat.v4
     first = [new.new_code_cell(parameters, metadata={"tags": ["parameters"]})] if parameters else []
     cells = first + [new.new_code_cell(source) for source in sources]
@@ -36,7 +36,7 @@ def write_notebook(path: Path, *sources: str, parameters: str = "") -> None:
 
 
 def cells(path: Path, kind: str) -> list[NotebookNode]:
-    """The cells of a notebook that are "code", or those that are "markdown"."""
+    """The cells of a notebook of this kind, "code" or "markdown"."""
     return [cell for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == kind]
 
 
@@ -51,7 +51,7 @@ def printed(text: str) -> NotebookNode:
 
 
 def slug(heading: str) -> str:
-    """The anchor that GitHub, and the pages of the course, give to a heading."""
+    """The anchor that GitHub and the pages of the course give to a heading."""
     return re.sub(r"[^\w\- ]", "", heading.lower()).strip().replace(" ", "-")
 
 
@@ -68,7 +68,7 @@ def pixels(url: str) -> np.ndarray:
 
 
 def claiming_png(width: int, height: int, depth: int = 8, color: int = 0) -> bytes:
-    """A PNG that claims a size, and has almost no pixels."""
+    """A PNG with a header for this size, and almost no pixels."""
 
     def chunk(name: bytes, content: bytes) -> bytes:
         check = struct.pack(">I", zlib.crc32(name + content))

@@ -31,7 +31,7 @@ def test_a_shift_moves_whole_pixels_and_fills_with_black(images):
                     matches.append((down, right))
         assert len(matches) == 1
         found.add(matches[0])
-    assert len(found) == 25  # each of the 5 x 5 shifts occurs among 200 images
+    assert len(found) == 25  # all of the 5 x 5 shifts occur among 200 images
 
 
 def test_a_flip_mirrors_half_of_the_images_on_average(images):
@@ -52,11 +52,11 @@ def test_a_rotation_moves_pixels_by_at_most_the_angle():
     bar = torch.zeros(100, 1, 28, 28, dtype=torch.uint8)
     bar[:, :, 4:24, 13:15] = 255  # upright
     rotated = random_affine(bar, generator(), degrees=30, scale=0)
-    top = rotated[:, 0, 6]  # the row near the upper end
-    place = (top * torch.arange(28)).sum(dim=1) / top.sum(dim=1) - 13.5
+    top = rotated[:, 0, 6]  # a row near the upper end
+    offset = (top * torch.arange(28)).sum(dim=1) / top.sum(dim=1) - 13.5
     furthest = 7.5 * torch.tan(torch.tensor(30 * torch.pi / 180))
-    assert place.abs().max() <= furthest + 0.5
-    assert place.min() < -2 and place.max() > 2  # noqa: PT018 - in both directions
+    assert offset.abs().max() <= furthest + 0.5
+    assert offset.min() < -2 and offset.max() > 2  # noqa: PT018 - in both directions
     assert abs(rotated.sum() / bar.sum() - 1) < 0.02  # the total brightness stays the same
 
 
@@ -125,10 +125,10 @@ def test_an_image_is_erased_if_its_random_number_is_below_the_share(images, monk
 
 
 def test_a_batch_is_augmented_on_its_device(images):
-    """On torch's meta device, an operation that used another device would raise."""
-    elsewhere = images.to("meta")
+    """On the meta device, an operation on another device would raise."""
+    on_meta = images.to("meta")
     augment = Augmentation(shift=1, degrees=10, scale=0.1, flip=True, erase=0.3)
-    augmented = augment(elsewhere, None)
+    augmented = augment(on_meta, None)
     assert (augmented.device.type, augmented.shape) == ("meta", images.shape)
 
 

@@ -1,4 +1,4 @@
-"""The archives are read as they are, and only if they are the published ones."""
+"""Archives are loaded unchanged, and only if they are the published ones."""
 
 import gzip
 import hashlib
@@ -53,7 +53,7 @@ def is_right(tensors: list[torch.Tensor]) -> bool:
 
 
 def download_from(monkeypatch, action) -> None:
-    """Let torchvision's class for "First" do `action(folder)` as its download."""
+    """Replace the download of torchvision's class for "First" by `action(folder)`."""
     import torchvision.datasets
 
     def first(root, *, download):
@@ -69,7 +69,7 @@ def test_images_and_targets_are_read_and_nothing_is_written(root):
     assert is_right(tensors)
     assert [tensor.dtype for tensor in tensors] == [torch.uint8, torch.int64] * 2
     assert sorted(root.rglob("*")) == before
-    tensors[0][0] = 7  # they can be written to
+    tensors[0][0] = 7  # they are writable
     assert is_right(load(root))
 
 
@@ -83,9 +83,9 @@ def flip(archive: bytes) -> bytes:
 @pytest.mark.parametrize("damage", ["empty", "not an archive", "cut short", "flipped"])
 def test_a_damaged_archive_is_named_with_both_digests_and_a_remedy(root, name, damage):
     archive = root / "First" / "raw" / name
-    sound = archive.read_bytes()
+    intact = archive.read_bytes()
     broken = {
-        "empty": b"", "not an archive": b"<html>", "cut short": sound[:-9], "flipped": flip(sound)
+        "empty": b"", "not an archive": b"<html>", "cut short": intact[:-9], "flipped": flip(intact)
     }[damage]  # fmt: skip
     archive.write_bytes(broken)
     with pytest.raises(DamagedDataError) as caught:

@@ -1,4 +1,4 @@
-"""Data of one's own: all layouts and kinds of pictures that are read, and all that are refused."""
+"""Own data: all supported layouts and kinds of pictures, and all that are refused."""
 
 import os
 import re
@@ -19,7 +19,7 @@ RNG = np.random.default_rng(0)
 
 
 def write(path: Path, picture: Image.Image | np.ndarray | int = 0, **options) -> Path:
-    """Write a picture: one that is given, or 20 × 20 pixels of one gray value."""
+    """Write a picture, or 20 × 20 pixels of one gray value."""
     if isinstance(picture, int):
         picture = np.full((20, 20), picture, dtype=np.uint8)
     if isinstance(picture, np.ndarray):
@@ -187,7 +187,7 @@ def test_white_is_the_largest_value_of_the_fewest_bits_that_hold_the_peak(peak, 
 
 @pytest.mark.parametrize("wide", [False, True])
 def test_the_padding_color_is_the_median_of_the_four_edges(wide):
-    """The two long edges have the color 30, all else 200."""
+    """The two long edges have the color 30, everything else 200."""
     pixels = np.full((40, 20), 200, dtype=np.uint8)
     pixels[:, 0] = pixels[:, -1] = 30
     image = pictures.prepare(Image.fromarray(pixels.T if wide else pixels), 40)[0]
@@ -220,7 +220,7 @@ def test_a_picture_keeps_its_proportions_and_gets_the_color_of_its_border():
 
 def test_a_picture_is_turned_upright():
     upright = np.zeros((30, 30), dtype=np.uint8)
-    upright[:10] = 200  # bright above
+    upright[:10] = 200  # the upper third is bright
     exif = Image.Exif()
     exif[274] = 6  # the camera was turned by 90°
     turned = saved(Image.fromarray(np.rot90(upright)), exif=exif)
@@ -296,11 +296,13 @@ def test_other_files_are_left_out(folder):
     )
 
 
-@pytest.mark.parametrize(("count", "told"), [(5, "1, 2, 3, 4, 5"), (6, "1, 2, 3, 4, 5 and 1 more")])
-def test_only_five_of_many_names_are_listed(folder, count, told):
+@pytest.mark.parametrize(
+    ("count", "names"), [(5, "1, 2, 3, 4, 5"), (6, "1, 2, 3, 4, 5 and 1 more")]
+)
+def test_only_five_of_many_names_are_listed(folder, count, names):
     for i in range(1, count + 1):
         (folder / "cat" / f"{i}").write_text("x")
-    assert data.from_folder(folder).notes[1].replace("cat/", "").endswith(f"not pictures: {told}")
+    assert data.from_folder(folder).notes[1].replace("cat/", "").endswith(f"not pictures: {names}")
 
 
 def test_large_sets_are_read_once(folder, monkeypatch, tmp_path):
@@ -356,7 +358,7 @@ def test_a_bar_counts_the_pictures_that_are_read(folder, capsys):
 def test_the_cache_depends_on_the_code_that_reads(folder, monkeypatch, tmp_path):
     monkeypatch.setattr(own_data, "CACHED_FROM", 5)
     data.from_folder(folder, cache_dir=tmp_path / "cache")
-    code = tmp_path / "own_data.py"  # beside other code that reads pictures
+    code = tmp_path / "own_data.py"  # with other code that reads pictures
     code.with_name("pictures.py").write_text("# of another version")
     monkeypatch.setattr(own_data, "__file__", str(code))
     data.from_folder(folder, cache_dir=tmp_path / "cache")
@@ -368,8 +370,8 @@ def flipped(content: bytes) -> bytes:
 
 
 @pytest.mark.parametrize(
-    "damage", [flipped, lambda whole: whole[:-1], lambda whole: whole + b"x", lambda whole: b"",
-               lambda whole: whole[32:], lambda whole: b"not tensors"],
+    "damage", [flipped, lambda old: old[:-1], lambda old: old + b"x", lambda old: b"",
+               lambda old: old[32:], lambda old: b"not tensors"],
 )  # fmt: skip
 def test_a_damaged_cache_is_rebuilt(tmp_path, damage):
     path, tensors, made = tmp_path / "cache" / "x.tensors", {"a": torch.arange(5)}, []
@@ -421,8 +423,8 @@ def beside_train(path: Path) -> None:
 
 
 def unknown_class(path: Path) -> None:
-    for place in ("train/a", "train/b", "test/c"):
-        write(path / place / "x.png")
+    for folder in ("train/a", "train/b", "test/c"):
+        write(path / folder / "x.png")
 
 
 def too_few(path: Path) -> None:
@@ -509,7 +511,7 @@ def test_fine_patterns_of_arrays_are_averaged_where_they_are_scaled_down():
     [((20, 1, 20, 3), 1), ((20, 3, 20, 1), 3), ((20, 20, 20, 1), 1), ((20, 20, 3, 3), 3)],
 )
 def test_channels_are_the_first_axis_of_a_fitting_size(shape, channels):
-    """Of narrow images, too, that are to be scaled."""
+    """This includes narrow images that are resized."""
     splits = data.from_arrays(np.zeros(shape, dtype=np.uint8), np.arange(20) % 2, size=16)
     assert splits.spec.channels == channels
 
@@ -553,7 +555,7 @@ def test_at_most_1000_classes_are_accepted():
 
 
 class Pairs:
-    """A data set as torchvision has them: EMNIST's, SVHN's or CIFAR-10's shape, of noise."""
+    """A noise data set with the interface of torchvision's EMNIST, SVHN or CIFAR-10."""
 
     def __init__(self, mode: str, side: int, count: int, classes: int, *, tensors=False) -> None:
         self.classes = [f"class {k}" for k in range(classes)]
@@ -589,7 +591,7 @@ def test_torchvision_data_sets_are_read(mode, side, classes, tensors):
 
 
 def test_a_data_set_without_names_is_called_by_its_type():
-    """Tensors of uint8 are taken as they are; colors become gray if that is wanted."""
+    """uint8 tensors are used unchanged; colors become gray on request."""
     images = torch.tensor([60, 30, 0], dtype=torch.uint8).view(1, 3, 1, 1).repeat(20, 1, 40, 40)
     pairs = TensorDataset(images, torch.arange(20) % 2)
     splits = data.from_torchvision(pairs)

@@ -11,10 +11,10 @@ from tests.tools import saved
 
 def center_of_mass(image: torch.Tensor) -> tuple[float, float]:
     pixels = image[0, 0].float()
-    places = torch.arange(28.0)
+    positions = torch.arange(28.0)
     return (
-        ((pixels.sum(dim=1) * places).sum() / pixels.sum()).item(),
-        ((pixels.sum(dim=0) * places).sum() / pixels.sum()).item(),
+        ((pixels.sum(dim=1) * positions).sum() / pixels.sum()).item(),
+        ((pixels.sum(dim=0) * positions).sum() / pixels.sum()).item(),
     )
 
 
@@ -80,7 +80,7 @@ def test_sixteen_bit_pictures_may_use_only_lower_bits(tmp_path, bits):
     deep = (stroke(250, 20) * (2**bits - 1) / 255).round().astype("uint16")
     Image.fromarray(deep).save(tmp_path / "deep.png")
     gap = data.read_digit(tmp_path / "deep.png").int() - expected.int()
-    assert gap.abs().max() <= 1  # the rounding
+    assert gap.abs().max() <= 1  # rounding
 
 
 @pytest.mark.parametrize("transposed", [False, True])
@@ -118,7 +118,7 @@ def test_the_center_of_mass_is_in_the_middle():
 
 
 def read_boxes(tmp_path, *boxes: tuple[slice, slice], transposed: bool = False) -> torch.Tensor:
-    """White boxes on a black square of 80 x 80, read as a digit, or that picture transposed."""
+    """White boxes on a black square of 80 x 80, or its transpose, read as a digit."""
     pixels = np.zeros((80, 80))
     for box in boxes:
         pixels[box] = 255
@@ -148,12 +148,12 @@ def test_a_digit_with_a_heavy_end_is_moved_to_the_edge_and_not_beyond(tmp_path, 
     line = np.s_[10:70, 20:21]
     for block, first, last in ((np.s_[10:25, 20:50], 8, 27), (np.s_[55:70, 20:50], 0, 19)):
         image = read_boxes(tmp_path, line, block, transposed=transposed)
-        places = image.nonzero()[:, 1 if transposed else 0]
-        assert (places.min(), places.max()) == (first, last)
+        positions = image.nonzero()[:, 1 if transposed else 0]
+        assert (positions.min(), positions.max()) == (first, last)
 
 
 def test_thin_strokes_do_not_vanish_when_scaled_down(tmp_path):
-    """A frame of one pixel, 60 x 60: taking only every third pixel would miss all its sides."""
+    """A frame of one pixel, 60 x 60: subsampling every third pixel would miss all its sides."""
     sides = np.s_[10:11, 10:70], np.s_[69:70, 10:70], np.s_[10:70, 10:11], np.s_[10:70, 69:70]
     image = read_boxes(tmp_path, *sides)
     assert (image[4, 4:24] > 0).all()
@@ -182,17 +182,17 @@ def test_files_that_are_not_pictures_of_digits_are_refused(tmp_path):
         data.read_digit(save(tmp_path, np.full((50, 50), 200)))
 
 
-def page(*places: tuple[int, int], size=(300, 400), height=40) -> np.ndarray:
+def page(*positions: tuple[int, int], size=(300, 400), height=40) -> np.ndarray:
     """Bars 8 pixels wide on paper, with their upper left corners at (top, left)."""
     pixels = np.full(size, 230)
-    for top, left in places:
+    for top, left in positions:
         pixels[top : top + height, left : left + 8] = 20
     return pixels
 
 
 def test_boxes_are_in_reading_order_and_tight(tmp_path):
-    places = [(150, 60), (22, 200), (20, 50), (156, 200), (18, 320)]
-    found = data.read_digits(save(tmp_path, page(*places)))
+    positions = [(150, 60), (22, 200), (20, 50), (156, 200), (18, 320)]
+    found = data.read_digits(save(tmp_path, page(*positions)))
     order = [(20, 50), (22, 200), (18, 320), (150, 60), (156, 200)]
     assert found.boxes.tolist() == [[x, y, x + 8, y + 40] for y, x in order]
     assert found.boxes.dtype == torch.int64
@@ -253,8 +253,8 @@ def test_ruled_lines_are_removed_also_where_they_cross_a_stroke(tmp_path, square
     assert len(found.images[0, 0].nonzero()[:, 0].unique()) == 20
 
 
-def chalk(*places: tuple[int, int]) -> np.ndarray:
-    return 255 - 0.8 * page(*places)  # bars of 239 on a board of 71
+def chalk(*positions: tuple[int, int]) -> np.ndarray:
+    return 255 - 0.8 * page(*positions)  # bars of 239 on a board of 71
 
 
 def test_chalk_on_a_board_is_read_also_in_light_from_one_side(tmp_path):
@@ -275,7 +275,7 @@ def test_the_grain_of_paper_in_light_from_one_side_is_not_ink(tmp_path):
 
 
 def ruled(level: int, slope: float = 0) -> np.ndarray:
-    """Paper with lines of that gray value, three pixels thick, that fall by `slope`."""
+    """Paper with lines of this gray value, three pixels thick, that fall by `slope`."""
     pixels = np.full((300, 400), 230)
     columns = np.arange(400)
     for start in range(-120, 400, 36):
@@ -293,14 +293,14 @@ def test_ruled_lines_may_slope(tmp_path, slope, transposed):
     pixels[100:190, 200:210] = 20
     boxes = data.read_digits(save(tmp_path, pixels.T if transposed else pixels)).boxes
     expected = torch.tensor([100, 200, 190, 210] if transposed else [200, 100, 210, 190])
-    large = boxes[(boxes[:, 2:] - boxes[:, :2]).amax(dim=1) > 20]  # of lines, stubs may stay
+    large = boxes[(boxes[:, 2:] - boxes[:, :2]).amax(dim=1) > 20]  # lines may leave short ones
     assert len(boxes) <= 3
     assert (large - expected).abs().max() <= 3
     assert len(large) == 1
 
 
 def test_strokes_on_a_ruled_line_or_as_faint_as_it_stay(tmp_path):
-    """The foot of an L on a line, one between two lines and as faint as they are."""
+    """An L with its foot on a line, and a stroke between two lines, as faint as they are."""
     pixels = ruled(130)
     for left in (100, 200):
         pixels[110:171, left : left + 10] = 20
@@ -321,7 +321,7 @@ def test_thin_strokes_survive_where_they_cross_a_ruled_line(tmp_path):
 @pytest.mark.parametrize(("gap", "digits"), [(3, 1), (4, 1), (5, 2)])
 @pytest.mark.parametrize("side", [1, -1])
 def test_pieces_that_nearly_touch_at_a_corner_are_one_digit(tmp_path, gap, digits, side):
-    """The taller piece has 50 rows, so a pen may skip twice 2 pixels, 0.04 of it."""
+    """The taller piece has 50 rows, so a gap may be twice 2 pixels, 0.04 of it."""
     pixels = np.full((200, 200), 230)
     pixels[20:70, 60:66] = 20
     start = 66 + gap if side == 1 else 60 - gap - 6
@@ -338,7 +338,7 @@ def test_a_loose_bar_belongs_to_the_nearer_digit(tmp_path, left, right):
 
 
 def test_a_loose_bar_that_is_too_far_away_at_a_corner_is_a_speck(tmp_path):
-    """A fifth of 40 is 8: the bar is 7 rows above and 7 columns beside, so 9.9 away."""
+    """A fifth of 40 is 8: the bar is 7 rows above and 7 columns beside, at a distance of 9.9."""
     pixels = page((60, 50))
     pixels[50:54, 64:84] = 20
     assert data.read_digits(save(tmp_path, pixels)).boxes.tolist() == [[50, 60, 58, 100]]
@@ -371,7 +371,7 @@ def test_reduced_pictures_are_means_of_their_pixels(tmp_path):
     large = np.random.default_rng(0).integers(0, 256, (1200, 2000))
     picture = data.read_digits(save(tmp_path, large)).picture
     means = large.reshape(600, 2, 1000, 2).mean(axis=(1, 3))
-    assert np.abs(picture.numpy() - means).max() <= 1  # the rounding
+    assert np.abs(picture.numpy() - means).max() <= 1  # rounding
 
 
 def test_a_diagonal_stroke_of_one_pixel_is_one_digit(tmp_path):
@@ -399,7 +399,7 @@ def test_a_speck_shorter_than_a_tenth_of_the_digit_is_ignored(tmp_path):
 
 
 def falling(top: int, left: int, n: int) -> list[tuple[int, int]]:
-    """Places on a line that falls by 15°."""
+    """Positions on a line that falls by 15°."""
     return [(top + 8 * i, left + 30 * i) for i in range(n)]
 
 
@@ -407,16 +407,16 @@ def falling(top: int, left: int, n: int) -> list[tuple[int, int]]:
     ("first", "second"),
     [
         (falling(10, 30, 12), falling(142, 360, 1)),
-        (falling(110, 390, 1), falling(50, 0, 13)),  # though in the mean it is lower
+        (falling(110, 390, 1), falling(50, 0, 13)),  # although lower on average
         (falling(10, 0, 1), falling(60, 0, 13)),
-        (falling(10, 0, 13), falling(60, 0, 2)),  # which ends where the first line comes by
+        (falling(10, 0, 13), falling(60, 0, 2)),  # which ends where the first line passes
     ],
 )
 @pytest.mark.parametrize("rises", [False, True])
 def test_slanted_lines_of_different_lengths_are_read_from_top_to_bottom(
     tmp_path, first, second, rises
 ):
-    if rises:  # as seen in water
+    if rises:  # flipped vertically
         first, second = ([(188 - y, x) for y, x in line] for line in (second, first))
     pixels = page(*second, *first, size=(220, 430), height=32)
     found = data.read_digits(save(tmp_path, pixels))
@@ -451,17 +451,17 @@ def test_a_garment_on_a_plain_ground_becomes_an_image_of_fashion_mnist(fashion, 
     content = saved(Image.fromarray(picture.astype(np.uint8)))
     image = data.read_garment(io.BytesIO(content))
     assert image.shape == (1, 1, 28, 28)
-    away = min(
+    difference = min(
         (image[0, 0].roll((y, x), (0, 1)).float() - trousers.float()).abs().mean()
         for y in (-1, 0, 1)
         for x in (-2, -1, 0, 1, 2)
     )
-    assert away < 8  # of 255 gray values
-    assert trousers.float().mean() > 40  # how far away a black image would be
+    assert difference < 8  # of 255 gray values
+    assert trousers.float().mean() > 40  # the difference to a black image
 
 
 def garment_on(ground: int, shape: tuple[int, int], gray: int | np.ndarray) -> torch.Tensor:
-    """What is read of a picture with a garment of that shape and gray value: (28, 28)."""
+    """Read a picture with a garment of this shape and gray value: (28, 28)."""
     picture = np.full((150, 240), ground)
     picture[20 : 20 + shape[0], 20 : 20 + shape[1]] = gray
     content = saved(Image.fromarray(picture.astype(np.uint8)))
@@ -472,7 +472,7 @@ def garment_on(ground: int, shape: tuple[int, int], gray: int | np.ndarray) -> t
 
 @pytest.mark.parametrize(
     ("ground", "gray", "value"),
-    # as a share of the distance from the ground to the end of the scale, of 255
+    # the contrast to the ground as a share of the largest possible one, of 255
     [(128, 32, 191), (204, 51, 191), (127, 191, 128), (51, 153, 128)],
 )
 @pytest.mark.parametrize("shape", [(56, 30), (30, 56)])
@@ -505,7 +505,7 @@ def test_a_thin_garment_keeps_a_row():
 @pytest.mark.parametrize("ground", [240, 0])
 def test_a_garment_needs_only_half_the_contrast_of_ink(ground):
     toward = 1 if ground == 0 else -1
-    share = 255 / max(ground, 255 - ground)  # a gray value of the ground's distance to the end
+    share = 255 / max(ground, 255 - ground)  # 255 / the largest possible contrast to the ground
     seen, faint = (round(ground + toward * contrast / share) for contrast in (18, 14))
     assert garment_on(ground, (56, 56), seen).max() > 0
     with pytest.raises(ValueError, match="nothing that differs"):

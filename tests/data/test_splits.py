@@ -11,7 +11,7 @@ from helpers.files import PROJECT
 
 @pytest.fixture(scope="session")
 def torchvision_mnist(tmp_path_factory):
-    """The 60,000 training images as torchvision reads them from the same archives."""
+    """The 60,000 training images, loaded by torchvision from the same archives."""
     from torchvision.datasets import MNIST
 
     root = tmp_path_factory.mktemp("torchvision")
@@ -90,7 +90,7 @@ def test_pixel_statistics_of_dark_images():
 
 
 def test_a_processed_folder_of_older_versions_is_not_read(tmp_path, mnist):
-    """torchvision would take its content, which nobody has verified, before the raw files."""
+    """torchvision would prefer its unverified content to the raw files."""
     shutil.copytree(PROJECT / "data" / "MNIST" / "raw", tmp_path / "MNIST" / "raw")
     (tmp_path / "MNIST" / "processed").mkdir()
     for name in ("training.pt", "test.pt"):

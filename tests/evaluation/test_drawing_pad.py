@@ -1,4 +1,4 @@
-"""The drawing pad without its front end: a PNG comes in, a picture and probabilities go out."""
+"""The drawing pad without its front end: it gets a PNG, and returns a picture and probabilities."""
 
 import base64
 
@@ -14,7 +14,7 @@ NAMES = data.MNIST.class_names
 
 
 def data_url(*lines: tuple[int, ...], width: int = 22) -> str:
-    """What the front end sends: black lines on white paper of 280 × 280 pixels."""
+    """The message of the front end: black lines on white paper of 280 × 280 pixels."""
     paper = Image.new("RGBA", (280, 280), "white")
     for line in lines:
         ImageDraw.Draw(paper).line(line, fill="black", width=width)

@@ -9,7 +9,7 @@ from tests.conftest import predictions_from
 
 @pytest.fixture
 def predictions() -> Predictions:
-    """Rows 1, 2 and 4 are wrong, 4 with the most confidence. Row 3 is right, the closest call."""
+    """Rows 1, 2 and 4 are wrong, 4 with the most confidence. Row 3 is right, by a small margin."""
     probabilities = torch.tensor(
         [[0.8, 0.1, 0.1], [0.6, 0.3, 0.1], [0.2, 0.5, 0.3], [0.3, 0.3, 0.4], [0.0, 0.9, 0.1]]
     )
@@ -83,7 +83,7 @@ def gray(*levels: int) -> torch.Tensor:
 
 
 def test_the_nearest_training_images_vote_for_the_label_or_the_model():
-    """Three mistakes: class 0 predicted as class 1. They differ in brightness."""
+    """Three errors: class 0 predicted as class 1. They differ in brightness."""
     train = Split(
         gray(10, 11, 12, 13, 100, 101, 102, 103, 200, 201, 202, 203),
         torch.tensor([0, 0, 0, 1, 0, 1, 1, 1, 2, 2, 2, 2]),

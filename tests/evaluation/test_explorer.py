@@ -1,4 +1,4 @@
-"""The page to look into a model: what it holds, what it refuses. test_browser.py opens it."""
+"""The page that explains a model: its contents and errors. test_browser.py opens it."""
 
 import base64
 import datetime
@@ -72,8 +72,12 @@ def test_the_examples_are_two_right_and_one_wrong_image_of_each_class(tmp_path, 
     predicted = evaluation.predict(tiny_vgg, mnist.test).predicted
     for row, (target, answer) in enumerate(zip(mnist.test.targets, predicted, strict=True)):
         of_class[int(target), bool(target == answer)].append(row)
-    places = ((True, 0), (True, 1), (False, 0))  # the first two, and the first
-    assert chosen["rows"] == [of_class[k, ok][i] for ok, i in places for k in range(10)]
+    examples = (
+        (True, 0),
+        (True, 1),
+        (False, 0),
+    )  # two right, and one wrong
+    assert chosen["rows"] == [of_class[k, ok][i] for ok, i in examples for k in range(10)]
     pixels = np.frombuffer(base64.b64decode(chosen["images"]), dtype=np.uint8)
     assert np.array_equal(pixels, mnist.test.images[chosen["rows"]].numpy().ravel())
 
@@ -116,7 +120,7 @@ def test_names_of_classes_and_data_cannot_break_out_of_the_page(tmp_path):
 
 
 def test_a_batch_norm_is_a_scale_and_a_shift(tmp_path):
-    norm = nn.BatchNorm2d(2, eps=1.0)  # the standard deviations are 2 and 3 with it
+    norm = nn.BatchNorm2d(2, eps=1.0)  # with eps, the standard deviations are 2 and 3
     norm.running_mean, norm.running_var = torch.tensor([1.0, 2.0]), torch.tensor([3.0, 8.0])
     with torch.no_grad():
         norm.weight.copy_(torch.tensor([2.0, 6.0]))
@@ -124,7 +128,7 @@ def test_a_batch_norm_is_a_scale_and_a_shift(tmp_path):
     model = sequential(nn.Conv2d(1, 2, 1, bias=False), norm, nn.Flatten(), nn.Linear(2 * 784, 2))
     _, content = write(tmp_path, model)
     weights = np.frombuffer(base64.b64decode(content["weights"]), dtype="<f4")
-    assert weights[2:4].tolist() == [0, 0]  # the bias that the convolution does not have
+    assert weights[2:4].tolist() == [0, 0]  # the bias that the convolution lacks
     assert weights[4:8].tolist() == pytest.approx([1, 2, 0.5 - 1, 1 - 4])
 
 
@@ -205,8 +209,8 @@ FLAT = (nn.Flatten(), nn.Linear(784, 10))
         (sequential(nn.Conv2d(1, 4, 3)), r"for an output of \[4, 26, 26\]"),
         (models.build("fast_cnn"), "75,546 parameters: .* 45. kB; the limit is 300 kB"),
     ],
-    # mutmut collects tests twice, and pytest doubles the backslashes of such names each time
-    ids=lambda of: of.replace("\\", "") if isinstance(of, str) else type(of).__name__,
+    # mutmut collects tests twice, and pytest doubles backslashes in ids each time
+    ids=lambda value: value.replace("\\", "") if isinstance(value, str) else type(value).__name__,
 )  # fmt: skip
 def test_an_unsupported_model_is_refused_in_one_line_and_not_written(tmp_path, model, message):
     with pytest.raises(ValueError, match=message) as raised:

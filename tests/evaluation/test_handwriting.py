@@ -1,4 +1,4 @@
-"""Tests that digits on photographs are read, and that other things are not."""
+"""Digits on photographs are read, and other things are rejected."""
 
 import numpy as np
 import pytest
@@ -51,8 +51,8 @@ def test_an_empty_page_has_no_strokes(tmp_path, model):
     assert len(reading.digits) == len(reading.probabilities) == 0
 
 
-class Certain(torch.nn.Module):
-    """Takes everything for a 3, with a given probability."""
+class FixedProbability(torch.nn.Module):
+    """Predicts a 3 for every image, with a given probability."""
 
     def __init__(self, probability: float) -> None:
         super().__init__()
@@ -77,7 +77,9 @@ STROKE, BLOCK = np.s_[20:100, 30:40], np.s_[20:100, 150:230]
 
 @pytest.mark.parametrize(("probability", "digit"), [(0.84, UNKNOWN), (0.86, 3)])
 def test_an_improbable_digit_is_rejected(tmp_path, probability, digit):
-    reading = evaluation.read_handwriting(Certain(probability), picture_of(tmp_path, STROKE))
+    reading = evaluation.read_handwriting(
+        FixedProbability(probability), picture_of(tmp_path, STROKE)
+    )
     assert reading.digits.tolist() == [digit]
     assert reading.probabilities.tolist() == pytest.approx([probability])
     assert reading.rejections == ["" if digit == 3 else "probability 84%"]
@@ -85,7 +87,7 @@ def test_an_improbable_digit_is_rejected(tmp_path, probability, digit):
 
 def test_a_block_is_rejected_however_probable(tmp_path):
     path = picture_of(tmp_path, STROKE, BLOCK)
-    reading = evaluation.read_handwriting(Certain(0.99), path)
+    reading = evaluation.read_handwriting(FixedProbability(0.99), path)
     assert reading.digits.tolist() == [3, UNKNOWN]
     assert str(reading) == "3 ?"
     assert reading.rejections == ["", "an area 20 of 28 pixels wide"]
@@ -93,7 +95,7 @@ def test_a_block_is_rejected_however_probable(tmp_path):
 
 def test_a_stroke_among_mostly_other_objects_is_rejected(tmp_path):
     path = picture_of(tmp_path, STROKE, BLOCK, np.s_[20:100, 280:360])
-    reading = evaluation.read_handwriting(Certain(0.99), path)
+    reading = evaluation.read_handwriting(FixedProbability(0.99), path)
     assert reading.digits.tolist() == [UNKNOWN] * 3
     assert reading.rejections[0] == "most objects in the picture are not digits"
 
@@ -101,7 +103,9 @@ def test_a_stroke_among_mostly_other_objects_is_rejected(tmp_path):
 def test_a_ladder_has_too_many_holes(tmp_path):
     bars = [np.s_[y : y + 4, 30:66] for y in (20, 40, 60, 80, 96)]
     sides = np.s_[20:100, 30:34], np.s_[20:100, 62:66]
-    reading = evaluation.read_handwriting(Certain(0.99), picture_of(tmp_path, *bars, *sides))
+    reading = evaluation.read_handwriting(
+        FixedProbability(0.99), picture_of(tmp_path, *bars, *sides)
+    )
     assert reading.rejections == ["a drawing of 1 pieces with 4 holes"]
 
 
@@ -133,8 +137,8 @@ SHAPES = {
 
 @pytest.mark.parametrize("name", SHAPES)
 def test_digits_have_few_pieces_few_holes_and_thin_strokes(name):
-    image, odd = SHAPES[name]
-    assert handwriting._odd_shape(image) == odd
+    image, reason = SHAPES[name]
+    assert handwriting._odd_shape(image) == reason
 
 
 @pytest.mark.long

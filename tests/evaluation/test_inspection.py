@@ -75,16 +75,16 @@ def test_counting_operations_does_not_change_the_model():
     assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
 
 
-@pytest.mark.parametrize("wanted", [False, True])
-def test_the_profiler_does_not_log_unless_the_user_wants_it(monkeypatch, wanted):
-    """In a process of its own: the variable is read once, when torch first profiles."""
+@pytest.mark.parametrize("enabled", [False, True])
+def test_the_profiler_does_not_log_unless_the_user_wants_it(monkeypatch, enabled):
+    """In a new process: the variable is read once, when torch first profiles."""
     monkeypatch.delenv("KINETO_LOG_LEVEL")
-    if wanted:
+    if enabled:
         monkeypatch.setenv("KINETO_LOG_LEVEL", "0")
     code = "import torch; from helpers import evaluation; evaluation.profile_ops(torch.ones(2).sum)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert bool(done.stdout + done.stderr) is wanted
+    assert bool(done.stdout + done.stderr) is enabled
 
 
 def test_the_operation_that_takes_longest_comes_first(capfd):

@@ -154,8 +154,8 @@ def test_per_class_metrics_equal_those_of_torchmetrics():
         ("recall", multiclass_recall),
         ("f1", multiclass_f1_score),
     ):
-        wanted = theirs(predictions.predicted, predictions.targets, num_classes=4, average="none")
-        assert frame[name].tolist() == pytest.approx(wanted.tolist())
+        expected = theirs(predictions.predicted, predictions.targets, num_classes=4, average="none")
+        assert frame[name].tolist() == pytest.approx(expected.tolist())
 
 
 def test_the_interval_of_a_recall_has_the_binomial_width():
@@ -198,7 +198,7 @@ class LeftHalf(nn.Module):
         return torch.stack([p, 1 - p], dim=1).log()
 
 
-def places(images: torch.Tensor, augmentation: Augmentation) -> list[tuple[int, ...]]:
+def positions(images: torch.Tensor, augmentation: Augmentation) -> list[tuple[int, ...]]:
     """Row and column of the bright pixel in each view."""
     views = evaluation.tta_views(images, augmentation)
     return [tuple(view.nonzero()[0].tolist()[2:]) for view in views]
@@ -214,12 +214,12 @@ def places(images: torch.Tensor, augmentation: Augmentation) -> list[tuple[int, 
     ],
 )
 def test_views_are_shifted_or_flipped_if_the_training_images_were(augmentation, expected):
-    assert places(one_bright_pixel(5, 3), augmentation) == expected
+    assert positions(one_bright_pixel(5, 3), augmentation) == expected
     assert evaluation.num_views(augmentation) == len(expected)
 
 
 def test_shifted_views_are_flipped_too():
-    found = places(one_bright_pixel(5, 3), Augmentation(shift=1, flip=True))
+    found = positions(one_bright_pixel(5, 3), Augmentation(shift=1, flip=True))
     assert len(found) == evaluation.num_views(Augmentation(shift=1, flip=True)) == 10
     assert set(found[1::2]) == {(row, 27 - column) for row, column in found[::2]}
 
@@ -230,7 +230,7 @@ def test_shifted_views_are_padded_with_black_and_cropped():
 
 
 def test_the_probabilities_of_the_views_are_averaged():
-    """In column 13, four of five views are left: (4 * 0.9 + 0.2) / 5. Logits would give 0.84."""
+    """From column 13, one of five views leaves the left half: (4 * 0.9 + 0.2) / 5; logits: 0.84."""
     split = Split(one_bright_pixel(5, 13), torch.tensor([0]))
     predictions = evaluation.predict_tta(LeftHalf(), split, Augmentation(shift=1))
     torch.testing.assert_close(predictions.probabilities, torch.tensor([[0.76, 0.24]]))

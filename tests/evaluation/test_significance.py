@@ -101,14 +101,14 @@ def test_the_number_of_seeds_matches_cohens_table():
     assert evaluation.seeds_needed(0.2, 0.2) == 17
     assert evaluation.seeds_needed(-0.1, 0.2) == 64
     assert evaluation.seeds_needed(0.2, 0.2, power=0.95) == 27
-    # great effects: every degree of freedom counts
+    # for large effects, every degree of freedom counts
     assert [evaluation.seeds_needed(effect, 1.0) for effect in (2.0, 4.0, 10.0)] == [6, 3, 2]
     assert evaluation.seeds_needed(0.5, 0.0) == 2  # one value has no standard deviation
 
 
 @pytest.mark.parametrize("difference", [0.2, 0.3, 0.5, 1.0])
 def test_the_number_of_seeds_reaches_the_power_and_one_less_does_not(difference):
-    """Simulated: of 20,000 pairs of samples, a t-test tells 80 % apart."""
+    """Simulated: in 80 % of 20,000 pairs of samples, a t-test finds the difference."""
     from scipy.stats import ttest_ind
 
     def power(n: int) -> float:
@@ -126,6 +126,6 @@ def test_the_number_of_seeds_reaches_the_power_and_one_less_does_not(difference)
 )
 def test_a_difference_of_0_and_impossible_values_are_refused(wrong):
     difference, deviation, power = wrong
-    told = f"Expected difference.* got {difference}, {deviation}, {power}\\.$"
-    with pytest.raises(ValueError, match=told):
+    message = f"Expected difference.* got {difference}, {deviation}, {power}\\.$"
+    with pytest.raises(ValueError, match=message):
         evaluation.seeds_needed(difference, deviation, power=power)

@@ -1,8 +1,8 @@
-"""Run the exercise notebooks in place, and write from them the student versions and solutions.
+"""Run the exercise notebooks in place, and write the student versions and solutions.
 
     python -m tests.exercises                 # all of them; or: --only 02
 
-`make exercises` does the same. A source is in notebooks/exercises/, in the convention of nbgrader.
+`make exercises` does the same. A source is in notebooks/exercises/, in the format of nbgrader.
 """
 
 from pathlib import Path

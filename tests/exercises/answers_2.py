@@ -78,7 +78,7 @@ def epoch(*given, **options):
 
 
 def epoch_by_sums(model, batches, learning_rate):
-    """Sums the losses of images, and moves by the gradients that autograd returns."""
+    """Sums the losses of images, and updates the weights by the gradients that autograd returns."""
     sums = []
     for images, targets in batches:
         each = F.cross_entropy(model(images), targets, reduction="none")

@@ -1,4 +1,4 @@
-"""The exercises: each wrong answer has its own hint, and the versions agree with their source."""
+"""The exercises: each wrong answer has its own hint, and the versions match their source."""
 
 import importlib
 import re
@@ -29,7 +29,7 @@ each_exercise = pytest.mark.parametrize("number", DEFINED)
 
 
 def answers(number: str) -> tuple[list[Any], list[tuple[Any, str]]]:
-    """The right ones, and the wrong ones with a part of their hint. They load data."""
+    """The right answers, and the wrong ones with a part of their hint. This loads data."""
     module = importlib.import_module(f"tests.exercises.answers_{number.split('.')[0]}")
     return module.RIGHT[number], module.WRONG[number]
 
@@ -72,7 +72,7 @@ def test_every_exercise_has_its_answers_here():
 
 
 def solutions(path) -> list[str]:
-    """All lines that only the solutions and hidden tests of a source have."""
+    """All lines that occur only in the solutions and hidden tests of a source."""
     private, public = [], ""
     for cell in versions.read(path).cells:
         is_answer = versions.is_answer(cell)
@@ -89,19 +89,19 @@ def solutions(path) -> list[str]:
 def test_a_source_is_a_clean_run_in_which_every_check_passes(path):
     code = cells(path, "code")
     assert [cell.execution_count for cell in code] == list(range(1, len(code) + 1))
-    told = "\n".join(str(cell.outputs) for cell in code)
-    assert "not yet" not in told
+    output = "\n".join(str(cell.outputs) for cell in code)
+    assert "not yet" not in output
     for cell in code:
         assert not [
             o for o in cell.outputs if o.output_type == "error" or o.get("name") == "stderr"
         ]
     for number in check._chapter(path.stem.split("_")[0].lstrip("0")):
-        assert f"{number}: right." in told
+        assert f"{number}: right." in output
 
 
 @each_source
 def test_a_source_follows_the_convention_of_nbgrader(path):
-    """Each exercise has a place for the answer and a check, in cells that nbgrader knows."""
+    """Each exercise has a place for the answer and a check, in cells that nbgrader recognizes."""
     marked = [c for c in versions.read(path).cells if "nbgrader" in c.metadata]
     names = [cell.metadata.nbgrader.grade_id for cell in marked]
     assert len(set(names)) == len(names)
@@ -149,21 +149,21 @@ def test_an_unanswered_student_version_runs_and_no_check_passes(path, monkeypatc
     monkeypatch.chdir(path.parent)
     student, _ = versions.targets(path)
     names: dict[str, Any] = {}
-    told = []
+    results = []
     for cell in cells(student, "code"):
         *_, last = cell.source.splitlines()
         exec(cell.source, names)  # as students run it
         if last.startswith("check."):
-            told.append(eval(last, names))
-    assert [result.number for result in told] == list(check._chapter(path.stem[1]))
-    assert not any(told)
+            results.append(eval(last, names))
+    assert [result.number for result in results] == list(check._chapter(path.stem[1]))
+    assert not any(results)
 
 
 @pytest.mark.slow
 @each_source
 def test_a_source_runs_and_every_check_passes(path):
     ended = executed(versions.read(path), path.parent).cells
-    told = "\n".join(str(cell.outputs) for cell in ended if cell.cell_type == "code")
-    assert "not yet" not in told
+    output = "\n".join(str(cell.outputs) for cell in ended if cell.cell_type == "code")
+    assert "not yet" not in output
     for number in check._chapter(path.stem.split("_")[0].lstrip("0")):
-        assert f"{number}: right." in told
+        assert f"{number}: right." in output

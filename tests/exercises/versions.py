@@ -24,7 +24,7 @@ def read(path: Path) -> NotebookNode:
 
 
 def targets(path: Path) -> tuple[Path, Path]:
-    """Where the student version and the solution page of a source are."""
+    """The paths of the student version and the solution page of a source."""
     return FOLDER / "student" / path.name, FOLDER / "solutions" / f"{path.stem}.md"
 
 
@@ -34,7 +34,7 @@ def is_answer(cell: NotebookNode) -> bool:
 
 
 def one_deeper(text: str) -> str:
-    """Prose with its relative links as they are from a folder below."""
+    """Markdown with its relative links adjusted to a subfolder."""
     return re.sub(r"\]\((?!https?:|#)", "](../", text)
 
 
@@ -54,7 +54,7 @@ def student_version(source: NotebookNode) -> NotebookNode:
 
 
 def solution_page(source: NotebookNode) -> str:
-    """The questions with their solutions and results, as a page that GitHub shows."""
+    """The questions with their solutions and results, as a page for GitHub."""
     blocks = (block for cell in source.cells for block in _blocks(cell))
     return "\n\n".join(block.strip("\n") for block in blocks if block.strip()) + "\n"
 
@@ -66,7 +66,7 @@ def _blocks(cell: NotebookNode) -> Iterator[str]:
         yield re.sub(r"^### END SOLUTION\n?", "", text, flags=re.MULTILINE).replace(
             "### BEGIN SOLUTION", "**A good answer:**\n"
         )
-    if cell.cell_type == "markdown" or about.get("grade"):  # a check only says right
+    if cell.cell_type == "markdown" or about.get("grade"):  # a check only prints "right"
         return
     code = PLACEHOLDER.sub("", cell.source) if is_answer(cell) else cell.source
     code = SOLUTION.sub(r"\2", HIDDEN.sub("", code))
@@ -75,12 +75,12 @@ def _blocks(cell: NotebookNode) -> Iterator[str]:
     yield f"```python\n{code}\n```"
     yield from _results(cell)
     for reason in reasons:
-        told = re.sub(r"^ *# (?:Why: )?", "", reason, flags=re.MULTILINE)
-        yield textwrap.fill(f"**Why:** {' '.join(told.split())}", 120, break_on_hyphens=False)
+        text = re.sub(r"^ *# (?:Why: )?", "", reason, flags=re.MULTILINE)
+        yield textwrap.fill(f"**Why:** {' '.join(text.split())}", 120, break_on_hyphens=False)
 
 
 def _results(cell: NotebookNode) -> Iterator[str]:
-    """The outputs as text; of a figure its description."""
+    """The outputs as text; for a figure, its description."""
     for output in cell.outputs:
         shown = output.get("data", {})
         if "image/png" in shown:

@@ -1,7 +1,7 @@
-"""What can go wrong while data are read, models trained and notebooks run, done on purpose."""
+"""Deliberate faults in data files, trainings and notebook runs."""
 
 import multiprocessing
 
-# processes are forked from one that has imported everything, so that a start costs no time
+# processes are forked from one that has imported everything, so that they start quickly
 PROCESSES = multiprocessing.get_context("forkserver")
-PROCESSES.set_forkserver_preload(["tests.faults.crowds", "tests.faults.training"])
+PROCESSES.set_forkserver_preload(["tests.faults.concurrency", "tests.faults.training"])

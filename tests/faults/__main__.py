@@ -1,9 +1,9 @@
-"""Cause faults of all kinds, many times, and count what happens.
+"""Cause faults of all kinds, many times, and count the results.
 
     python -m tests.faults               # about half an hour on two cores; writes docs/faults.md
     python -m tests.faults --seed 7
 
-The quick part of it is in tests/test_faults.py.
+tests/test_faults.py has a quick version.
 """
 
 import os
@@ -25,12 +25,12 @@ from helpers import runs
 from helpers.data import SPECS
 from helpers.files import PROJECT
 from tests import records
-from tests.faults import crowds, images, notebooks, sweeps, training
+from tests.faults import concurrency, images, notebooks, sweeps, training
 
 REPORT = PROJECT / "docs" / "faults.md"
 WORDS = {"right": "correct"} | dict.fromkeys(("reported", "told", "refused"), "clear error")
-MEASURED = runs.commit()  # now: the code is committed on while the faults are caused
-CROWD = 64
+MEASURED = runs.commit()  # read now: later commits may follow while this runs
+PROCESSES = 64
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGKILL)
 
 
@@ -52,7 +52,7 @@ def main(
 
 
 def _row(what: str, seen: Counter, sound: tuple[str, ...]) -> dict[str, object]:
-    """A row of the table: how often, with which results, and how many of these are wrong."""
+    """A table row: the number of faults, their results, and how many of these are wrong."""
     wrong = seen.total() - sum(seen[name] for name in sound)
     results = ", ".join(f"{n} {WORDS.get(name, name)}" for name, n in sorted(seen.items()))
     return {"fault": what, "times": seen.total(), "result": results, "wrong": wrong}
@@ -65,34 +65,34 @@ def _data(seed: int) -> Iterator[dict[str, object]]:
         seen.setdefault(case[-1], Counter())[images.outcome(case, right, seed)] += 1
     for how, counted in seen.items():
         yield _row(f"archive: {how}", counted, ("reported",))
-    for manner in images.MANNERS:
+    for behavior in images.MIRROR_BEHAVIORS:
         counted = Counter(
-            images.download_outcome(manner, spec, right[name]) for name, spec in SPECS.items()
+            images.download_outcome(behavior, spec, right[name]) for name, spec in SPECS.items()
         )
         yield _row(
-            f"download: {manner}", counted, ("right",) if manner == "sound" else ("reported",)
+            f"download: {behavior}", counted, ("right",) if behavior == "sound" else ("reported",)
         )
-    counted = Counter(images.together(name, right[name], CROWD) for name in SPECS)
-    yield _row(f"first use of a data set by {CROWD} processes at once", counted, ("right",))
-    what = f"a folder of one's own pictures, read by {CROWD} processes at once with a new cache"
-    yield _row(what, crowds.own_pictures(CROWD), ("right",))
+    counted = Counter(images.load_concurrently(name, right[name], PROCESSES) for name in SPECS)
+    yield _row(f"first use of a data set by {PROCESSES} processes at once", counted, ("right",))
+    what = f"a folder of one's own pictures, read by {PROCESSES} processes at once with a new cache"
+    yield _row(what, concurrency.own_pictures(PROCESSES), ("right",))
     counted = Counter(images.read_only(name, right[name]) for name in SPECS)
     yield _row("a folder that cannot be written to", counted, ("right",))
 
 
 def _runs() -> Iterator[dict[str, object]]:
     counted = Counter()
-    for bad in tqdm(notebooks.BAD.values(), "notebooks"):
+    for example in tqdm(notebooks.BAD.values(), "notebooks"):
         with tempfile.TemporaryDirectory() as scratch:
-            ended = notebooks.outcome(bad, Path(scratch))
-            counted[notebooks.verdict(bad, ended, Path(scratch))] += 1
+            result = notebooks.outcome(example, Path(scratch))
+            counted[notebooks.verdict(example, result, Path(scratch))] += 1
     yield _row("notebooks and kernels that fail: what is reported", counted, ("right",))
     with tempfile.TemporaryDirectory() as scratch:
         counted = Counter([notebooks.full_disk(Path(scratch))])
         sound = ("told", "not tried, for want of rights")
         yield _row("a disk that is full in the middle of a run", counted, sound)
-    what = f"a run begun by {CROWD} processes at once: a folder for each"
-    yield _row(what, crowds.run_folders(CROWD), ("right",))
+    what = f"a run begun by {PROCESSES} processes at once: a folder for each"
+    yield _row(what, concurrency.run_folders(PROCESSES), ("right",))
     for how in SIGNALS:
         counted = Counter()
         for where in range(1, 5):
@@ -104,25 +104,25 @@ def _runs() -> Iterator[dict[str, object]]:
 def _sweep(seed: int, trials: int) -> Iterator[dict[str, object]]:
     kills = trials // 40
     with tempfile.TemporaryDirectory() as scratch, tqdm(total=trials, desc="sweep") as bar:
-        seen = sweeps.campaign(trials, kills, seed, Path(scratch), bar.update)
+        seen = sweeps.kill_workers_repeatedly(trials, kills, seed, Path(scratch), bar.update)
     results = f"{seen['right']:,} correct"
     what = f"a trial of a sweep of {trials:,}, while workers are killed {seen['kills']} times"
     yield {"fault": what, "times": trials, "result": results, "wrong": seen["wrong"]}
 
 
 def _training(seed: int, kills: int) -> Iterator[dict[str, object]]:
-    seen = training.crowd(CROWD)
-    what = f"a training begun by {CROWD} processes at once in one folder"
+    seen = training.train_concurrently(PROCESSES)
+    what = f"a training begun by {PROCESSES} processes at once in one folder"
     yield _row(what, seen, ("right", "refused") if seen["right"] else ())
     for how, signals in {signal.SIGKILL: kills, signal.SIGTERM: kills // 5}.items():
         with tqdm(total=signals, desc=how.name) as bar:
-            seen = training.campaign(signals, seed, bar.update, how)
+            seen = training.stop_repeatedly(signals, seed, bar.update, how)
         aimed = f", {seen['aimed']} times at chosen ones" if seen["aimed"] else ""
         results = (
             f"{seen['trainings']} complete trainings: {seen['different']} different from one "
             f"without signals; {seen['failed']} failed, {seen['left_over']} left files behind"
         )
-        if how == signal.SIGTERM:  # it saves its state first; SIGKILL ends it at once
+        if how == signal.SIGTERM:  # it saves the state first; SIGKILL ends it at once
             results += f"; longest {seen['longest']:.1f} s from the signal to the end"
         yield {
             "fault": f"a training ended by {how.name} at a random moment{aimed}, continued",

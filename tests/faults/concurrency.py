@@ -1,4 +1,4 @@
-"""Many processes at once: they read pictures of one's own with a new cache, or make run folders."""
+"""Many processes at once: they read the same own pictures, or create run folders."""
 
 import tempfile
 from collections import Counter
@@ -12,27 +12,27 @@ from helpers import data, runs
 from helpers.data import own_data
 from helpers.files import short_digest, write_atomic
 from tests.faults import PROCESSES
-from tests.faults.images import all_at_once
+from tests.faults.images import run_concurrently
 
-WAIT = 120  # seconds until all processes have started; it takes some
-PICTURES = 200  # of each of three classes: to read them takes longer than to start a process
+WAIT = 120  # seconds until all processes have started
+PICTURES = 200  # of each of three classes: reading them takes longer than starting a process
 
 
 def own_pictures(processes: int) -> Counter[str]:
-    """Read a folder of pictures: `right` is what one process reads that keeps nothing."""
+    """Read a folder of pictures with a new cache; `right` if equal to a read without a cache."""
     with tempfile.TemporaryDirectory() as scratch:
         folder, cache = Path(scratch, "pictures"), Path(scratch, "cache")
         _draw(folder)
-        alone = _digest(folder, cache)
+        expected = _digest(folder, cache)
         if cache.exists():
             return Counter({"kept by the one that should not": processes})
-        seen = all_at_once(
+        seen = run_concurrently(
             processes, _read, folder, cache, PROCESSES.Barrier(processes, timeout=WAIT)
         )
         left = sorted(path.suffix for path in cache.rglob("*"))
     if left != [".tensors"]:
         return Counter({f"left {left}": processes})
-    return Counter({"right" if told == alone else told: n for told, n in seen.items()})
+    return Counter({"right" if digest == expected else digest: n for digest, n in seen.items()})
 
 
 def _draw(folder: Path) -> None:
@@ -57,10 +57,12 @@ def _digest(folder: Path, cache: Path) -> str:
 
 
 def run_folders(processes: int) -> Counter[str]:
-    """Make a run folder: `right` is one that no other process has made."""
+    """Create a run folder in each process; `right` if no other process has the same one."""
     with tempfile.TemporaryDirectory() as scratch:
         root = Path(scratch, "runs")
-        seen = all_at_once(processes, _create, root, PROCESSES.Barrier(processes, timeout=WAIT))
+        seen = run_concurrently(
+            processes, _create, root, PROCESSES.Barrier(processes, timeout=WAIT)
+        )
         made = {path.name for path in root.iterdir()}
     counted = Counter()
     for name, n in seen.items():

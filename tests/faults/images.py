@@ -1,4 +1,4 @@
-"""Damage each data file in every way, and load the images: they are right, or the error says why.
+"""Damage each data file in every way; loading must give the right images, or a clear error.
 
 The files are links to the real ones, or copies, except the damaged one.
 """
@@ -16,39 +16,39 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from unittest import mock
 
-import torchvision.datasets  # now, since who is without rights may not read it later
+import torchvision.datasets  # imported now: an unprivileged user may not be able to read it later
 
 from helpers import data
 from helpers.data import SPECS, DamagedDataError, DatasetSpec
 from helpers.files import PROJECT
 from tests.faults import PROCESSES
 
-NOBODY = 65534  # an account without rights: root may read and write everything
+UNPRIVILEGED_UID = 65534  # a user id without rights: root may read and write everything
 OTHER = {"MNIST": "FashionMNIST", "FashionMNIST": "MNIST"}
 
 
 def digest(name: str, root: Path) -> str:
-    """What stands for all images and labels that are loaded from `root`."""
+    """A digest of all images and labels loaded from `root`."""
     parts = "".join(split.digest for split in data.load_published(name, root))
     return hashlib.sha256(parts.encode()).hexdigest()
 
 
-def spoil(path: Path, how: str, chance: random.Random) -> None:
-    """Put something else in the place of one file."""
+def damage(path: Path, how: str, rng: random.Random) -> None:
+    """Replace a file by a damaged one."""
     content = path.read_bytes()
     path.unlink()
     if how == "cut short":
-        path.write_bytes(content[: chance.randrange(1, len(content))])
+        path.write_bytes(content[: rng.randrange(1, len(content))])
     elif how == "emptied":
         path.write_bytes(b"")
     elif how == "a bit flipped":
-        spoilt = bytearray(content)
-        # past the header of an archive, whose time stamp and flags are of no consequence
-        spoilt[chance.randrange(10, len(spoilt) - 8)] ^= 1 << chance.randrange(8)
-        path.write_bytes(spoilt)
+        damaged = bytearray(content)
+        # after the header of the archive, whose time stamp and flags do not matter
+        damaged[rng.randrange(10, len(damaged) - 8)] ^= 1 << rng.randrange(8)
+        path.write_bytes(damaged)
     elif how == "the other data set's":
-        twin = path.parents[2] / OTHER[path.parents[1].name] / "raw" / path.name
-        path.write_bytes(twin.read_bytes())
+        other = path.parents[2] / OTHER[path.parents[1].name] / "raw" / path.name
+        path.write_bytes(other.read_bytes())
     elif how == "a folder":
         path.mkdir()
     elif how == "a link to nothing":
@@ -70,7 +70,7 @@ FAULTS = (
 
 
 def cases() -> Iterator[tuple[str, str, str]]:
-    """Data set, archive, and the fault."""
+    """Each data set and archive with each fault."""
     for name, spec in SPECS.items():
         for archive in data.DIGESTS[spec.folder]:
             for how in FAULTS:
@@ -84,9 +84,9 @@ def outcome(case: tuple[str, str, str], right: dict[str, str], seed: int = 0) ->
     is a fault of this project.
     """
     name, archive, how = case
-    with place() as root:
+    with data_copy() as root:
         raw = root / data.spec(name).folder / "raw"
-        spoil(raw / archive, how, random.Random(f"{seed} {case}"))
+        damage(raw / archive, how, random.Random(f"{seed} {case}"))
         before = {entry.name for entry in raw.iterdir()}
         seen = attempt(name, root, right[name], named=archive)
         left = {entry.name for entry in raw.iterdir()} - before
@@ -94,7 +94,7 @@ def outcome(case: tuple[str, str, str], right: dict[str, str], seed: int = 0) ->
 
 
 def attempt(name: str, root: Path, right: str, *, named: str = "") -> str:
-    """Load, without rights and without a network; returns the outcome."""
+    """Load without rights and without a network; returns the outcome."""
     with tempfile.TemporaryDirectory() as spare, unprivileged(Path(spare)), offline():
         try:
             seen = "right" if digest(name, root) == right else "WRONG IMAGES"
@@ -106,10 +106,10 @@ def attempt(name: str, root: Path, right: str, *, named: str = "") -> str:
 
 
 @contextmanager
-def place() -> Iterator[Path]:
-    """A data folder with all archives of both data sets, open to everybody.
+def data_copy() -> Iterator[Path]:
+    """A data folder with all archives of both data sets, readable by every user.
 
-    It lies among the temporary files, since the project's folder may be closed to others.
+    It is a temporary folder, since other users may not be able to read the project's folder.
     """
     with tempfile.TemporaryDirectory() as scratch:
         root = Path(scratch)
@@ -124,7 +124,7 @@ def place() -> Iterator[Path]:
 
 
 def link_or_copy(path: Path, new: Path) -> None:
-    """A link costs nothing, but is impossible from one disk to another."""
+    """Link the file, or copy it if it is on another disk."""
     try:
         os.link(path, new)
     except OSError:
@@ -133,12 +133,12 @@ def link_or_copy(path: Path, new: Path) -> None:
 
 @contextmanager
 def unprivileged(spare: Path) -> Iterator[None]:
-    """Without root's rights, and with `spare` for temporary files."""
+    """Drop root's rights, and use `spare` for temporary files."""
     spare.chmod(0o777)
     root = os.geteuid() == 0
     with mock.patch.object(tempfile, "tempdir", str(spare)):
         if root:
-            os.seteuid(NOBODY)
+            os.seteuid(UNPRIVILEGED_UID)
         try:
             yield
         finally:
@@ -155,18 +155,18 @@ def offline() -> Iterator[None]:
 
 
 class Mirror(http.server.BaseHTTPRequestHandler):
-    """A mirror on loopback that gives archives as its server's `manner` says."""
+    """A local mirror that serves archives according to its server's `behavior`."""
 
     def do_GET(self) -> None:
-        manner, name = self.server.manner, self.path.rpartition("/")[2]
+        behavior, name = self.server.behavior, self.path.rpartition("/")[2]
         content = (PROJECT / "data" / self.server.folder / "raw" / name).read_bytes()
-        if manner == "not found":
+        if behavior == "not found":
             self.send_error(404)
             return
-        if manner == "hangs":
+        if behavior == "hangs":
             self.server.closing.wait()
             return
-        if manner == "a page":
+        if behavior == "a page":
             content = b"<html><body>Please log in to the network of this hotel.</body></html>"
         self.send_response(200)
         self.send_header("Content-Length", str(len(content)))
@@ -174,30 +174,38 @@ class Mirror(http.server.BaseHTTPRequestHandler):
         half = len(content) // 2
         with suppress(ConnectionError):
             self.wfile.write(content[:half])
-            if manner == "hangs half-way":
+            if behavior == "hangs half-way":
                 self.server.closing.wait()
-            if manner != "half a file":
+            if behavior != "half a file":
                 self.wfile.write(content[half:])
 
     def log_message(self, *_: object) -> None:
-        """Say nothing."""
+        """Log nothing."""
 
 
-MANNERS = ("sound", "a page", "half a file", "not found", "hangs", "hangs half-way", "refuses")
+MIRROR_BEHAVIORS = (
+    "sound",
+    "a page",
+    "half a file",
+    "not found",
+    "hangs",
+    "hangs half-way",
+    "refuses",
+)
 
 
-def download_outcome(manner: str, spec: DatasetSpec, right: str) -> str:
-    """Load a data set of which one archive is missing and only a mirror of this manner has it."""
+def download_outcome(behavior: str, spec: DatasetSpec, right: str) -> str:
+    """Load a data set of which one archive is missing, from a mirror with this behavior."""
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Mirror)
-    server.manner, server.folder, server.closing = manner, spec.folder, threading.Event()
+    server.behavior, server.folder, server.closing = behavior, spec.folder, threading.Event()
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
     address = f"http://127.0.0.1:{server.server_port}/"
-    if manner == "refuses":
+    if behavior == "refuses":
         server.socket.close()
     try:
         with (
-            place() as root,
+            data_copy() as root,
             mock.patch.object(getattr(torchvision.datasets, spec.folder), "mirrors", [address]),
             mock.patch("helpers.data.datasets.DOWNLOAD_TIMEOUT", 0.5),
             tempfile.TemporaryDirectory() as spare,
@@ -209,11 +217,11 @@ def download_outcome(manner: str, spec: DatasetSpec, right: str) -> str:
                 seen = "right" if digest(spec.name, root) == right else "WRONG IMAGES"
             except FileNotFoundError as error:
                 seen = "reported" if "t10k-labels-idx1-ubyte.gz" in str(error) else f"{error!r}"
-            there = {path.name for path in raw.iterdir()}
-            wanted = set(data.DIGESTS[spec.folder])
+            files = {path.name for path in raw.iterdir()}
+            expected = set(data.DIGESTS[spec.folder])
             if seen == "reported":
-                wanted -= {"t10k-labels-idx1-ubyte.gz"}
-            left = (there ^ wanted) | {path.name for path in Path(spare).iterdir()}
+                expected -= {"t10k-labels-idx1-ubyte.gz"}
+            left = (files ^ expected) | {path.name for path in Path(spare).iterdir()}
             return f"{seen}, and left {left}" if left else seen
     finally:
         server.closing.set()
@@ -226,28 +234,28 @@ def _load(name: str, root: Path, out: Path) -> None:
     out.write_text(digest(name, root))
 
 
-def together(name: str, right: str, processes: int = 8) -> str:
+def load_concurrently(name: str, right: str, processes: int = 8) -> str:
     """Load in several processes at once."""
-    with place() as root:
-        seen = all_at_once(processes, _load, name, root)
+    with data_copy() as root:
+        seen = run_concurrently(processes, _load, name, root)
         return "right" if seen == {right: processes} else f"{seen}"
 
 
-def all_at_once(processes: int, call: Callable[..., None], *arguments: object) -> Counter[str]:
+def run_concurrently(processes: int, call: Callable[..., None], *arguments: object) -> Counter[str]:
     """Call it with these arguments and a path, in several processes; count what they wrote."""
     with tempfile.TemporaryDirectory() as scratch:
-        outs = [Path(scratch) / str(i) for i in range(processes)]
-        running = [PROCESSES.Process(target=call, args=(*arguments, out)) for out in outs]
+        paths = [Path(scratch) / str(i) for i in range(processes)]
+        running = [PROCESSES.Process(target=call, args=(*arguments, out)) for out in paths]
         for process in running:
             process.start()
         for process in running:
             process.join()
-        return Counter(out.read_text() if out.exists() else "nothing" for out in outs)
+        return Counter(out.read_text() if out.exists() else "nothing" for out in paths)
 
 
 def read_only(name: str, right: str) -> str:
     """Load from a folder that cannot be written to."""
-    with place() as root:
+    with data_copy() as root:
         raw = root / data.spec(name).folder / "raw"
         raw.chmod(0o555)
         before = sorted(raw.iterdir())

@@ -1,4 +1,4 @@
-"""A sweep whose workers are killed: does each trial end with its one right result?"""
+"""A sweep whose workers are killed: each trial must have one right result."""
 
 import itertools
 import json
@@ -29,8 +29,8 @@ record["measured"] = {"square": number**2}
 write_atomic(pathlib.Path(output, "result.json"), json.dumps(record))"""
 
 
-class Toy(WorkerPlugin):
-    """Workers know only the notebook in `folder`; also those that come in place of others."""
+class NotebookFrom(WorkerPlugin):
+    """Makes all workers, including replacements, use only the notebook in `folder`."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -42,54 +42,54 @@ class Toy(WorkerPlugin):
 
 @contextmanager
 def workers(folder: Path, n: int) -> Iterator[Client]:
-    """Workers of a cluster, and this process, that know only a notebook of two short cells."""
+    """A cluster's client; its workers and this process use a notebook of two short cells."""
     notebooks.write(folder / f"{NAME}.ipynb", RECORD, parameters=PARAMETERS)
     with (
         mock.patch.object(series, "NOTEBOOKS", folder),
         mock.patch.object(series, "SERIES", (series.Notebook(NAME),)),
         headless.open_client(None, n) as client,
     ):
-        client.register_plugin(Toy(folder))
+        client.register_plugin(NotebookFrom(folder))
         yield client
 
 
-def campaign(
-    trials: int, kills: int, seed: int, folder: Path, tell: Callable[[int], object] = int
+def kill_workers_repeatedly(
+    trials: int, kills: int, seed: int, folder: Path, on_progress: Callable[[int], object] = int
 ) -> Counter:
-    """Run a sweep and kill a worker so often, at moments drawn with `seed`; count what was seen:
-    the `kills`, the trials with a `right` result, and those with a `wrong` one or none.
+    """Run a sweep and kill a worker `kills` times, at random moments; count the actual `kills`, the
+    trials with a `right` result, and those with a `wrong` one or none.
     """
-    chance, root = random.Random(seed), folder / "runs"
-    moments, ended = set(chance.sample(range(trials), kills)), itertools.count()
+    rng, root = random.Random(seed), folder / "runs"
+    moments, ended = set(rng.sample(range(trials), kills)), itertools.count()
     seen = Counter(kills=0, right=0, wrong=0)
     with workers(folder, 2) as client:
 
         def kill() -> None:
-            nanny = chance.choice(list(client.cluster.workers.values()))
-            with suppress(ProcessLookupError, TypeError):  # the one before is not replaced yet
+            nanny = rng.choice(list(client.cluster.workers.values()))
+            with suppress(ProcessLookupError, TypeError):  # the previous worker is not replaced yet
                 os.kill(nanny.pid, signal.SIGKILL)
                 seen["kills"] += 1
 
         def on_done(_: Trial, __: NotebookResult) -> None:
-            tell(1)
+            on_progress(1)
             if next(ended) in moments:
-                threading.Timer(chance.uniform(0, 2), kill).start()
+                threading.Timer(rng.uniform(0, 2), kill).start()
 
         plan = headless.Plan(NAME[:2], {"number": [str(n) for n in range(trials)]}, {})
-        points = plan.trials()
-        results = headless.run_sweep(points, root, client, on_done=on_done)
-    for point, result in zip(points, results, strict=True):
-        right = result.state == "finished" and is_right(point, root)
+        all_trials = plan.trials()
+        results = headless.run_sweep(all_trials, root, client, on_done=on_done)
+    for trial, result in zip(all_trials, results, strict=True):
+        right = result.state == "finished" and is_right(trial, root)
         seen["right" if right else "wrong"] += 1
     frame = runs.collect(root)
     seen["wrong"] += abs(len(frame) - trials) + int((frame["state"] != "finished").sum())
     return seen
 
 
-def is_right(point: Trial, root: Path) -> bool:
+def is_right(trial: Trial, root: Path) -> bool:
     """Whether the folder of a trial has its record, its notebook and its status, nothing else."""
-    folder, number = headless.trial_dir(point, root), point.params["number"]
+    folder, number = headless.trial_dir(trial, root), trial.params["number"]
     record = json.loads((folder / NAME / runs.RESULT).read_text())
     files = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
-    wanted = {f"{NAME}/{NAME}.ipynb", f"{NAME}/{runs.RESULT}", runs.STATUS}
-    return record["measured"]["square"] == number**2 and files == wanted
+    expected = {f"{NAME}/{NAME}.ipynb", f"{NAME}/{runs.RESULT}", runs.STATUS}
+    return record["measured"]["square"] == number**2 and files == expected

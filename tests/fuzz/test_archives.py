@@ -9,28 +9,28 @@ from helpers.data import DIGESTS, DamagedDataError, Split
 from helpers.data.datasets import read_archive
 from helpers.data.splits import SIZES
 from helpers.files import PROJECT
-from tests.fuzz import Refused, attempt, damaged, fuzz, lengths
+from tests.fuzz import Refused, attempt, damaged, fuzz, quick_and_long
 
 NAME = "t10k-labels-idx1-ubyte.gz"
-SOUND = {of: (PROJECT / "data" / of / "raw" / NAME).read_bytes() for of in DIGESTS}
+INTACT = {kind: (PROJECT / "data" / kind / "raw" / NAME).read_bytes() for kind in DIGESTS}
 
 
-@lengths()
+@quick_and_long()
 def test_a_damaged_archive_is_refused_by_name(tmp_path, tries):
-    right = {of: read_archive(PROJECT / "data" / of / "raw" / NAME, of) for of in DIGESTS}
+    right = {kind: read_archive(PROJECT / "data" / kind / "raw" / NAME, kind) for kind in DIGESTS}
 
     def check(folder: str, content: bytes) -> None:
         path = tmp_path / NAME
         path.write_bytes(content)
         read = attempt(lambda: read_archive(path, folder), DamagedDataError)
         if isinstance(read, Refused):
-            assert content != SOUND[folder]
+            assert content != INTACT[folder]
             assert NAME in read
             assert "git checkout" in read
         else:
             assert read == right[folder]
 
-    contents = st.sampled_from(list(SOUND.values()))
+    contents = st.sampled_from(list(INTACT.values()))
     fuzz(check, st.sampled_from(list(DIGESTS)), contents | contents.flatmap(damaged), tries=tries)
 
 
@@ -39,10 +39,10 @@ SHAPES = st.lists(SIDES, max_size=5).filter(lambda sides: math.prod(sides) < 10*
 DTYPES = st.sampled_from([torch.uint8, torch.int64, torch.float32, torch.bool, torch.int8])
 
 
-@lengths(0.2)
+@quick_and_long(0.2)
 def test_splits_have_valid_shapes_or_are_refused(tries):
-    def check(shape: list[int], kind: torch.dtype, of: list[int], other: torch.dtype) -> None:
-        images, targets = torch.zeros(shape, dtype=kind), torch.zeros(of, dtype=other)
+    def check(shape: list[int], kind: torch.dtype, sizes: list[int], other: torch.dtype) -> None:
+        images, targets = torch.zeros(shape, dtype=kind), torch.zeros(sizes, dtype=other)
         split = attempt(lambda: Split(images, targets), ValueError)
         if not isinstance(split, Refused):
             n, channels, height, width = split.images.shape

@@ -1,4 +1,4 @@
-"""The command line: exit status 0, 1 or 2, no traceback, and nothing written beside --root."""
+"""The command line: exit status 0, 1 or 2, no traceback, and nothing written outside --root."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 from helpers import data, headless, runs
 from helpers.headless import cli, terminal
-from tests.fuzz import TEXTS, fuzz, lengths
+from tests.fuzz import TEXTS, fuzz, quick_and_long
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 COMMANDS = (
@@ -28,12 +28,12 @@ WORDS = st.sampled_from([
     "../outside", "20261126-090000-quick", "02_train_mnist", "html", "md", "en", "id", "when",
     "cpu", "3", "99999999999999999999", "nan", "./pictures", "/dev/null", "quick", "fast", "test",
 ])  # fmt: skip
-FREE = (TEXTS | st.text(max_size=5)).filter(lambda text: not text.startswith("/"))  # all the disk
+FREE = (TEXTS | st.text(max_size=5)).filter(lambda text: not text.startswith("/"))  # relative
 ARGUMENTS = st.lists(st.sampled_from(OPTIONS) | WORDS | FREE, max_size=5)
 
 
 class Runner(CliRunner):
-    """A runner whose streams are prepared as those of `main`."""
+    """A runner whose streams are set up as in `main`."""
 
     @contextmanager
     def isolation(self, *about: Any, **options: Any) -> Iterator[Any]:
@@ -42,18 +42,18 @@ class Runner(CliRunner):
             yield streams
 
 
-@lengths()
+@quick_and_long()
 def test_any_arguments_end_in_a_status_and_change_only_the_root(tmp_path, monkeypatch, tries):
-    root, here = tmp_path / "inside" / "runs", tmp_path / "inside" / "here"
+    root, cwd = tmp_path / "inside" / "runs", tmp_path / "inside" / "here"
     outside = tmp_path / "inside" / "outside"
-    here.mkdir(parents=True)
-    (here / "pictures" / "a").mkdir(parents=True)
+    cwd.mkdir(parents=True)
+    (cwd / "pictures" / "a").mkdir(parents=True)
     for folder in (root / "20261126-090000-quick", outside):
         runs.save(
             folder / "02_train_mnist", notebook="02_train_mnist", dataset=data.MNIST,
             parameters={"seed": 0}, measured={"test_accuracy": 0.9},
         )  # fmt: skip
-    monkeypatch.chdir(here)
+    monkeypatch.chdir(cwd)
 
     def start(*_: object, **__: object) -> None:
         raise OSError("here the work would begin")

@@ -1,9 +1,9 @@
-"""Decisions on labels: those that were taken, or an error that says what is wrong with the file."""
+"""Decisions on labels: read as saved, or an error that says what is wrong with the file."""
 
 from hypothesis import strategies as st
 
 from helpers import labels
-from tests.fuzz import TEXTS, Refused, attempt, damaged, fuzz, lengths
+from tests.fuzz import TEXTS, Refused, attempt, damaged, fuzz, quick_and_long
 
 CLASSES = TEXTS.filter(lambda text: text.isprintable())
 ROWS = st.lists(
@@ -12,7 +12,7 @@ ROWS = st.lists(
 )  # fmt: skip
 
 
-@lengths(0.5)
+@quick_and_long(0.5)
 def test_each_decision_is_read_as_it_was_taken(tmp_path, tries):
     path = tmp_path / "decisions.csv"
 
@@ -26,12 +26,12 @@ def test_each_decision_is_read_as_it_was_taken(tmp_path, tries):
     fuzz(check, ROWS, tries=tries)
 
 
-@lengths(0.5)
+@quick_and_long(0.5)
 def test_a_damaged_list_is_read_or_refused(tmp_path, tries):
     path = tmp_path / "decisions.csv"
     labels.save_decision(path, 7, "cat", "dog", "keep")
     labels.save_decision(path, 9, "dog", "cat", "wrong")
-    sound = path.read_bytes()
+    intact = path.read_bytes()
 
     def check(content: bytes) -> None:
         path.write_bytes(content)
@@ -40,4 +40,4 @@ def test_a_damaged_list_is_read_or_refused(tmp_path, tries):
             assert set(read["decision"]) <= set(labels.DECISIONS)
             assert read["image"].dtype == "int64"
 
-    fuzz(check, damaged(sound) | st.binary(max_size=40), tries=tries)
+    fuzz(check, damaged(intact) | st.binary(max_size=40), tries=tries)

@@ -1,6 +1,6 @@
-"""Notebooks in the folder of a run: a page of what they hold, without the markup of outputs.
+"""Notebooks in the folder of a run: a page of their contents, without the markup of outputs.
 
-Markdown may have markup, in cells and in outputs: it is shown as it stands.
+Markdown may have markup, in cells and in outputs: it is shown unchanged.
 """
 
 import json
@@ -19,7 +19,7 @@ from tests.fuzz import (
     altered,
     damaged,
     fuzz,
-    lengths,
+    quick_and_long,
     reworded,
     write_pages_quickly,
 )
@@ -38,7 +38,7 @@ CLAIMS = f"""in [0, 1]: True
 {SCRIPT}: False
 {SCRIPT}
 """
-# what templates and Markdown write, and what a table may hold
+# tags of the templates, of Markdown, and of tables
 TAGS = {
     "a", "blockquote", "code", "del", "div", "em", "figcaption", "figure", "h1", "h2", "h3", "h4",
     "h5", "h6", "hr", "img", "li", "ol", "p", "path", "pre", "span", "strong", "svg", "ul",
@@ -51,7 +51,7 @@ ATTRIBUTES = {
 
 
 class Markup(HTMLParser):
-    """What a page has of other tags and attributes, and pictures that are not in it."""
+    """Other tags and attributes of a page, and pictures that are not embedded in it."""
 
     def __init__(self, page: str) -> None:
         super().__init__()
@@ -67,13 +67,15 @@ class Markup(HTMLParser):
 
 
 def markdown(notebook: nbformat.NotebookNode) -> str:
-    """All Markdown of a notebook: that of cells, and that of outputs."""
+    """All Markdown of a notebook, in cells and in outputs."""
     texts = [cell.source for cell in notebook.cells if cell.cell_type == "markdown"]
     outputs = [output for cell in notebook.cells for output in cell.get("outputs", ())]
-    return "\n".join(texts + [of.get("data", {}).get("text/markdown", "") for of in outputs])
+    return "\n".join(
+        texts + [output.get("data", {}).get("text/markdown", "") for output in outputs]
+    )
 
 
-def sound() -> dict:
+def notebook_json() -> dict:
     new = nbformat.v4
     outputs = [
         new.new_output("stream", text=CLAIMS),
@@ -98,15 +100,15 @@ def sound() -> dict:
     return json.loads(nbformat.writes(new.new_notebook(cells=cells)))
 
 
-@pytest.mark.filterwarnings("ignore")  # nbformat warns of what it has mended
-@lengths()
+@pytest.mark.filterwarnings("ignore")  # nbformat warns when it repairs something
+@quick_and_long()
 def test_a_damaged_notebook_is_shown_without_markup_or_left_out(
     tmp_path, caplog, monkeypatch, tries
 ):
     caplog.set_level(logging.CRITICAL + 1, "traitlets")  # nbformat logs each damage
     write_pages_quickly(monkeypatch)
     path = tmp_path / "01_a.ipynb"
-    text = json.dumps(sound(), indent=1).encode()
+    text = json.dumps(notebook_json(), indent=1).encode()
 
     def check(content: bytes) -> None:
         path.write_bytes(content)
@@ -122,7 +124,11 @@ def test_a_damaged_notebook_is_shown_without_markup_or_left_out(
 
     texts = TEXTS | st.sampled_from(MARKUP)
     values = texts | st.integers() | st.lists(texts, max_size=2) | st.none()
-    changed = [altered(sound(), values), reworded(sound(), texts), reworded(sound(), texts)]
-    contents = [of.map(json.dumps).map(str.encode) for of in changed]
+    changed = [
+        altered(notebook_json(), values),
+        reworded(notebook_json(), texts),
+        reworded(notebook_json(), texts),
+    ]
+    contents = [strategy.map(json.dumps).map(str.encode) for strategy in changed]
     others = damaged(text) | st.sampled_from([text, NESTED, b""])
     fuzz(check, st.one_of(*contents, others), tries=tries)

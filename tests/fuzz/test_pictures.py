@@ -1,4 +1,4 @@
-"""Pictures: images of the wanted form, or one line that says why not."""
+"""Pictures: images of the expected form, or one line with the reason."""
 
 import io
 
@@ -10,10 +10,10 @@ from PIL import Image
 
 from helpers import data
 from helpers.data.pictures import prepare, read_pictures, stack
-from tests.fuzz import Refused, attempt, damaged, fuzz, lengths, memory_limit
+from tests.fuzz import Refused, attempt, damaged, fuzz, memory_limit, quick_and_long
 from tests.tools import claiming_png, saved
 
-pytestmark = pytest.mark.filterwarnings("ignore")  # Pillow has many, on what is odd but readable
+pytestmark = pytest.mark.filterwarnings("ignore")  # Pillow warns about odd but readable files
 
 
 def examples() -> list[bytes]:
@@ -39,7 +39,7 @@ SIDES = st.integers(0, 40) | st.sampled_from([1_000, 2**16, 10**6, 2**31 - 1])
 CLAIMED = st.builds(claiming_png, SIDES, SIDES, st.sampled_from([1, 8, 16, 3]), st.integers(0, 6))
 
 
-@lengths()
+@quick_and_long()
 def test_a_picture_is_read_or_the_reason_is_reported(tries):
     def check(content: bytes) -> None:
         (read,) = read_pictures([content], size=28, progress=False)
@@ -57,14 +57,14 @@ def test_a_picture_is_read_or_the_reason_is_reported(tries):
                 assert tuple(images.shape[1:]) == (1, 28, 28)
                 assert images.dtype == torch.uint8
 
-    sound = st.sampled_from(examples())
-    fuzz(check, sound | sound.flatmap(damaged) | CLAIMED | st.binary(max_size=99), tries=tries)
+    intact = st.sampled_from(examples())
+    fuzz(check, intact | intact.flatmap(damaged) | CLAIMED | st.binary(max_size=99), tries=tries)
 
 
 ARRAYS = st.sampled_from([np.uint8, np.float32, np.float64, np.int64, np.bool_])
 
 
-@lengths(0.5)
+@quick_and_long(0.5)
 def test_arrays_become_splits_or_are_refused(tries):
     def check(shape: list[int], kind: type, fill: float, targets: list, size: int | None) -> None:
         images = np.zeros(shape, dtype=kind)

@@ -1,4 +1,4 @@
-"""Folders of runs, the file of bands, and bets: what is damaged is told, and shown as text."""
+"""Run folders, the file of bands, and bets: damage is reported, and texts are shown as text."""
 
 import json
 import re
@@ -24,7 +24,7 @@ from tests.fuzz import (
     damaged,
     fuzz,
     json_files,
-    lengths,
+    quick_and_long,
     write_pages_quickly,
 )
 
@@ -41,7 +41,7 @@ test,8,5,3,class ambiguous
 
 
 def write_run(folder: Path) -> None:
-    """A notebook, a training and an audit of labels, small enough to read them often."""
+    """A notebook, a training and an audit of labels, small enough to be read often."""
     history = History([EpochRecord(e, 0.5, 0.8, 0.4, 0.9, 0.1, 1.5) for e in (1, 2)], 2)
     runs.save(
         folder / TRAINING, notebook=TRAINING, dataset=OWN, parameters={"seed": 0},
@@ -63,8 +63,8 @@ def write_run(folder: Path) -> None:
 
 
 @pytest.fixture
-def sound_run(tmp_path) -> tuple[Path, dict[str, bytes]]:
-    """The folder of a run in `runs`, beside a copy of it, and the contents of its files."""
+def intact_run(tmp_path) -> tuple[Path, dict[str, bytes]]:
+    """The folder of a run in `runs`, with a copy of it elsewhere, and the contents of its files."""
     folder = tmp_path / "runs" / "20261126-090000-quick"
     write_run(folder)
     shutil.copytree(folder, tmp_path / folder.name)
@@ -76,13 +76,13 @@ def is_clean(page: Path) -> bool:
 
 
 def broken(name: str, content: bytes) -> st.SearchStrategy[tuple[str, bytes]]:
-    """The name of a file of a run, with what shall be in it."""
+    """The name of a file of a run, with damaged content."""
     return st.tuples(st.just(name), json_files(json.loads(content)) | damaged(content))
 
 
-@lengths()
-def test_a_damaged_record_is_reported_and_stops_no_reader(sound_run, tries):
-    folder, contents = sound_run
+@quick_and_long()
+def test_a_damaged_record_is_reported_and_stops_no_reader(intact_run, tries):
+    folder, contents = intact_run
     root = folder.parent
 
     def check(case: tuple[str, bytes]) -> None:
@@ -100,9 +100,9 @@ def test_a_damaged_record_is_reported_and_stops_no_reader(sound_run, tries):
     fuzz(check, st.one_of(cases), tries=tries)
 
 
-@lengths()
-def test_pages_show_damaged_records_as_text(tmp_path, sound_run, monkeypatch, tries):
-    folder, contents = sound_run
+@quick_and_long()
+def test_pages_show_damaged_records_as_text(tmp_path, intact_run, monkeypatch, tries):
+    folder, contents = intact_run
     root = folder.parent
     own = Splits(halves.images(9), halves.images(4), halves.images(9), OWN)
     monkeypatch.setattr(data, "from_folder", lambda *_, **__: own)
@@ -128,7 +128,7 @@ def test_pages_show_damaged_records_as_text(tmp_path, sound_run, monkeypatch, tr
     fuzz(check, st.one_of(named, *tables), tries=tries)
 
 
-@lengths()
+@quick_and_long()
 def test_any_bet_can_be_compared(tries):
     def check(bet: object, result: object) -> None:
         table = claims.compare_bets({"which?": (bet, result), "share?": (bet, 0.5, ".0%")})
@@ -139,19 +139,19 @@ def test_any_bet_can_be_compared(tries):
 
 BAND = {"name": "accuracy", "settings": {"epochs": 5, "rate": 0.1}, "lo": 0.98, "hi": 1.0}
 BANDS = json.loads(claims.BANDS.read_bytes())
-ENDS = st.floats() | st.sampled_from([0, 1, True, 0.5, 1.0000001, -1e-9, "0.5", [0.5]])
+BOUNDS = st.floats() | st.sampled_from([0, 1, True, 0.5, 1.0000001, -1e-9, "0.5", [0.5]])
 
 
-@lengths()
+@quick_and_long()
 def test_bands_are_within_0_and_1_or_refused(tmp_path, monkeypatch, tries):
-    path, sound = tmp_path / "bands.json", json.dumps(BANDS).encode()
+    path, intact = tmp_path / "bands.json", json.dumps(BANDS).encode()
     monkeypatch.setattr(claims, "BANDS", path)
 
     def check(content: bytes) -> None:
         path.write_bytes(content)
         bands = attempt(claims.read_bands, ValueError)
         if isinstance(bands, Refused):
-            assert content != sound
+            assert content != intact
             assert str(path) in bands
             assert "Restore it: git checkout" in bands
             return
@@ -160,6 +160,6 @@ def test_bands_are_within_0_and_1_or_refused(tmp_path, monkeypatch, tries):
             assert 0 <= lo <= hi <= 1
             assert 0 <= band["lo"] <= band["hi"] <= 1
 
-    ends = st.fixed_dictionaries({}, optional={"lo": ENDS, "hi": ENDS})
-    odd = ends.map(lambda new: json.dumps({"bands": [BAND | new]}).encode())
-    fuzz(check, json_files(BANDS) | odd | st.just(sound), tries=tries)
+    bounds = st.fixed_dictionaries({}, optional={"lo": BOUNDS, "hi": BOUNDS})
+    odd = bounds.map(lambda new: json.dumps({"bands": [BAND | new]}).encode())
+    fuzz(check, json_files(BANDS) | odd | st.just(intact), tries=tries)

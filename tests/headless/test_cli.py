@@ -26,7 +26,7 @@ from tests.tools import invoke
 
 @pytest.fixture
 def faked(monkeypatch):
-    """Notebooks that take no time: each leaves a record, unless its name is in `failing`."""
+    """Notebooks that take no time: each writes a record, unless its name is in `failing`."""
     failing = set()
 
     def execute(name, folder, given, **_):
@@ -53,7 +53,7 @@ def test_a_run_ends_with_the_table_and_the_page(tmp_path, faked):
     assert f"Read it at {folder / 'index.html'}" in printed
     page = (folder / "index.html").read_text()
     assert page.count("✓ finished</span>") == len(headless.SERIES)
-    assert page.count(">99.00 %</td>") > 3  # of some notebooks other values stand there
+    assert page.count(">99.00 %</td>") > 3  # other notebooks have other values
     assert "MNIST, standard profile" in page
     assert f'href="{folder.name}/index.html"' in (tmp_path / "index.html").read_text()
     assert (
@@ -68,8 +68,8 @@ def test_a_damaged_record_is_reported_in_one_line_and_pages_are_written(monkeypa
         return NotebookResult(name, "finished", 1.0)
 
     monkeypatch.setattr(runner, "execute_notebook", damaged)
-    (told,) = invoke("run", "--root", tmp_path, "--only", 2, status=2).stderr.splitlines()
-    assert "is not a record of a run" in told
+    (line,) = invoke("run", "--root", tmp_path, "--only", 2, status=2).stderr.splitlines()
+    assert "is not a record of a run" in line
     assert "✗ damaged" in next(tmp_path.glob("*/index.html")).read_text()
 
 
@@ -104,18 +104,18 @@ def test_bad_arguments_are_refused_before_anything_is_made(tmp_path, arguments, 
 
 def test_a_place_that_cannot_be_written_to_is_reported(tmp_path, faked):
     (tmp_path / "file").write_text("in the way")
-    told = invoke("run", "--root", tmp_path / "file", status=2).stderr
-    assert "Error: Cannot create" in told
+    stderr = invoke("run", "--root", tmp_path / "file", status=2).stderr
+    assert "Error: Cannot create" in stderr
 
 
-def press(*_, **__):
+def interrupt(*_, **__):
     raise KeyboardInterrupt
 
 
 def test_ctrl_c_ends_with_its_own_status(monkeypatch, tmp_path):
-    monkeypatch.setattr(runner, "execute_notebook", press)
-    told = invoke("run", "--root", tmp_path, status=130).stderr
-    assert "Finished notebooks are saved" in told
+    monkeypatch.setattr(runner, "execute_notebook", interrupt)
+    stderr = invoke("run", "--root", tmp_path, status=130).stderr
+    assert "Finished notebooks are saved" in stderr
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows ends a process at once, without a signal")
@@ -149,8 +149,8 @@ def test_a_stopped_run_resumes_with_the_remaining_notebooks(monkeypatch, tmp_pat
     assert executed == [notebook.name for notebook in headless.SERIES[1:]]
     assert list(tmp_path.glob("*/")) == [folder]
     assert "Nothing to resume" in invoke(*words, "--resume", status=2).stderr
-    told = invoke("run", "--root", tmp_path, "--resume", status=2).stderr
-    assert "Start one without --resume" in told
+    stderr = invoke("run", "--root", tmp_path, "--resume", status=2).stderr
+    assert "Start one without --resume" in stderr
 
 
 @pytest.mark.parametrize("command", ["run", "report"])
@@ -160,8 +160,8 @@ def test_pages_that_cannot_be_written_are_reported(monkeypatch, tmp_path, faked,
 
     monkeypatch.setattr(student_report, "collect_facts", full)
     runs.save(tmp_path / "a" / "02", notebook="02", dataset=data.MNIST, parameters={}, measured={})
-    told = invoke(command, "--root", tmp_path, status=2).stderr
-    assert told.splitlines()[-1].startswith("Error: [Errno 28] No space left on device")
+    stderr = invoke(command, "--root", tmp_path, status=2).stderr
+    assert stderr.splitlines()[-1].startswith("Error: [Errno 28] No space left on device")
 
 
 @pytest.mark.parametrize(
@@ -176,10 +176,10 @@ def test_a_full_or_read_only_disk_is_reported_with_a_remedy(monkeypatch, tmp_pat
         raise OSError(number, os.strerror(number), "status.json")
 
     monkeypatch.setattr(headless, "run_notebooks", full)
-    told = invoke("run", "--root", tmp_path, status=2).stderr
-    assert os.strerror(number) in told
-    assert "status.json" in told
-    assert remedy in told
+    stderr = invoke("run", "--root", tmp_path, status=2).stderr
+    assert os.strerror(number) in stderr
+    assert "status.json" in stderr
+    assert remedy in stderr
 
 
 def test_runs_are_listed(tmp_path, faked):
@@ -208,14 +208,14 @@ TRAIN = ("train", "mnist", "--device", "cpu")
 
 
 def test_training_by_a_recipe_leaves_weights_history_and_record(tmp_path, tiny_data):
-    told = invoke(*TRAIN, "--seed", 3, "--root", tmp_path).stdout
+    stdout = invoke(*TRAIN, "--seed", 3, "--root", tmp_path).stdout
     (run,) = tmp_path.glob("*/")
     made = run / "train_mnist"
     model = models.load(made / "weights.safetensors", dataset="mnist")
     accuracy = evaluation.accuracy(evaluation.predict(model, tiny_data.test))
-    assert f"test accuracy {accuracy:.2%}" in told
-    assert f"fast on MNIST, cpu, {platform.machine()}" in told
-    assert told.count("validation loss") == 2
+    assert f"test accuracy {accuracy:.2%}" in stdout
+    assert f"fast on MNIST, cpu, {platform.machine()}" in stdout
+    assert stdout.count("validation loss") == 2
     (row,) = runs.collect(tmp_path).to_dict("records")
     assert row["measured.test_accuracy"] == accuracy
     assert (row["parameters.recipe"], row["parameters.seed"], row["epochs"]) == ("fast", 3, 2)
@@ -224,7 +224,7 @@ def test_training_by_a_recipe_leaves_weights_history_and_record(tmp_path, tiny_d
     assert (made / "history.csv").read_text().count("\n") == 3
     assert (made / "predictions.csv").read_text().count("\n") == 1 + len(tiny_data.test)
     assert row["device"].startswith("cpu")
-    assert "augmentation" not in told  # the recipe neither shifts nor flips
+    assert "augmentation" not in stdout  # the recipe neither shifts nor flips
     assert "measured.test_accuracy_tta" not in row
     assert run.name in (tmp_path / "index.html").read_text()
 
@@ -232,10 +232,10 @@ def test_training_by_a_recipe_leaves_weights_history_and_record(tmp_path, tiny_d
 def test_training_on_a_folder_prints_its_notes_and_records_how_it_was_read(
     monkeypatch, tmp_path, tiny_data
 ):
-    splits, asked = replace(tiny_data, notes=("a.png was left out.",)), []
+    splits, calls = replace(tiny_data, notes=("a.png was left out.",)), []
 
     def from_folder(folder, **named):
-        asked.append((folder, named))
+        calls.append((folder, named))
         return splits
 
     monkeypatch.setattr(data, "from_folder", from_folder)
@@ -245,12 +245,12 @@ def test_training_on_a_folder_prints_its_notes_and_records_how_it_was_read(
         "from torch import nn\ndef net(): return nn.Sequential(nn.Flatten(), nn.Linear(784, 10))\n"
     )
     options = ("--skip-broken", "--channels", 1, "--model", "net.py:net")
-    for asking, stream in (((), "stdout"), (("--json",), "stderr")):
-        done = invoke("train", "pets", "--device", "cpu", *options, *asking, "--root", "runs")
+    for flags, stream in (((), "stdout"), (("--json",), "stderr")):
+        done = invoke("train", "pets", "--device", "cpu", *options, *flags, "--root", "runs")
         assert splits.notes[0] in getattr(done, stream).splitlines()
     named = {"size": 28, "channels": 1, "skip_broken": True}
     root = tmp_path / "runs"
-    assert asked == [("pets", {"cache_dir": root / "data", "progress": "log"} | named)] * 2
+    assert calls == [("pets", {"cache_dir": root / "data", "progress": "log"} | named)] * 2
     for row in runs.collect(root).to_dict("records"):
         expected = {"dataset": str(tmp_path / "pets"), "model": "net.py:net"} | named
         assert {name: row[f"parameters.{name}"] for name in expected} == expected
@@ -260,32 +260,32 @@ def test_training_on_a_folder_prints_its_notes_and_records_how_it_was_read(
 def test_tta_is_reported_separately(monkeypatch, tmp_path, tiny_data, augmentation):
     varied = replace(training.RECIPES["fast", "mnist"], augmentation=augmentation)
     monkeypatch.setitem(training.RECIPES, ("fast", "mnist"), varied)
-    told = invoke(*TRAIN, "--root", tmp_path).stdout
+    stdout = invoke(*TRAIN, "--root", tmp_path).stdout
     (path,) = tmp_path.rglob("weights.safetensors")
     predicted = evaluation.predict_tta(models.load(path), tiny_data.test, augmentation)
     accuracy = evaluation.accuracy(predicted)
     (row,) = runs.collect(tmp_path).to_dict("records")
-    alone = f"test accuracy {row['measured.test_accuracy']:.2%}"
-    assert f"{alone}, {accuracy:.2%} with test-time augmentation, after" in told
+    without_tta = f"test accuracy {row['measured.test_accuracy']:.2%}"
+    assert f"{without_tta}, {accuracy:.2%} with test-time augmentation, after" in stdout
     assert row["measured.test_accuracy_tta"] == accuracy
     assert 0 <= row["measured.validation_accuracy_tta"] <= 1
 
 
 def test_a_model_trained_on_validation_is_not_evaluated_on_it(monkeypatch, tmp_path, tiny_data):
-    whole = replace(
+    on_all = replace(
         training.RECIPES["fast", "mnist"],
         train_on_validation=True,
         augmentation=Augmentation(shift=1),
     )
-    monkeypatch.setitem(training.RECIPES, ("fast", "mnist"), whole)
+    monkeypatch.setitem(training.RECIPES, ("fast", "mnist"), on_all)
     invoke(*TRAIN, "--root", tmp_path)
     (row,) = runs.collect(tmp_path).to_dict("records")
     assert {name for name in row if name.startswith("measured.")} == {
         "measured.test_accuracy",
         "measured.test_accuracy_tta",
     }
-    (told,) = runs.summary(runs.collect(tmp_path)).to_dict("records")
-    assert told["validation"] == ""
+    (row,) = runs.summary(runs.collect(tmp_path)).to_dict("records")
+    assert row["validation"] == ""
 
 
 def test_each_epoch_but_the_last_prints_the_remaining_time(monkeypatch, tmp_path, tiny_data):
@@ -302,7 +302,7 @@ AUDIT = ("audit", "mnist", "--folds", 2, "--seeds", 1, "--device", "cpu")
 
 def test_an_audit_leaves_lists_a_page_and_a_record(monkeypatch, tmp_path, tiny_data):
     monkeypatch.setattr(data, "load_published", lambda _: (tiny_data.train, tiny_data.test))
-    told = invoke(*AUDIT, "--root", tmp_path).stdout
+    stdout = invoke(*AUDIT, "--root", tmp_path).stdout
     (made,) = tmp_path.glob("*-audit/audit_mnist")
     assert {path.name for path in made.iterdir()} == {
         "index.html",
@@ -312,14 +312,14 @@ def test_an_audit_leaves_lists_a_page_and_a_record(monkeypatch, tmp_path, tiny_d
     }
     labels = len(tiny_data.train) + len(tiny_data.test)
     assert (made / "labels.csv").read_text().count("\n") == 1 + labels
-    assert str(made / "index.html") in told
+    assert str(made / "index.html") in stdout
     (row,) = runs.collect(tmp_path).to_dict("records")
     assert (row["parameters.folds"], row["notebook"]) == (2, "audit_mnist")
     assert row["measured.accuracy_as_given"] <= 1
     assert made.parent.name in (tmp_path / "index.html").read_text()
 
 
-DOCUMENTED = {  # on docs/command-line.md, which says that names are only added
+DOCUMENTED = {  # docs/command-line.md says that names are only added
     "train": {"notebook", "dataset", "parameters", "measured", "state"},
     "audit": {"notebook", "dataset", "parameters", "measured", "state"},
     "recipes": {
@@ -352,14 +352,14 @@ def test_with_json_a_command_prints_only_json_with_the_documented_names(
 
 
 def test_an_audit_that_is_stopped_says_how_to_go_on(monkeypatch, tmp_path):
-    monkeypatch.setattr(labels, "run_audit", press)
-    told = invoke("audit", "mnist", "--root", tmp_path, status=130).stderr
-    assert "The same command resumes" in told
+    monkeypatch.setattr(labels, "run_audit", interrupt)
+    stderr = invoke("audit", "mnist", "--root", tmp_path, status=130).stderr
+    assert "The same command resumes" in stderr
     assert not list(tmp_path.iterdir())
 
 
 def weights(root: Path) -> torch.Tensor:
-    """Of the one training in that folder of runs."""
+    """The weights of the only training in that folder of runs."""
     (path,) = root.glob("*/train_mnist/weights.safetensors")
     return models.load(path).state_dict()["classifier.1.weight"]
 
@@ -383,8 +383,8 @@ def test_the_seed_of_a_training_decides_its_weights(tmp_path, tiny_data):
     ],
 )
 def test_invalid_training_arguments_are_refused(tmp_path, arguments, message):
-    told = invoke("train", *arguments, "--root", tmp_path, status=2).stderr
-    assert told.startswith(f"Error: {message}")
+    stderr = invoke("train", *arguments, "--root", tmp_path, status=2).stderr
+    assert stderr.startswith(f"Error: {message}")
     assert not list(tmp_path.iterdir())
 
 
@@ -393,16 +393,16 @@ def test_an_interrupted_training_is_not_tested_and_the_same_command_resumes_it(
 ):
     step, steps = torch.optim.SGD.step, []
 
-    def press_later(*arguments):  # in the second of two epochs of seven batches
+    def interrupt_later(*arguments):  # in the second of two epochs of seven batches
         steps.append(1)
         if len(steps) == 10:
             raise KeyboardInterrupt
         return step(*arguments)
 
     with monkeypatch.context() as patched:
-        patched.setattr(torch.optim.SGD, "step", press_later)
-        told = invoke(*TRAIN, "--root", tmp_path / "a", status=130).stderr
-    assert "Not tested yet. The same command resumes." in told
+        patched.setattr(torch.optim.SGD, "step", interrupt_later)
+        stderr = invoke(*TRAIN, "--root", tmp_path / "a", status=130).stderr
+    assert "Not tested yet. The same command resumes." in stderr
     assert not list((tmp_path / "a").rglob("result.json"))
     invoke("runs", "--root", tmp_path / "a")
     (stopped,) = runs.collect(tmp_path / "a").to_dict("records")
@@ -415,20 +415,20 @@ def test_an_interrupted_training_is_not_tested_and_the_same_command_resumes_it(
 
 def test_an_unfinished_training_with_other_settings_is_reported(monkeypatch, tmp_path, tiny_data):
     with monkeypatch.context() as patched:
-        patched.setattr(cli, "write", press)
+        patched.setattr(cli, "write", interrupt)
         invoke(*TRAIN, "--root", tmp_path, status=130)
     longer = replace(training.RECIPES["fast", "mnist"], epochs=3)
     monkeypatch.setitem(training.RECIPES, ("fast", "mnist"), longer)
-    told = invoke(*TRAIN, "--root", tmp_path, status=2).stderr
-    assert "epochs is 2 there, 3 here" in told
-    assert "delete it to train from the beginning" in told
+    stderr = invoke(*TRAIN, "--root", tmp_path, status=2).stderr
+    assert "epochs is 2 there, 3 here" in stderr
+    assert "delete it to train from the beginning" in stderr
 
 
 def test_a_nan_or_infinite_loss_is_reported(monkeypatch, tmp_path, tiny_data):
-    wild = replace(training.RECIPES["fast", "mnist"], learning_rate=3e38)
-    monkeypatch.setitem(training.RECIPES, ("fast", "mnist"), wild)
-    told = invoke("train", "mnist", "--root", tmp_path, status=2).stderr
-    assert "Error: The loss is infinite or nan" in told
+    diverging = replace(training.RECIPES["fast", "mnist"], learning_rate=3e38)
+    monkeypatch.setitem(training.RECIPES, ("fast", "mnist"), diverging)
+    stderr = invoke("train", "mnist", "--root", tmp_path, status=2).stderr
+    assert "Error: The loss is infinite or nan" in stderr
     assert not list(tmp_path.iterdir())
 
 
@@ -464,22 +464,24 @@ def test_a_wrong_name_gets_a_suggestion_before_torch_is_imported(tmp_path):
     (tmp_path / "torch.py").write_text("raise SystemExit('torch was imported')")
     path = os.pathsep.join([str(tmp_path), *filter(None, [os.environ.get("PYTHONPATH")])])
     done = command("train", "mnst", PYTHONPATH=path)
-    told = "There is no data set 'mnst'. Did you mean 'mnist'? Choose one of: mnist, fashion_mnist."
-    assert (done.returncode, done.stderr.decode().strip()) == (2, f"Error: {told}")
+    message = (
+        "There is no data set 'mnst'. Did you mean 'mnist'? Choose one of: mnist, fashion_mnist."
+    )
+    assert (done.returncode, done.stderr.decode().strip()) == (2, f"Error: {message}")
     done = command("run", "--profile", "quik", PYTHONPATH=path)
     assert done.returncode == 2
     assert "Did you mean 'quick'?" in done.stderr.decode()
 
 
 def test_a_notebook_may_be_selected_by_its_number_alone(tmp_path, faked):
-    told = invoke("run", "--root", tmp_path, "--only", 2, "-p", "2.epochs=3").stdout
-    assert "02_train_mnist" in told
+    stdout = invoke("run", "--root", tmp_path, "--only", 2, "-p", "2.epochs=3").stdout
+    assert "02_train_mnist" in stdout
 
 
 @pytest.mark.parametrize("address", ["https://example/x", "HTTPS://example/x", "s3://b/x"])
 def test_a_url_is_refused_as_the_folder_of_runs(address):
-    told = invoke("runs", "--root", address, status=2).stderr
-    assert "Expected a local path for --root" in told
+    stderr = invoke("runs", "--root", address, status=2).stderr
+    assert "Expected a local path for --root" in stderr
 
 
 @pytest.mark.slow
@@ -570,9 +572,9 @@ def test_a_shipped_model_is_exported(trained):
 )
 def test_an_impossible_export_is_refused_in_one_line(trained, run, to, message):
     runs.save(trained / "audit" / "n", notebook="n", dataset=data.MNIST, parameters={}, measured={})
-    told = invoke("export", run, "--to", to, "--root", trained, status=2).stderr
-    assert message in told
-    assert told.count("\n") == 1
+    stderr = invoke("export", run, "--to", to, "--root", trained, status=2).stderr
+    assert message in stderr
+    assert stderr.count("\n") == 1
     assert list(Path().iterdir()) == []
 
 
@@ -605,8 +607,8 @@ def test_a_model_of_a_custom_class_is_exported_with_the_code_option(monkeypatch,
 
 @pytest.mark.parametrize("command", ["train", "audit"])
 def test_two_channels_are_refused(command, tmp_path):
-    told = invoke(command, tmp_path, "--channels", 2, status=2).stderr
-    assert "'2' is not one of '1', '3'" in told
+    stderr = invoke(command, tmp_path, "--channels", 2, status=2).stderr
+    assert "'2' is not one of '1', '3'" in stderr
 
 
 def test_the_formats_in_the_help_are_those_of_the_models():

@@ -1,4 +1,4 @@
-"""A sound machine is told to be sound, and each thing that can be wrong is told with its remedy."""
+"""A correct setup passes all checks, and each problem is reported with its remedy."""
 
 import errno
 import os
@@ -134,7 +134,7 @@ def test_an_accelerator_is_compared_with_the_cpu_after_a_training_step(monkeypat
     untrained = models.build("tiny_vgg", mean=0.5, std=0.5)
     sizes = [parameter.numel() for parameter in untrained.parameters()]
     for before, after in zip(untrained.parameters(), weights.split(sizes), strict=True):
-        assert not after.equal(before.flatten())  # each layer took part
+        assert not after.equal(before.flatten())  # every layer was trained
     off = {"right": 1e-5, "wrong": 0.1}
     for case, gap in off.items():
         monkeypatch.setattr(
@@ -145,7 +145,7 @@ def test_an_accelerator_is_compared_with_the_cpu_after_a_training_step(monkeypat
             "accelerator", f"meta, differs by {gap:.0e}",
         )  # fmt: skip
 
-    def broken(where):
+    def broken(device):
         raise RuntimeError("no kernel image is available")
 
     monkeypatch.setattr(doctor, "_after_one_step", broken)
@@ -154,13 +154,11 @@ def test_an_accelerator_is_compared_with_the_cpu_after_a_training_step(monkeypat
     assert "--device cpu" in doctor.accelerator().remedy
 
 
-@pytest.mark.parametrize(("there", "state"), [(None, "hint"), ("/there", "ok")])
-def test_a_browser_is_reported_with_its_place_and_a_missing_one_is_a_hint(
-    monkeypatch, there, state
-):
-    monkeypatch.setattr(doctor.shutil, "which", lambda name: there if "google" in name else None)
+@pytest.mark.parametrize(("path", "state"), [(None, "hint"), ("/there", "ok")])
+def test_a_browser_is_reported_with_its_place_and_a_missing_one_is_a_hint(monkeypatch, path, state):
+    monkeypatch.setattr(doctor.shutil, "which", lambda name: path if "google" in name else None)
     *_, finding = doctor.examine(Path(), PROJECT / "data")
-    assert (finding.what, finding.found, finding.state) == ("Chromium", there or "none", state)
+    assert (finding.what, finding.found, finding.state) == ("Chromium", path or "none", state)
     assert finding.optional
 
 
@@ -175,6 +173,6 @@ def test_without_an_accelerator_the_cpu_is_used(monkeypatch):
 def test_the_exit_status_is_1_only_if_a_finding_is_bad(monkeypatch, remedy, hint, status):
     finding = doctor.Finding("disk", "tiny", remedy, hint)
     monkeypatch.setattr(doctor, "examine", lambda *_: [finding])
-    told = invoke("doctor", status=status).stdout
-    assert "disk" in told
-    assert ("→ x" in told) == bool(remedy)
+    stdout = invoke("doctor", status=status).stdout
+    assert "disk" in stdout
+    assert ("→ x" in stdout) == bool(remedy)

@@ -1,4 +1,4 @@
-"""`predict`: pictures in, classes out; `explore`. `export` is tested beside the other commands."""
+"""`predict`: pictures in, classes out; `explore`. `export` is tested in test_cli.py."""
 
 import json
 from functools import partial
@@ -79,8 +79,8 @@ def test_each_object_has_a_digit_or_a_reason_for_rejection(monkeypatch):
     digits, probabilities = torch.tensor([7, evaluation.UNKNOWN]), torch.tensor([0.87654321, 0.3])
     reading = evaluation.Reading(found, digits, probabilities, ["", "two digits at once"])
     monkeypatch.setattr(evaluation, "read_handwriting", lambda model, picture: reading)
-    (told,) = json.loads(predict("-", "--json", input=saved(Image.new("L", (40, 40)))).stdout)
-    assert told == {
+    (record,) = json.loads(predict("-", "--json", input=saved(Image.new("L", (40, 40)))).stdout)
+    assert record == {
         "file": "-",
         "predicted": "7 ?",
         "probability": 0.876543,
@@ -108,10 +108,10 @@ def test_unreadable_pictures_are_named_and_the_rest_predicted(digits, tmp_path):
 
 
 def test_a_folder_without_pictures_and_an_unknown_model_are_refused(tmp_path):
-    told = predict(tmp_path, status=2).stderr
-    assert told == f"Error: There are no pictures in {tmp_path}.\n"
-    told = predict(tmp_path, "--model", "mnist/best", "--root", tmp_path, status=2).stderr
-    assert "mnist/accurate" in told
+    stderr = predict(tmp_path, status=2).stderr
+    assert stderr == f"Error: There are no pictures in {tmp_path}.\n"
+    stderr = predict(tmp_path, "--model", "mnist/best", "--root", tmp_path, status=2).stderr
+    assert "mnist/accurate" in stderr
 
 
 def test_a_run_on_own_data_predicts_its_own_classes(tmp_path):
@@ -154,7 +154,7 @@ def test_weights_of_a_custom_class_need_the_code_option(tmp_path, digits):
     ("steps", "lowest"), [(40, 0.7), pytest.param(600, 0.98, marks=pytest.mark.long)]
 )
 def test_an_own_folder_is_trained_audited_and_predicted(tmp_path, monkeypatch, steps, lowest):
-    """As docs/own-data.md has it: train, audit and predict, with one picture in a wrong folder."""
+    """As in docs/own-data.md: train, audit and predict, with one picture in a wrong folder."""
     monkeypatch.setattr(recipes, "_OWN_STEPS", steps)
     digits = load_digits()
     for i, (pixels, digit) in enumerate(zip(digits.images, digits.target, strict=True)):
@@ -189,7 +189,7 @@ def test_an_own_folder_is_trained_audited_and_predicted(tmp_path, monkeypatch, s
 
 
 def test_three_own_classes_are_trained_audited_and_predicted(tmp_path, monkeypatch):
-    """Bright on the left, in the middle or on the right: the course's own data have ten classes."""
+    """Bright on the left, in the middle or on the right: the course's data have ten classes."""
     monkeypatch.setattr(recipes, "_OWN_STEPS", 40)
     rng, names = np.random.default_rng(0), ["bee", "fox", "owl"]
     for i in range(90):
@@ -198,23 +198,23 @@ def test_three_own_classes_are_trained_audited_and_predicted(tmp_path, monkeypat
         (tmp_path / "zoo" / names[i % 3]).mkdir(parents=True, exist_ok=True)
         Image.fromarray(pixels).save(tmp_path / "zoo" / names[i % 3] / f"{i}.png")
 
-    zoo, root = tmp_path / "zoo", tmp_path / "runs"
-    invoke("train", zoo, "--root", root)
+    folder, root = tmp_path / "zoo", tmp_path / "runs"
+    invoke("train", folder, "--root", root)
     (weights,) = root.rglob("weights.safetensors")
     assert models.load(weights)(torch.zeros(1, 3, 28, 28, dtype=torch.uint8)).shape == (1, 3)
-    invoke("audit", zoo, "--folds", 2, "--seeds", 1, "--root", root)
+    invoke("audit", folder, "--folds", 2, "--seeds", 1, "--root", root)
     (listed,) = root.glob("*/audit_zoo/labels.csv")
     ranked = pd.read_csv(listed)
     assert len(ranked) == 90
     assert ranked["label"].tolist() == [Path(file).parent.name for file in ranked["file"]]
     assert set(ranked["suggested"]) | set(ranked["nearest_label"].dropna()) <= set(names)
-    found = json.loads(predict(zoo, "--model", weights, "--json").stdout)
+    found = json.loads(predict(folder, "--model", weights, "--json").stdout)
     assert all(set(row["probabilities"]) == set(names) for row in found)
     assert [row["predicted"] for row in found] == [Path(row["file"]).parent.name for row in found]
 
 
 def report(name, root):
-    """The text of the report of the run of that name, which shows the folder's own pictures."""
+    """The text of the report of this run, which shows the folder's own pictures."""
     invoke("report", name, "--to", "md", "--root", root)
     (path,) = root.glob(f"*-{name}/report.md")
     assert list(path.parent.glob("report_files/*.png"))
@@ -228,7 +228,7 @@ def test_a_shipped_model_is_explored_with_test_images(tmp_path):
     size = f"{path.stat().st_size / 1e3:.0f} kB"
     assert done.stdout == f"Wrote {path} ({size}). Open it in a browser; it needs no network.\n"
     assert "test accuracy <b>99.16 %</b>" in page
-    assert "SHA-256 of the weights <b>422be97db9cf…</b>" in page  # of the file, as it was shipped
+    assert "SHA-256 of the weights <b>422be97db9cf…</b>" in page  # of the shipped file
     assert "trained <b>" not in page  # its record is not shipped
     assert '"examples": {' in page
 
@@ -261,9 +261,9 @@ def test_a_run_is_explored_with_the_date_of_its_record(tmp_path):
 )
 def test_explore_refuses_unusable_models_in_one_line(tmp_path, monkeypatch, name, message):
     monkeypatch.chdir(tmp_path)
-    told = explore(name, "--root", tmp_path, status=2).stderr
-    assert message in told
-    assert told.count("\n") == 1
+    stderr = explore(name, "--root", tmp_path, status=2).stderr
+    assert message in stderr
+    assert stderr.count("\n") == 1
     assert list(tmp_path.iterdir()) == []
 
 

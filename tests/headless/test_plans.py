@@ -1,4 +1,4 @@
-"""What a sweep is to run is checked before anything starts."""
+"""Plans of sweeps are checked before anything starts."""
 
 import itertools
 import random
@@ -44,7 +44,7 @@ def test_a_grid_has_every_combination_and_the_types_of_the_notebook():
 
 
 def test_a_clone_may_lie_in_a_folder_with_braces(tmp_path, monkeypatch):
-    """papermill would take them for the name of a parameter."""
+    """papermill would take the braces for parameter names."""
     folder = tmp_path / "{3} 100% {"
     folder.mkdir()
     shutil.copy(notebooks.NOTEBOOKS / "03_train_fashion_mnist.ipynb", folder)
@@ -54,14 +54,14 @@ def test_a_clone_may_lie_in_a_folder_with_braces(tmp_path, monkeypatch):
 
 
 def test_draws_lie_in_their_ranges_and_repeat_with_the_seed():
-    told = plan({}, ranges={"learning_rate": "0.001:0.1:log", "epochs": "1:9"}, random=200)
-    drawn = [trial.params for trial in told.trials()]
+    sweep_plan = plan({}, ranges={"learning_rate": "0.001:0.1:log", "epochs": "1:9"}, random=200)
+    drawn = [trial.params for trial in sweep_plan.trials()]
     rates, epochs = ([given[name] for given in drawn] for name in ("learning_rate", "epochs"))
     assert all(0.001 <= rate <= 0.1 for rate in rates)
     assert 80 < sum(rate < 0.01 for rate in rates) < 120  # half of the decades
     assert set(epochs) == set(range(1, 10))
-    assert [trial.params for trial in told.trials()] == drawn
-    other = plan({}, ranges=told.ranges, random=200, seed=1)
+    assert [trial.params for trial in sweep_plan.trials()] == drawn
+    other = plan({}, ranges=sweep_plan.ranges, random=200, seed=1)
     assert [trial.params for trial in other.trials()] != drawn
 
 
@@ -72,7 +72,7 @@ def test_each_draw_is_run_at_every_point_of_the_grid():
 
 
 @pytest.mark.parametrize(
-    ("wrong", "told"),
+    ("wrong", "message"),
     [
         (plan({}), "something that varies"),
         (plan({"seed": []}), "seed has no values"),
@@ -97,8 +97,8 @@ def test_each_draw_is_run_at_every_point_of_the_grid():
         (Plan("09", {"seed": ["1"]}, {}), "no notebook '09'"),
     ],
 )
-def test_invalid_plans_are_refused(wrong, told):
-    with pytest.raises(ValueError, match=told):
+def test_invalid_plans_are_refused(wrong, message):
+    with pytest.raises(ValueError, match=message):
         wrong.trials()
 
 
@@ -120,7 +120,7 @@ def test_a_digest_depends_on_notebook_parameters_and_code(monkeypatch, tmp_path)
         nbformat.write(notebook, tmp_path / f"{first.notebook}.ipynb")
         return Trial(first.notebook, first.params).digest
 
-    for cell in notebook.cells:  # as after a run by hand, and after another proof-reading
+    for cell in notebook.cells:  # as after a manual run and a text correction
         cell.source += " And so on." if cell.cell_type == "markdown" else ""
         cell.update({"outputs": [], "execution_count": 7} if cell.cell_type == "code" else {})
     assert changed_to() == first.digest
@@ -133,12 +133,12 @@ def test_a_digest_depends_on_notebook_parameters_and_code(monkeypatch, tmp_path)
 
 def test_integers_are_drawn_uniformly_or_log_uniformly_within_their_range():
     def drawn(name: str, span: str) -> list:
-        told = plan({}, ranges={name: span}, fixed={}, random=3_000)
-        chance = random.Random(0)
+        sweep_plan = plan({}, ranges={name: span}, fixed={}, random=3_000)
+        rng = random.Random(0)
         draw = sweeps._span(name, span, notebooks.parameter_reader(notebooks.find_notebook("03")))
-        assert {p.params[name] for p in told.trials()} <= {draw(chance) for _ in range(9_000)}
-        chance = random.Random(0)
-        return [draw(chance) for _ in range(3_000)]
+        assert {p.params[name] for p in sweep_plan.trials()} <= {draw(rng) for _ in range(9_000)}
+        rng = random.Random(0)
+        return [draw(rng) for _ in range(3_000)]
 
     counts = Counter(drawn("epochs", "1:3"))
     assert set(counts) == {1, 2, 3}
@@ -156,18 +156,18 @@ def test_repeated_draws_become_one_trial():
 
 
 def test_the_code_version_follows_the_source(tmp_path, monkeypatch):
-    """A finished trial is taken from an earlier sweep only if code and settings are the same."""
+    """A finished trial of an earlier sweep is reused only if code and settings are the same."""
     package = tmp_path / "helpers"
     unread = shutil.ignore_patterns("weights", "__pycache__")
     shutil.copytree(PROJECT / "helpers", package, ignore=unread)
     monkeypatch.setattr(sweeps, "PROJECT", tmp_path)
-    version_now = sweeps.code_version.__wrapped__  # the function keeps what it found
+    version_now = sweeps.code_version.__wrapped__  # without the cache
     versions = [version_now()]
     for file in ("training/loop.py", "training/recipes.toml", "headless/templates/style.css"):
         (package / file).write_text((package / file).read_text() + "\n")
         versions.append(version_now())
     assert len(set(versions[:3])) == 3
-    assert versions[3] == versions[2]  # a page looks different, its numbers do not
+    assert versions[3] == versions[2]  # templates change how a page looks, not its numbers
     number, digits = versions[0].split("+")
     assert number == __version__
     assert len(digits) == 6

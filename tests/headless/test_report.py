@@ -1,4 +1,4 @@
-"""The pages of runs, on small runs that are written here. test_browser looks at them too."""
+"""The pages of runs, on small runs that are written here. test_browser.py opens them too."""
 
 import base64
 import json
@@ -26,7 +26,7 @@ def shown(data: dict[str, str]) -> nbformat.NotebookNode:
 
 
 def write_run(folder: Path, notebooks: dict[str, list], **records: dict) -> Path:
-    """A run with a notebook of these cells and a record for each name."""
+    """Write a run: a notebook of these cells for each name, and records."""
     for name, cells in notebooks.items():
         (folder / name).mkdir(parents=True)
         nbformat.write(nbformat.v4.new_notebook(cells=cells), folder / name / f"{name}.ipynb")
@@ -41,7 +41,7 @@ def page_of(folder: Path, name: str = "01_a") -> str:
 
 
 def words(page: str) -> str:
-    """What a page says, without its tags."""
+    """The text of a page, without its tags."""
     page = re.sub(r"<style>.*?</style>", "", page, flags=re.DOTALL)
     return " ".join(re.sub(r"<[^>]+>", " ", page).split())
 
@@ -61,8 +61,8 @@ def test_an_index_describes_the_run_and_links_to_pages_figures_and_data(tmp_path
     for link in (figure, "01_a/01_a.html", "01_a/01_a.ipynb", "01_a/result.json", "status.json"):
         assert f'href="{link}"' in html
     assert 'alt="A &#34;&lt;b&gt;&#34; line"' in html
-    for said in ("1 · One", "01.epochs=1", "abc1234", "The notebook finished."):
-        assert said in words(html)
+    for expected in ("1 · One", "01.epochs=1", "abc1234", "The notebook finished."):
+        assert expected in words(html)
     assert "report.html" not in html
     for name in ("report.html", "report-id.pdf"):
         (folder / name).touch()
@@ -89,7 +89,7 @@ def test_the_table_compares_each_test_accuracy_with_the_report(tmp_path):
     assert "99.00 % 98.79 to 99.18 % 98 %, exceeded" in text  # of 10,000 images, by Wilson
     assert "98.00 % 97.71 to 98.26 % 98 %, no clear difference" in text
     assert "97.00 % 96.65 to 97.32 % 98 %, not reached" in text
-    assert "75.00 % 40.93 to 92.85 % ✓" in text  # of 8 images, and the report has no such data
+    assert "75.00 % 40.93 to 92.85 % ✓" in text  # of 8 images of other data
     assert "torch 2.14" in text
 
 
@@ -356,7 +356,7 @@ def test_an_equation_is_drawn_without_a_script(text, label):
     assert (width, height) == pytest.approx((max(xs) - min(xs), max(ys) - min(ys)), rel=0.1)
     assert f'class="equation {"display" if text[1] == "$" else "inline"}"' in drawing
     style = re.search(r"height: ([\d.]+)em; vertical-align: ([-\d.]+)em", drawing)
-    assert float(style[1]) == pytest.approx(height / 16, abs=0.01)  # it was drawn at 16 points
+    assert float(style[1]) == pytest.approx(height / 16, abs=0.01)  # it was drawn with 16 points
     assert float(style[2]) == pytest.approx(-(top + height) / 16, abs=0.01)  # on the base line
 
 

@@ -1,4 +1,4 @@
-"""The runner, on small notebooks that go wrong; the real ones are in test_notebooks."""
+"""The runner, on small notebooks that fail; test_notebooks.py runs the real ones."""
 
 import io
 import json
@@ -178,15 +178,15 @@ def test_a_notebook_gets_the_weights_of_the_one_it_needs(small, tmp_path, monkey
 
 def test_the_status_on_disk_is_current_at_each_on_done_call(small, tmp_path, monkeypatch):
     fake_execution(monkeypatch, failing="02_b")
-    told = []
+    done = []
 
-    def tell(result: NotebookResult) -> None:
-        told.append(result.notebook)
+    def on_done(result: NotebookResult) -> None:
+        done.append(result.notebook)
         status = json.loads((tmp_path / "status.json").read_text())
-        assert [entry["notebook"] for entry in status["notebooks"]] == told
+        assert [entry["notebook"] for entry in status["notebooks"]] == done
 
-    headless.run_notebooks(headless.settings_for("standard"), tmp_path, on_done=tell)
-    assert told == ["01_a", "02_b"]
+    headless.run_notebooks(headless.settings_for("standard"), tmp_path, on_done=on_done)
+    assert done == ["01_a", "02_b"]
     assert json.loads((tmp_path / "status.json").read_text()) == {
         "settings": {"01_a": {}, "02_b": {}},
         "notebooks": [
@@ -206,30 +206,30 @@ def test_the_status_on_disk_is_current_at_each_on_done_call(small, tmp_path, mon
 def test_a_bar_over_the_notebooks_is_shown_on_request(
     small, tmp_path, monkeypatch, capsys, progress
 ):
-    handed_on = []
+    calls = []
 
     def execute(name, folder, given, **settings):
-        handed_on.append(settings)
+        calls.append(settings)
         return NotebookResult(name, "finished")
 
     monkeypatch.setattr(runner, "execute_notebook", execute)
     headless.run_notebooks({"01_a": {}}, tmp_path, cell_timeout=7, progress=progress)
-    assert handed_on == [{"cell_timeout": 7, "progress": progress}]
+    assert calls == [{"cell_timeout": 7, "progress": progress}]
     shown = capsys.readouterr().err
     assert ("notebook 1 of 1: 100%" in shown) == progress
     headless.run_notebooks({"01_a": {}}, tmp_path)
     assert capsys.readouterr().err == ""
-    assert handed_on[1]["progress"] is False
-    assert handed_on[1]["cell_timeout"] >= 3_600
+    assert calls[1]["progress"] is False
+    assert calls[1]["cell_timeout"] >= 3_600
 
 
 @pytest.mark.parametrize(
-    ("passed", "position"),
-    [(0, 100), (115, 165), (230, 230), (10_000, 385)],  # the last: 95 % of the 300 that are left
+    ("elapsed", "position"),
+    [(0, 100), (115, 165), (230, 230), (10_000, 385)],  # the last: 95 % of the remaining 300
 )
-def test_the_expected_position_scales_with_the_time_taken_so_far(passed, position):
-    # 100 s were expected and 200 s passed: from then on 230 s of the clock count as 130
-    assert runner.expected_position(100, 300, 200, passed) == pytest.approx(position)
+def test_the_expected_position_scales_with_the_time_taken_so_far(elapsed, position):
+    # 200 s passed instead of 100 s: from then on, 230 s of the clock count as 130
+    assert runner.expected_position(100, 300, 200, elapsed) == pytest.approx(position)
 
 
 def test_the_bar_advances_while_a_notebook_runs(small, tmp_path, monkeypatch):
@@ -245,7 +245,7 @@ def test_the_bar_advances_while_a_notebook_runs(small, tmp_path, monkeypatch):
     def execute(name, *_, **__):
         start = bars[0].n
         clock[0] += {"01_a": 120, "02_b": 80, "03_c": 115}[name]
-        if name == "03_c":  # for the others there is no time before the next one
+        if name == "03_c":  # the others are not followed by a remaining time
             deadline = time.monotonic() + 20
             while bars[0].n == start and time.monotonic() < deadline:
                 time.sleep(0.02)
@@ -332,12 +332,12 @@ def test_notebooks_finished_in_an_earlier_run_do_not_run_again(small, tmp_path, 
     settings = headless.settings_for("quick")
     fake_execution(monkeypatch, failing="02_b")
     headless.run_notebooks(settings, tmp_path)
-    executed, told = fake_execution(monkeypatch), []
-    results = headless.run_notebooks(settings, tmp_path, on_done=told.append)
+    executed, reported = fake_execution(monkeypatch), []
+    results = headless.run_notebooks(settings, tmp_path, on_done=reported.append)
     weights = str(tmp_path / "01_a" / "weights.safetensors")
     assert executed == [("02_b", {"checkpoint": weights})]
-    assert [result.state for result in told] == ["finished", "finished"]
-    assert results == told
+    assert [result.state for result in reported] == ["finished", "finished"]
+    assert results == reported
     status = json.loads((tmp_path / "status.json").read_text())["notebooks"]
     assert [(entry["notebook"], entry["state"]) for entry in status] == [
         ("01_a", "finished"),
@@ -349,7 +349,7 @@ def test_notebooks_finished_in_an_earlier_run_do_not_run_again(small, tmp_path, 
     "damage", ["", "no json", "{}", "[" * 100_000], ids=["empty", "damaged", "of nothing", "nested"]
 )
 def test_a_finished_status_without_a_valid_record_is_ignored(small, tmp_path, monkeypatch, damage):
-    """Nor does what was made with the weights of that notebook."""
+    """Nor are results made with the weights of that notebook used."""
     settings = headless.settings_for("standard")
     fake_execution(monkeypatch)
     headless.run_notebooks(settings, tmp_path)
@@ -404,25 +404,25 @@ def test_two_runs_do_not_share_a_folder(small, tmp_path, monkeypatch):
     assert other.stdout.readline() == "held\n"
     with pytest.raises(BlockingIOError, match="Another process uses this folder"):
         headless.run_notebooks(headless.settings_for("standard"), tmp_path)
-    other.kill()  # without a chance to clear up
+    other.kill()  # without cleaning up
     other.communicate()
     assert len(headless.run_notebooks(headless.settings_for("standard"), tmp_path)) == 2
 
 
-BEGUN = ("a = 1\nb = 2", "c()", "d()\n\ne()")
+CELLS = ("a = 1\nb = 2", "c()", "d()\n\ne()")
 
 
 def stub_papermill(
-    monkeypatch, begun: int = 3, record: bool = False, error: Exception | None = None
+    monkeypatch, started_cells: int = 3, record: bool = False, error: Exception | None = None
 ) -> list[tuple]:
-    """Leaves a copy of which so many cells were begun, a record if it shall, and may raise."""
+    """Write a copy with this many cells started, and perhaps a record; perhaps raise an error."""
     calls = []
 
     def execute_notebook(source, target, given, **settings):
         calls.append((source, target, given, settings))
         cells = [nbformat.v4.new_markdown_cell("# One", metadata={"papermill": {}})]
-        for i, text in enumerate((*BEGUN, "f()")):
-            started = {"start_time": "2026-01-01"} if i < begun else {}
+        for i, text in enumerate((*CELLS, "f()")):
+            started = {"start_time": "2026-01-01"} if i < started_cells else {}
             cells.append(nbformat.v4.new_code_cell(text, metadata={"papermill": started}))
         nbformat.write(nbformat.v4.new_notebook(cells=cells), target)
         if record:
@@ -451,12 +451,12 @@ TIMEOUT = CellTimeoutError.error_from_timeout_and_cell("", 8, nbformat.v4.new_co
         ({"error": TIMEOUT}, "time-out", r"cell \[3\], 'd\(\)' took longer than 8 s"),
         ({"error": DeadKernelError()}, "kernel died", r"its kernel died in cell \[3\], 'd\(\)'.*"),
         (
-            {"error": DeadKernelError(), "begun": 1},
+            {"error": DeadKernelError(), "started_cells": 1},
             "kernel died",
             r"its kernel died in cell \[1\], 'a = 1'.*",
         ),
         (
-            {"error": DeadKernelError(), "begun": 0},
+            {"error": DeadKernelError(), "started_cells": 0},
             "kernel died",
             "its kernel died in no cell yet.*",
         ),
@@ -465,7 +465,7 @@ TIMEOUT = CellTimeoutError.error_from_timeout_and_cell("", 8, nbformat.v4.new_co
 def test_the_outcome_follows_from_the_error_and_the_record(
     small, tmp_path, monkeypatch, left, cause, message
 ):
-    """Without kernels, so that it is told in no time; tests/faults has the real ones."""
+    """Without kernels, so that it is quick; tests/faults uses real ones."""
     stub_papermill(monkeypatch, **left)
     (tmp_path / "run" / "01_a").mkdir(parents=True)
     (tmp_path / "run" / "01_a" / "result.json").write_text("{}")  # of an earlier run
@@ -515,14 +515,14 @@ def test_an_os_error_is_reported_as_not_run(small, tmp_path, monkeypatch):
 
 @pytest.mark.slow
 def test_text_parameters_and_paths_arrive_as_they_are(small, tmp_path):
-    nasty = """it's "quoted" \\ {braces}
+    special = """it's "quoted" \\ {braces}
 and a new line; import os"""
     note = "import pathlib; pathlib.Path(output, 'name.txt').write_text(name)"
     write(small / "01_a.ipynb", note, RECORD)
     folder = tmp_path / "runs {x} 100 % ü"
-    result = headless.execute_notebook("01_a", str(folder), {"name": nasty})
+    result = headless.execute_notebook("01_a", str(folder), {"name": special})
     assert (result.state, result.message) == ("finished", "")
-    assert (folder / "01_a" / "name.txt").read_text() == nasty
+    assert (folder / "01_a" / "name.txt").read_text() == special
     assert (folder / "01_a" / "01_a.ipynb").is_file()
 
 
@@ -533,12 +533,12 @@ and a new line; import os"""
     reason="the installed kernel does not support it",
 )
 def test_the_connection_to_a_kernel_is_encrypted(small, tmp_path):
-    look = (
+    source = (
         "import ipykernel, pathlib\n"
         "known = ipykernel.get_connection_info(unpack=True)\n"
         "pathlib.Path(output, 'key.txt').write_text(str(bool(known['curve_secretkey'])))"
     )
-    write(small / "01_a.ipynb", look, RECORD)
+    write(small / "01_a.ipynb", source, RECORD)
     result = headless.execute_notebook("01_a", tmp_path, {})
     assert (result.state, result.message) == ("finished", "")
     assert (tmp_path / "01_a" / "key.txt").read_text() == "True"
@@ -550,7 +550,7 @@ def test_the_connection_to_a_kernel_is_encrypted(small, tmp_path):
     [("raise ValueError('no')", 60, "error"), ("while True: pass", 3, "time-out")],
 )
 def test_the_tools_print_nothing_about_a_failure(small, tmp_path, capfd, code, limit, cause):
-    """Our message is enough: kernels would tell as an error how they were stopped."""
+    """Our own message is enough: kernels would log how they were stopped as an error."""
     write(small / "01_a.ipynb", code)
     result = headless.execute_notebook("01_a", tmp_path, {}, cell_timeout=limit)
     assert result.cause == cause
@@ -567,12 +567,12 @@ def test_settings_of_the_user_do_not_reach_the_kernels(small, tmp_path, monkeypa
     (home / "matplotlibrc").write_text("text.usetex: True\nimage.cmap: jet\n")
     monkeypatch.setenv("IPYTHONDIR", str(home / "ipython"))
     monkeypatch.setenv("MPLCONFIGDIR", str(home))
-    look = (
+    source = (
         "import json, pathlib, matplotlib.pyplot as plt\n"
         "seen = [plt.rcParams['text.usetex'], plt.rcParams['image.cmap']]\n"
         "pathlib.Path(output, 'seen.json').write_text(json.dumps(seen))"
     )
-    write(small / "01_a.ipynb", look, RECORD)
+    write(small / "01_a.ipynb", source, RECORD)
     result = headless.execute_notebook("01_a", tmp_path / "run", {})
     assert (result.state, result.message) == ("finished", "")
     seen = json.loads((tmp_path / "run" / "01_a" / "seen.json").read_text())

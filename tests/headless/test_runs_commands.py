@@ -1,4 +1,4 @@
-"""`runs`, `runs show`, `runs compare` and `runs rm`, on runs whose figures are known."""
+"""`runs`, `runs show`, `runs compare` and `runs rm`, on runs with known results."""
 
 import json
 import os
@@ -37,19 +37,19 @@ def root(tmp_path):
 
 
 @pytest.fixture
-def answer(root):
-    """What `runs` prints of those runs, given these words."""
+def runs_output(root):
+    """The output of `runs` with these arguments."""
     return lambda *words: invoke("runs", *words, "--root", root).stdout
 
 
 @pytest.fixture
-def refusal(root):
-    """What `runs` says of these words, which it refuses."""
+def runs_error(root):
+    """The error message of `runs` for these arguments."""
     return lambda *words: invoke("runs", *words, "--root", root, status=2).stderr
 
 
-def test_the_list_has_one_row_for_each_run(answer):
-    heading, *rows = (line.split() for line in answer().splitlines())
+def test_the_list_has_one_row_for_each_run(runs_output):
+    heading, *rows = (line.split() for line in runs_output().splitlines())
     assert heading == [
         *("run", "when", "what", "data", "set", "epochs", "seed", "test", "state", "seconds")
     ]
@@ -60,37 +60,37 @@ def test_the_list_has_one_row_for_each_run(answer):
     assert stopped[5:] == ["1", "of", "30", "0", "90.00%", "stopped", "30"]
 
 
-def test_the_list_can_be_sorted_shortened_or_reduced_to_the_best(answer, refusal):
+def test_the_list_can_be_sorted_shortened_or_reduced_to_the_best(runs_output, runs_error):
     def names(*words: str) -> list[str]:
-        records = json.loads(answer(*words, "--json"))
+        records = json.loads(runs_output(*words, "--json"))
         folders = [record["folder"] for record in records if record["dataset"] == "mnist"]
         return [folder[-len("x-fast/train_mnist")] for folder in folders]
 
     assert names("--sort", "test") == ["b", "a"]
     assert names("--sort", "parameters.seed") == ["a", "b"]
     assert names("--best") == ["a"]
-    assert len(json.loads(answer("--last", 2, "--json"))) == 2
-    assert "no column 'color'" in refusal("--sort", "color")
+    assert len(json.loads(runs_output("--last", 2, "--json"))) == 2
+    assert "no column 'color'" in runs_error("--sort", "color")
 
 
-def test_only_the_last_of_very_many_runs_are_listed(answer, monkeypatch):
+def test_only_the_last_of_very_many_runs_are_listed(runs_output, monkeypatch):
     monkeypatch.setattr(runs, "MAX_LISTED", 2)
-    lines = answer("--sort", "test").splitlines()
+    lines = runs_output("--sort", "test").splitlines()
     assert [line.split()[0][:1] for line in lines] == ["r", "c", "a", "1"]
     assert lines[-1] == "1 more come before these. --json prints all of them."
-    assert len(json.loads(answer("--json"))) == 3
+    assert len(json.loads(runs_output("--json"))) == 3
 
 
-def test_json_has_whole_numbers_and_no_empty_fields(answer):
-    records = json.loads(answer("--json"))
+def test_json_has_whole_numbers_and_no_empty_fields(runs_output):
+    records = json.loads(runs_output("--json"))
     (fashion,) = (record for record in records if record["dataset"] == "fashion_mnist")
     assert fashion["measured.test_accuracy"] == 0.9
     assert (fashion["epochs"], fashion["planned_epochs"], fashion["state"]) == (1, 30, "stopped")
     assert all(value is not None for record in records for value in record.values())
 
 
-def test_one_run_is_shown_with_its_settings_and_files(answer):
-    shown = dict(line.split(maxsplit=1) for line in answer("show", "b-").splitlines())
+def test_one_run_is_shown_with_its_settings_and_files(runs_output):
+    shown = dict(line.split(maxsplit=1) for line in runs_output("show", "b-").splitlines())
     assert (shown["parameters.seed"], shown["measured.test_accuracy"]) == ("1", "0.8")
     assert shown["files"] == "history.csv, predictions.csv, result.json"
 
@@ -99,49 +99,49 @@ def test_one_run_is_shown_with_its_settings_and_files(answer):
     ("name", "message"),
     [("fast", "3 runs match 'fast': a-fast, b-fast, c-fast."), ("zzz", "There is no run 'zzz'")],
 )
-def test_a_name_that_matches_no_run_or_several_is_refused(refusal, name, message):
-    assert message in refusal("show", name)
+def test_a_name_that_matches_no_run_or_several_is_refused(runs_error, name, message):
+    assert message in runs_error("show", name)
 
 
-def test_two_runs_are_compared_by_settings_and_by_mcnemar(answer):
-    out = answer("compare", "a-fast/train_mnist", "b-fast")
+def test_two_runs_are_compared_by_settings_and_by_mcnemar(runs_output):
+    out = runs_output("compare", "a-fast/train_mnist", "b-fast")
     rows = {line.split()[0]: line.split()[1:] for line in out.splitlines()[1:-1]}
     assert rows["parameters.seed"] == ["0", "1"]
     assert rows["measured.test_accuracy"] == ["0.98", "0.8"]
     assert "parameters.epochs" not in rows
-    # 18 images of which only the first is right, none the other way round: p = 2 / 2 ** 18
+    # the first is right on 18 images where the second is wrong, never the reverse: p = 2 / 2 ** 18
     assert "Only the first is right on 18 test images, only the second on 0: they differ" in out
     assert "p = 7.6e-06" in out
 
 
-def test_an_empty_list_can_be_sorted(answer, root):
+def test_an_empty_list_can_be_sorted(runs_output, root):
     for folder in root.iterdir():
         shutil.rmtree(folder)
-    answer("--sort", "test")
+    runs_output("--sort", "test")
 
 
-def test_a_difference_of_one_image_is_not_significant(answer, root):
+def test_a_difference_of_one_image_is_not_significant(runs_output, root):
     save(root, "e-fast", 2 / 3, wrong=3)
-    out = answer("compare", "a-fast/train", "e-fast")
+    out = runs_output("compare", "a-fast/train", "e-fast")
     assert ["measured.test_accuracy", "0.98", "0.666667"] in [
         line.split() for line in out.split("\n")
     ]
     assert "right on 1 test images, only the second on 0: they do not differ significantly" in out
 
 
-def test_comparing_a_run_of_several_notebooks_needs_a_notebook(refusal, root):
+def test_comparing_a_run_of_several_notebooks_needs_a_notebook(runs_error, root):
     save(root, "a-fast", 0.9, dataset=data.FASHION_MNIST)
     message = "Error: a-fast has 2 notebooks. Name one, such as a-fast/02.\n"
-    assert refusal("compare", "a-fast", "b-fast") == message
+    assert runs_error("compare", "a-fast", "b-fast") == message
 
 
-def test_runs_without_predictions_are_compared_by_their_settings_only(answer, root):
+def test_runs_without_predictions_are_compared_by_their_settings_only(runs_output, root):
     (root / "a-fast" / "train_mnist" / "predictions.csv").unlink()
-    assert "No test: not both" in answer("compare", "a-fast/train", "b-fast/train")
+    assert "No test: not both" in runs_output("compare", "a-fast/train", "b-fast/train")
     save(root, "d-fast", 0.7, dataset=data.FASHION_MNIST)
     other = root / "d-fast" / "train_fashion_mnist" / "predictions.csv"
     other.write_text("target,predicted\n1,1")
-    out = answer("compare", "c-fast/train", "d-fast/train")
+    out = runs_output("compare", "c-fast/train", "d-fast/train")
     assert "No test: the runs were tested on different images." in out
 
 
@@ -155,22 +155,22 @@ def test_nothing_is_deleted_without_a_yes(root, monkeypatch):
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows lets only administrators make links")
 def test_targets_of_links_are_neither_deleted_nor_written_to(
-    answer, refusal, root, tmp_path_factory
+    runs_output, runs_error, root, tmp_path_factory
 ):
-    """From the root, from a run, and in the place of the list of runs."""
+    """Links in the root, in a run, and in place of the list of runs."""
     outside = tmp_path_factory.mktemp("outside")
     save(outside, "kept", 0.99)
     (outside / "index.html").write_text("of another page")
     (root / "link").symlink_to(outside / "kept")
     (root / "a-fast" / "train_mnist" / "link").symlink_to(outside)
     (root / "index.html").symlink_to(outside / "index.html")
-    os.utime(outside / "kept" / "train_mnist" / "result.json", (2**31, 2**31))  # it is the newest
+    os.utime(outside / "kept" / "train_mnist" / "result.json", (2**31, 2**31))  # the newest
     before = {path: path.stat().st_mtime_ns for path in outside.rglob("*")}
     for name in ("link", "link/train_mnist", "kept"):
         reported = invoke("report", name, "--root", root, status=2).stderr
-        for message in (refusal("rm", "--yes", name), reported):
+        for message in (runs_error("rm", "--yes", name), reported):
             assert message.startswith(f"Error: There is no run {name!r}")
-    answer("rm", "--yes", "a-fast")
+    runs_output("rm", "--yes", "a-fast")
     assert not (root / "a-fast").exists()
     assert f"{root / 'c-fast'}{os.sep}report.html" in invoke("report", "--root", root).stdout
     assert "train_fashion_mnist" in headless.write_runs_index(root).read_text()
@@ -190,8 +190,8 @@ def test_without_a_name_the_run_that_changed_last_is_reported(root):
 def test_a_run_without_results_is_found_and_has_nothing_to_report(root):
     (root / "d-fast").mkdir()
     (root / "d-fast" / "status.json").write_text("{}")
-    told = invoke("report", "d-fast", "--root", root, status=2).stderr
-    assert told.startswith(f"Error: {root / 'd-fast'} has no record of a run")
+    stderr = invoke("report", "d-fast", "--root", root, status=2).stderr
+    assert stderr.startswith(f"Error: {root / 'd-fast'} has no record of a run")
 
 
 def test_a_run_and_a_notebook_in_it_are_deleted_together(root):
@@ -200,9 +200,9 @@ def test_a_run_and_a_notebook_in_it_are_deleted_together(root):
     assert not (root / "a-fast").exists()
 
 
-def test_a_run_is_deleted_with_its_empty_folder(answer, refusal, root):
-    answer("rm", "a-fast/train_mnist", "b-fast", "--yes")
+def test_a_run_is_deleted_with_its_empty_folder(runs_output, runs_error, root):
+    runs_output("rm", "a-fast/train_mnist", "b-fast", "--yes")
     assert sorted(path.name for path in root.iterdir()) == ["c-fast", "index.html"]
     assert "b-fast" not in (root / "index.html").read_text()
-    assert "no run" in refusal("rm", "../c-fast", "--yes")
+    assert "no run" in runs_error("rm", "../c-fast", "--yes")
     assert (root / "c-fast").is_dir()

@@ -1,4 +1,4 @@
-"""The report of a run: all that it says is in the records, and it says so in every language."""
+"""The report of a run: every statement follows from the records, in every language."""
 
 import base64
 import html
@@ -37,7 +37,7 @@ from tests.tools import invoke
 
 TEMPLATES = sorted(report_writer.TEMPLATES.glob("report[._]*.j2"))
 RUN = "20261128-120000-standard"
-ERRORS = {  # of 200 test images: (true, predicted) → how many
+ERRORS = {  # of 200 test images: (true, predicted) → count
     "mnist": {(4, 9): 2, (9, 4): 1, (3, 5): 1},
     "fashion_mnist": {(0, 6): 10, (6, 0): 6, (2, 4): 3, (5, 7): 1},
 }
@@ -121,7 +121,7 @@ def test_the_curves_label_at_most_12_epochs_on_each_axis(tmp_path, epochs, named
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
-    """A run of notebooks 1 to 7 with all that they leave."""
+    """A run of notebooks 1 to 7 with all their files."""
     folder = tmp_path_factory.mktemp("runs") / RUN
     torch.manual_seed(0)
     save_training(folder / "02_train_mnist", data.MNIST, ERRORS["mnist"])
@@ -131,7 +131,7 @@ def finished(tmp_path_factory):
                   measured=measured)  # fmt: skip
     listed = pd.DataFrame(DOUBTFUL, columns=["split", "image", "label", "suggested", "verdict"])
     listed.to_csv(folder / "06_doubtful_labels" / "labels.csv", index=False)
-    for path in folder.glob("*/result.json"):  # or two records would be of different seconds
+    for path in folder.glob("*/result.json"):  # else the seconds of two records may differ
         edit(path, finished="2026-11-28T12:00:00+00:00", commit="0123456789")
     names = [notebook.name for notebook in SERIES[:7]]
     entries = [dict(notebook=n, state="finished", seconds=9, message="", cause="") for n in names]
@@ -146,7 +146,7 @@ def run(finished, tmp_path):
 
 
 def edit(path, **changes):
-    """Change a record; a name such as parameters__seed is that of an entry of an entry."""
+    """Change a record; a name such as parameters__seed means a nested entry."""
     record = json.loads(path.read_text())
     for name, value in changes.items():
         *outer, last = name.split("__")
@@ -158,7 +158,7 @@ def edit(path, **changes):
 
 
 def sentences(folder, language="en") -> Counter:
-    """The sentences and the lines of tables of the Markdown of a run, counted."""
+    """The sentences and table rows of the Markdown report of a run, counted."""
     facts = student_report.collect_facts(folder)
     text = report_writer.render(facts, "md", language, beside=folder / "files")
     return Counter(part for part in re.split(r"\n|(?<=[.;]) (?=[A-Z\d])", text) if part.strip("> "))
@@ -250,48 +250,54 @@ def own_data(run, names=("cat", "dog", "eel")):
     return spec
 
 
-# what is changed; what the report then says; and all that may differ, or be gone
-M, F = r"^MNIST|\| MNIST \||MNIST: ", r"^Fashion-MNIST|\| Fashion-MNIST \||Fashion-MNIST: "
+# the change; what the report then says; a pattern of all sentences that may change or disappear
+MNIST_LINES, FASHION_LINES = (
+    r"^MNIST|\| MNIST \||MNIST: ",
+    r"^Fashion-MNIST|\| Fashion-MNIST \||Fashion-MNIST: ",
+)
 CELLS = r"^\| [\d·]|^\|  \|"  # rows of the confusion matrix, of pairs and classes of digits
 ERROR = r"error-mnist|^\| !|^Most confused|^It contradicts the start|^In this point the run"
 CASES = {
     "accuracy": (
         errors("02_train_mnist", {(4, 9): 9}),
         "accuracy 95.50% on 200 test images",
-        f"{M}|{CELLS}|{ERROR}|Most confused",
+        f"{MNIST_LINES}|{CELLS}|{ERROR}|Most confused",
     ),
     "accuracy that contradicts": (
         record("02_train_mnist", measured__test_accuracy=0.99),
         "by the predictions, the accuracy is 98.00%",
-        M,
+        MNIST_LINES,
     ),
     "below the start report": (
         errors("02_train_mnist", {(4, 9): 15}),
         "It contradicts the start report",
-        f"{M}|{CELLS}|{ERROR}|Most confused|It contradicts",
+        f"{MNIST_LINES}|{CELLS}|{ERROR}|Most confused|It contradicts",
     ),
     "above the start report": (
         errors("03_train_fashion_mnist", {(0, 6): 10}),
         "with 95.00% this run is above the 86%",
         (
-            f"{F}|^\\| (T-sh|Shirt|San|Sne|Pul|Coat|class)|error-fashion|"
+            f"{FASHION_LINES}|^\\| (T-sh|Shirt|San|Sne|Pul|Coat|class)|error-fashion|"
             "Most confused|In this point|^The network accurate"
         ),
     ),
     "epochs": (
         longer,
         "from then on the network overfits",
-        (f"{M}|epochs (planned|trained)|^After epoch|^The validation loss|^The weights of epoch"),
+        (
+            f"{MNIST_LINES}|epochs (planned|trained)|^After epoch|^The validation loss|"
+            "^The weights of epoch"
+        ),
     ),
     "best pair": (
         errors("02_train_mnist", {(3, 5): 4}),
         "4 and 9, which the start report names, are not among",
-        f"{M}|{CELLS}|{ERROR}|Most confused|In this point",
+        f"{MNIST_LINES}|{CELLS}|{ERROR}|Most confused|In this point",
     ),
     "a tie": (
         errors("02_train_mnist", {(3, 5): 2, (9, 4): 2}),
         "Most confused are, equally often, 3 and 5;",
-        f"{M}|{CELLS}|{ERROR}|Most confused|^4 and 9: 2",
+        f"{MNIST_LINES}|{CELLS}|{ERROR}|Most confused|^4 and 9: 2",
     ),
     "seed": (
         record("02_train_mnist", parameters__seed=7),
@@ -301,13 +307,13 @@ CASES = {
     "data that changed": (
         record("02_train_mnist", data_digest="123"),
         "the pictures are not here",
-        f"{M}|{ERROR}|^!|^\\| (image|---)|^Above the predicted",
+        f"{MNIST_LINES}|{ERROR}|^!|^\\| (image|---)|^Above the predicted",
     ),
     "notebook 3 failed": (
         fail,
         "Notebook 03_train_fashion_mnist: failed.",
         (
-            f"{F}|[Ff]ashion|^#|T-shirt|^\\| |^(Most|The|After|There|In this)|"
+            f"{FASHION_LINES}|[Ff]ashion|^#|T-shirt|^\\| |^(Most|The|After|There|In this)|"
             "curves|[Nn]etwork|^Above the pred|weights|^Rows are|^1\\.$"
         ),
     ),
@@ -393,14 +399,14 @@ CASES = {
         lose("02_train_mnist/predictions.csv"),
         "saved no predictions of the test images",
         (
-            f"{M}|{CELLS}|{ERROR}|Most confused|saved no predictions|^\\| (pair|"
+            f"{MNIST_LINES}|{CELLS}|{ERROR}|Most confused|saved no predictions|^\\| (pair|"
             "class|image|---)|^Rows are|^Above the predicted"
         ),
     ),
     "no history": (
         lose("02_train_mnist/history.csv"),
         "saved no history",
-        f"{M}|After epoch|history|curves|The validation loss|validation loss was",
+        f"{MNIST_LINES}|After epoch|history|curves|The validation loss|validation loss was",
     ),
     "three classes of own data": (
         own_data,
@@ -415,7 +421,7 @@ CASES = {
 
 @pytest.mark.parametrize("case", CASES)
 def test_a_changed_record_changes_only_the_sentences_about_it(case, run, before):
-    change, says, where = CASES[case]
+    change, says, pattern = CASES[case]
     change(run)
     after = sentences(run)
     gone, new = before - after, after - before
@@ -424,7 +430,7 @@ def test_a_changed_record_changes_only_the_sentences_about_it(case, run, before)
     if case in ("a worse architecture", "no list of doubtful labels"):
         assert not new
     for sentence in [*gone, *new]:
-        assert re.search(where, sentence), sentence
+        assert re.search(pattern, sentence), sentence
 
 
 def test_a_run_of_three_classes_shows_its_own_pictures(tmp_path, monkeypatch):
@@ -496,13 +502,13 @@ def test_the_shown_errors_are_those_of_the_predictions(tmp_path):
     shown = [f"{answers.confidence[image]:.0%}" for image in random + confident]
     assert [share for _, share in rows] == shown
     (training,) = facts.trainings
-    galleries, _ = report_writer._pictures(training)  # to more digits than the text has
+    galleries, _ = report_writer._pictures(training)  # with more digits than in the text
     shares = [error["confidence"] for error in galleries["confident"]]
     assert shares == pytest.approx(answers.confidence[confident].tolist())
 
 
 def pixels(path) -> np.ndarray:
-    """The gray values of a picture of which each pixel is three by three."""
+    """The gray values of a picture in which each pixel is enlarged to three by three."""
     large = np.asarray(Image.open(path))
     small = large[1::3, 1::3]
     assert np.array_equal(large, small.repeat(3, axis=0).repeat(3, axis=1))
@@ -513,7 +519,7 @@ def pixels(path) -> np.ndarray:
 def test_an_image_of_each_class_is_shown_above_two_augmented_ones(run, tmp_path, shift):
     edit(run / "02_train_mnist/result.json", parameters__shift=shift)
     facts = student_report.collect_facts(run)
-    for name, seed in (("files", 0), ("again", 1)):  # of the process, which changes nothing
+    for name, seed in (("files", 0), ("again", 1)):  # of the global generator, which has no effect
         torch.manual_seed(seed)
         report_writer.render(facts, "md", "en", beside=tmp_path / name)
     first, again = (tmp_path / name / "samples-mnist.png" for name in ("files", "again"))
@@ -622,23 +628,23 @@ def test_pictures_come_from_the_recorded_folder_or_from_the_run(tmp_path, monkey
     folder = tmp_path / "run" / "08_your_own_data"
     settings = {"dataset": given, "size": 20, "channels": 3, "seed": 0}
     edit(folder / "result.json", parameters=settings)
-    splits, asked = Splits(split_of(3, 60), split_of(3, 30), split_of(3), spec), []
+    splits, calls = Splits(split_of(3, 60), split_of(3, 30), split_of(3), spec), []
 
-    def from_folder(place, **named):
-        asked.append((place, named))
+    def from_folder(path, **named):
+        calls.append((path, named))
         return splits
 
     monkeypatch.setattr(data, "from_folder", from_folder)
     assert only_training(tmp_path / "run").splits is splits
     cache = {"cache_dir": tmp_path / "data", "progress": False}
-    assert asked == [(given or folder / "digits", cache | {"size": 20, "channels": 3})]
+    assert calls == [(given or folder / "digits", cache | {"size": 20, "channels": 3})]
 
 
 # languages
 
 
 def messages() -> set[str]:
-    """All messages of the templates; of a plural, the singular."""
+    """All messages of the templates; of plurals, the singular."""
     found = set()
     options = {"extensions": "jinja2.ext.do", "trim_blocks": "true", "lstrip_blocks": "true"}
     for path in TEMPLATES:
@@ -660,8 +666,8 @@ def test_each_message_has_a_translation_with_the_same_placeholders(language):
         ids = [message.id] if isinstance(message.id, str) else [*message.id]
         assert all(forms), ids
         assert not message.fuzzy
-        places = {tuple(sorted(re.findall(r"%%|%\(\w+\)s", text))) for text in [*forms, *ids]}
-        assert len(places) == 1, ids
+        placeholders = {tuple(sorted(re.findall(r"%%|%\(\w+\)s", text))) for text in [*forms, *ids]}
+        assert len(placeholders) == 1, ids
 
 
 def visible(text: str) -> str:
@@ -681,7 +687,7 @@ def test_no_english_is_left_in_the_indonesian_report(change, run):
     lines = {line.strip() for line in re.sub(r"\([^)]*\)", "", text).splitlines()}
     english = {"the", "of", "and", "is", "are", "was", "with", "by", "for", "this", "not", "which"}
     for line in lines:
-        if "tidak dapat dibaca" not in line:  # with the reason, as the program gave it
+        if "tidak dapat dibaca" not in line:  # with the reason, which stays in English
             assert not english & set(re.findall(r"[a-z]+", line.lower())), line
     named = {"MNIST", "Fashion-MNIST"} | set(data.FASHION_MNIST.class_names)
     shared = lines & {
@@ -720,7 +726,7 @@ def test_a_third_language_needs_only_one_file(run, tmp_path, monkeypatch):
     monkeypatch.setattr(report_writer, "LOCALES", tmp_path)
     page = report_writer.render(student_report.collect_facts(run), "html", "ms")
     assert "1.1 Ringkasan" in page
-    assert "98.00%" in page  # as Malay writes numbers
+    assert "98.00%" in page  # the Malay number format
 
 
 # the command
@@ -788,7 +794,7 @@ def test_the_pages_of_the_run_are_written_anew_and_link_to_the_report(run):
     assert 'href="report-id.html"' in (run / "index.html").read_text()
 
 
-@pytest.mark.parametrize("browser", ["false", "true"])  # with status 1; without a file
+@pytest.mark.parametrize("browser", ["false", "true"])  # fails with status 1; writes no file
 def test_a_browser_that_fails_leaves_the_page(run, monkeypatch, browser):
     monkeypatch.setattr(report_writer, "BROWSERS", (browser,))
     assert "No PDF" in command(RUN, "--root", run.parent, "--to", "pdf").stderr
@@ -832,9 +838,9 @@ def test_authors_and_titles_may_be_any_text(run, name):
     ],
 )
 def test_invalid_arguments_are_refused_in_one_line(run, arguments, message):
-    told = command(*arguments, "--root", run.parent, status=2).stderr
-    assert told.startswith(f"Error: {message}")
-    assert told.count("\n") == 1
+    stderr = command(*arguments, "--root", run.parent, status=2).stderr
+    assert stderr.startswith(f"Error: {message}")
+    assert stderr.count("\n") == 1
 
 
 EPOCHS = "epoch,train_loss,train_accuracy,validation_loss,validation_accuracy,learning_rate"
@@ -862,10 +868,10 @@ def test_a_training_without_validation_is_reported(run):
 )  # fmt: skip
 def test_damaged_files_are_reported_in_one_line(run, path, content):
     (run / path).write_text(content)
-    told = command(RUN, "--root", run.parent, status=2).stderr
-    assert path.split("/")[-1] in told
-    assert told.count("\n") == 1
-    assert ("classes outside 0 to 9." in told) == ("3,12" in content)
+    stderr = command(RUN, "--root", run.parent, status=2).stderr
+    assert path.split("/")[-1] in stderr
+    assert stderr.count("\n") == 1
+    assert ("classes outside 0 to 9." in stderr) == ("3,12" in content)
 
 
 def test_without_runs_there_is_nothing_to_report(tmp_path):
@@ -916,6 +922,6 @@ def test_a_name_cannot_lead_outside_the_folder_of_runs(tmp_path, name):
     for folder in (tmp_path / "runs" / RUN, tmp_path / "outside"):
         (folder / "02").mkdir(parents=True)
         (folder / "02" / "result.json").write_text('{"notebook": "02", "dataset": "mnist"}')
-    told = command(name, "--root", tmp_path / "runs", status=2).stderr
-    assert f"There is no run {name!r}" in told
+    stderr = command(name, "--root", tmp_path / "runs", status=2).stderr
+    assert f"There is no run {name!r}" in stderr
     assert [path.name for path in (tmp_path / "outside").iterdir()] == ["02"]

@@ -1,4 +1,4 @@
-"""Many runs on several workers: each once, whatever happens to a worker."""
+"""Many runs on several workers: each once, even if workers fail."""
 
 import errno
 import gc
@@ -33,10 +33,10 @@ from helpers import headless, runs
 from helpers.files import PROJECT
 from helpers.headless import NotebookResult, Trial, notebooks, runner, sweeps
 from helpers.messages import progress_bar
-from tests.faults.notebooks import heed_ctrl_c
+from tests.faults.notebooks import restore_sigint
 from tests.tools import invoke, write_notebook
 
-# Dask leaves some sockets to the garbage collector; a later test should not have to hear of it
+# Dask leaves some sockets to the garbage collector, which may warn in a later test
 pytestmark = pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")
 NAME = "03_train_fashion_mnist"
 
@@ -53,11 +53,11 @@ def trials(n: int) -> list[Trial]:
 
 @pytest.fixture
 def client(monkeypatch):
-    """Two workers that are threads of this process, so that they see what a test has changed.
+    """Two workers that are threads of this process, so that they see what a test has patched.
 
-    They end before it is changed back: a thread that comes late would run the real notebook, on the
-    event loop of the main thread, and no later test could start a kernel. They talk over TCP, since
-    without it Dask asks for this machine's address, and warns where there is no network.
+    They end before the patch is undone: a late thread would run the real notebook, on the event
+    loop of the main thread, and no later test could start a kernel. They use TCP, since without it
+    Dask looks up this machine's address, and warns if there is no network.
     """
     with (
         LocalCluster(
@@ -95,13 +95,13 @@ def executed(monkeypatch):
 
 
 def test_each_trial_is_run_once_in_a_folder_of_its_own(client, executed, tmp_path):
-    told = []
+    reported = []
     results = headless.run_sweep(
-        trials(5), tmp_path, client, on_done=lambda p, o: told.append((p, o))
+        trials(5), tmp_path, client, on_done=lambda p, o: reported.append((p, o))
     )
     assert [result.state for result in results] == ["finished"] * 5
     assert sorted(executed.started) == [0, 1, 2, 3, 4]
-    assert sorted(trial.params["seed"] for trial, _ in told) == [0, 1, 2, 3, 4]
+    assert sorted(trial.params["seed"] for trial, _ in reported) == [0, 1, 2, 3, 4]
     frame = runs.collect(tmp_path)
     assert sorted(frame["measured.seed"]) == [0, 1, 2, 3, 4]
     assert set(frame["run"]) == {trial.digest for trial in trials(5)}
@@ -117,23 +117,23 @@ def test_the_root_may_be_given_as_text(client, executed, tmp_path):
 
 
 def test_no_more_trials_are_submitted_than_there_are_workers(client, executed, tmp_path):
-    """Else a worker that is lost would count against all trials that it was to run."""
-    submit, ended, most = client.submit, [], []
+    """Else a lost worker would count against all trials that were submitted to it."""
+    submit, done, most = client.submit, [], []
 
     def counted(*arguments, **named):
         assert not named.get("resources")
-        most.append(len(most) + 1 - len(ended))
+        most.append(len(most) + 1 - len(done))
         return submit(*arguments, **named)
 
     client.submit = counted
-    headless.run_sweep(trials(7), tmp_path, client, on_done=lambda *told: ended.append(told))
-    assert len(most) == len(ended) == 7
+    headless.run_sweep(trials(7), tmp_path, client, on_done=lambda *outcome: done.append(outcome))
+    assert len(most) == len(done) == 7
     assert max(most) == 2
-    most.clear(), ended.clear()
-    there = iter([{"a": 1, "b": 1}])  # when the first are handed out; later the scheduler has none
-    client.nthreads = lambda: next(there, {})
+    most.clear(), done.clear()
+    worker_threads = iter([{"a": 1, "b": 1}])  # later there are no workers
+    client.nthreads = lambda: next(worker_threads, {})
     todo = [Trial(NAME, {"seed": seed}) for seed in range(10, 15)]
-    headless.run_sweep(todo, tmp_path, client, on_done=lambda *told: ended.append(told))
+    headless.run_sweep(todo, tmp_path, client, on_done=lambda *outcome: done.append(outcome))
     assert most == [1, 2, 1, 1, 1]
 
 
@@ -150,8 +150,8 @@ def test_the_cell_timeout_reaches_each_trial(client, monkeypatch, tmp_path):
     assert given == [3_600, 7]
 
 
-class Ending:
-    """A future that ends so."""
+class FailedFuture:
+    """A future with this error."""
 
     def __init__(self, error: Exception) -> None:
         self.error = error
@@ -163,8 +163,8 @@ class Ending:
 def test_an_error_of_a_trial_is_recorded_and_one_of_the_sweep_ends_it():
     (trial,) = trials(1)
     lost = NotebookResult(NAME, "failed", 2.0, "cell [1] raised OSError: no", "error")
-    told = headless.TrialError(lost)
-    assert sweeps._result_of(Ending(told), trial) == lost
+    trial_error = headless.TrialError(lost)
+    assert sweeps._result_of(FailedFuture(trial_error), trial) == lost
     worker = SimpleNamespace(address="tcp://10.0.0.7:1234")
     killed = KilledWorker("a key", worker, 3)
     for error, message, cause in (
@@ -172,21 +172,26 @@ def test_an_error_of_a_trial_is_recorded_and_one_of_the_sweep_ends_it():
         (killed, str(killed), "kernel died"),
     ):
         expected = NotebookResult(NAME, "failed", message=message, cause=cause)
-        assert sweeps._result_of(Ending(error), trial) == expected
+        assert sweeps._result_of(FailedFuture(error), trial) == expected
     with pytest.raises(headless.ClusterError, match=r"has stopped.* same command resumes"):
-        sweeps._result_of(Ending(CancelledError("a key")), trial)
+        sweeps._result_of(FailedFuture(CancelledError("a key")), trial)
     with pytest.raises(OSError, match="No space left"):
-        sweeps._result_of(Ending(OSError(28, "No space left on device")), trial)
+        sweeps._result_of(FailedFuture(OSError(28, "No space left on device")), trial)
 
 
 def test_finished_trials_are_not_run_again(client, executed, tmp_path):
     headless.run_sweep(trials(2), tmp_path, client)
-    told = []
-    results = headless.run_sweep(trials(4), tmp_path, client, on_done=lambda p, _: told.append(p))
+    reported = []
+    results = headless.run_sweep(
+        trials(4), tmp_path, client, on_done=lambda p, _: reported.append(p)
+    )
     assert sorted(executed.started) == [0, 1, 2, 3]
     assert [result.state for result in results] == ["finished"] * 4
-    assert [trial.params["seed"] for trial in told[:2]] == [0, 1]  # those of before come first
-    assert len(told) == 4
+    assert [trial.params["seed"] for trial in reported[:2]] == [
+        0,
+        1,
+    ]  # already finished
+    assert len(reported) == 4
 
 
 def test_a_failing_trial_is_retried_up_to_the_given_number(client, executed, tmp_path):
@@ -198,7 +203,7 @@ def test_a_failing_trial_is_retried_up_to_the_given_number(client, executed, tmp
     status = headless.trial_dir(trials(3)[2], tmp_path) / runs.STATUS
     (entry,) = json.loads(status.read_text())["notebooks"]
     assert entry["state"] == "failed"
-    assert headless.finished_trial(trials(3)[2], tmp_path) is None  # the next sweep tries it again
+    assert headless.finished_trial(trials(3)[2], tmp_path) is None  # the next sweep retries it
 
 
 def test_a_full_disk_ends_the_sweep(client, monkeypatch, tmp_path):
@@ -244,14 +249,14 @@ def test_the_progress_counts_trials_and_those_that_failed(client, executed, monk
 
 
 def test_a_trial_runs_without_the_memory_setting_of_dask(executed, monkeypatch, tmp_path):
-    """It makes a training in a worker a third slower."""
+    """It makes training in a worker a third slower."""
     monkeypatch.setenv("MALLOC_TRIM_THRESHOLD_", "65536")
     headless.run_trial(trials(1)[0], tmp_path)
     assert "MALLOC_TRIM_THRESHOLD_" not in os.environ
 
 
 def test_two_sweeps_at_once_run_a_trial_once(executed, monkeypatch, tmp_path):
-    """The one that comes second waits for the first, and takes what it has left."""
+    """The second waits for the first, and takes its result."""
     import threading
 
     quick = runner.execute_notebook
@@ -284,8 +289,8 @@ def test_a_scheduler_that_does_not_answer_is_named(monkeypatch):
         pass
 
 
-class Answering:
-    """A client whose workers answer so."""
+class ClientWithVersions:
+    """A client whose workers return these versions."""
 
     def __init__(self, versions: dict[str, str] | Exception) -> None:
         self.versions = versions
@@ -298,7 +303,7 @@ class Answering:
 
 
 @pytest.mark.parametrize(
-    ("versions", "told"),
+    ("versions", "message"),
     [
         (
             {"tcp://a": "here", "tcp://b": "old"},
@@ -308,10 +313,10 @@ class Answering:
         (ModuleNotFoundError("No module named 'helpers'"), "do not have this package"),
     ],
 )
-def test_workers_with_other_code_or_none_are_refused(monkeypatch, versions, told):
+def test_workers_with_other_code_or_none_are_refused(monkeypatch, versions, message):
     monkeypatch.setattr(sweeps, "code_version", lambda: "here")
-    with pytest.raises(headless.ClusterError, match=told):
-        sweeps._check_workers(Answering(versions), None)
+    with pytest.raises(headless.ClusterError, match=message):
+        sweeps._check_workers(ClientWithVersions(versions), None)
 
 
 def test_a_cluster_of_the_same_version_is_used(client):
@@ -335,8 +340,8 @@ def test_a_worker_that_cannot_access_the_folder_is_named(client, tmp_path):
 
 @pytest.mark.parametrize("amount", [1, math.nan, -1, 0])
 def test_resources_that_no_worker_has_are_refused(client, tmp_path, amount):
-    told = rf"None of the 2 workers has the resources GPU={amount}\. .*GPU={amount}\"$"
-    with pytest.raises(headless.ClusterError, match=told):
+    message = rf"None of the 2 workers has the resources GPU={amount}\. .*GPU={amount}\"$"
+    with pytest.raises(headless.ClusterError, match=message):
         headless.run_sweep(trials(1), tmp_path, client, resources={"GPU": amount})
     assert not list(tmp_path.iterdir())
 
@@ -365,23 +370,23 @@ def test_a_trial_that_needs_a_gpu_goes_only_to_the_worker_that_has_one(
 
 
 def test_resources_of_one_worker_are_enough():
-    has = {"a": {"GPU": 2.0}, "b": {}}
+    resources = {"a": {"GPU": 2.0}, "b": {}}
 
-    class Telling:
+    class ClientWithResources:
         def run(self, call):
-            return has
+            return resources
 
-    sweeps._check_resources(Telling(), {"GPU": 1})
-    sweeps._check_resources(Telling(), {"GPU": 2})
+    sweeps._check_resources(ClientWithResources(), {"GPU": 1})
+    sweeps._check_resources(ClientWithResources(), {"GPU": 2})
     for needed in ({"GPU": 3}, {"GPU": 1, "TPU": 1}):
         with pytest.raises(headless.ClusterError, match="None of the 2 workers"):
-            sweeps._check_resources(Telling(), needed)
+            sweeps._check_resources(ClientWithResources(), needed)
 
 
 def test_a_trial_fails_if_its_code_differs_from_that_of_the_sweep(
     client, executed, monkeypatch, tmp_path
 ):
-    """A worker that comes later was not asked for its version."""
+    """The version of a worker that joins later was not checked."""
     started = trials(1)
     assert started[0].digest
     monkeypatch.setattr(sweeps, "code_version", lambda: "newer")
@@ -400,11 +405,11 @@ def test_the_duration_is_estimated_from_finished_trials(client, executed, tmp_pa
     assert headless.expected_seconds(NAME, 4, tmp_path, 2) == pytest.approx(0.5 * 4 / 2)
 
 
-# From here on real workers, and real notebooks; tiny ones, which stand in for notebook 3.
+# From here on real workers and real notebooks; tiny ones replace notebook 3.
 
 
-class Stand(WorkerPlugin):
-    """Lets each worker, those that come later as well, find notebooks in another folder."""
+class NotebooksFrom(WorkerPlugin):
+    """Makes each worker, also later ones, read notebooks from another folder."""
 
     name = "stand"
 
@@ -433,22 +438,22 @@ def tiny_notebook(tmp_path, monkeypatch) -> Path:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "turn", [0, *(pytest.param(i, marks=pytest.mark.long) for i in range(1, 10))]
+    "repetition", [0, *(pytest.param(i, marks=pytest.mark.long) for i in range(1, 10))]
 )
-def test_the_trial_of_a_killed_worker_runs_on_another(tiny_notebook, tmp_path, turn):
-    """In each of ten sweeps one of two workers is killed while it is at work.
+def test_the_trial_of_a_killed_worker_runs_on_another(tiny_notebook, tmp_path, repetition):
+    """In each of ten sweeps one of two workers is killed while it is busy.
 
-    Each has workers of its own: Dask does not always replace one that was killed, and the sweep
-    does not need it.
+    Each has its own workers: Dask does not always replace a killed one, and the sweep does not need
+    it.
     """
-    lengths = [0.5, 3.0, 0.5]  # seconds: the second is still at work when the first is done
+    lengths = [0.5, 3.0, 0.5]  # seconds: the second is still running when the first is done
     todo = [
-        Trial(NAME, {"seed": seed, "seconds": seconds + turn / 100})
+        Trial(NAME, {"seed": seed, "seconds": seconds + repetition / 100})
         for seed, seconds in enumerate(lengths)
     ]
     killed = []
     with headless.open_client(None, 2) as client:
-        client.register_plugin(Stand(tiny_notebook))
+        client.register_plugin(NotebooksFrom(tiny_notebook))
 
         def kill(*_):
             if not killed:
@@ -469,7 +474,7 @@ def test_workers_and_dashboard_listen_to_this_machine_only():
         own = psutil.Process()
         processes = [own, *own.children(recursive=True)]
         name = "net_connections" if psutil.version_info >= (6,) else "connections"
-        sockets = [socket for of in processes for socket in getattr(of, name)("inet")]
+        sockets = [socket for process in processes for socket in getattr(process, name)("inet")]
     listening = [socket for socket in sockets if socket.status == psutil.CONN_LISTEN]
     assert len(listening) >= 3  # of the scheduler, a worker and the dashboard
     assert {socket.laddr.ip for socket in listening} == {"127.0.0.1"}
@@ -477,23 +482,23 @@ def test_workers_and_dashboard_listen_to_this_machine_only():
 
 @pytest.mark.slow
 def test_ctrl_c_ends_workers_and_kernels_and_the_command_resumes(tmp_path):
-    """Sent to the whole group of processes, as a terminal does."""
+    """The signal goes to the whole process group, as from a terminal."""
     small = {"epochs": 1, "train_images": 1000, "overfit_images": 200, "overfit_epochs": 1}
     given = [part for name, value in small.items() for part in ("-p", f"{name}={value}")]
     command = [sys.executable, "-m", "helpers", "sweep", "03", "--grid", "seed=0:3", *given]
     command += ["--workers", "1", "--root", str(tmp_path)]
     with subprocess.Popen(
         command, cwd=PROJECT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        start_new_session=True, preexec_fn=heed_ctrl_c,
+        start_new_session=True, preexec_fn=restore_sigint,
     ) as sweep:  # fmt: skip
         while len(list(tmp_path.glob("sweeps/*/*/result.json"))) < 1:
             assert sweep.poll() is None, sweep.communicate()[1]
             time.sleep(0.1)
         children = psutil.Process(sweep.pid).children(recursive=True)
         os.killpg(sweep.pid, signal.SIGINT)
-        _, told = sweep.communicate()
-    assert sweep.returncode == 130, told
-    assert "Finished trials are saved; the same command resumes." in told
+        _, stderr = sweep.communicate()
+    assert sweep.returncode == 130, stderr
+    assert "Finished trials are saved; the same command resumes." in stderr
     psutil.wait_procs(children, timeout=30)
     assert not any(child.is_running() for child in children)
     again = subprocess.run([*command, "--dry-run"], cwd=PROJECT, capture_output=True, text=True)
@@ -504,19 +509,19 @@ def test_ctrl_c_ends_workers_and_kernels_and_the_command_resumes(tmp_path):
 
 def test_a_dry_run_counts_trials_and_runs_none(tmp_path):
     words = ("sweep", "03", "--grid", "seed=0:5", "--grid", "learning_rate=0.1,0.2", "--dry-run")
-    told = invoke(*words, "--root", tmp_path).stdout
+    stdout = invoke(*words, "--root", tmp_path).stdout
     begin = "trials of 03_train_fashion_mnist, 0 already finished; duration unknown, since no trial"
-    assert told.startswith(f"10 {begin}")
+    assert stdout.startswith(f"10 {begin}")
     one = ("sweep", "03", "--grid", "seed=1", "-p", "epochs=1", "--dry-run")
     assert invoke(*one, "--root", tmp_path).stdout.startswith(f"1 {begin}")
     drawn = ("--range", "learning_rate=0.01:0.3", "--random", 3, "--dry-run")
-    told = invoke("sweep", "03", "--grid", "seed=0:2", *drawn, "--root", tmp_path).stdout
-    assert told.startswith(f"6 {begin}")
+    stdout = invoke("sweep", "03", "--grid", "seed=0:2", *drawn, "--root", tmp_path).stdout
+    assert stdout.startswith(f"6 {begin}")
     assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "message"),
     [
         ((), "Which notebook?"),
         (("03",), "something that varies"),
@@ -549,9 +554,15 @@ def test_a_dry_run_counts_trials_and_runs_none(tmp_path):
         (("03", "--grid", "seed=1", "--workers", "-1"), "--workers"),
     ],
 )
-def test_bad_input_is_reported(tmp_path, arguments, told):
-    words = ("sweep", *arguments, "--dry-run", "--root", tmp_path)  # or what is taken would run
-    assert told in invoke(*words, status=2).stderr
+def test_bad_input_is_reported(tmp_path, arguments, message):
+    words = (
+        "sweep",
+        *arguments,
+        "--dry-run",
+        "--root",
+        tmp_path,
+    )  # some may be valid
+    assert message in invoke(*words, status=2).stderr
     assert not list(tmp_path.iterdir())
 
 
@@ -560,7 +571,7 @@ def test_the_command_counts_and_names_failed_trials(client, executed, monkeypatc
     executed.failing[1] = 1
     words = ("sweep", "03", "--grid", "seed=0:3", "--root", tmp_path)
     out = invoke(*words, status=1).stdout
-    assert ("Watch it at" in out) == (find_spec("bokeh") is not None)  # what shows the page
+    assert ("Watch it at" in out) == (find_spec("bokeh") is not None)  # bokeh shows the dashboard
     assert "seed=1 failed: cell [3] raised OSError: no; see" in out
     assert "2 trials done, 1 failed" in out
     again = invoke(*words).stdout
@@ -573,5 +584,5 @@ def test_ctrl_c_says_how_to_go_on(monkeypatch, tmp_path):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(headless, "open_client", stopped)
-    told = invoke("sweep", "03", "--grid", "seed=0:3", "--root", tmp_path, status=130).stderr
-    assert "the same command resumes" in told
+    stderr = invoke("sweep", "03", "--grid", "seed=0:3", "--root", tmp_path, status=130).stderr
+    assert "the same command resumes" in stderr

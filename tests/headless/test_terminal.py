@@ -1,4 +1,4 @@
-"""What the commands share: an argument that has one of some names."""
+"""Shared by the commands: an argument that is one of several names."""
 
 import sys
 
@@ -73,11 +73,11 @@ def test_a_table_is_as_wide_as_the_terminal(capsys, monkeypatch):
 
 def test_an_unknown_name_is_refused(argument, capsys):
     only = terminal.one_of("recipe", ["fast"])
-    for check, value, meant in (
+    for check, value, message in (
         (argument["callback"], "mnits", "data set 'mnits'. Did you mean 'mnist'?"),
         (only["callback"], "no/where", "recipe 'no/where'. Choose one of: fast."),
     ):
         with pytest.raises(typer.Exit) as caught:
             check(value)
         assert caught.value.exit_code == 2
-        assert f"Error: There is no {meant}" in capsys.readouterr().err
+        assert f"Error: There is no {message}" in capsys.readouterr().err

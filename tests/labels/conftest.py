@@ -14,18 +14,19 @@ def picture(*grays: int) -> torch.Tensor:
 
 
 @pytest.fixture
-def played(monkeypatch, tmp_path) -> labels.Audit:
+def simulated_audit(monkeypatch, tmp_path) -> labels.Audit:
     """Three classes; one model and its neighbors contradict three of the labels."""
     grays = torch.arange(60) * 4
-    truth = torch.arange(60) // 20
-    given = truth.clone()
+    true_labels = torch.arange(60) // 20
+    given = true_labels.clone()
     given[[5, 25]], given[50] = 2, 0
-    sure = torch.full((1, 60, 10), 0.001)
-    sure[0, torch.arange(60), truth] = 0.991
+    probabilities = torch.full((1, 60, 10), 0.001)
+    probabilities[0, torch.arange(60), true_labels] = 0.991
     images = picture(*grays.tolist())
     published = Split(images[:40], given[:40]), Split(images[40:], given[40:])
     predictions = [
-        OutOfSamplePredictions(shares, shares) for shares in (sure[:, :40], sure[:, 40:])
+        OutOfSamplePredictions(shares, shares)
+        for shares in (probabilities[:, :40], probabilities[:, 40:])
     ]
     monkeypatch.setattr(audit.verdicts, "NEAR_DUPLICATE_RMSE", 3)  # neighboring grays differ by 4
     monkeypatch.setattr(data, "load_published", lambda name: {"mnist": published}[name])

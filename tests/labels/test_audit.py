@@ -1,4 +1,4 @@
-"""The parts by hand; the whole with given predictions for sixty images, and once with training."""
+"""The parts by hand; the whole with given predictions for sixty images, and with one training."""
 
 import math
 import re
@@ -54,7 +54,7 @@ def test_the_issue_score_combines_models_and_neighbors():
     )
     found = labels.label_issue_score(predictions, given)
     assert found[:2].tolist() == [0, 1]
-    # 0.5 times the cube root of 0.9 + 0.1, against that of 0.1 + 0.1
+    # 0.5 times the cube root of 0.9 + 0.1, compared with that of 0.1 + 0.1
     assert found[2].item() == pytest.approx(0.2 ** (1 / 3) / (0.2 ** (1 / 3) + 1))
 
 
@@ -80,9 +80,9 @@ def test_the_evidence_has_columns_for_the_label_and_the_suggested_class():
     assert found["verdict"] == "label stands"  # one of two models predicts it
 
 
-def test_the_most_doubtful_labels_come_first(played):
-    ranked = labels.rank_labels(played)
-    assert (len(ranked), played.files) == (60, {})
+def test_the_most_doubtful_labels_come_first(simulated_audit):
+    ranked = labels.rank_labels(simulated_audit)
+    assert (len(ranked), simulated_audit.files) == (60, {})
     first = ranked.iloc[:3][["split", "image", "label", "suggested"]]
     assert {tuple(row) for row in first.to_numpy()} == {
         ("train", 5, "2", "0"),
@@ -92,9 +92,9 @@ def test_the_most_doubtful_labels_come_first(played):
     assert ranked["issue_score"].is_monotonic_decreasing
     assert ranked.index.tolist() == list(range(60))
     alike = ranked[ranked["issue_score"].round(6) == ranked["issue_score"].round(6).mode()[0]]
-    places = [*zip(alike["split"] == "test", alike["image"], strict=True)]
-    assert len(places) > 16
-    assert places == sorted(places)
+    positions = [*zip(alike["split"] == "test", alike["image"], strict=True)]
+    assert len(positions) > 16
+    assert positions == sorted(positions)
 
 
 def test_the_files_of_own_pictures_are_named(tmp_path, monkeypatch):
@@ -119,20 +119,20 @@ def test_the_files_of_own_pictures_are_named(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("progress", [True, False])
-def test_a_bar_counts_the_images_that_are_compared(played, monkeypatch, capsys, progress):
-    found = [*played.predictions.values()]
+def test_a_bar_counts_the_images_that_are_compared(simulated_audit, monkeypatch, capsys, progress):
+    found = [*simulated_audit.predictions.values()]
     monkeypatch.setattr(audit, "predict_out_of_sample", lambda *_, **__: found)
     labels.run_audit("mnist", RECIPE, cache_dir="", device=CPU, progress=progress)
     printed = capsys.readouterr().err
     for total in (40, 20):
         shown = re.search(rf"comparing images: .*/{total} \[.* images/s\]", printed)
         assert bool(shown) == progress
-    labels.nearest_duplicates({"train": played.train}, CPU, ["train"])
+    labels.nearest_duplicates({"train": simulated_audit.train}, CPU, ["train"])
     assert capsys.readouterr().err == ""
 
 
-def test_the_summary_counts_verdicts_and_causes(played):
-    found = labels.summarize(played)
+def test_the_summary_counts_verdicts_and_causes(simulated_audit):
+    found = labels.summarize(simulated_audit)
     assert found["test_label_doubtful"] == 1
     assert found["test_label_stands"] == 19
     assert found["train_label_doubtful"] == found["train_label_issues"] == 2
@@ -141,14 +141,16 @@ def test_the_summary_counts_verdicts_and_causes(played):
     assert found["accuracy_less_the_doubtful"] == 1
 
 
-def test_the_summary_has_means_and_standard_deviations_over_the_models(played, monkeypatch):
+def test_the_summary_has_means_and_standard_deviations_over_the_models(
+    simulated_audit, monkeypatch
+):
     causes = pd.DataFrame(
         [[0, 1, 0, 2], [0, 3, 1, 3]], columns=labels.CAUSES, index=["model 1", "model 2"]
     )
     reached = pd.DataFrame({"all labels": [0.9, 0.91234567], "without doubtful": [0.95, 0.96]})
     monkeypatch.setattr(audit.verdicts, "count_errors_by_cause", lambda *_: causes)
     monkeypatch.setattr(audit.verdicts, "accuracies_without_doubtful", lambda *_: reached)
-    found = labels.summarize(played)
+    found = labels.summarize(simulated_audit)
     # the mean of 1/3 and 3/7; their difference over the square root of two
     assert found["share_label_doubtful"] == 0.381
     assert found["sd_label_doubtful"] == 0.0673
@@ -156,20 +158,20 @@ def test_the_summary_has_means_and_standard_deviations_over_the_models(played, m
     assert found["accuracy_less_the_doubtful"] == 0.955
 
 
-def test_models_are_numbered_from_one_and_images_are_found_by_name(played):
-    predicted = played.predicted_by_model("test")
+def test_models_are_numbered_from_one_and_images_are_found_by_name(simulated_audit):
+    predicted = simulated_audit.predicted_by_model("test")
     assert list(predicted) == ["model 1"]
     assert torch.equal(predicted["model 1"], torch.full((20,), 2))
-    assert torch.equal(played.image("test 3"), played.test.images[3])
-    assert torch.equal(played.image("train 3"), played.train.images[3])
+    assert torch.equal(simulated_audit.image("test 3"), simulated_audit.test.images[3])
+    assert torch.equal(simulated_audit.image("train 3"), simulated_audit.train.images[3])
 
 
-def test_the_arguments_reach_the_cross_validation(played, monkeypatch):
+def test_the_arguments_reach_the_cross_validation(simulated_audit, monkeypatch):
     received = {}
 
     def predict(*_, **settings):
         received.update(settings)
-        return played.predictions["train"], played.predictions["test"]
+        return simulated_audit.predictions["train"], simulated_audit.predictions["test"]
 
     monkeypatch.setattr(audit, "predict_out_of_sample", predict)
     settings = {"cache_dir": "here", "folds": 7, "seeds": (4,), "device": CPU, "progress": True}

@@ -8,7 +8,7 @@ import torch
 
 from helpers import labels
 
-# the models are usually 0.7 sure of class 0 where it is given, and 0.6 sure of class 1
+# for images labeled 0, the mean probability of class 0 is 0.7; for class 1, it is 0.6
 PROBABILITIES = torch.tensor([[0.9, 0.1], [0.5, 0.5], [0.3, 0.7], [0.75, 0.25], [0.15, 0.85]])
 LABELS = torch.tensor([0, 0, 1, 1, 1])
 
@@ -23,10 +23,10 @@ def test_the_confident_joint_counts_labels_against_confident_classes():
 
 
 def test_the_rows_of_the_joint_sum_to_the_shares_of_the_labels():
-    # two fifths have label 0; of the others a third seems to be of class 0
-    wanted = [[0.4, 0], [0.2, 0.4]]
+    # two fifths have label 0; a third of the others seems to be of class 0
+    expected = [[0.4, 0], [0.2, 0.4]]
     torch.testing.assert_close(
-        labels.estimate_joint(PROBABILITIES, LABELS), torch.tensor(wanted, dtype=torch.float64)
+        labels.estimate_joint(PROBABILITIES, LABELS), torch.tensor(expected, dtype=torch.float64)
     )
 
 
@@ -36,7 +36,7 @@ def test_there_are_as_many_label_issues_as_the_joint_says():
 
 
 def test_a_label_that_is_the_most_probable_class_is_not_an_issue():
-    """Of two confident images labeled 0, one is of class 1: by that, half of the three are wrong.
+    """Of two confident images labeled 0, one is of class 1: thus half of the three would be wrong.
 
     But for each of the three, class 0 is more probable than class 1.
     """
@@ -78,7 +78,7 @@ def test_cleanlab_has_the_same_confident_joint(noisy):
 
 
 def test_cleanlab_has_the_same_joint(noisy):
-    """Up to one image in a cell: cleanlab rounds to whole images so that the sums are kept."""
+    """Within one image per cell: cleanlab rounds to whole images and keeps the sums."""
     probabilities, given = noisy
     theirs = cleanlab.count.estimate_joint(
         given.numpy(),
@@ -91,7 +91,7 @@ def test_cleanlab_has_the_same_joint(noisy):
 
 
 def test_cleanlab_finds_the_same_label_issues(noisy):
-    """Up to one in a cell: cleanlab rounds so that the sums are kept."""
+    """Within one per cell: cleanlab rounds and keeps the sums."""
     probabilities, given = noisy
     theirs = cleanlab.filter.find_label_issues(
         given.numpy(), probabilities.numpy(), filter_by="prune_by_noise_rate", n_jobs=1

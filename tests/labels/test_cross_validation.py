@@ -23,9 +23,9 @@ def predict(labeled, test, cache_dir, **changed):
     return predict_out_of_sample(labeled, test, data.MNIST, RECIPE, **settings | changed)
 
 
-def constant(_, unseen, *__, **___):
-    """Stands for training and predicting."""
-    return {name: torch.full((2, len(split), 10), 0.1) for name, split in unseen.items()}
+def constant(_, held_out_splits, *__, **___):
+    """Replaces training and prediction."""
+    return {name: torch.full((2, len(split), 10), 0.1) for name, split in held_out_splits.items()}
 
 
 def test_no_prediction_comes_from_a_model_that_was_trained_on_the_label(tiny, tmp_path):
@@ -46,11 +46,11 @@ def test_each_seed_has_other_folds_and_each_fold_its_share_of_each_class(
 ):
     held_out = []
 
-    def record(train, unseen, *_, **__):
-        held_out.append(unseen["held_out"])
+    def record(train, held_out_splits, *_, **__):
+        held_out.append(held_out_splits["held_out"])
         assert abs(int((held_out[-1].targets == 0).sum()) - len(held_out[-1]) / 2) <= 1
         assert len(train) + len(held_out[-1]) == 70
-        return constant(train, unseen)
+        return constant(train, held_out_splits)
 
     monkeypatch.setattr(cross_validation, "_train_and_predict", record)
     predict(tiny, tiny[:10], tmp_path)
@@ -59,7 +59,7 @@ def test_each_seed_has_other_folds_and_each_fold_its_share_of_each_class(
 
 
 def test_a_stopped_audit_resumes_with_the_same_result(tiny, tmp_path, monkeypatch):
-    whole = predict(tiny, tiny[:10], tmp_path / "unbroken")
+    uninterrupted = predict(tiny, tiny[:10], tmp_path / "uninterrupted")
     real, trained = cross_validation._train_and_predict, []
 
     def stop_at_the_third(*arguments, **settings):
@@ -73,7 +73,7 @@ def test_a_stopped_audit_resumes_with_the_same_result(tiny, tmp_path, monkeypatc
         predict(tiny, tiny[:10], tmp_path / "broken")
     resumed = predict(tiny, tiny[:10], tmp_path / "broken")
     assert len(trained) == 7  # six models, and the one that was stopped
-    for before, after in zip(whole, resumed, strict=True):
+    for before, after in zip(uninterrupted, resumed, strict=True):
         assert torch.equal(before.probabilities, after.probabilities)
         assert torch.equal(before.votes, after.votes)
 
@@ -84,7 +84,7 @@ def test_a_stopped_audit_resumes_with_the_same_result(tiny, tmp_path, monkeypatc
 def test_the_cache_depends_on_all_that_decides_predictions(tiny, tmp_path, monkeypatch, changed):
     monkeypatch.setattr(cross_validation, "_train_and_predict", constant)
     settings = {"cache_dir": tmp_path, "folds": 2, "seeds": (0,), "k": 3, "device": CPU}
-    notes = {"source": "elsewhere", "measured": "twice", "duration": "long"}  # decide nothing
+    notes = {"source": "elsewhere", "measured": "twice", "duration": "long"}  # these have no effect
     described = replace(RECIPE, **notes, train_on_validation=True)
     for recipe in (RECIPE, described):
         predict_out_of_sample(tiny, tiny[:10], data.MNIST, recipe, **settings)
@@ -97,7 +97,7 @@ def test_the_cache_depends_on_all_that_decides_predictions(tiny, tmp_path, monke
         labeled.targets[0] = 1 - labeled.targets[0]
     elif changed == "test":
         test = tiny[:11]
-    elif changed == "pixel":  # in the middle, where a printed tensor has dots
+    elif changed == "pixel":  # in the middle, which a printed tensor abbreviates
         test = Split(test.images.clone(), test.targets)
         test.images[5, 0, 14, 14] += 1
     elif changed == "torch":
@@ -137,16 +137,16 @@ def test_the_cache_depends_on_the_code_that_decides_predictions(
     assert len(list((tmp_path / "cache").iterdir())) == folders
 
 
-@pytest.mark.parametrize(("progress", "watched", "shown"), [
+@pytest.mark.parametrize(("progress", "interactive", "shown"), [
     (None, True, True), (None, False, False), (True, False, True), (False, True, False),
 ])  # fmt: skip
 def test_one_bar_counts_epochs_and_searches_if_the_session_is_interactive(
-    tiny, tmp_path, monkeypatch, capsys, progress, watched, shown
+    tiny, tmp_path, monkeypatch, capsys, progress, interactive, shown
 ):
-    monkeypatch.setattr(helpers.messages, "is_interactive", lambda: watched)
+    monkeypatch.setattr(helpers.messages, "is_interactive", lambda: interactive)
     predict(tiny, tiny[:10], tmp_path, seeds=(0,), progress=progress)
     printed = capsys.readouterr().err
-    # three epochs and two searches for each of the models
+    # three epochs and two neighbor searches for each of the models
     assert bool(re.search(r"/15 \[", printed)) == shown
     assert (" steps" in printed) == shown
     assert ("training" in printed) == shown
@@ -169,15 +169,15 @@ def test_the_bar_starts_with_cached_steps_and_ends_full(tiny, tmp_path, monkeypa
     predict(tiny, tiny[:10], tmp_path, seeds=(0, 1), progress=progress)
     (bar,) = bars
     assert bar.total == 30
-    assert bar.n == n  # a bar that is not drawn keeps what it began with
+    assert bar.n == n  # a hidden bar keeps its initial value
     assert not progress or bar.initial == 15
 
 
 def test_a_stopped_training_is_not_cached(tiny, tmp_path, monkeypatch):
-    def press(*_):
+    def interrupt(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(torch.optim.SGD, "step", press)
+    monkeypatch.setattr(torch.optim.SGD, "step", interrupt)
     with pytest.raises(KeyboardInterrupt):
         predict(tiny, tiny[:10], tmp_path)
     assert not list(tmp_path.rglob("*.tensors"))

@@ -18,7 +18,7 @@ def test_symmetric_noise_is_uniform_over_the_other_classes():
     assert counts[3] == 0
     others = counts[counts > 0].double()
     assert len(others) == 9
-    # 10,000 each; a binomial's standard deviation is 94
+    # 10,000 each; the standard deviation of this binomial is 94
     assert (others - 10_000).abs().max() < 5 * 94
 
 

@@ -22,8 +22,8 @@ EVIDENCE = pd.DataFrame(
 IMAGES = torch.arange(10, dtype=torch.uint8).view(10, 1, 1, 1).expand(10, 1, 28, 28)
 
 
-def test_the_gallery_has_lists_and_a_page(played, tmp_path):
-    page = labels.write_gallery(played, tmp_path / "audit", shown=4)
+def test_the_gallery_has_lists_and_a_page(simulated_audit, tmp_path):
+    page = labels.write_gallery(simulated_audit, tmp_path / "audit", shown=4)
     rows = pd.read_csv(tmp_path / "audit" / "labels.csv")
     assert rows.columns[:2].tolist() == ["split", "image"]
     assert (rows["issue_score"] == rows["issue_score"].round(4)).all()
@@ -33,7 +33,7 @@ def test_the_gallery_has_lists_and_a_page(played, tmp_path):
     assert [record["image"] for record in records] == rows["image"].tolist()
     html = page.read_text()
     assert html.count('class="card ') == 8  # four of each split
-    assert html.count("data:image/png;base64,") == 16  # each with the image nearest to it
+    assert html.count("data:image/png;base64,") == 16  # each with its nearest image
     assert "test image 10, labeled 0" in html
     assert "http" not in html
     counts = re.findall(r"<tr><td>([\w -]+)</td><td class=\"number\">(\d+)</td>", html)
@@ -46,12 +46,12 @@ def test_the_gallery_has_lists_and_a_page(played, tmp_path):
     assert "at most 3 gray values" in html
 
 
-def test_the_lists_and_the_page_name_the_files_of_own_data(played, tmp_path):
+def test_the_lists_and_the_page_name_the_files_of_own_data(simulated_audit, tmp_path):
     files = {
         "train": [f"a/{i}.png" for i in range(40)],
         "test": [f"<b>/{i}.png" for i in range(20)],
     }
-    page = labels.write_gallery(replace(played, files=files), tmp_path, shown=4)
+    page = labels.write_gallery(replace(simulated_audit, files=files), tmp_path, shown=4)
     rows = pd.read_csv(tmp_path / "labels.csv")
     for row in rows.itertuples():
         assert row.file == files[row.split][row.image]
@@ -62,41 +62,41 @@ def test_the_lists_and_the_page_name_the_files_of_own_data(played, tmp_path):
     assert f"&lt;b&gt;/{rows[rows['split'] == 'test']['image'].iloc[0]}.png · " in page.read_text()
 
 
-def test_the_page_escapes_names_and_title(played, tmp_path):
-    names = (*played.spec.class_names[:2], "<script>alert(1)</script>")
-    spec = replace(played.spec, title="A <b> title", class_names=names)
-    page = labels.write_gallery(replace(played, spec=spec), tmp_path)
+def test_the_page_escapes_names_and_title(simulated_audit, tmp_path):
+    names = (*simulated_audit.spec.class_names[:2], "<script>alert(1)</script>")
+    spec = replace(simulated_audit.spec, title="A <b> title", class_names=names)
+    page = labels.write_gallery(replace(simulated_audit, spec=spec), tmp_path)
     assert "<script>" not in page.read_text()
     assert "A &lt;b&gt; title" in page.read_text()
 
 
-def test_the_figure_shows_the_evidence_on_one_label(played):
-    figure = labels.plot_evidence(played, "test", 10)
+def test_the_figure_shows_the_evidence_on_one_label(simulated_audit):
+    figure = labels.plot_evidence(simulated_audit, "test", 10)
     left, middle, right = figure.axes
-    row = played.evidence["test"].loc[10]
+    row = simulated_audit.evidence["test"].loc[10]
     assert left.get_title() == "test 10, labeled 0"
     assert middle.get_title() == "label doubtful (issue score 1.00)"
     legend = [text.get_text() for text in middle.get_legend().get_texts()]
     assert legend == ["models: 1", "neighbors"]
     widths = [bar.get_width() for bar in middle.patches]
-    assert widths[:10] == pytest.approx(played.predictions["test"].mean[10].tolist())
+    assert widths[:10] == pytest.approx(simulated_audit.predictions["test"].mean[10].tolist())
     title = f"nearest: {row['nearest']},\nlabeled {row['nearest_label']}"
-    assert right.get_title() == title  # the names of the classes are their numbers
+    assert right.get_title() == title  # the class names are the numbers
     assert middle.get_xlabel() == "mean probability, and share of votes"
     assert right.get_xlabel() == f"differs by {row['nearest_distance']:.0f} gray values"
     assert [label.get_text() for label in middle.get_yticklabels()] == list("0123456789")
     assert middle.get_xlim() == (0, 1)
-    places = [bar.get_y() + bar.get_height() / 2 for bar in middle.patches]
-    assert places[:2] + places[10:12] == pytest.approx([-0.2, 0.8, 0.2, 1.2])
+    positions = [bar.get_y() + bar.get_height() / 2 for bar in middle.patches]
+    assert positions[:2] + positions[10:12] == pytest.approx([-0.2, 0.8, 0.2, 1.2])
     assert [ax.images[0].get_clim() for ax in (left, right)] == [(0, 255), (0, 255)]
 
 
-def test_page_and_figure_work_without_nearest_images(played, tmp_path):
-    for frame in played.evidence.values():
+def test_page_and_figure_work_without_nearest_images(simulated_audit, tmp_path):
+    for frame in simulated_audit.evidence.values():
         frame["nearest"] = ""
-    html = labels.write_gallery(played, tmp_path, shown=4).read_text()
+    html = labels.write_gallery(simulated_audit, tmp_path, shown=4).read_text()
     assert html.count("data:image/png;base64,") == 8
-    *_, right = labels.plot_evidence(played, "train", 5).axes
+    *_, right = labels.plot_evidence(simulated_audit, "train", 5).axes
     assert not right.get_visible()
 
 
@@ -128,7 +128,7 @@ def test_a_stopped_review_resumes(tmp_path):
     widget.act("wrong")
     assert (widget.decided, widget.picture) == (3, "")
     assert widget.title == "All 3 are decided."
-    widget.act("keep")  # there is nothing left to decide on
+    widget.act("keep")  # nothing is left to decide
     widget.act("skip")
     assert labels.load_decisions(path)["decision"].tolist() == ["keep", "ambiguous", "wrong"]
 

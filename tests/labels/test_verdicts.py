@@ -59,7 +59,7 @@ def test_errors_that_another_model_fixes_are_counted_by_cause():
         EVIDENCE, PREDICTED, torch.tensor([0, 0, 2, 2, 0])
     )  # the first two
     assert found.index.tolist() == list(labels.CAUSES)
-    # one error at each of three images, and three where the label stands: two at the first
+    # one error at each of three images, and three at images whose label stands: two at the first
     assert found.tolist() == pytest.approx([0, 1, 0, 2 / 3])
     same = labels.fraction_fixed(EVIDENCE[1:2], {"wrong": torch.tensor([1])}, torch.tensor([1]))
     assert same.isna().tolist() == [True, False, True, True]  # no errors, so no fraction

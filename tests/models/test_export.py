@@ -1,4 +1,4 @@
-"""Exported files have the logits of the model; wrong calls and files that differ leave none."""
+"""Exported files have the logits of the model; invalid calls and mismatches leave no file."""
 
 import json
 import re
@@ -93,7 +93,7 @@ def test_a_compiled_model_is_exported_like_the_model_inside(model, tmp_path):
 
 
 class Color(torch.nn.Module):
-    """A network that is not from `models.build`, for color images of 8 × 8."""
+    """A network that `models.build` does not have, for color images of 8 × 8."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -109,8 +109,8 @@ def test_models_of_other_sizes_are_exported(tmp_path, format):
     assert models.export(Color(), tmp_path / "m", format, notes={"dataset": "mnist"}) < 1e-4
 
 
-class Undecided(Color):
-    """The logits depend on the number of images: a trace records only one way."""
+class DataDependent(Color):
+    """The logits depend on the number of images: a trace records only one branch."""
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         logits = super().forward(images)
@@ -119,11 +119,11 @@ class Undecided(Color):
 
 def test_an_exported_file_with_different_logits_is_deleted(tmp_path):
     with pytest.raises(ValueError, match=r"torchscript file's logits differ by 1\.0e\+00"):
-        models.export(Undecided(), tmp_path / "m.pt", "torchscript")
+        models.export(DataDependent(), tmp_path / "m.pt", "torchscript")
     assert list(tmp_path.iterdir()) == []
 
 
-class Exotic(Color):
+class WithEigenvalues(Color):
     """ONNX has no operation for eigenvalues."""
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
@@ -132,7 +132,7 @@ class Exotic(Color):
 
 def test_a_model_that_torch_cannot_export_is_refused_in_one_line(tmp_path):
     with pytest.raises(ValueError, match="torch cannot export this model to ONNX: ") as caught:
-        models.export(Exotic(), tmp_path / "m.onnx", "onnx")
+        models.export(WithEigenvalues(), tmp_path / "m.onnx", "onnx")
     assert "\n" not in str(caught.value)
     assert list(tmp_path.iterdir()) == []
 

@@ -188,7 +188,7 @@ def test_by_default_a_block_keeps_the_size_and_is_residual_with_full_convolution
 
 @pytest.mark.parametrize("stride", [1, 2])
 def test_a_separable_convolution_is_a_convolution_whose_kernels_are_products(stride):
-    """The kernel from channel i to channel o is that of channel i, times a number for (o, i)."""
+    """The kernel from channel i to channel o is that of channel i, times a factor for (o, i)."""
     conv = ResNet(width=4, separable=True).stage_2[0].conv_1  # 4 channels to 8, stride 2
     filters, mixing = (layer.weight for layer in conv)  # (4, 1, 3, 3) and (8, 4, 1, 1)
     assert (filters.shape, mixing.shape) == ((4, 1, 3, 3), (8, 4, 1, 1))

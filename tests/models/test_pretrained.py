@@ -1,4 +1,4 @@
-"""The shipped weights have the test accuracy that their cards state."""
+"""The shipped weights have the test accuracy that their model cards state."""
 
 import pytest
 import torch
@@ -12,7 +12,7 @@ LIMITS = {  # parameters
     "tiny_vgg": 7_740, "tiny": 8_000, "small": 25_000, "compact": 100_000, "accurate": 1_300_000,
 }  # fmt: skip
 SHIPPED = models.list_pretrained()
-CARDED = [name for name in SHIPPED if not name.endswith("tiny_vgg")]  # notebooks train tiny_vgg
+WITH_CARD = [name for name in SHIPPED if not name.endswith("tiny_vgg")]  # notebooks train tiny_vgg
 
 
 def path_of(name: str):
@@ -42,7 +42,7 @@ def test_shipped_weights_have_the_stated_test_accuracy(name, splits):
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("name", CARDED)
+@pytest.mark.parametrize("name", WITH_CARD)
 def test_shipped_weights_have_the_stated_accuracies_with_tta_and_on_validation(name, splits):
     model, notes = models.load_pretrained(name), models.read_metadata(path_of(name))["notes"]
     recipe = training.find_recipe(notes["recipe"], notes["dataset"])
@@ -53,7 +53,7 @@ def test_shipped_weights_have_the_stated_accuracies_with_tta_and_on_validation(n
         assert validated == pytest.approx(notes["validation_accuracy"], abs=6e-4)
 
 
-@pytest.mark.parametrize("name", CARDED)
+@pytest.mark.parametrize("name", WITH_CARD)
 def test_the_card_states_the_metadata_of_the_weights(name):
     path = path_of(name)
     assert path.with_suffix(".md").read_text() == publish.card(path)
@@ -72,7 +72,7 @@ def test_the_card_states_the_metadata_of_the_weights(name):
     assert notes["epochs"] == step.recipe.epochs
     assert notes["images"] == 60_000 - (0 if step.recipe.train_on_validation else 5_000)
     assert notes["seconds"] == publish.cost(step.name, step.dataset)
-    # a model trained on the validation images is neither measured on them nor chosen by them
+    # a model trained on the validation images is neither evaluated on them nor chosen by them
     assert ("validation_accuracy" in notes) != step.recipe.train_on_validation
     assert not step.recipe.train_on_validation or notes["seed"] == 0
 

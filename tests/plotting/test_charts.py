@@ -1,4 +1,4 @@
-"""Tests that the charts show the numbers that they are given."""
+"""The charts show the numbers that they are given."""
 
 import itertools
 
@@ -112,7 +112,7 @@ def test_learning_curves_show_one_or_several_trainings():
     assert [text.get_text() for text in several.legends[0].get_texts()] == ["x", "y"]
     assert one.legends[0].get_title().get_text() == ""
     assert "dashed" in several.legends[0].get_title().get_text()
-    assert len(plotting.learning_curves(history()).axes) == 2  # stopped before the first epoch
+    assert len(plotting.learning_curves(history()).axes) == 2  # stopped in the first epoch
 
 
 def test_training_is_dashed_and_validation_solid_in_the_same_color():
@@ -205,7 +205,7 @@ def test_the_classes_of_an_embedding_can_be_told_apart_without_colors():
     shapes = [tuple(map(tuple, kind.get_paths()[0].vertices)) for kind in ax.collections[:3]]
     assert len(set(shapes)) == 3
     named = {text.get_text(): text.get_position() for text in ax.texts}
-    assert named == {NAMES[0]: (0, 0), NAMES[1]: (3, 2)}  # at the median of each that is there
+    assert named == {NAMES[0]: (0, 0), NAMES[1]: (3, 2)}  # at the medians of the classes
 
 
 def test_each_row_of_intervals_has_dots_mean_and_range():

@@ -1,4 +1,4 @@
-"""Tests that the figures show the images and numbers that they are given."""
+"""The figures show the images and numbers that they are given."""
 
 import os
 import subprocess
@@ -135,7 +135,7 @@ def test_the_preview_groups_variants_by_original():
     assert figure.axes[0].get_gridspec().get_width_ratios() == [
         1,
         2,
-    ]  # so all images have the same size
+    ]  # so that all images have the same size
 
 
 def test_a_preview_of_one_original_can_be_drawn():

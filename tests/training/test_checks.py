@@ -1,4 +1,4 @@
-"""What `fit` refuses before it begins: models, optimizers and targets that cannot work."""
+"""What `fit` refuses before it starts: invalid models, optimizers and targets."""
 
 import math
 from dataclasses import replace
@@ -31,8 +31,8 @@ def fit(model, optimizer=None, **settings):
     return training.fit(model, optimizer or sgd(model), **settings)
 
 
-class OwnForward(nn.Module):
-    """Hands its logits to a function."""
+class ChangedLogits(nn.Module):
+    """Returns a function of its logits."""
 
     def __init__(self, function):
         super().__init__()
@@ -54,13 +54,13 @@ class OwnForward(nn.Module):
         (linear().requires_grad_(False), "All parameters of the model are frozen"),
         (linear().double(), r"must be float32, got torch\.float64: call model\.float"),
         (linear().bfloat16(), r"must be float32, got torch\.bfloat16.*precision="),
-        (OwnForward(lambda x: (x,)), "For 2 images it returned a tuple"),
-        (OwnForward(lambda x: {"logits": x}), "For 2 images it returned a dict"),
-        (OwnForward(lambda x: None), "For 2 images it returned a NoneType"),
-        (OwnForward(lambda x: x.argmax(1)), r"For 2 images it returned torch\.int64 \(2,\)\."),
-        (OwnForward(lambda x: x[:, :, 0]), "cannot take .* too many indices"),
-        (OwnForward(lambda x: x.nothing), "cannot take .* no attribute 'nothing'"),
-        (OwnForward(lambda x: {}[0]), "cannot take a batch"),
+        (ChangedLogits(lambda x: (x,)), "For 2 images it returned a tuple"),
+        (ChangedLogits(lambda x: {"logits": x}), "For 2 images it returned a dict"),
+        (ChangedLogits(lambda x: None), "For 2 images it returned a NoneType"),
+        (ChangedLogits(lambda x: x.argmax(1)), r"For 2 images it returned torch\.int64 \(2,\)\."),
+        (ChangedLogits(lambda x: x[:, :, 0]), "cannot take .* too many indices"),
+        (ChangedLogits(lambda x: x.nothing), "cannot take .* no attribute 'nothing'"),
+        (ChangedLogits(lambda x: {}[0]), "cannot take a batch"),
         (linear(num_classes=9), r"training targets must lie in \[0, 9\).*got 0 to 9"),
     ],
 )  # fmt: skip
@@ -125,14 +125,14 @@ def test_the_schedule_of_another_optimizer_is_refused():
 
 
 class WithClosure(torch.optim.SGD):
-    """An optimizer of one's own that computes the loss itself."""
+    """A custom optimizer that needs a closure."""
 
     def step(self, closure):
         return super().step(closure)
 
 
 class ByLoss(torch.optim.lr_scheduler.ConstantLR):
-    """A schedule of one's own that wants the loss."""
+    """A custom schedule that needs the loss."""
 
     def step(self, loss=None, /):
         super().step()

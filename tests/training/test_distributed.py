@@ -1,4 +1,4 @@
-"""Several processes train the same model as one."""
+"""Several processes train the same model as a single one."""
 
 import json
 import os
@@ -17,7 +17,7 @@ from helpers.training import SINGLE_PROCESS, distributed
 from tests.training import train_in_processes
 
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
-# the loop-back device: nothing of this needs a network
+# the loopback device: no test needs a network
 LOOPBACK = "lo0" if sys.platform == "darwin" else "lo"
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": LOOPBACK}
 
@@ -57,35 +57,35 @@ def test_gpus_use_nccl_and_counts_on_the_cpu_use_gloo(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("name", "where", "ranks", "own"),
+    ("name", "device", "ranks", "own"),
     [
         ("auto", "cuda", 2, "cuda:1"),
         ("cuda", "cuda", 2, "cuda:1"),
         ("cuda:0", "cuda:0", 1, "cuda:0"),
         ("auto", "mps", 2, "cpu"),
         ("cpu", "cpu", 9, "cpu"),
-        ("cuda:0", "cuda:0", 2, None),  # it would be shared
+        ("cuda:0", "cuda:0", 2, None),  # two ranks would share it
         ("auto", "cuda", 3, None),
         ("mps", "mps", 2, None),
         ("mps", "mps", 1, None),
         ("auto", "xpu", 2, "xpu:1"),
     ],
 )
-def test_each_rank_has_a_device_of_its_own(monkeypatch, name, where, ranks, own):
-    """Two GPUs, of which nothing is used but their number."""
+def test_each_rank_has_a_device_of_its_own(monkeypatch, name, device, ranks, own):
+    """Two GPUs are simulated: only their number is used."""
     monkeypatch.setattr(torch.accelerator, "device_count", lambda: 2)
     monkeypatch.setenv("LOCAL_RANK", str(min(ranks, 2) - 1))
     monkeypatch.setenv("LOCAL_WORLD_SIZE", str(ranks))
     if own is None:
         with pytest.raises(ValueError, match=rf"^{ranks} processes need one .* --device cpu"):
-            distributed._device_of_rank(torch.device(where), name)
+            distributed._device_of_rank(torch.device(device), name)
     else:
-        assert distributed._device_of_rank(torch.device(where), name) == torch.device(own)
+        assert distributed._device_of_rank(torch.device(device), name) == torch.device(own)
 
 
 @pytest.fixture
 def rank_of_two(monkeypatch):
-    """Make a rank of two, to whose tensors `all_reduce` adds what the other rank would have."""
+    """Make a rank of two; `all_reduce` adds the tensors of the other rank."""
 
     def make(rank: int, others: list[torch.Tensor]) -> distributed.ProcessGroup:
         def all_reduce(tensor, op=dist.ReduceOp.SUM):
@@ -104,7 +104,7 @@ def rank_of_two(monkeypatch):
 
 @pytest.mark.parametrize(("rank", "rows", "weight"), [(0, [0, 2, 4], 1.2), (1, [1, 3], 0.8)])
 def test_the_rows_of_a_batch_are_sharded_and_weighted(rank_of_two, rank, rows, weight):
-    """The mean over ranks of weighted means is that over all: (1.2 / 3) / 2 = 1 / 5 for a row."""
+    """The mean over ranks of weighted means is the total mean: (1.2 / 3) / 2 = 1 / 5 for a row."""
     group = rank_of_two(rank, [])
     five, two, one = ((torch.arange(n) + 10, torch.arange(n)) for n in (5, 2, 1))
     shares = group.shard_batches([five, two, one])
@@ -120,8 +120,8 @@ def test_the_rows_of_a_batch_are_sharded_and_weighted(rank_of_two, rank, rows, w
 def test_losses_are_weighted_by_images_and_counts_added(rank_of_two):
     other = torch.tensor([[6.0, 0.0], [3.0, 1.0], [2.0, 1.0]])  # sums of losses, correct, images
     group = rank_of_two(0, [other])
-    mine = torch.tensor([2.0, 1.0]), torch.tensor([1, 0]), torch.tensor([4, 1])
-    losses, correct, images = group.all_reduce_stats(*mine)
+    own = torch.tensor([2.0, 1.0]), torch.tensor([1, 0]), torch.tensor([4, 1])
+    losses, correct, images = group.all_reduce_stats(*own)
     assert losses.tolist() == pytest.approx([(2 * 4 + 6) / 6, (1 + 0) / 2])
     assert (correct.tolist(), images.tolist()) == ([4, 1], [6, 2])
     assert (losses.dtype, correct.dtype, images.dtype) == (torch.float32, torch.int64, torch.int64)
@@ -133,16 +133,16 @@ def test_each_rank_predicts_its_rows_and_gets_all_logits(rank_of_two):
     other = expected.logits.clone()
     other[1::2] = 0
     group = rank_of_two(1, [other])
-    asked = []
-    model.register_forward_pre_hook(lambda _, images: asked.append(images[0]))
+    calls = []
+    model.register_forward_pre_hook(lambda _, images: calls.append(images[0]))
     predictions = group.predict(model, split)
-    assert torch.equal(torch.cat(asked), split.images[1::2])
+    assert torch.equal(torch.cat(calls), split.images[1::2])
     torch.testing.assert_close(predictions.logits, expected.logits)
     assert torch.equal(predictions.targets, split.targets)
-    asked.clear()  # one image is too few to share, two are enough
+    calls.clear()  # one image is too few for two ranks, two are enough
     torch.testing.assert_close(group.predict(model, split[:1]).logits, expected.logits[:1])
     rank_of_two(1, [torch.zeros(2, 10)]).predict(model, split[:2])
-    assert [len(images) for images in asked] == [1, 1]
+    assert [len(images) for images in calls] == [1, 1]
 
 
 def test_maximum_and_check_same_start_compare_all_ranks(rank_of_two):
@@ -171,14 +171,19 @@ def test_batch_norm_is_synchronized_on_gpus_only(rank_of_two, monkeypatch):
 
 
 def test_each_restart_has_its_own_prefix_in_the_torchrun_store(monkeypatch):
-    """What was left there before a restart is not found after it."""
+    """A restart does not find the values stored before it."""
     assert distributed._own_store() == {}
     store = dist.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
-    told = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": store.port, "RANK": 2, "WORLD_SIZE": 3}
-    told |= {"TORCHELASTIC_USE_AGENT_STORE": True}
+    torchrun_settings = {
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": store.port,
+        "RANK": 2,
+        "WORLD_SIZE": 3,
+    }
+    torchrun_settings |= {"TORCHELASTIC_USE_AGENT_STORE": True}
     parts = []
     for restart in (0, 1):
-        for name, value in {**told, "TORCHELASTIC_RESTART_COUNT": restart}.items():
+        for name, value in {**torchrun_settings, "TORCHELASTIC_RESTART_COUNT": restart}.items():
             monkeypatch.setenv(name, str(value))
         own = distributed._own_store()
         parts.append(own.pop("store"))
@@ -194,7 +199,7 @@ def test_each_restart_has_its_own_prefix_in_the_torchrun_store(monkeypatch):
 def test_several_processes_train_like_one(processes, tmp_path):
     """To 1e-6 after an epoch, in weights and records, with an uneven last batch.
 
-    For networks without batch normalization, which uses each process's share on CPUs.
+    For networks without batch normalization, which on CPUs uses the shard of each process.
     """
     done = torchrun(processes, "-m", "tests.training.train_in_processes", str(tmp_path))
     assert done.returncode == 0, done.stderr
@@ -216,7 +221,7 @@ def test_several_processes_train_like_one(processes, tmp_path):
 
 @pytest.mark.slow
 def test_different_epochs_and_too_small_batches_are_refused(tmp_path):
-    """Resume after different images; share a batch of one, the last of 70 images in 23s."""
+    """Resume after different images; shard a batch of one image, the last of 70 in 23s."""
     script = (
         "from helpers import training; from tests.training import train_in_processes\n"
         "with training.join_process_group('cpu') as (group, _):\n"
@@ -256,9 +261,8 @@ def test_the_command_trains_under_torchrun_and_one_process_writes(tmp_path):
 
 @pytest.mark.slow
 def test_ranks_killed_three_times_restart_and_end_like_uninterrupted_ones(tmp_path):
-    """By SIGKILL within the epoch: the same bits as those of two ranks that live, and the weights
-    of one process to 1e-6. No start is lost: the ranks do not look for one another where those
-    before them were.
+    """SIGKILL within the epoch: the same bits as two uninterrupted ranks, and the weights of one
+    process to 1e-6. Each restart succeeds: the ranks do not use earlier addresses.
     """
     ended = {}
     for how in ("dies", "lives"):
@@ -271,7 +275,7 @@ def test_ranks_killed_three_times_restart_and_end_like_uninterrupted_ones(tmp_pa
     for restart, (_, step) in enumerate(train_in_processes.KILLS, start=1):
         found = (tmp_path / "dies" / f"found-{restart}-0").read_text()
         saved = int(found.removeprefix("epoch-0000-step-")[:6])
-        assert saved in (step - 1, step)  # nothing begins anew; rank 0 may not have saved the last
+        assert saved in (step - 1, step)  # rank 0 may not have saved the last step
     model, epochs = train_in_processes.train("tiny_vgg")
     for one, other in zip(ended["dies"], ended["lives"], strict=True):
         assert one["loss"] == other["loss"] == pytest.approx(epochs[0].train_loss, abs=1e-6)
@@ -300,7 +304,7 @@ app(sys.argv[1:])
 @pytest.mark.slow
 @pytest.mark.parametrize("processes", [1, 2])
 def test_sigterm_saves_a_training_and_one_process_resumes_it(tmp_path, processes):
-    """SIGTERM in the 20th batch, of one rank only."""
+    """SIGTERM in the 20th batch, to one rank only."""
     (tmp_path / "signalled.py").write_text(SIGNALLED)
     start = [sys.executable] if processes == 1 else [*TORCHRUN, f"--nproc-per-node={processes}"]
     train = ["train", "mnist", "--recipe", "sprint", "--device", "cpu", "--root", str(tmp_path)]
@@ -312,8 +316,8 @@ def test_sigterm_saves_a_training_and_one_process_resumes_it(tmp_path, processes
     assert stopped.returncode == (128 + signal.SIGTERM if processes == 1 else 1), stopped.stderr
     assert stopped.stderr.count("The same command resumes") == 1
     assert len(list(tmp_path.glob("unfinished-*/epoch-0000-step-000020-*.pt"))) == 1
-    alone = subprocess.run([sys.executable, "-m", "helpers", *train], env=ENVIRONMENT, **options)
-    assert alone.returncode == 0, alone.stderr
+    resumed = subprocess.run([sys.executable, "-m", "helpers", *train], env=ENVIRONMENT, **options)
+    assert resumed.returncode == 0, resumed.stderr
     assert not list(tmp_path.glob("unfinished-*"))
     (record,) = tmp_path.rglob("result.json")
     assert json.loads(record.read_text())["measured"]["test_accuracy"] > 0.97

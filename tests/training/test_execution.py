@@ -1,4 +1,4 @@
-"""Number formats, memory layout and scaling of gradients; accelerators are mocked."""
+"""Precision, memory layout and loss scaling; accelerators are mocked."""
 
 import math
 import platform
@@ -62,7 +62,7 @@ def test_an_apple_gpu_gets_no_float16_and_no_channels_last():
         ScaledOptimizer(optimizer(), "float16", torch.device("mps"))
 
     class OnMps(torch.nn.Conv2d):
-        """Reports that device; its weights are on the CPU."""
+        """Reports the device "mps"; its weights are on the CPU."""
 
         def parameters(self, recurse=True):
             return iter([type("", (), {"device": torch.device("mps")})()])
@@ -75,7 +75,7 @@ def test_an_apple_gpu_gets_no_float16_and_no_channels_last():
 @pytest.mark.parametrize(
     ("channels", "size", "stride", "groups", "is_last"),
     [
-        (7, 1, 2, 1, False),  # where oneDNN with AVX2 writes into memory that is not its own
+        (7, 1, 2, 1, False),  # where oneDNN with AVX2 writes into other memory
         (8, 1, 2, 1, True),
         (8, 1, 2, 2, False),
         (7, 1, 1, 1, True),
@@ -85,15 +85,15 @@ def test_an_apple_gpu_gets_no_float16_and_no_channels_last():
 def test_a_convolution_that_breaks_oneDNN_disables_channels_last(
     channels, size, stride, groups, is_last
 ):
-    watched = torch.nn.Conv2d(8, 8, 3)
+    regular = torch.nn.Conv2d(8, 8, 3)
     odd = torch.nn.Conv2d(channels, 16, size, stride, groups=groups)
-    training.make_forward(torch.nn.ModuleList([watched, odd]), Execution(channels_last=True))
-    assert watched.weight.is_contiguous(memory_format=torch.channels_last) is is_last
+    training.make_forward(torch.nn.ModuleList([regular, odd]), Execution(channels_last=True))
+    assert regular.weight.is_contiguous(memory_format=torch.channels_last) is is_last
 
 
 @pytest.mark.slow
 def test_a_narrow_residual_network_learns():
-    """In a process of its own, which would be killed."""
+    """In a new process, since a failure would kill it."""
     code = """if True:
         import torch
         from helpers import models, training
@@ -112,13 +112,13 @@ def test_gradients_are_scaled_only_in_float16(precision, scaled):
 
 
 def test_the_scale_starts_between_256_and_4096():
-    """Not at torch's 65,536, which is mostly too much."""
+    """Not at torch's 65,536, which is usually too much."""
     assert 2**8 <= ScaledOptimizer(optimizer(), "float16", CPU).scaler.get_scale() <= 2**12
 
 
 @pytest.fixture
 def deterministic():
-    """Memory that nothing was written to holds nan."""
+    """Uninitialized memory holds nan."""
     torch.use_deterministic_algorithms(True)
     yield
     torch.use_deterministic_algorithms(False)
@@ -126,7 +126,7 @@ def deterministic():
 
 @pytest.mark.parametrize("fused", [False, True])
 def test_a_first_step_that_is_skipped_changes_nothing(fused, deterministic):
-    """After infinite gradients: torch's fused SGD would go on with numbers from anywhere."""
+    """After infinite gradients, torch's fused SGD would use an uninitialized momentum."""
     steps = {}
     for name, gradients in {"scaled": [math.inf, 0.25, 0.5], "plain": [0.25, 0.5]}.items():
         weights = torch.nn.Parameter(torch.ones(5))
@@ -240,33 +240,33 @@ def test_the_forward_pass_also_runs_without_gradients():
         assert forward(torch.rand(4, 1, 1, 3)).shape == (4, 2)
 
 
-@pytest.mark.parametrize(("others", "threads", "processes", "told"), [
+@pytest.mark.parametrize(("others", "threads", "processes", "expected"), [
     (1.6, 2, 1, "slow: other programs use 1.6 of 2 cores; OMP_NUM_THREADS=1 may help"),
     (1.6, 1, 1, "slow: other programs use 1.6 of 2 cores"),
     (0.5, 2, 1, None),
-    (1.6, 2, 2, None),  # the other process of a training by torchrun is no other program
+    (1.6, 2, 2, None),  # the other process of torchrun does not count as another program
     (1.9, 1, 2, "slow: other programs use 0.9 of 2 cores"),
 ])  # fmt: skip
 def test_a_bar_warns_once_when_other_programs_use_the_cores(
-    monkeypatch, others, threads, processes, told
+    monkeypatch, others, threads, processes, expected
 ):
     monkeypatch.setenv("LOCAL_WORLD_SIZE", str(processes))
     times = namedtuple("times", ["user", "system", "idle", "iowait"])
     clock = SimpleNamespace(now=100.0)
 
-    def used(now: float) -> times:  # by our own process: one core
+    def used(now: float) -> times:  # our own process uses one core
         return times(user=(others + 1) * now, system=7.0, idle=5 * now, iowait=now)
 
     monkeypatch.setattr(psutil, "cpu_count", lambda: 2)
     monkeypatch.setattr(psutil, "cpu_times", lambda: used(clock.now))
     monkeypatch.setattr(execution.time, "perf_counter", lambda: clock.now)
     monkeypatch.setattr(execution.time, "process_time", lambda: clock.now)
-    said = []
-    bar = SimpleNamespace(set_postfix_str=said.append)
+    shown = []
+    bar = SimpleNamespace(set_postfix_str=shown.append)
     check = LoadCheck(threads)
     clock.now = 104.0
     check.report(bar)
-    assert said == []  # it is too early to say
+    assert shown == []  # too early
     for clock.now in (106.0, 120.0):
         check.report(bar)
-    assert said == ([told] if told else [])
+    assert shown == ([expected] if expected else [])

@@ -24,7 +24,7 @@ def sgd(model: nn.Module, **settings) -> torch.optim.SGD:
 
 
 def fit(model: nn.Module, train: Split, **settings) -> training.History:
-    """Fit with defaults; settings of Execution and a seed may be given as well."""
+    """Fit with defaults; options of Execution and a seed may be given as well."""
     torch.manual_seed(settings.pop("seed", 0))
     names = [field.name for field in fields(Execution)]
     how = {name: settings.pop(name) for name in names if name in settings}
@@ -37,17 +37,17 @@ def weights(model: nn.Module) -> torch.Tensor:
 
 
 def test_fit_equals_a_plain_training_loop(tiny):
-    """The same weights, to the bit, as a loop written out here; the last batch is smaller."""
-    model, twin = linear(), linear()
+    """The weights equal those of the loop below, bit for bit; the last batch is smaller."""
+    model, reference = linear(), linear()
     fit(model, tiny, seed=3)
-    optimizer, order = sgd(twin), torch.Generator().manual_seed(3)
+    optimizer, order = sgd(reference), torch.Generator().manual_seed(3)
     for _ in range(2):
         for images, targets in batches(tiny, 32, generator=order):
-            loss = F.cross_entropy(twin(images), targets)
-            twin.zero_grad()
+            loss = F.cross_entropy(reference(images), targets)
+            reference.zero_grad()
             loss.backward()
             optimizer.step()
-    assert torch.equal(weights(model), weights(twin))
+    assert torch.equal(weights(model), weights(reference))
 
 
 def test_step_stats_have_a_loss_and_two_counts_for_each_step():
@@ -67,14 +67,14 @@ def test_without_settings_it_is_plain_training_in_batches_of_32(tiny, monkeypatc
     """Seed 0, no smoothing, nothing compiled, and the best epoch kept."""
     script_validation_losses(monkeypatch, [1.0, 2.0])
     monkeypatch.setattr(torch, "compile", None)
-    model, twin, after_each = linear(), linear(), []
+    model, reference, after_each = linear(), linear(), []
     training.fit(
         model, sgd(model), tiny, validation=tiny, epochs=2,
         on_epoch=lambda record: after_each.append(weights(model)),
     )  # fmt: skip
     assert torch.equal(weights(model), after_each[0])
-    fit(twin, tiny, epochs=1, batch_size=32, seed=0, label_smoothing=0.0)
-    assert torch.equal(weights(model), weights(twin))
+    fit(reference, tiny, epochs=1, batch_size=32, seed=0, label_smoothing=0.0)
+    assert torch.equal(weights(model), weights(reference))
 
 
 def test_a_model_can_overfit_one_batch():
@@ -87,9 +87,9 @@ def test_a_model_can_overfit_one_batch():
 
 
 def test_the_record_averages_over_images_not_batches(tiny):
-    """With a learning rate of 0 the training figures must equal an evaluation of the same model."""
+    """With a learning rate of 0, the training metrics equal an evaluation of the same model."""
     model = linear()
-    model.classifier[1].weight.data.mul_(20)  # so that the batches differ in loss
+    model.classifier[1].weight.data.mul_(20)  # so that the losses of the batches differ
     record = fit(model, tiny, epochs=1, optimizer=sgd(model, lr=0.0)).epochs[0]
     predictions = evaluation.predict(model, tiny)
     assert record.train_loss == pytest.approx(evaluation.loss(predictions), rel=1e-5)
@@ -116,7 +116,7 @@ def test_the_seed_decides_order_and_augmentation(tiny):
 
 
 def test_order_and_augmentation_do_not_use_the_global_generator(tiny):
-    """They are seeded like torch's global generator, which is left to dropout."""
+    """They have generators with the seed of torch's global generator, which only dropout uses."""
     drawn = []
 
     def draw(images, generator):
@@ -210,17 +210,17 @@ def test_without_early_stopping_it_runs_to_the_end(tiny):
 def test_a_nan_loss_stops_training_and_its_step_is_reported(tiny):
     model = linear()
 
-    def poison(images, generator):
-        poison.calls += 1
-        return images.float() * (math.nan if poison.calls == 5 else 1)
+    def make_nan(images, generator):
+        make_nan.calls += 1
+        return images.float() * (math.nan if make_nan.calls == 5 else 1)
 
-    poison.calls = 0
+    make_nan.calls = 0
     with pytest.raises(
         NonFiniteLossError, match=r"epoch 2, step 2\. Try a tenth of the learning rate, and b"
     ) as caught:
-        fit(model, tiny, validation=tiny, epochs=3, augment=poison)
+        fit(model, tiny, validation=tiny, epochs=3, augment=make_nan)
     assert len(caught.value.history.epochs) == 1
-    assert weights(model).isfinite().all()  # back to the best epoch's
+    assert weights(model).isfinite().all()  # those of the best epoch
 
 
 @pytest.mark.parametrize("validated", [True, False])
@@ -229,23 +229,23 @@ def test_nan_weights_after_the_last_step_are_detected(tiny, validated):
     optimizer = sgd(model)
     step = optimizer.step
 
-    def spoil() -> None:
+    def step_to_nan() -> None:
         step()
         model.classifier[1].weight.data.fill_(math.nan)
 
-    optimizer.step = spoil
+    optimizer.step = step_to_nan
     with pytest.raises(NonFiniteLossError, match="epoch 1, step 1"):
         fit(model, tiny, validation=validation, epochs=1, batch_size=70, optimizer=optimizer)
 
 
 def test_a_nan_prediction_on_validation_is_detected(tiny):
-    class Spoiled(nn.Linear):
+    class NanInEvaluation(nn.Linear):
         def forward(self, images):
             logits = super().forward(images.flatten(1).float() / 255)
             return logits if self.training else logits * math.nan
 
     with pytest.raises(NonFiniteLossError, match="epoch 1, step 3"):
-        fit(Spoiled(784, 2), tiny, validation=tiny)
+        fit(NanInEvaluation(784, 2), tiny, validation=tiny)
 
 
 MEMORY_ERRORS = [
@@ -293,7 +293,7 @@ def test_any_other_error_notes_what_is_saved_and_restores_the_mode(tiny, tmp_pat
 def test_ctrl_c_stops_training_and_the_exception_has_the_model_and_history(tiny, epoch):
     seen, after_each = [], []
 
-    def press(images, generator):
+    def interrupt(images, generator):
         seen.append(len(images))
         if len(seen) == 3 * (epoch - 1) + 2:  # the second of three batches
             raise KeyboardInterrupt
@@ -302,7 +302,7 @@ def test_ctrl_c_stops_training_and_the_exception_has_the_model_and_history(tiny,
     model = linear().eval()
     with pytest.raises(KeyboardInterrupt, match=f"stopped in epoch {epoch} of 5") as stopped:
         fit(
-            model, tiny, validation=tiny, epochs=5, augment=press,
+            model, tiny, validation=tiny, epochs=5, augment=interrupt,
             on_epoch=lambda record: after_each.append(weights(model)),
         )  # fmt: skip
     history = stopped.value.history
@@ -336,52 +336,52 @@ def test_hardware_options_take_effect_and_barely_change_the_result(tiny, options
     model = models.build("tiny_vgg", mean=0.4, std=0.4)
     seen = []
     model.block_1[2].register_forward_hook(lambda *call: seen.append(call[2].dtype))
-    twin = copy.deepcopy(model)
+    reference = copy.deepcopy(model)
     fit(model, tiny, epochs=1, **options)
-    assert set(seen[1:]) == {dtype}  # the first call tries the model before the training
+    assert set(seen[1:]) == {dtype}  # the first call checks the model before the training
     assert model.block_1[2].weight.is_contiguous(memory_format=layout)
     assert model.block_1[2].weight.dtype == torch.float32
-    before = weights(twin)
-    fit(twin, tiny, epochs=1)
-    moved = (weights(twin) - before).abs().max()
-    assert (weights(model) - weights(twin)).abs().max() < moved / 20
+    before = weights(reference)
+    fit(reference, tiny, epochs=1)
+    update = (weights(reference) - before).abs().max()
+    assert (weights(model) - weights(reference)).abs().max() < update / 20
 
 
-class WaitsCounted(TorchDispatchMode):
-    """Counts how often a number is read off the device, which is when a program waits for it."""
+class CountsReads(TorchDispatchMode):
+    """Counts how often a number is read from the device, which makes the program wait for it."""
 
     def __init__(self):
         super().__init__()
-        self.waits = 0
+        self.reads = 0
 
     def __torch_dispatch__(self, operation, types, args=(), kwargs=None):
-        self.waits += operation is torch.ops.aten._local_scalar_dense.default
+        self.reads += operation is torch.ops.aten._local_scalar_dense.default
         return operation(*args, **(kwargs or {}))
 
 
 @pytest.mark.parametrize("precision", ["float32", "float16"])
 def test_no_step_waits_for_the_device(tiny, precision):
-    """A hundred more steps read no number more."""
+    """A hundred more steps read no additional numbers."""
 
-    def waits(batch_size: int) -> int:
+    def reads(batch_size: int) -> int:
         model = linear()
         settings = {"optimizer": sgd(model, fused=True), "augment": Augmentation(shift=1)}
-        with WaitsCounted() as counted:
+        with CountsReads() as counted:
             fit(model, tiny, batch_size=batch_size, precision=precision, **settings)
-        return counted.waits
+        return counted.reads
 
-    assert waits(1) == waits(70) > 0
+    assert reads(1) == reads(70) > 0
 
 
 def test_float16_training_matches_float32_training(tiny):
-    model, twin = linear(), linear()
+    model, reference = linear(), linear()
     fit(model, tiny, epochs=1, precision="float16", optimizer=sgd(model, lr=0.1))
-    fit(twin, tiny, epochs=1, optimizer=sgd(twin, lr=0.1))
-    torch.testing.assert_close(weights(model), weights(twin), atol=2e-3, rtol=0)
+    fit(reference, tiny, epochs=1, optimizer=sgd(reference, lr=0.1))
+    torch.testing.assert_close(weights(model), weights(reference), atol=2e-3, rtol=0)
 
 
 def test_float16_gradients_that_would_vanish_are_kept(tiny):
-    """Logits that hardly matter: their gradients are far below what float16 can hold unscaled."""
+    """Logits of 1e-7: unscaled gradients are far below the range of float16."""
 
     class Faint(nn.Linear):
         def forward(self, images):
@@ -390,8 +390,8 @@ def test_float16_gradients_that_would_vanish_are_kept(tiny):
     model = Faint(784, 2)
     before = weights(model)
     fit(model, tiny, epochs=1, batch_size=70, precision="float16", optimizer=sgd(model, lr=1e6))
-    moved = (weights(model) - before)[:-2].abs()  # the bias adds up in float32
-    assert moved.max() > 1e-4
+    update = (weights(model) - before)[:-2].abs()  # the gradients of the bias add up in float32
+    assert update.max() > 1e-4
 
 
 def test_a_step_whose_scaled_gradients_overflow_is_skipped(tiny, monkeypatch):
@@ -405,13 +405,13 @@ def test_a_step_whose_scaled_gradients_overflow_is_skipped(tiny, monkeypatch):
 
 
 def test_label_smoothing_follows_its_formula(tiny):
-    model, twin = linear(), linear()
+    model, reference = linear(), linear()
     fit(model, tiny, epochs=1, batch_size=70, label_smoothing=0.2, seed=1)
     ((images, targets),) = batches(tiny, 70, generator=torch.Generator().manual_seed(1))
-    hot = 0.8 * F.one_hot(targets, 2) + 0.2 / 2  # Szegedy et al. 2016, section 7
-    (-(hot * twin(images).log_softmax(dim=1)).sum(dim=1).mean()).backward()
-    sgd(twin).step()
-    torch.testing.assert_close(weights(model), weights(twin))
+    smoothed = 0.8 * F.one_hot(targets, 2) + 0.2 / 2  # Szegedy et al. 2016, section 7
+    (-(smoothed * reference(images).log_softmax(dim=1)).sum(dim=1).mean()).backward()
+    sgd(reference).step()
+    torch.testing.assert_close(weights(model), weights(reference))
 
 
 def test_compile_calls_torch_compile(tiny, monkeypatch):
@@ -485,14 +485,16 @@ def test_a_bar_is_shown_on_request_and_nothing_is_printed_otherwise(tiny, capsys
     assert "epoch 2/2" in shown
     assert "/140 [" in shown  # two epochs of 70
     assert " images/s]" in shown
-    assert shown.endswith("\r")  # it is wiped away at the end
+    assert shown.endswith("\r")  # it is erased at the end
 
 
-@pytest.mark.parametrize("watched", [True, False])
-def test_by_default_a_bar_is_shown_in_an_interactive_session(tiny, capsys, monkeypatch, watched):
-    monkeypatch.setattr(messages, "is_interactive", lambda: watched)
+@pytest.mark.parametrize("interactive", [True, False])
+def test_by_default_a_bar_is_shown_in_an_interactive_session(
+    tiny, capsys, monkeypatch, interactive
+):
+    monkeypatch.setattr(messages, "is_interactive", lambda: interactive)
     fit(linear(), tiny)
-    assert ("epoch 1/2" in capsys.readouterr().err) == watched
+    assert ("epoch 1/2" in capsys.readouterr().err) == interactive
 
 
 def test_the_history_has_lines_and_a_data_frame(tiny):

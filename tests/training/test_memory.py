@@ -32,7 +32,7 @@ def test_memory_does_not_grow_over_the_epochs(tiny, tmp_path):
 
 
 def test_memory_does_not_grow_over_the_models_of_an_audit(tiny, tmp_path, monkeypatch):
-    """A hundred models, of one epoch each: less than 3 MB after the tenth. Measured were 0.2 MB."""
+    """A hundred models, of one epoch each: less than 3 MB after the tenth. Measured: 0.2 MB."""
     used, done, train = [], itertools.count(1), cross_validation._train_and_predict
 
     def measure(*arguments, **options):
@@ -54,9 +54,9 @@ def test_memory_does_not_grow_over_the_models_of_an_audit(tiny, tmp_path, monkey
 def test_memory_does_not_grow_over_the_points_of_a_sweep(tmp_path):
     """200 points: after the twentieth, less than 4 MB here and less than 2 MB in each worker.
 
-    Measured were 2.5 MB here, of the scheduler's notes on its last 1,000 points, and 0.6 MB there.
+    Measured: 2.5 MB here, for the scheduler's records of its last 1,000 points, and 0.6 MB there.
     """
-    from tests.faults import sweeps  # these processes are not there on Windows
+    from tests.faults import sweeps  # tests.faults does not work on Windows
 
     used, done = [], itertools.count(1)
     with sweeps.workers(tmp_path, 2) as client:
@@ -70,7 +70,7 @@ def test_memory_does_not_grow_over_the_points_of_a_sweep(tmp_path):
         results = headless.run_sweep(points, tmp_path / "runs", client, on_done=measure)
     assert {result.state for result in results} == {"finished"}
     assert len(used) == 10
-    here, *workers = zip(*used, strict=True)
-    assert max(here) - here[0] < 4
+    this_process, *workers = zip(*used, strict=True)
+    assert max(this_process) - this_process[0] < 4
     assert len(workers) == 2
-    assert all(max(there) - there[0] < 2 for there in workers), workers
+    assert all(max(worker) - worker[0] < 2 for worker in workers), workers

@@ -15,7 +15,7 @@ from helpers.files import PROJECT
 from helpers.training import Execution, Recipe, recipes
 
 CPU = torch.device("cpu")
-EVERY = {"report", "fast", "sprint", "tiny", "small", "compact", "accurate"}
+EXPECTED = {"report", "fast", "sprint", "tiny", "small", "compact", "accurate"}
 RELIABILITY = PROJECT / "benchmarks" / "results" / "reliability.json"
 
 
@@ -50,8 +50,8 @@ def test_a_recipe_builds_its_model_and_names_its_source_and_accuracy(name, datas
 
 @pytest.mark.parametrize("dataset", data.SPECS)
 def test_every_data_set_has_every_recipe(dataset):
-    assert {name for name, _ in training.RECIPES} == EVERY
-    assert {name for name, of in training.RECIPES if of == dataset} == EVERY
+    assert {name for name, _ in training.RECIPES} == EXPECTED
+    assert {name for name, of_dataset in training.RECIPES if of_dataset == dataset} == EXPECTED
 
 
 def test_unknown_recipes_are_refused(monkeypatch):
@@ -69,7 +69,7 @@ def test_unknown_recipes_are_refused(monkeypatch):
 
 
 def test_training_a_recipe_equals_fit_with_its_settings(splits, tiny):
-    """The same weights, to the bit, as a training set up by hand."""
+    """The same weights, bit for bit, as a training set up by hand."""
     recipe = small(
         momentum=0.8, weight_decay=0.1, label_smoothing=0.2, train_images=40,
         augmentation=Augmentation(shift=1),
@@ -77,19 +77,19 @@ def test_training_a_recipe_equals_fit_with_its_settings(splits, tiny):
     model, history = training.train(recipe, splits, device=CPU, seed=7)
 
     device.seed_everything(7)
-    twin = models.build("linear", mean=data.MNIST.mean, std=data.MNIST.std)
+    reference = models.build("linear", mean=data.MNIST.mean, std=data.MNIST.std)
     optimizer = torch.optim.SGD(
-        twin.parameters(), lr=0.01, momentum=0.8, nesterov=True, weight_decay=0.1, fused=True
+        reference.parameters(), lr=0.01, momentum=0.8, nesterov=True, weight_decay=0.1, fused=True
     )
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimizer, 0.01, total_steps=4, cycle_momentum=False
     )
     training.fit(
-        twin, optimizer, tiny[:40], validation=splits.validation, epochs=2, batch_size=32,
+        reference, optimizer, tiny[:40], validation=splits.validation, epochs=2, batch_size=32,
         scheduler=schedule, augment=Augmentation(shift=1), label_smoothing=0.2,
         execution=Execution(channels_last=True),
     )  # fmt: skip
-    for weights, expected in zip(model.parameters(), twin.parameters(), strict=True):
+    for weights, expected in zip(model.parameters(), reference.parameters(), strict=True):
         assert torch.equal(weights, expected)
     assert len(history.epochs) == 2
     assert history.epochs[0].validation_accuracy > 0
@@ -103,8 +103,8 @@ def test_a_recipe_may_train_on_validation_too(splits, tiny):
         torch.cat([tiny.images[:40], tiny.images[:20]]),
         torch.cat([tiny.targets[:40], tiny.targets[:20]]),
     )
-    twin, _ = training.train_on(small(), both, data.MNIST, device=CPU, seed=7)
-    for weights, expected in zip(model.parameters(), twin.parameters(), strict=True):
+    reference, _ = training.train_on(small(), both, data.MNIST, device=CPU, seed=7)
+    for weights, expected in zip(model.parameters(), reference.parameters(), strict=True):
         assert torch.equal(weights, expected)
     assert math.isnan(history.epochs[-1].validation_accuracy)
     assert history.best_epoch is None
@@ -167,7 +167,7 @@ def test_every_setting_of_a_recipe_is_used():
 @pytest.mark.parametrize("name", ["sprint", pytest.param("fast", marks=pytest.mark.long)])
 @pytest.mark.parametrize("dataset", data.SPECS)
 def test_the_fast_recipes_reach_their_accuracy(name, dataset):
-    """On validation, within four standard deviations of what twenty seeds have shown."""
+    """On validation, within four standard deviations of the results of twenty seeds."""
     seeds = next(
         row["validation_accuracy"]
         for row in json.loads(RELIABILITY.read_text())["recipes"]
@@ -242,13 +242,13 @@ def test_a_recipe_for_own_data_has_enough_steps_and_a_fitting_model():
         assert own.batch_size <= 32
         assert own.augmentation == Augmentation(shift=1)
         assert not own.train_on_validation
-        assert (own.measured, own.duration) == ("", "")  # nobody has trained it on these data
+        assert (own.measured, own.duration) == ("", "")  # nothing is measured on these data
         assert own.source == "as on MNIST, for data of your own"
     published = training.find_recipe("fast", "mnist")
     assert recipe.model_kwargs["width"] > published.model_kwargs["width"]
     assert recipe.learning_rate < published.learning_rate
-    told = r"recipe for your own data 'sprint'.*: report, fast, compact, accurate\."
-    with pytest.raises(ValueError, match=told):
+    message = r"recipe for your own data 'sprint'.*: report, fast, compact, accurate\."
+    with pytest.raises(ValueError, match=message):
         training.find_recipe("sprint", splits)
 
 

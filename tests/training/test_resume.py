@@ -1,4 +1,4 @@
-"""A training that was stopped and resumed ends like one that was not: bit for bit."""
+"""A stopped and resumed training has the same result, bit for bit, as an uninterrupted one."""
 
 import functools
 import hashlib
@@ -29,11 +29,11 @@ EPOCHS = 4
 
 
 class Stopped(Exception):
-    """Stands for a power cut."""
+    """Simulates a power cut."""
 
 
 class WithDropout(nn.Module):
-    """Draws from torch's own generator while it learns."""
+    """Uses torch's global generator during training."""
 
     def __init__(self):
         super().__init__()
@@ -54,10 +54,10 @@ def train(
     tiny, model, folder=None, *, stop_in=None, stop_at=None, signal_at=(0, []), nan_at=None,
     count=None, **changed,
 ):  # fmt: skip
-    """Train as a new process would; with `stop_in`, lose everything in that epoch.
+    """Train as a new process would; `stop_in` is an epoch that is lost by a power cut.
 
-    `stop_at` is the batch that stops it, `signal_at` one in which signals come, `nan_at` one that
-    makes a weight nan; `count` counts the batches.
+    `stop_at` is the batch that stops it, `signal_at` a batch and the signals in it, `nan_at` one
+    that makes a weight nan; `count` counts the batches.
     """
     optimizer = torch.optim.SGD(model.parameters(), 0.05, momentum=0.9, nesterov=True)
     settings = {"epochs": EPOCHS, "batch_size": 16, "seed": 3, "validation": tiny[:20]} | changed
@@ -66,7 +66,7 @@ def train(
     varied = Augmentation(shift=2)
 
     def augment(images, generator):
-        """Fails in the third batch of an epoch."""
+        """Augment; fail in the third batch of the epoch `stop_in`."""
         augment.batches += 1
         if count is not None:
             count["batches"] += 1
@@ -110,15 +110,15 @@ def records(history) -> list[tuple]:
 @pytest.mark.parametrize("name", ["fast_cnn", "dropout"])
 @pytest.mark.parametrize("epoch", [0, 1, 3])
 def test_a_training_stopped_in_any_epoch_ends_as_if_unstopped(tiny, tmp_path, name, epoch):
-    unbroken = build(name)
-    history = train(tiny, unbroken)
+    uninterrupted = build(name)
+    history = train(tiny, uninterrupted)
     with pytest.raises(Stopped):
         train(tiny, build(name), tmp_path, stop_in=epoch)
-    torch.rand(17)  # another process has drawn other numbers by now
+    torch.rand(17)  # another process has drawn other random numbers
     resumed = build(name)
-    went_on = train(tiny, resumed, tmp_path)
-    assert same(unbroken, resumed)
-    assert records(went_on) == records(history)
+    resumed_history = train(tiny, resumed, tmp_path)
+    assert same(uninterrupted, resumed)
+    assert records(resumed_history) == records(history)
 
 
 def test_float16_resumes_with_the_scale_of_its_gradients(tiny, tmp_path, monkeypatch):
@@ -127,7 +127,7 @@ def test_float16_resumes_with_the_scale_of_its_gradients(tiny, tmp_path, monkeyp
     class Recorded(training.execution.ScaledOptimizer):
         def __init__(self, *arguments):
             super().__init__(*arguments)
-            if not scales:  # as if gradients of the first epochs had been infinite
+            if not scales:  # as after infinite gradients in the first epochs
                 self.scaler = torch.amp.GradScaler("cpu", init_scale=64.0)
 
         def step(self):
@@ -145,19 +145,21 @@ def test_float16_resumes_with_the_scale_of_its_gradients(tiny, tmp_path, monkeyp
 @pytest.mark.parametrize("name", ["fast_cnn", "dropout"])
 @pytest.mark.parametrize("batch", [1, 2, 3, 5, 6, 13])
 def test_a_training_saved_within_an_epoch_loses_no_step(tiny, tmp_path, monkeypatch, name, batch):
-    """After each step it is saved, and it is stopped in that batch of all: 5 make an epoch."""
-    unbroken, resumed = build(name), build(name)
-    history = train(tiny, unbroken)
+    """It is saved after each step, and stopped in this batch; an epoch has 5."""
+    uninterrupted, resumed = build(name), build(name)
+    history = train(tiny, uninterrupted)
     monkeypatch.setattr(resume, "SAVE_EVERY", 0)
     with pytest.raises(Stopped):
         train(tiny, build(name), tmp_path, stop_at=batch)
     torch.rand(17)
     seen = Counter()
-    went_on = train(tiny, resumed, tmp_path, count=seen)
+    resumed_history = train(tiny, resumed, tmp_path, count=seen)
     assert seen["batches"] == EPOCHS * 5 - (batch - 1)
-    assert same(unbroken, resumed)
-    assert records(went_on) == records(history)
-    assert [r.train_accuracy for r in went_on.epochs] == [r.train_accuracy for r in history.epochs]
+    assert same(uninterrupted, resumed)
+    assert records(resumed_history) == records(history)
+    assert [r.train_accuracy for r in resumed_history.epochs] == [
+        r.train_accuracy for r in history.epochs
+    ]
 
 
 def test_a_training_is_saved_each_minute_of_an_epoch(tiny, tmp_path, monkeypatch):
@@ -166,8 +168,8 @@ def test_a_training_is_saved_each_minute_of_an_epoch(tiny, tmp_path, monkeypatch
     monkeypatch.setattr(resume.time, "monotonic", lambda: 25 * seen["batches"])
     monkeypatch.setattr(resume, "write_atomic", lambda path, _: saved.append(path.name[:22]))
     train(tiny, build(), tmp_path, epochs=2, count=seen)
-    places = [name.rpartition("-")[0] if "step" not in name else name for name in saved]
-    assert places == [
+    saved_names = [name.rpartition("-")[0] if "step" not in name else name for name in saved]
+    assert saved_names == [
         "epoch-0000-step-000003",
         "epoch-0001",
         "epoch-0001-step-000003",
@@ -179,7 +181,7 @@ def test_a_training_is_saved_each_minute_of_an_epoch(tiny, tmp_path, monkeypatch
 def test_the_seconds_of_an_epoch_include_those_before_a_stop(tiny, tmp_path, monkeypatch, stop_at):
     """A step takes ten seconds of this clock, and an epoch has five."""
     monkeypatch.setattr(resume, "SAVE_EVERY", 0)
-    seconds = {}
+    seconds = []
     for stopped in (stop_at, None):
         seen = Counter()
         monkeypatch.setattr(history.time, "perf_counter", lambda seen=seen: 10 * seen["batches"])
@@ -191,7 +193,7 @@ def test_the_seconds_of_an_epoch_include_those_before_a_stop(tiny, tmp_path, mon
 
 @contextmanager
 def on_signal(number: int, handler: Any) -> Iterator[None]:
-    """What is done when the signal comes."""
+    """Handle the signal with `handler`."""
     before = signal.signal(number, handler)
     try:
         yield
@@ -201,8 +203,8 @@ def on_signal(number: int, handler: Any) -> Iterator[None]:
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_saves_the_training_after_the_step(tiny, tmp_path, number):
-    unbroken, resumed, handled = build(), build(), []
-    history = train(tiny, unbroken)
+    uninterrupted, resumed, handled = build(), build(), []
+    history = train(tiny, uninterrupted)
     with (
         on_signal(number, lambda number, _: handled.append(number)),
         pytest.raises(
@@ -215,11 +217,11 @@ def test_a_signal_saves_the_training_after_the_step(tiny, tmp_path, number):
     assert len(list(tmp_path.glob("epoch-0001-step-000003-*"))) == 1
     seen = Counter()
     assert records(train(tiny, resumed, tmp_path, count=seen)) == records(history)
-    assert (seen["batches"], same(unbroken, resumed)) == (EPOCHS * 5 - 8, True)
+    assert (seen["batches"], same(uninterrupted, resumed)) == (EPOCHS * 5 - 8, True)
 
 
 def test_a_second_ctrl_c_ends_at_once(tiny, tmp_path):
-    handler = signal.default_int_handler  # where tests run in the background it is not there
+    handler = signal.default_int_handler  # missing where tests run in the background
     with on_signal(signal.SIGINT, handler):
         with pytest.raises(training.TrainingStopped) as stopped:
             train(tiny, build(), tmp_path, signal_at=(8, [signal.SIGINT, signal.SIGINT]))
@@ -240,25 +242,25 @@ def test_signals_are_not_deferred_without_a_folder_or_in_another_thread(hold):
     handlers = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
     found = []
 
-    def look():
-        with resume.hold_signals(hold) as came:
+    def check():
+        with resume.hold_signals(hold) as received:
             found.append([signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)])
-            assert came() == 0
+            assert received() == 0
 
     if hold:
-        thread = threading.Thread(target=look)
+        thread = threading.Thread(target=check)
         thread.start()
         thread.join()
     else:
-        look()
+        check()
     assert found == [handlers]
 
 
 def test_a_signal_that_is_ignored_stays_ignored():
-    """As Ctrl-C is in a program that a shell has started in the background."""
-    with on_signal(signal.SIGINT, signal.SIG_IGN), resume.hold_signals() as came:
+    """As Ctrl-C is ignored by a program that a shell has started in the background."""
+    with on_signal(signal.SIGINT, signal.SIG_IGN), resume.hold_signals() as received:
         signal.raise_signal(signal.SIGINT)
-        assert came() == 0
+        assert received() == 0
 
 
 def test_a_step_with_nan_loss_is_not_saved(tiny, tmp_path, monkeypatch):
@@ -313,13 +315,13 @@ def test_step_lists_of_different_lengths_are_refused(tmp_path):
 
 
 def test_a_training_may_stop_repeatedly(tiny, tmp_path):
-    unbroken, resumed = build(), build()
-    train(tiny, unbroken)
+    uninterrupted, resumed = build(), build()
+    train(tiny, uninterrupted)
     for epoch in (0, 1, 1, 3):
         with pytest.raises(Stopped):
             train(tiny, build(), tmp_path, stop_in=epoch)
     train(tiny, resumed, tmp_path)
-    assert same(unbroken, resumed)
+    assert same(uninterrupted, resumed)
 
 
 def test_a_finished_training_is_not_repeated(tiny, tmp_path):
@@ -335,13 +337,13 @@ def test_an_interrupted_training_resumes(tiny, tmp_path):
         if record.epoch == 2:
             raise KeyboardInterrupt
 
-    unbroken, model = build(), build()
-    train(tiny, unbroken)
+    uninterrupted, model = build(), build()
+    train(tiny, uninterrupted)
     with pytest.raises(KeyboardInterrupt):
         train(tiny, model, tmp_path, on_epoch=interrupt)
     resumed = build()
     assert not train(tiny, resumed, tmp_path).interrupted
-    assert same(unbroken, resumed)
+    assert same(uninterrupted, resumed)
 
 
 def test_an_early_stop_is_final(tiny, tmp_path):
@@ -361,8 +363,8 @@ def test_only_the_last_two_checkpoints_are_kept(tiny, tmp_path):
 
 @pytest.mark.parametrize("damage", ["flip", "cut", "empty"])
 def test_a_damaged_newest_checkpoint_falls_back_to_the_one_before(tiny, tmp_path, damage):
-    unbroken = build()
-    train(tiny, unbroken)
+    uninterrupted = build()
+    train(tiny, uninterrupted)
     with pytest.raises(Stopped):
         train(tiny, build(), tmp_path, stop_in=3)
     newest = max(tmp_path.iterdir())
@@ -371,7 +373,7 @@ def test_a_damaged_newest_checkpoint_falls_back_to_the_one_before(tiny, tmp_path
     newest.write_bytes({"flip": content, "cut": content[:-100], "empty": b""}[damage])
     resumed = build()
     train(tiny, resumed, tmp_path)
-    assert same(unbroken, resumed)
+    assert same(uninterrupted, resumed)
 
 
 def test_only_damaged_files_are_reported(tiny, tmp_path):
@@ -410,7 +412,7 @@ SHIFT = Augmentation(shift=1)
 
 
 def fit(train, folder, *, optimizer=torch.optim.SGD, rate=0.1, steps=5, augment=SHIFT) -> None:
-    """Train for an epoch of five steps, with a schedule of so many; 0 is for none."""
+    """Train for an epoch of five steps, with a schedule of `steps` steps; 0 means none."""
     model = build()
     made = optimizer(model.parameters(), rate)
     schedule = OneCycleLR(made, 0.1, total_steps=steps, cycle_momentum=False) if steps else None
@@ -453,8 +455,8 @@ def test_settings_name_the_type_of_the_device(tiny):
     for kind in ("cpu", "meta"):
         model = build().to(kind)
         optimizer = torch.optim.SGD(model.parameters(), 0.1)
-        told = resume.training_settings(model, optimizer, None, tiny, None, None)
-        assert told["device"] == kind
+        settings = resume.training_settings(model, optimizer, None, tiny, None, None)
+        assert settings["device"] == kind
 
 
 def test_the_best_epoch_is_remembered(tiny, tmp_path):
@@ -495,11 +497,11 @@ def test_a_full_disk_changes_no_file(tiny, tmp_path, monkeypatch):
         with pytest.raises(OSError, match="No space left"):
             train(tiny, build(), tmp_path)
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
-    unbroken, resumed = build(), build()
-    train(tiny, unbroken)
+    uninterrupted, resumed = build(), build()
+    train(tiny, uninterrupted)
     device.seed_everything(0)
     train(tiny, resumed, tmp_path)
-    assert same(unbroken, resumed)
+    assert same(uninterrupted, resumed)
 
 
 def test_without_a_folder_the_images_are_not_read_for_their_digest(tiny, tmp_path, monkeypatch):
@@ -512,7 +514,7 @@ def test_without_a_folder_the_images_are_not_read_for_their_digest(tiny, tmp_pat
 
 
 def test_a_training_on_the_cpu_leaves_the_generators_of_a_gpu_alone(tiny, tmp_path, monkeypatch):
-    """Asking for their state would start CUDA."""
+    """Reading their state would initialize CUDA."""
     gpu = mock.Mock(**{"device_count.return_value": 0})
     cuda = torch.device("cuda")
     monkeypatch.setattr(torch.accelerator, "current_accelerator", lambda *_, **__: cuda)
@@ -571,7 +573,7 @@ def test_a_state_with_a_missing_or_mistyped_part_is_refused(tiny, tmp_path, monk
 
 @pytest.mark.parametrize("content", [b"", b"no state", b"PK\x03\x04" + bytes(40), None])
 def test_a_file_of_another_kind_is_refused_despite_its_name(tiny, tmp_path, content):
-    if content is None:  # a file of torch that holds a list
+    if content is None:  # a torch file of a list
         torch.save([3], buffer := io.BytesIO())
         content = buffer.getvalue()
     (tmp_path / f"epoch-0001-{hashlib.sha256(content).hexdigest()}.pt").write_bytes(content)

@@ -29,7 +29,7 @@ KILLS = ((1, 2), (0, 3), (1, 4))  # at each start: the rank that is killed, and 
 def train(
     kind: str, group: SingleProcess = SINGLE_PROCESS, checkpoint: Path | None = None, **changes
 ) -> tuple[torch.nn.Module, list]:
-    """One epoch over 70 images in batches of 16: the last has 6, which 4 cannot share evenly."""
+    """One epoch over 70 images in batches of 16: the last has 6, which 4 cannot shard evenly."""
     split = images(70)
     settings = {
         "model": kind, "epochs": 1, "batch_size": 16,
@@ -70,7 +70,7 @@ def main(folder: Path) -> None:
 
 
 def train_and_die(folder: Path, kills: tuple[tuple[int, int], ...]) -> None:
-    """Save each step; at each start, a rank kills itself as `kills` says, if it says something."""
+    """Save each step; at each start, a rank kills itself as `kills` says, if it has an entry."""
     resume.SAVE_EVERY = 0
     restart, batches = int(os.environ["TORCHELASTIC_RESTART_COUNT"]), data.batches
     steps = itertools.count()  # batches that are skipped after a restart count as well
