@@ -29,7 +29,7 @@ CACHED_FROM = 2_000  # pictures: reading so many takes a second or more
 
 
 def load(dataset: str, **options: Any) -> Splits:
-    """Load "mnist" or "fashion_mnist", or a folder of your own with `options` of `from_folder`."""
+    """Load "mnist" or "fashion_mnist"; other names are paths for `from_folder`, with `options`."""
     return load_splits(dataset) if dataset in SPECS else from_folder(dataset, **options)
 
 
@@ -46,11 +46,11 @@ def from_folder(
 
     `path` holds a folder for each class; or it holds `train` and optionally `validation` and
     `test`, each with a folder for each class. A missing split is drawn from the training pictures
-    as in `from_arrays`. Pictures are scaled to `size` pixels by `prepare`. `channels` is 1 (gray)
-    or 3; by default 3 if any picture has colors. Large data sets are cached in `cache_dir`.
+    as in `from_arrays`. Pictures are scaled to `size` pixels (16 to 96). `channels` is 1 (gray)
+    or 3; by default 3 if any picture has colors. 2,000 pictures or more are cached in `cache_dir`.
     `splits.files` names the file of each image; `splits.notes` describes what was found. Raises
-    ValueError if the folder does not hold classes of pictures, or if a picture cannot be read;
-    with `skip_broken`, pictures that cannot be read are left out instead.
+    ValueError for another `size` or `channels`, if the folder does not hold 2 to 1,000 classes of
+    pictures, or if a picture cannot be read; with `skip_broken`, such pictures are left out.
     """
     path = Path(path)
     _check_format(size, channels)
@@ -82,30 +82,24 @@ def from_arrays(
 ) -> Splits:
     """Divide images (N, H, W), (N, C, H, W) or (N, H, W, C), with C = 1 or 3, into three splits.
 
-    Pixels are uint8, or floating-point numbers in [0, 1]. `targets` are whole numbers in [0, K).
-    `size` scales the images to so many pixels; without it, they must be square with 16 to 96.
+    Pixels are uint8, or floats in [0, 1]. `targets` are integers in [0, K), with K from 2 to 1,000.
+    Images are scaled to `size` pixels (16 to 96); without it, they must be square and that large.
 
     A random tenth of each class, but at least one image, goes to the validation split, and as many
     to the test split. A class of two images has none for validation; a class of one is only in the
-    training split. Each call makes the same splits. Raises ValueError for any other input.
+    training split. Each call makes the same splits. Raises ValueError for other shapes or values.
     """
     images, targets = torch.as_tensor(images), torch.as_tensor(targets)
     if images.ndim == 3:
         images = images[:, None]
     elif images.ndim == 4 and images.shape[1] not in (1, 3) and images.shape[3] in (1, 3):
         images = images.movedim(3, 1)
-    if images.is_floating_point():
-        if images.numel() and not 0 <= images.min() <= images.max() <= 1:
-            raise ValueError(
-                f"Floating-point pixels must lie in [0, 1], got {images.min():g} to "
-                f"{images.max():g}. Divide them by the largest possible value."
-            )
-        images = (255 * images).round().to(torch.uint8)
+    images = _to_bytes(images)
     if size is not None:
-        _check_format(size, None)
-    if size is not None and images.ndim == 4 and images.numel():  # all others are refused below
-        options: dict[str, Any] = {"mode": "bilinear", "antialias": True}
-        images = F.interpolate(images.float(), (size, size), **options).round().to(torch.uint8)
+        _check_format(size, None)  # all else is checked by `_split`
+        if images.dtype == torch.uint8 and images.ndim == 4 and images.numel():
+            options: dict[str, Any] = {"mode": "bilinear", "antialias": True}
+            images = F.interpolate(images.float(), (size, size), **options).round().byte()
     if targets.is_floating_point() or targets.ndim != 1:
         raise ValueError(
             f"Targets must be whole numbers (N,), got {targets.dtype} {tuple(targets.shape)}; "
@@ -128,16 +122,27 @@ def from_torchvision(
     """
     _check_format(size, channels)
     pairs = [given[i] for given in (dataset, test) for i in range(len(given))]
+    if not pairs:
+        raise ValueError("The data set has no images.")
     pictures = [
-        to_picture((255 * image).round().byte() if image.is_floating_point() else image)
-        if isinstance(image, Tensor) else image
-        for image, _ in pairs
-    ]  # fmt: skip
+        to_picture(_to_bytes(image)) if isinstance(image, Tensor) else image for image, _ in pairs
+    ]
     images = stack([prepare(picture, size) for picture in pictures], channels)
     targets = torch.tensor([int(target) for _, target in pairs])
     names = [str(name) for name in getattr(dataset, "classes", range(int(targets.max()) + 1))]
     given = ["train"] * len(dataset) + ["test"] * len(test)
     return _split(images, targets, names, name or type(dataset).__name__.lower(), given)
+
+
+def _to_bytes(images: Tensor) -> Tensor:
+    """Floats in [0, 1] as uint8; other dtypes as they are."""
+    if not images.is_floating_point():
+        return images
+    low, high = images.aminmax() if images.numel() else (0, 1)
+    if not 0 <= low <= high <= 1:
+        found = f"Floating-point pixels must lie in [0, 1], got {low:g} to {high:g}."
+        raise ValueError(f"{found} Divide them by the largest possible value.")
+    return (255 * images).round().to(torch.uint8)
 
 
 def _check_format(size: int, channels: int | None) -> None:
@@ -272,7 +277,7 @@ def _split(
 
 
 def _divide(targets: Tensor, given: Sequence[str]) -> np.ndarray:
-    """The name of each image's split. A missing split is drawn from each class of the training."""
+    """Each image's split. Missing splits are drawn from each class of the training images."""
     part = np.array(given or ["train"] * len(targets), dtype=object)
     generator = torch.Generator().manual_seed(0)
     for k in targets.unique().tolist():

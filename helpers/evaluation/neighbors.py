@@ -28,7 +28,7 @@ def nearest_neighbors(
 
     Both are images uint8 (N, C, S, S) or features float (N, F), on one device. `exclude` int64 (N,)
     holds for each query a row of the pool to leave out, such as the query itself. `chunk` queries
-    are compared at once. Raises ValueError if the pool has fewer than `k` rows.
+    are compared at once. Raises ValueError if fewer than `k` rows are left.
     """
     available = len(pool) - (exclude is not None)
     if k > available:
@@ -36,7 +36,7 @@ def nearest_neighbors(
     pool = pool.flatten(1).float()
     squares = pool.square().sum(dim=1)
     found, distances = [], []
-    for start in range(0, len(queries), chunk):
+    for start in range(0, len(queries) or 1, chunk):
         some = queries[start : start + chunk].flatten(1).float()
         # |a - b|² = |a|² - 2ab + |b|² needs one matrix product; |a|² does not change the order
         gaps = squares - 2 * some @ pool.T

@@ -531,6 +531,8 @@ TWO = np.arange(20) % 2
     [
         (ARRAY + 0.5 * 16, TWO, None, r"must lie in \[0, 1\], got 8 to 8"),
         (ARRAY + np.eye(16) * 1.5, TWO, None, r"must lie in \[0, 1\], got 0 to 1\.5"),
+        (ARRAY - np.eye(16) * 0.5, TWO, None, r"must lie in \[0, 1\], got -0\.5 to 0"),
+        (ARRAY + np.eye(16) * np.nan, TWO, None, r"must lie in \[0, 1\], got nan to nan"),
         (ARRAY, TWO.astype(float), None, "whole numbers"),
         (ARRAY, np.eye(2)[TWO].astype(int), None, r"\.argmax\(1\)"),
         (ARRAY, TWO + 1, ["a", "b"], r"must lie in \[0, 2\), got 1 to 2"),
@@ -600,6 +602,23 @@ def test_a_data_set_without_names_is_called_by_its_type():
     assert data.from_torchvision(pairs, channels=1, name="mine").spec.channels == 1
     with pytest.raises(ValueError, match="channels must be 1 or 3, got 2"):
         data.from_torchvision(pairs, channels=2)
+
+
+def test_invalid_pictures_of_a_data_set_are_refused():
+    too_bright = TensorDataset(torch.full((20, 1, 28, 28), 1.5), torch.arange(20) % 2)
+    with pytest.raises(ValueError, match=r"must lie in \[0, 1\], got 1\.5 to 1\.5"):
+        data.from_torchvision(too_bright)
+    with pytest.raises(ValueError, match="has no images"):
+        data.from_torchvision([])
+
+
+@pytest.mark.parametrize("dtype", [torch.int16, torch.uint16, torch.int64])
+def test_whole_numbers_other_than_uint8_are_refused_also_if_scaled(dtype):
+    """Values above 255 would wrap around."""
+    images = torch.full((20, 16, 16), 300).to(dtype)
+    for size in (None, 20):
+        with pytest.raises(ValueError, match="Images must be uint8"):
+            data.from_arrays(images, TWO, size=size)
 
 
 def test_a_folder_named_like_a_known_data_set_is_not_mistaken_for_it(folder):

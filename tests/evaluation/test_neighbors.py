@@ -46,6 +46,12 @@ def test_more_neighbors_than_rows_are_refused():
         evaluation.nearest_neighbors(pool, pool, 3, exclude=torch.arange(3))
 
 
+def test_no_queries_have_no_neighbors():
+    found = evaluation.nearest_neighbors(torch.zeros(0, 2), torch.zeros(3, 2), 2)
+    assert (found.rows.shape, found.distances.shape) == ((0, 2), (0, 2))
+    assert found.rows.dtype == torch.int64
+
+
 def test_votes_are_shares_of_the_classes_of_the_neighbors():
     found = evaluation.Neighbors(torch.tensor([[0, 1, 2, 3]]), torch.zeros(1, 4))
     votes = found.votes(torch.tensor([2, 0, 2, 2]), classes=3)
