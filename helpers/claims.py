@@ -36,10 +36,10 @@ def expect(name: str, value: float, lo: float, hi: float) -> str:
 
 
 def band(name: str, /, **settings: object) -> tuple[float, float]:
-    """The band (lo, hi) of the accuracy `name`, measured with exactly these `settings`.
+    """The band (lo, hi) in [0, 1] of the accuracy `name`, measured with exactly these `settings`.
 
     For other settings the band is (0, 1), which holds every accuracy, so you can try any settings.
-    Raises ValueError if there is no band of that name, or if the file is damaged.
+    Raises ValueError if there is no band of that name, and as `read_bands`.
     """
     measured = [entry for entry in read_bands() if entry["name"] == name]
     if not measured:
@@ -51,7 +51,7 @@ def band(name: str, /, **settings: object) -> tuple[float, float]:
 
 
 def read_bands() -> list[dict[str, Any]]:
-    """All bands that were measured. Raises ValueError if the file does not hold them."""
+    """All measured bands. FileNotFoundError without the file, ValueError if it is damaged."""
     try:
         bands = [] + json.loads(BANDS.read_bytes())["bands"]  # TypeError if it is no list
         for entry in bands:

@@ -44,7 +44,7 @@ def describe(device: torch.device) -> str:
 
 
 def seed_everything(seed: int) -> None:
-    """Seed the generators of Python, NumPy and torch (all devices). `seed` is in [0, 2**32)."""
+    """Seed Python, NumPy and torch (all devices). ValueError unless `seed` is in [0, 2**32)."""
     random.seed(seed)
     np.random.seed(seed)  # noqa: NPY002 - other people's code draws from this generator
     torch.manual_seed(seed)

@@ -36,7 +36,7 @@ def write_atomic(path: Path | str, content: bytes | str) -> None:
 
     This holds after a power loss, too. After this function returns, readers see the new file.
     Parent folders are made. Temporary files of killed processes are deleted. Raises OSError if the
-    folder cannot be written to; `path` is then unchanged.
+    folder cannot be written to; `path` is then unchanged. Raises ValueError for a URL.
     """
     path = Path(path)
     make_folder(path.parent)

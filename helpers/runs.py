@@ -59,7 +59,7 @@ def run_dir(output: str, notebook: str) -> Path:
 
 def create_run(root: Path | str, name: str) -> Path:
     """Make the folder `<root>/<date>-<time>-<name>` for a run, with the suffix `-2` if it exists.
-    Raises an OSError that names the folder if it cannot be made.
+    Raises an OSError that names the folder if it cannot be made, ValueError if `root` is a URL.
     """
     stamp = f"{datetime.datetime.now():%Y%m%d-%H%M%S}-{name}"
     path, numbers = Path(root, stamp), itertools.count(2)
@@ -196,7 +196,7 @@ def _flat(record: dict, prefix: str = "") -> Iterator[tuple[str, object]]:
 
 
 def _merge(found: dict[str, dict[str, dict]]) -> list[dict]:
-    """The records by folder, merged with the status; then notebooks that did not finish."""
+    """The records, sorted by folder, with the status added; then notebooks that did not finish."""
     states = {
         f"{folder}{os.sep}{name}": state
         for folder, files in found.items() for name, state in files.get(STATUS, {}).items()
@@ -227,8 +227,8 @@ def load_run(folder: Path | str) -> "pd.DataFrame":
 
 def read_status(folder: Path | str, *, strict: bool = True) -> dict:
     """The `status.json` of a run: its `settings`, and its `notebooks` with their `state`.
-
-    Old names of states are replaced. A damaged file raises ValueError if `strict`, else is empty.
+    Old names of states are replaced. Raises FileNotFoundError without a file. A damaged one raises
+    ValueError if `strict`; else it has no notebooks, the `state` "damaged" and a `message`.
     """
     status = {"notebooks": []} | _read(Path(folder, STATUS), strict)
     for entry in status["notebooks"]:
@@ -312,7 +312,7 @@ def overview(frame: "pd.DataFrame", root: Path | str) -> "pd.DataFrame":
 def find(root: Path | str, name: str) -> Path:
     """The folder of the run called `name` in `overview`, or of the only run whose name contains it.
 
-    `root` is the folder of all runs. Raises ValueError if no run or several runs fit.
+    `root` is the folder of all runs. Raises ValueError unless one run fits, and as `collect`.
     """
     folders = {Path(folder) for folder in collect(root)["folder"]}
     folders |= {folder.parent for folder in folders if folder.parent != Path(root)}

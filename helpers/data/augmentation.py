@@ -14,14 +14,14 @@ from torch import Generator, Tensor
 
 @dataclass(frozen=True)
 class Augmentation:
-    """Which changes to apply, and how strong they are. Each is off by default.
+    """The random changes and their strengths, off by default. ValueError if one is out of range.
 
     Flip only clothes: a mirrored boot is a boot, but a mirrored 2 is not a digit.
     """
 
     shift: int = 0  # at most this many pixels left, right, up or down
     degrees: float = 0.0  # rotation by at most this angle, left or right
-    scale: float = 0.0  # relative change of size: 0.1 gives 90 % to 110 %
+    scale: float = 0.0  # relative change of size, below 1: 0.1 gives 90 % to 110 %
     flip: bool = False  # mirror each image left to right with probability one half
     erase: float = 0.0  # probability that an image loses a random rectangle
 
@@ -32,7 +32,7 @@ class Augmentation:
             raise ValueError(f"Expected {wanted}, got {self}.")
 
     def __call__(self, images: Tensor, generator: Generator) -> Tensor:
-        """Augment uint8 images (N, C, H, W) on the `generator`'s device; may return float32."""
+        """Augment uint8 (N, C, H, W) on the generator's device; float32 if rotated or scaled."""
         if self.degrees or self.scale:
             images = random_affine(images, generator, degrees=self.degrees, scale=self.scale)
         if self.shift:
@@ -81,8 +81,8 @@ def random_flip(images: Tensor, generator: Generator) -> Tensor:
 def random_erasing(images: Tensor, generator: Generator, *, p: float) -> Tensor:
     """Blacken a random rectangle of each image (N, C, H, W) with probability `p`.
 
-    Random erasing (Zhong et al., AAAI 2020, section 3.2): the rectangle covers 2 % to 33 % of the
-    image and its sides have a ratio in [0.3, 1/0.3]. Unlike in the paper, it may cross the edge.
+    Random erasing (Zhong et al., AAAI 2020, algorithm 1). The rectangle has 2 % to 33 % of the
+    area, as in torchvision, and sides in a ratio in [0.3, 1/0.3]. Here it may cross the edge.
     """
     n, _, height, width = images.shape
     device = images.device

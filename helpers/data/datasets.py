@@ -32,7 +32,7 @@ class DatasetSpec:
 
     name: str  # as in load_splits(name)
     title: str  # for pages and figures, such as "Fashion-MNIST"
-    folder: str  # torchvision's class, and its folder under data/; or the folder of your own data
+    folder: str  # torchvision's class and folder under data/; the path of your own data; or ""
     class_names: tuple[str, ...]  # by target, 0..K-1
     mean: float  # over all pixels of the training images, in [0, 1]; see pixel_statistics
     std: float  # standard deviation of the same pixels
@@ -60,9 +60,9 @@ def spec(name: str) -> DatasetSpec:
 def read_verified(folder: str, root: Path) -> list[Tensor]:
     """Read all four files of "MNIST" or "FashionMNIST" below `root`, and download missing ones.
 
-    Returns training images uint8 (60,000, 1, 28, 28), training targets int64 (60,000,), test images
-    and test targets. Raises DamagedDataError if an archive is not the published one, and
-    FileNotFoundError if one is missing and cannot be downloaded.
+    Returns training images uint8 (60,000, 1, 28, 28), training targets int64 (60,000,), and
+    the same for 10,000 test images. Raises DamagedDataError if an archive is not the published
+    one, and FileNotFoundError if one is missing and cannot be downloaded.
     """
     archives = [root / folder / "raw" / name for name in DIGESTS[folder]]
     missing = [archive.name for archive in archives if not archive.exists()]
@@ -95,7 +95,7 @@ def read_archive(archive: Path, folder: str) -> bytearray:
             f'{got}, expected {wanted}. Restore it with `git checkout -- "{archive}"`, or '
             f"delete it to download it again."
         )
-    size = int.from_bytes(compressed[-4:], "little")  # at the end of every .gz file
+    size = int.from_bytes(compressed[-4:], "little")  # a .gz file ends with its uncompressed size
     return bytearray(zlib.decompress(compressed, wbits=zlib.MAX_WBITS | 16, bufsize=size))
 
 

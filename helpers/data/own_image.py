@@ -27,12 +27,12 @@ class Handwriting:
     """The digits in a picture in reading order: line by line, each from left to right."""
 
     images: Tensor  # uint8 (D, 1, 28, 28), white on black, in the format of MNIST
-    boxes: Tensor  # int64 (D, 4): left, top, right, bottom in pixels of `picture`
+    boxes: Tensor  # int64 (D, 4): left, top, right, bottom in pixels of `picture`; ends exclusive
     picture: Tensor  # uint8 (H, W), gray and upright, at most LONGER_SIDE high and wide
 
 
 def read_digit(path: Path | str | BinaryIO) -> Tensor:
-    """Read a picture of one digit: uint8 (1, 1, 28, 28). ValueError if there is none or several."""
+    """As `read_digits`, for one digit: uint8 (1, 1, 28, 28). ValueError if none or several."""
     images = read_digits(path).images
     if len(images) != 1:
         raise ValueError(

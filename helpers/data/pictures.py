@@ -23,7 +23,7 @@ def read_pictures(
     """Read picture files, given as paths or contents, and `prepare` them.
 
     For a file that cannot be read, the list holds the reason as text instead of an array. Pictures
-    of more than 89 million pixels are not decoded.
+    of more than 89 million pixels are not decoded. `progress` is the `show` of `progress_bar`.
     """
 
     def read(path: Path | bytes) -> np.ndarray | str:

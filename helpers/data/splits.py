@@ -16,9 +16,9 @@ SIZES = range(16, 97)  # of images, in pixels
 
 @dataclass(frozen=True)
 class Split:
-    """Images with their targets. Row i is image i, everywhere in this project."""
+    """Images with targets. Row i is image i. Raises ValueError for another shape or dtype."""
 
-    images: Tensor  # uint8 (N, C, S, S), 0 is black, 255 is white; the course's are (N, 1, 28, 28)
+    images: Tensor  # uint8 (N, C, S, S), C 1 or 3, S in SIZES, 0 is black; MNIST: (N, 1, 28, 28)
     targets: Tensor  # int64 (N,), each in [0, K)
 
     def __post_init__(self) -> None:
@@ -119,7 +119,7 @@ def batches(
 
 
 def loader(split: Split, batch_size: int = 32, *, shuffle: bool) -> "torch.utils.data.DataLoader":
-    """A DataLoader of torch with such batches; it collects them image by image."""
+    """A torch DataLoader; its batches are like those of `batches`, but collected image by image."""
     pairs = torch.utils.data.TensorDataset(split.images, split.targets)
     return torch.utils.data.DataLoader(pairs, batch_size=batch_size, shuffle=shuffle)
 

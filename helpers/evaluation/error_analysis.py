@@ -23,13 +23,13 @@ def misclassified(predictions: Predictions) -> Tensor:
 
 
 def random_misclassified(predictions: Predictions, n: int, *, seed: int) -> Tensor:
-    """A uniform random sample of at most `n` mistakes, without replacement, int64 (n,)."""
+    """A uniform random sample of at most `n` mistakes, without replacement, int64 (≤ n,)."""
     rows = misclassified(predictions)
     return rows[torch.randperm(len(rows), generator=torch.Generator().manual_seed(seed))[:n]]
 
 
 def most_confident_misclassified(predictions: Predictions, n: int) -> Tensor:
-    """The `n` mistakes with the highest confidence, highest first, int64 (n,)."""
+    """At most `n` mistakes with the highest confidence, highest first, int64 (≤ n,)."""
     rows = misclassified(predictions)
     return rows[predictions.confidence[rows].argsort(descending=True, stable=True)[:n]]
 
@@ -61,7 +61,7 @@ def most_confused_pairs(predictions: Predictions, class_names: Sequence[str]) ->
 
 
 def class_means(split: Split) -> Tensor:
-    """The mean image of each class, float32 (K, C, S, S), with pixels in [0, 255]."""
+    """The mean image of each class, float32 (K, C, S, S), in [0, 255]; nan if it has no images."""
     classes = int(split.targets.max()) + 1
     means = [split.images[split.targets == k].float().mean(dim=0) for k in range(classes)]
     return torch.stack(means)
@@ -83,7 +83,7 @@ def neighbor_votes(
     This is a vote of the `k` training images that are nearest by their pixels, without a model.
     Returns a row for each mistake, indexed by its row in `test`: `target`, `prediction`, the
     fractions of the votes `for_target` and `for_prediction`, and `outcome`, one of VOTE_OUTCOMES:
-    "with the label" or "with the model" if that reaches `majority`, else "undecided".
+    "with the label" or "with the model" if that fraction reaches `majority`, else "undecided".
     """
     import pandas as pd
 

@@ -31,10 +31,10 @@ def write_explorer(
     The page computes every layer in the browser, offline, with the model's weights. Its input is
     drawn by the reader, or chosen from `examples`, such as the test split: for each class, up to
     two images that the model predicts correctly and one that it does not. `notes` may hold
-    "dataset", "class_names", "test_accuracy", "date" and "sha256". Without class names, those of
-    the data set are used, or numbers. Raises ValueError if a layer is not in SUPPORTED, if the
-    model is not a sequence of layers, if the number of class names is wrong, or if the page has
-    more than LARGEST_PAGE bytes; and OSError if the file cannot be written.
+    "dataset", "class_names", "test_accuracy" in [0, 1], "date" and "sha256". Without class names,
+    those of the data set are used, or numbers. Raises ValueError if a layer is not in SUPPORTED or
+    has an option such as `groups`, if the model is not a sequence of layers, if the number of names
+    is wrong, or if the page has more than LARGEST_PAGE bytes; OSError if it cannot be written.
     """
     import jinja2
 

@@ -40,7 +40,7 @@ def occlusion(model: nn.Module, image: Tensor, target: int, *, patch: int = 5) -
     at the edge it is clipped. Returns the falls in nats, float32 (H, W), on the CPU; a negative
     fall means that the covered pixels were evidence against the class. Zeiler and Fergus,
     "Visualizing and Understanding Convolutional Networks", ECCV 2014, section 4.2. Raises
-    ValueError if `patch` is even, since it would have no center.
+    ValueError unless `patch` is odd, so that it has a center, and positive.
     """
     if patch < 1 or patch % 2 == 0:
         raise ValueError(f"patch must be an odd number of pixels, such as 5, got {patch}.")

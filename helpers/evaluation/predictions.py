@@ -48,7 +48,7 @@ def predict(model: nn.Module, images: Split | Tensor, *, batch_size: int = 250) 
     """Run `model` over `images` in their order, in evaluation mode, without gradients.
 
     `images` is a Split, or uint8 (N, C, S, S) if the targets are not known, on any device. Batches
-    of 250 are a third faster than 1,000, since their activations fit in a CPU's cache. Raises
+    of 250 are a third faster than of 1,000, since their activations fit in a CPU's cache. Raises
     ValueError if the images have another shape or dtype, or if there are none.
     """
     if isinstance(images, Tensor):
@@ -87,8 +87,7 @@ def predict_tta(model: nn.Module, split: Split, augmentation: Augmentation) -> P
 
     `augmentation` is that of the training. The first view is the image itself. If `augmentation`
     shifts, four views are shifted by one pixel each; if it flips, all views are also mirrored.
-    Krizhevsky et al., "ImageNet Classification with Deep Convolutional Neural Networks", NIPS 2012,
-    section 4.1.
+    Krizhevsky et al., "ImageNet Classification with Deep CNNs", NIPS 2012, section 4.1.
     """
     views = tta_views(split.images, augmentation)
     return average_predictions([predict(model, Split(view, split.targets)) for view in views])
@@ -133,7 +132,7 @@ def accuracy(predictions: Predictions) -> float:
 
 
 def loss(predictions: Predictions) -> float:
-    """Mean cross-entropy per image, in nats. Uniform probabilities have ln K: 2.30 for K = 10."""
+    """Mean cross-entropy per image, in nats; ln K for a uniform guess. Raises as `accuracy`."""
     _check_targets(predictions)
     return F.cross_entropy(predictions.logits, predictions.targets).item()
 
@@ -160,7 +159,7 @@ def per_class(predictions: Predictions, class_names: Sequence[str]) -> "pd.DataF
     A class that was never predicted has precision 0. The columns `… low` and `… high` are the ends
     of a 95 % confidence interval over other images of the same kind, by the percentile bootstrap
     (Efron and Tibshirani, "An Introduction to the Bootstrap", 1993, section 13.3): the confusion
-    matrix is resampled 1,000 times, always with the same seed.
+    matrix is resampled 1,000 times, always with the same seed. Raises as `confusion_matrix`.
     """
     import pandas as pd
 

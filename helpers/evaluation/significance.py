@@ -21,7 +21,7 @@ class PairedComparison:
     only_first: int  # images that only the first model predicted correctly
     only_second: int
     images: int  # all images
-    p_value: float  # of the null hypothesis that both models are equally good
+    p_value: float  # two-sided, of the null hypothesis that both models are equally good
 
     @property
     def difference(self) -> float:
@@ -32,10 +32,10 @@ class PairedComparison:
 def mcnemar(first: Tensor, second: Tensor) -> PairedComparison:
     """Compare two models on the same images: bool (N,) each, True where the model is right.
 
-    The exact test of McNemar ("Note on the sampling error of the difference between correlated
-    proportions", Psychometrika, 1947). The null hypothesis is that both models are equally good: if
-    only one of them predicts an image correctly, it is the first with probability one half.
-    Raises ValueError if the two have different lengths or are empty.
+    The test of McNemar ("Note on the sampling error of the difference between correlated
+    proportions", Psychometrika, 1947), in its exact form, by the binomial distribution. The null
+    hypothesis is that both models are equally good: if only one predicts an image correctly, it is
+    the first with probability one half. Raises ValueError if lengths differ or there are no images.
     """
     from scipy.stats import binomtest
 
@@ -97,7 +97,7 @@ def seeds_needed(difference: float, deviation: float, *, power: float = 0.8) -> 
     `difference`. With so many seeds, a t-test at the 5 % level detects the difference with
     probability `power` (Cohen, "Statistical Power Analysis for the Behavioral Sciences", 1988,
     chapter 2). The result is at least 2, since one value has no standard deviation. Raises
-    ValueError unless `difference` is not 0, `deviation` >= 0 and `power` in (0, 1).
+    ValueError if `difference` is 0, `deviation` is negative, or `power` is not in (0, 1).
     """
     from scipy.stats import nct, norm, t
 

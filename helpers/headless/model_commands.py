@@ -150,7 +150,7 @@ def _classify(
 
 
 def _answers(model: "Module", notes: dict[str, Any], images: "Tensor") -> list[dict[str, Any]]:
-    """For each image of uint8 (N, C, S, S): its predicted class, and the probabilities of all."""
+    """For each image of uint8 (N, C, S, S): the predicted class, and all classes' probabilities."""
     from helpers import data, evaluation
 
     probabilities = evaluation.predict(model, images).probabilities
@@ -194,10 +194,7 @@ def export(
 
 
 def explore(
-    run: ModelArgument,
-    out: OutOption = None,
-    code: CodeOption = None,
-    root: RootOption = runs.ROOT,
+    run: ModelArgument, out: OutOption = None, code: CodeOption = None, root: RootOption = runs.ROOT
 ) -> None:
     """Write a web page that shows what each layer of a model computes."""
     from helpers import data, evaluation, models

@@ -54,7 +54,7 @@ def settings_for(
     """The parameters of each notebook to run, by name, in the order of the series.
 
     They are those of the profile, changed by assignments such as "02.epochs=3". `only` names the
-    notebooks to run, if not all. Raises ValueError for unknown names or values of another type.
+    notebooks to run, if not all. Raises ValueError for unknown names or invalid values.
     """
     check_name("profile", profile, PROFILES)
     chosen = {find_notebook(name).name for name in only}
@@ -77,7 +77,7 @@ def parameter_reader(notebook: Notebook) -> Callable[..., object]:
     """A function `read(name, text, target=name)` for the parameters of a notebook.
 
     It converts `text` to the type that is annotated in the parameters cell. It raises ValueError
-    for an unknown parameter or a value of another type; the message calls the parameter `target`.
+    for an unknown parameter, and as `read_value`; the message calls the parameter `target`.
     """
     known = parameters_of(notebook)
     known.pop("output", None)  # the run sets it
@@ -91,7 +91,7 @@ def parameter_reader(notebook: Notebook) -> Callable[..., object]:
 
 
 def read_value(text: str, kind: str, target: str) -> Any:
-    """Convert text to a type (`kind`): "str", or that of a Python literal. Raises ValueError."""
+    """Convert text to type `kind`. ValueError for another type, an infinite or too small number."""
     if kind == "str":
         return text
     value: object = text

@@ -38,10 +38,10 @@ def write_report(
 ) -> list[Path]:  # fmt: skip
     """Write the report in these formats as `report.<format>` into `folder`; returns their paths.
 
-    In other languages than English they are called `report-<language>.<format>`. Chromium prints
-    the PDF from the HTML file, which is kept; if that is not possible, there is no PDF. Markdown
-    has its pictures in a folder beside it, `report_files`. Raises ValueError if author or title has
-    more than 500 characters.
+    `formats` are "html", "pdf" or "md". In languages other than English the files are called
+    `report-<language>.<format>`. Chromium prints the PDF from the HTML file, which is kept; if that
+    fails, there is no PDF. The pictures of `report.md` are in `report_files`. Raises ValueError for
+    over 500 characters of author or title, FileNotFoundError for an unknown language.
     """
     name = "report" if language == "en" else f"report-{language}"
     author, title = _one_line(author, "author"), _one_line(title, "title")

@@ -44,10 +44,10 @@ def run_notebooks(
 ) -> list[NotebookResult]:
     """Run the notebooks in `settings`, a dictionary from `settings_for`; returns their results.
 
-    The executed copy, record and files of each are in `folder/<name>/`. A notebook is skipped if it
-    reads the weights of another one that failed. `status.json` is written before and after each
-    notebook. Notebooks that are finished in this folder are not run again. Raises KeyboardInterrupt
-    for Ctrl-C, and OSError if another process uses the folder, or if it is not writable.
+    The executed copy, record and files of each are in `folder/<name>/`. `status.json` is written
+    before and after each. A notebook is skipped if the one whose weights it reads has failed; a
+    finished one is run again only if that one is. Raises KeyboardInterrupt for Ctrl-C, OSError if
+    the folder is in use or not writable, ValueError for a damaged `status.json`.
     """
     results: dict[str, NotebookResult] = {}
     options: dict[str, Any] = {"cell_timeout": cell_timeout, "progress": progress}
@@ -149,7 +149,7 @@ def find_unfinished(root: Path | str, settings: Settings) -> Path:
 
 
 def finished_notebooks(folder: Path | str) -> dict[str, NotebookResult]:
-    """The finished notebooks in a run's folder, by name: those whose record can be read."""
+    """Finished notebooks with intact records, by name. ValueError for a damaged `status.json`."""
     if not Path(folder, STATUS).is_file():
         return {}
     done = {}

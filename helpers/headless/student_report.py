@@ -75,7 +75,7 @@ class Facts:
 def collect_facts(folder: Path | str) -> Facts:
     """Read the files of the run in `folder`, which may also be the folder of one of its notebooks.
 
-    Raises ValueError if there is no record, or if a file is damaged.
+    Raises FileNotFoundError without the folder, ValueError without a record or for a damaged file.
     """
     folder = Path(folder)
     rows: list[Row] = [
@@ -185,7 +185,7 @@ def _read(path: Path, columns: Mapping[str, Any]) -> pd.DataFrame | None:
 
 
 def _predictions(path: Path, classes: int) -> Predictions | None:
-    """The saved predictions; their logits are 1 for the predicted class, else 0. None if none."""
+    """The saved predictions, with logit 1 for the predicted class, else 0; None without a file."""
     frame = _read(path, {"target": "float64", "predicted": "float64"})
     if frame is None or frame.empty:
         return None

@@ -63,7 +63,7 @@ class Trial:
 
 @dataclass(frozen=True)
 class Plan:
-    """The definition of a sweep. Every value is text, as on the command line."""
+    """The definition of a sweep. Values of parameters are text, as on the command line."""
 
     notebook: str
     grid: Mapping[str, Sequence[str]]  # values by parameter
@@ -216,7 +216,7 @@ def trial_dir(trial: Trial, root: Path | str) -> Path:
 
 
 def finished_trial(trial: Trial, root: Path | str) -> NotebookResult | None:
-    """The result of a trial if it is finished already, or None."""
+    """The result of a trial if it is finished, or None. ValueError if its status is damaged."""
     return runner.finished_notebooks(trial_dir(trial, root)).get(trial.notebook)
 
 
@@ -236,7 +236,7 @@ def run_sweep(
     A trial that fails is retried up to `retries` times; it does not stop the others. `resources`
     are what a worker must have, such as {"GPU": 1}. `on_done` is called for each trial: first for
     those that were finished before, then for each when it ends. Raises OSError for a full disk,
-    ClusterError if the scheduler is gone or no worker has the `resources`.
+    ClusterError if the scheduler is gone or no worker has the `resources`, and as `finished_trial`.
     """
     if resources:
         _check_resources(client, resources)
@@ -295,8 +295,8 @@ def _completed(
 
 def run_trial(trial: Trial, root: Path | str, cell_timeout: int = 3_600) -> NotebookResult:
     """Run one trial in this process; if another process is running it, wait for the result. Raises
-    TrialError if it fails, or if this machine (of a worker that joined late) has another version of
-    the notebook or package than the one that started the sweep; OSError if the disk is full.
+    TrialError if it fails, or if the notebook or package differs from where the sweep started (on a
+    worker that joined late); OSError if the disk is full.
     """
     folder = trial_dir(trial, root)
     if replace(trial).digest != trial.digest:  # the copy computes it on this machine
@@ -348,10 +348,7 @@ def expected_seconds(notebook: str, left: int, root: Path | str, processes: int)
 
 @contextmanager
 def open_client(
-    address: str | None,
-    processes: int,
-    *,
-    root: Path | str | None = None,
+    address: str | None, processes: int, *, root: Path | str | None = None
 ) -> "Iterator[Client]":
     """Connect to the scheduler at `address`, or start single-threaded workers on this machine.
 

@@ -58,7 +58,7 @@ def run_audit(
     """Collect the evidence on the labels of "mnist", "fashion_mnist", or splits of your own.
 
     The nearest image is searched for each image of the splits in `compared`; for "train" that takes
-    as long as several trainings. All else is as in `predict_out_of_sample`.
+    as long as several trainings. All else is as in `predict_out_of_sample` and `data.load_splits`.
     """
     files: dict[str, Sequence[str]] = {}
     if isinstance(dataset, str):
@@ -181,7 +181,7 @@ def rank_labels(audit: Audit) -> pd.DataFrame:
 
 
 def summarize(audit: Audit) -> dict[str, object]:
-    """The results of an audit as numbers: counts of verdicts, and fractions in [0, 1].
+    """The results of an audit as numbers: counts of verdicts and label issues, fractions in [0, 1].
 
     For each cause, `share_…` is the fraction of a model's errors on the test images that have this
     cause, as mean over the models, and `sd_…` its standard deviation.

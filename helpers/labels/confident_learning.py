@@ -1,9 +1,9 @@
 """Confident learning: estimate how many labels are wrong, and which.
 
 Northcutt, Jiang, Chuang, "Confident Learning: Estimating Uncertainty in Dataset Labels", JAIR 70,
-2021. Each function takes out-of-sample probabilities (N, K), from models that were not trained on
-the image, and the given labels int64 (N,). The probability of a class is compared with its mean
-over the images with that label, so that a general bias toward a class cancels out.
+2021. Each function takes probabilities, float (N, K), from models that were not trained on the
+image, and the labels, int64 (N,); it raises as `thresholds`. The probability of a class is compared
+with its mean over the images with that label, so that a general bias toward a class cancels out.
 """
 
 import torch
@@ -15,7 +15,7 @@ def thresholds(probabilities: Tensor, labels: Tensor) -> Tensor:
     """The mean probability of each class over the images with that label, (K,) in [0, 1].
 
     Section 3.1, equation 2. A class without labels has threshold 1, so only certainty reaches it.
-    Raises ValueError if probabilities and labels do not fit together.
+    Raises ValueError for labels of another shape or outside [0, K), and invalid probabilities.
     """
     n, classes = probabilities.shape
     if labels.shape != (n,) or n == 0:

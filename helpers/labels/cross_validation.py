@@ -62,7 +62,7 @@ def predict_out_of_sample(
     Each seed shuffles the images into other `folds`. The neighbors of an image are the `k` nearest
     training images in the feature space of the model. Results are cached in a folder of
     `cache_dir` named by a digest of everything that they depend on, so a stopped audit resumes.
-    Raises ValueError for fewer than two folds or no seed, and as `training.fit`.
+    Raises ValueError for fewer than 2 folds, no seed or too few images, and as `training.fit`.
     """
     if folds < 2 or not seeds:
         raise ValueError(f"Expected at least 2 folds and 1 seed, got {folds} and {list(seeds)}.")

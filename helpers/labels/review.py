@@ -89,7 +89,7 @@ def plot_evidence(audit: Audit, split: str, image: int) -> Figure:
 def load_decisions(path: Path | str) -> pd.DataFrame:
     """Read the decisions in a CSV: `image`, `label`, `suggested`, `decision`, one of DECISIONS.
 
-    Empty if there is no file yet. Raises ValueError for other columns or an unknown decision.
+    Empty if there is no file yet. Raises ValueError for other columns or invalid values.
     """
     path = Path(path)
     if not path.is_file():
@@ -106,7 +106,7 @@ def load_decisions(path: Path | str) -> pd.DataFrame:
 
 def save_decision(path: Path | str, image: int, label: str, suggested: str, decision: str) -> None:
     """Add the decision on one image to the CSV file, or replace it, atomically. Raises ValueError
-    if the decision is not in DECISIONS, OSError if the file cannot be written.
+    if the decision is not in DECISIONS, OSError for a failed write, and as `load_decisions`.
     """
     if decision not in DECISIONS:
         raise ValueError(f"There is no decision {decision!r}. Choose one of: {DECISIONS}.")

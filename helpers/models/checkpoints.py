@@ -25,9 +25,9 @@ class CheckpointError(ValueError):
 
 
 def save(model: nn.Module, path: Path | str, **notes: object) -> Path:
-    """Write the weights of a model and `notes`, as JSON, to `path`, atomically; returns the path.
+    """Write the weights of a model, and `notes` as JSON, to `path` atomically; return the path.
 
-    `load` rebuilds a model that `models.build` has made; of another class, it needs a model `into`.
+    To `load` a class outside MODELS, pass `into`. Raises TypeError if JSON cannot hold `notes`.
     """
     model = getattr(model, "_orig_mod", model)  # the model inside the wrapper of torch.compile
     weights = {name: w.detach().cpu().contiguous() for name, w in model.state_dict().items()}

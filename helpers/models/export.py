@@ -30,11 +30,11 @@ def export(
 ) -> float:  # fmt: skip
     """Write `model` to `path` in a `format` of FORMATS, if the exported file has the same logits.
 
-    The file takes uint8 images (N, C, S, S) for every N ≥ 1, and returns float32 logits (N, K). Its
-    metadata hold `notes` and the class names: `class_names`, or those in `notes`, or those of the
-    data set in `notes`. The logits are compared on 1,000 images: from the test split of a built-in
-    data set, or random. Returns their maximum difference. Raises ValueError if torch cannot export
-    the model or the difference is above MAX_DIFFERENCE; ImportError if a package is missing.
+    The file takes uint8 images (N, C, S, S), N ≥ 1, and returns float32 logits (N, K). Its metadata
+    hold `notes` and the class names: `class_names`, or those in `notes`, or of the data set in
+    `notes`, or numbers. Logits are compared on 1,000 test images of that data set, or random ones.
+    Returns the largest difference. Raises ValueError if it is above MAX_DIFFERENCE, the number of
+    names is wrong, or ONNX export fails; RuntimeError if tracing fails; ImportError without onnx.
     """
     check_name("format", format, FORMATS)
     model = copy.deepcopy(getattr(model, "_orig_mod", model)).cpu().eval().requires_grad_(False)
@@ -103,5 +103,5 @@ def _torchscript(model: nn.Module, images: Tensor, file: Path, notes: dict[str, 
 
 def _safetensors(model: nn.Module, images: Tensor, file: Path, notes: dict[str, object]) -> Tensor:
     name = getattr(model, "architecture", {}).get("name")
-    into = None if name in MODELS else copy.deepcopy(model)  # `load` needs a model of such a class
+    into = None if name in MODELS else copy.deepcopy(model)  # for others, `load` needs a model
     return checkpoints.load(checkpoints.save(model, file, **notes), into=into)(images).detach()

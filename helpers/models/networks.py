@@ -126,8 +126,8 @@ class FastCNN(Network):
 
     The first convolution has a stride of 2, so all later layers work on a quarter of the pixels.
     Two groups of two convolutions follow, as in the fast CIFAR-10 networks (Jordan, "94% on
-    CIFAR-10 in 3.29 Seconds on a Single GPU", 2024, section 3.1). Each pools after its first
-    convolution, to a quarter of the work. Channels in multiples of 8 or 16 suit vector units.
+    CIFAR-10 in 3.29 Seconds on a Single GPU", 2024, section 3.1). Pooling after a group's first
+    convolution quarters the work of its second. Multiples of 8 or 16 channels suit vector units.
     """
 
     def __init__(self, width: int = 16, **kwargs: Any) -> None:
@@ -280,8 +280,8 @@ def build_own(name: str, *, mean: float = 0.0, std: float = 1.0, **model_kwargs:
 
     The class, or function, may take any of `num_classes`, `channels`, `size`, `mean` and `std`. If
     the model has no Normalize layer, one with `mean` and `std` is put before it. Lazy layers need
-    `channels` and `size`. Raises ValueError if these are missing, or if there is no such file,
-    class or nn.Module. Errors that the file raises are not caught.
+    `channels` and `size`. Raises ValueError if these are missing, if there is no such file or
+    class, or if it takes other arguments or makes no nn.Module. Other errors are not caught.
     """
     path, _, class_name = name.rpartition(":")
     file = Path(path).expanduser()

@@ -19,7 +19,7 @@ from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 from torch import Tensor
 
 MARKERS = "osD^v<>PX*"  # one for each of ten classes or lines
-PALETTE = sns.color_palette("colorblind")  # like Okabe and Ito's, for most color vision
+PALETTE = sns.color_palette("colorblind")  # ten, for color-blind readers, like Okabe and Ito's
 
 
 def class_balance(
@@ -82,7 +82,7 @@ def heatmap(
 
 
 def confusion_matrix(counts: Tensor, class_names: Sequence[str]) -> Figure:
-    """Counts (K, K), and percentages of each row. Rows are true classes, columns predicted ones."""
+    """Counts int64 (K, K) and percentages of each row. Rows are true classes, columns predicted."""
     figure, axes = plt.subplots(1, 2, figsize=(9.4, 4.7), layout="constrained")
     labels = {"xlabel": "predicted class", "ylabel": "true class"}
     heatmap(counts.numpy(), class_names, title="Images", fmt="d", ax=axes[0], **labels)
@@ -94,7 +94,7 @@ def confusion_matrix(counts: Tensor, class_names: Sequence[str]) -> Figure:
 def learning_curves(histories: Mapping[str, pd.DataFrame] | pd.DataFrame) -> Figure:
     """Loss and accuracy by epoch: dashed lines for training, solid lines for validation.
 
-    `histories` is the frame of one History, or several frames by name, drawn in the same panels.
+    `histories` is the frame of one History, or up to ten frames by name, in the same panels.
     """
     one = isinstance(histories, pd.DataFrame)
     named: Mapping[str, pd.DataFrame]
@@ -188,7 +188,7 @@ def pareto_front(
 ) -> Axes:
     """The `accuracy` (in percent) of models against their cost, on a logarithmic axis.
 
-    `models` has a row for each model, and a column with the name in `cost`. The models in `front`,
+    `models` has the models' names as index, and `cost` names a column. The models in `front`,
     cheapest first, are labeled and joined by a line. Columns `low` and `high` give error bars.
     """
     ax = ax or plt.subplots(figsize=(6, 4), layout="constrained")[1]

@@ -31,7 +31,7 @@ def image_grid(
     heading: str | None = None,
     cell: float = 0.9,
 ) -> Figure:
-    """A grid of images (N, C, H, W) with titles, `columns` in a row, each `cell` inches wide."""
+    """A grid of images (N, C, H, W) in [0, 255], `cell` inches wide, with `titles` in `colors`."""
     columns = max(1, min(columns, len(images)))
     rows = max(1, -(-len(images) // columns))
     height = rows * (cell + (0.32 if titles else 0.05)) + (0.4 if heading else 0)
@@ -66,9 +66,7 @@ def pixels(image: Tensor) -> np.ndarray:
 
 
 def _strip(images: Tensor, places: int) -> np.ndarray:
-    """The first `places` images of (N, C, H, W) in a row, each with a white border of one pixel.
-    Missing images are white.
-    """
+    """`places` images of (N, C, H, W) in a row with white borders of a pixel; missing are white."""
     blank = images.new_full((places, *images.shape[1:]), 255)
     shown = torch.nn.functional.pad(torch.cat([images, blank])[:places], [1] * 4, value=255)
     return pixels(shown.movedim(0, 2).flatten(2))
@@ -165,8 +163,7 @@ def activations(maps: Mapping[str, Tensor]) -> Figure:
 def occlusion_maps(images: Tensor, maps: Sequence[Tensor], titles: Sequence[str]) -> Figure:
     """Images (N, C, H, W), and below each its map (H, W) from `evaluation.occlusion`.
 
-    The maps share one color scale. If a red pixel is covered, the log-probability falls; if a blue
-    one is covered, it rises.
+    On their common color scale, covering red pixels lowers the log-probability; blue, raises it.
     """
     largest = max(float(values.abs().max()) for values in maps) or 1.0
     figure, axes = subplots(2, len(images), figsize=(2.6 * len(images) + 0.8, 5.2), squeeze=False)

@@ -13,7 +13,7 @@ from helpers.data import Split
 
 
 def count_steps(images: int, epochs: int, batch_size: int) -> int:
-    """The number of optimizer steps, `total_steps` of a schedule. ValueError if there are none."""
+    """Number of optimizer steps. ValueError unless epochs >= 1 and 1 <= batch_size <= images."""
     if not images:
         raise ValueError("There are no training images.")
     if epochs < 1 or epochs % 1:  # or it is nan

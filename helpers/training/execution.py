@@ -130,8 +130,8 @@ def _keep_freed_memory() -> None:
 
 def _fails_with_channels_last(model: nn.Module, device: torch.device) -> bool:
     """Whether channels last is unsafe. On "mps", older versions of torch compute wrong gradients of
-    batch norm. On CPUs with AVX2, the gradient of a strided 1 × 1 convolution of less than 8
-    channels overwrites other memory (oneDNN, issue 6035).
+    batch norm. On CPUs with AVX2, the gradient of a strided 1 × 1 convolution with fewer than 8
+    input channels per group overwrites other memory (oneDNN, issue 6035).
     """
     layers = (m for m in model.modules() if isinstance(m, nn.Conv2d) and m.kernel_size == (1, 1))
     narrow = any(m.stride != (1, 1) and m.in_channels < 8 * m.groups for m in layers)

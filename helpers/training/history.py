@@ -22,11 +22,11 @@ class EpochRecord:
     """The results of one epoch. `str` makes a line to print while the training runs."""
 
     epoch: int  # 1-based
-    train_loss: float  # mean in nats, before each step, with augmentation and label smoothing
+    train_loss: float  # nats per image, before each step, with augmentation and label smoothing
     train_accuracy: float  # fraction in [0, 1], of the same forward passes
     validation_loss: float  # mean cross-entropy in nats after the epoch; nan without a split
     validation_accuracy: float  # fraction in [0, 1] after the epoch; nan without a split
-    learning_rate: float  # at the end of the epoch
+    learning_rate: float  # of the first parameter group, at the end of the epoch
     seconds: float  # training and validation
 
     def __str__(self) -> str:
@@ -46,7 +46,7 @@ class History:
     planned_epochs: int | None = None  # the argument `epochs` of `fit`
     best_epoch: int | None = None  # 1-based; the one with the lowest validation loss
     stopped_early: bool = False  # because the validation loss did not fall for `patience` epochs
-    interrupted: bool = False  # by Ctrl-C or the stop button
+    interrupted: bool = False  # by Ctrl-C, the stop button or, on the command line, SIGTERM
 
     @property
     def seconds(self) -> float:
@@ -110,7 +110,7 @@ class Progress:
         return stats
 
     def epochs_left(self, epochs: int) -> Iterator[int]:
-        """Yield the 1-based numbers of the epochs that are not trained yet."""
+        """Yield the 1-based numbers of the epochs that are not trained yet, until an early stop."""
         self.history.planned_epochs = epochs
         for epoch in range(len(self.history.epochs) + 1, epochs + 1):
             if self.history.stopped_early:
@@ -165,10 +165,10 @@ class TrainingError(RuntimeError):
 
 
 class TrainingStopped(KeyboardInterrupt):
-    """Ctrl-C, SIGTERM or JupyterLab's stop button has ended a training.
+    """Ctrl-C, JupyterLab's stop button or, on the command line, SIGTERM has ended a training.
 
-    `history` holds the completed epochs. `model` has its best weights, or without validation those
-    of the last step. In a notebook, `sys.last_value.history` gets the history in the next cell.
+    `history` holds the completed epochs. `model` has its best weights or, before any validation,
+    those of the last step. In a notebook, the next cell can use `sys.last_value.history`.
     """
 
     def __init__(self, model: nn.Module, history: History) -> None:

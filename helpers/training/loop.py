@@ -39,13 +39,13 @@ def fit(
     checkpoint: Path | str | None = None,
     execution: Execution = Execution(),  # noqa: B008 - it is frozen
 ) -> History:
-    """Train `model` in place by cross-entropy, and return its history.
+    """Train `model` in place by cross-entropy of its logits (B, K), and return its history.
 
-    torch's seed (`device.seed_everything`) decides the order of the images. `augment` maps a batch
-    of images and a generator to a batch. `scheduler` steps after each batch. With `validation`, the
-    model ends with the weights of the lowest validation loss; `patience` stops after so many epochs
-    without a lower one. `checkpoint` is a folder, from which the same call resumes exactly; at most
-    a minute is lost. Raises ValueError, TrainingError, TrainingStopped, ResumeError, OSError.
+    torch's seed (`device.seed_everything`) sets the order of images. `augment` maps images, uint8
+    (B, C, S, S), and a generator to a batch. `scheduler` steps after each batch. With `validation`,
+    the model ends with the weights of its lowest loss; `patience` stops after so many epochs with
+    no lower one. `checkpoint` is a folder from which the same call resumes exactly; at most one
+    minute is lost. Raises ValueError, TrainingError, TrainingStopped, ResumeError, OSError.
     """
     planned = count_steps(len(train), epochs, batch_size)
     check_fit(model, optimizer, train, validation, scheduler, planned, patience, label_smoothing)

@@ -41,7 +41,7 @@ class Recipe:
     measured: str  # the test accuracy that they reach, over how many seeds
     duration: str = ""  # on two cores of an AMD EPYC; tiny, small, compact and accurate on one
     model_kwargs: Mapping[str, Any] = field(default_factory=dict)  # such as its width
-    train_images: int | None = None  # use only the first images of the training split; None: all
+    train_images: int | None = None  # number of first images of the training split; None: all
     train_on_validation: bool = False  # use the validation split as well, after all choices
     one_cycle: bool = True  # otherwise the learning rate is constant
     momentum: float = 0.9
@@ -76,7 +76,7 @@ class Recipe:
         )  # fmt: skip
 
     def optimizer(self, model: nn.Module, images: int) -> tuple[torch.optim.SGD, OneCycleLR | None]:
-        """Optimizer and schedule to train `model`, already on its device, on so many `images`."""
+        """Optimizer and schedule (or None) for `model`, on its device, and a number of `images`."""
         optimizer = torch.optim.SGD(
             model.parameters(), self.learning_rate, momentum=self.momentum,
             nesterov=self.momentum > 0, weight_decay=self.weight_decay,

@@ -98,7 +98,7 @@ class CheckpointManager:
 
     def restore(self) -> Progress:
         """Load the newest intact state, if there is one, into all parts and generators.
-        Raises ResumeError if all files are damaged, or if the training had other settings.
+        Raises ResumeError if all files are damaged, or from another training or version.
         """
         self.saved = time.monotonic()
         state = _load_newest(self.folder) if self.folder is not None else None
