@@ -18,7 +18,7 @@ import psutil
 
 PROJECT = Path(__file__).resolve().parent.parent  # the clone: data/, notebooks/ and runs/ are in it
 TEMPORARY = ".half-written"
-INDEX, INDEX_FORMAT = ".index.json", 1  # of `read_tree`; an index of another format is ignored
+INDEX, INDEX_FORMAT = ".index.json", 2  # of `read_tree`; an index of another format is ignored
 MIN_INDEX_CHANGES = 2_000  # changes that are worth an index: reading them again takes half a second
 URL = re.compile(r"[a-z][a-z0-9+.-]+:([/\\]|$)", re.IGNORECASE)  # a URL; a drive has one letter
 

@@ -134,9 +134,9 @@ def commit() -> str:
 def collect(root: Path | str | None = None) -> "pd.DataFrame":
     """Read the records of all runs below `root` (by default `runs/`) into one frame, oldest first.
 
-    There is a row for each `result.json`, and one for each notebook without a record. `seconds` is
-    the time of the training, `wall_seconds` that of the notebook. Parameters and results have a
-    column each, such as `parameters.seed` and `measured.test_accuracy`. Missing values are nan.
+    There is a row for each `result.json`, and for each notebook without a record, `finished` when
+    its status was written. `seconds` is the time of the training, `wall_seconds` of the notebook.
+    Parameters and results have columns such as `parameters.seed`; missing values are nan.
     Raises FileNotFoundError if there is no such folder, ValueError for an invalid record.
     """
     import pandas as pd
@@ -179,10 +179,12 @@ def _read_either(path: Path, strict: bool, flat: bool = False) -> dict:
     if path.name == RESULT:
         return flatten(_read(path, strict))
     status, states = read_status(path.parent, strict=strict), {}
+    ended = datetime.datetime.fromtimestamp(path.stat().st_mtime).astimezone()
     for entry in status["notebooks"]:
         name = entry["notebook"]
         known = {"notebook": name, "parameters": status.get("settings", {}).get(name, {})}
         known |= {"state": entry["state"], "message": entry["message"]}
+        known |= {"finished": ended.isoformat(timespec="seconds")}
         states[name] = flatten(known | {"wall_seconds": entry["seconds"]})
     return states
 

@@ -280,7 +280,7 @@ def test_a_damaged_index_is_rebuilt(tree, cut):
 
 def test_the_index_of_another_format_is_not_read(tree, monkeypatch):
     found(tree)
-    monkeypatch.setattr(files, "INDEX_FORMAT", 2)
+    monkeypatch.setattr(files, "INDEX_FORMAT", 3)
     assert [found(tree) for _ in range(2)] == [(CONTENTS, 3), (CONTENTS, 0)]
 
 

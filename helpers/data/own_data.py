@@ -61,8 +61,9 @@ def from_folder(
     if broken and not skip_broken:
         advice = "Replace them, or leave them out with --skip-broken (in Python, skip_broken=True)."
         raise ValueError(f"{_join(broken)} in {path} cannot be read. {advice}")
-    if not kept:
-        raise ValueError(f"No picture in {path} can be read.")
+    lost = {str((path / f).parent) for f in broken} - {str((path / f).parent) for f in kept}
+    if lost:
+        raise ValueError(f"No picture in {_join(sorted(lost))} can be read.")
     classes = [Path(file).parent.name for file in kept]
     names = sorted(set(classes))
     targets = torch.tensor([names.index(name) for name in classes])
@@ -105,11 +106,8 @@ def from_arrays(
             f"Targets must be whole numbers (N,), got {targets.dtype} {tuple(targets.shape)}; "
             "convert one-hot targets with .argmax(1)."
         )
-    low, high = (int(value) for value in targets.aminmax()) if len(targets) else (0, 0)
-    names = list(class_names or map(str, range(high + 1)))
-    if low < 0 or high >= len(names):
-        raise ValueError(f"Targets must lie in [0, {len(names)}), got {low} to {high}.")
-    return _split(images.contiguous(), targets.long(), names, name)
+    names = range(1 + max(targets.tolist(), default=0)) if class_names is None else class_names
+    return _split(images.contiguous(), targets.long(), [str(name) for name in names], name)
 
 
 def from_torchvision(
@@ -129,7 +127,7 @@ def from_torchvision(
     ]
     images = stack([prepare(picture, size) for picture in pictures], channels)
     targets = torch.tensor([int(target) for _, target in pairs])
-    names = [str(name) for name in getattr(dataset, "classes", range(int(targets.max()) + 1))]
+    names = [str(name) for name in getattr(dataset, "classes", range(max(targets.tolist()) + 1))]
     given = ["train"] * len(dataset) + ["test"] * len(test)
     return _split(images, targets, names, name or type(dataset).__name__.lower(), given)
 
@@ -249,6 +247,9 @@ def _split(
     folder: str = "",
 ) -> Splits:  # fmt: skip
     """Divide the images into splits, and describe them. `given` names their splits, if known."""
+    low, high = targets.aminmax() if len(targets) else (0, 0)
+    if low < 0 or high >= len(class_names):
+        raise ValueError(f"Targets must lie in [0, {len(class_names)}), got {low} to {high}.")
     _check_classes(Path(folder or name), class_names)
     everything, part = Split(images, targets), _divide(targets, given)
     keys = dict.fromkeys(SPLIT_FOLDERS.values())

@@ -145,8 +145,10 @@ def repeat_commands(facts: Facts) -> list[str]:
         kind, _, dataset = row["notebook"].partition("_")
         if kind in ("train", "audit"):
             words = [kind, dataset if dataset in TITLES else "FOLDER"]
-            for name in ("recipe", "seed", "folds", "seeds"):
-                words += [f"--{name}", str(given[name])] if name in given else []
+            for name in ("recipe", "seed", "folds", "seeds", "size", "channels"):
+                words += [f"--{name}", str(given[name])] if given.get(name) is not None else []
+            words += ["--skip-broken"] if given.get("skip_broken") else []
+            words += ["--model", given["model"]] if ".py:" in given.get("model", "") else []
             lines.append(words)
         elif row["notebook"] in ORDER:
             by_hand[row["notebook"]] = {k: v for k, v in given.items() if k != "checkpoint"}

@@ -160,7 +160,7 @@ def rm(
     """Delete runs, after asking."""
     with report_errors(ValueError, OSError):
         named = {runs.find(root, name) for name in run}
-        folders = sorted(folder for folder in named if folder.parent not in named)
+        folders = sorted(folder for folder in named if named.isdisjoint(folder.parents))
         for folder in folders:
             files = [path for path in folder.rglob("*") if path.is_file()]
             size = sum(path.stat().st_size for path in files) / 1e6

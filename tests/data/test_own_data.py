@@ -244,12 +244,26 @@ def test_broken_pictures_are_named_or_left_out(folder, kind):
     assert sum(map(len, parts(splits).values())) == 31
 
 
+@pytest.mark.parametrize("broken", ["train/b", "test/b"])
+def test_a_class_of_broken_pictures_only_is_refused_in_each_split(tmp_path, broken):
+    """Otherwise a model would not be trained or not be tested on the class."""
+    for place in ("train/a", "train/b", "test/a", "test/b"):
+        for i in range(4):
+            path = write(tmp_path / place / f"{i}.png")
+            if place == broken:
+                path.write_bytes(b"no picture")
+    with pytest.raises(ValueError, match=rf"^No picture in \S*{broken} can be read"):
+        data.from_folder(tmp_path, skip_broken=True)
+
+
 def test_a_folder_of_broken_pictures_only_is_refused(tmp_path):
     for name in ("a", "b"):
         write(tmp_path / name / "x.png").write_bytes(b"no picture")
     with pytest.raises(ValueError, match=r"^a/x\.png, b/x\.png in .* cannot be read"):
         data.from_folder(tmp_path)
-    with pytest.raises(ValueError, match=rf"^No picture in {re.escape(str(tmp_path))} can be read"):
+    with pytest.raises(
+        ValueError, match=rf"^No picture in {re.escape(str(tmp_path / 'a'))}, .*b can be read"
+    ):
         data.from_folder(tmp_path, skip_broken=True)
 
 
@@ -610,6 +624,17 @@ def test_invalid_pictures_of_a_data_set_are_refused():
         data.from_torchvision(too_bright)
     with pytest.raises(ValueError, match="has no images"):
         data.from_torchvision([])
+    for targets, found in ((torch.arange(9) % 3, "0 to 2"), (-torch.ones(9), "-1 to -1")):
+        pairs = TensorDataset(torch.zeros(9, 1, 28, 28), targets)
+        pairs.classes = ["a", "b"]
+        with pytest.raises(ValueError, match=rf"Targets must lie in \[0, .\), got {found}"):
+            data.from_torchvision(pairs)
+
+
+def test_class_names_may_be_an_array_and_targets_of_any_integer_type():
+    splits = data.from_arrays(ARRAY, TWO.astype(np.uint16), np.array(["a", "b"]))
+    assert splits.spec.class_names == ("a", "b")
+    assert splits.train.targets.dtype == torch.int64
 
 
 @pytest.mark.parametrize("dtype", [torch.int16, torch.uint16, torch.int64])

@@ -1,5 +1,6 @@
 """`runs`, `runs show`, `runs compare` and `runs rm`, on runs with known results."""
 
+import datetime
 import json
 import os
 import shutil
@@ -71,6 +72,23 @@ def test_the_list_can_be_sorted_shortened_or_reduced_to_the_best(runs_output, ru
     assert names("--best") == ["a"]
     assert len(json.loads(runs_output("--last", 2, "--json"))) == 2
     assert "no column 'color'" in runs_error("--sort", "color")
+
+
+def test_an_old_failure_is_not_among_the_newest_runs(root, runs_output):
+    for name, year in (("old", 2025), ("new", 2099)):
+        status = {
+            "notebooks": [
+                {"notebook": "02_train_mnist", "state": "failed", "message": "", "seconds": 1.0}
+            ]
+        }
+        (root / name).mkdir()
+        (root / name / "status.json").write_text(json.dumps(status))
+        seconds = datetime.datetime(year, 1, 2).timestamp()
+        os.utime(root / name / "status.json", (seconds, seconds))
+    found = [row["run"] for row in json.loads(runs_output("--json"))]
+    assert (found[0], found[-1]) == ("old", "new")
+    (last,) = json.loads(runs_output("--last", 1, "--json"))
+    assert (last["run"], last["finished"][:10]) == ("new", "2099-01-02")
 
 
 def test_only_the_last_of_very_many_runs_are_listed(runs_output, monkeypatch):
@@ -198,6 +216,13 @@ def test_a_run_and_a_notebook_in_it_are_deleted_together(root):
     done = invoke("runs", "rm", "a-fast", "a-fast/train_mnist", "--yes", "--root", root)
     assert (len(done.stdout.splitlines()), done.stderr) == (1, "")
     assert not (root / "a-fast").exists()
+
+
+def test_a_run_and_a_folder_deep_in_it_are_deleted_together(root, runs_output):
+    save(root / "a-fast" / "sweeps", "0123", 0.5)
+    runs_output("rm", "a-fast", "0123/train_mnist", "--yes")
+    assert not (root / "a-fast").exists()
+    assert "0123" not in (root / "index.html").read_text()
 
 
 def test_a_run_is_deleted_with_its_empty_folder(runs_output, runs_error, root):

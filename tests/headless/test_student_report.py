@@ -908,6 +908,11 @@ def test_a_training_and_one_notebook_alone_are_reported(tmp_path, run):
         edit(path / "result.json", notebook=f"train_{notebook}")
         (again,) = report_writer.repeat_commands(student_report.collect_facts(path.parent))
         assert again == f"python -m helpers train {words} --recipe fast --seed 3"
+    given = {"recipe": "fast", "seed": 0, "model": "my net.py:Net"}
+    edit(path / "result.json", parameters=given | {"size": 64, "channels": 1, "skip_broken": True})
+    (again,) = report_writer.repeat_commands(student_report.collect_facts(path.parent))
+    options = "--recipe fast --seed 0 --size 64 --channels 1 --skip-broken --model 'my net.py:Net'"
+    assert again == f"python -m helpers train FOLDER {options}"
 
 
 def test_the_repeat_command_names_the_profile_and_the_notebooks(run):
