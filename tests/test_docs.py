@@ -284,6 +284,20 @@ def test_the_times_of_the_listing_on_the_page_on_the_command_line():
     assert f"its table of the last 1,000 in {found['the command `runs`']:.1f} s" in text
 
 
+def test_the_network_between_two_recipes_on_the_page_on_accuracy():
+    text = flat("docs/accuracy.md")
+    past = [row for row in record("frontier")["past"] if row["step"] == "medium"]
+    assert f"with {past[0]['parameters']:,} parameters" in text
+    validation = []
+    for dataset in ("fashion_mnist", "mnist"):
+        rows = [row for row in past if row["dataset"] == dataset]
+        accuracy = mean_and_spread([row["test"]["accuracy"] for row in rows])
+        assert accuracy.removesuffix(" over 3 seeds") + f" on {data.spec(dataset).title}" in text
+        assert f"{rows[0]['epochs']} epochs" in text
+        validation.append(sum(row["validation"]["accuracy"] for row in rows) / len(rows))
+    assert "On validation it has {:.2%} and {:.2%}".format(*validation).replace("%", " %") in text
+
+
 def test_the_race_on_the_page_on_benchmarks():
     race, text = record("race"), flat("docs/benchmarks.md")
     assert standings.overview(race) in read("docs/benchmarks.md")
