@@ -134,8 +134,8 @@ def commit() -> str:
 def collect(root: Path | str | None = None) -> "pd.DataFrame":
     """Read the records of all runs below `root` (by default `runs/`) into one frame, oldest first.
 
-    There is a row for each `result.json`, and for each notebook without a record, `finished` when
-    its status was written. `seconds` is the time of the training, `wall_seconds` of the notebook.
+    There is a row for each `result.json`, and one for each notebook without a record, at the time
+    of its `status.json`. `seconds` is the time of the training, `wall_seconds` of the notebook.
     Parameters and results have columns such as `parameters.seed`; missing values are nan.
     Raises FileNotFoundError if there is no such folder, ValueError for an invalid record.
     """
@@ -156,8 +156,10 @@ def collect(root: Path | str | None = None) -> "pd.DataFrame":
     finally:
         if collected:
             gc.enable()
-    columns = [*first, *frame.columns.difference(first, sort=False)]
-    return frame.reindex(columns=columns).sort_values("finished", ignore_index=True)
+    columns = [*first, *frame.columns.difference([*first, "written"], sort=False)]
+    frame = frame.reindex(columns=[*columns, "written"])
+    time = frame["finished"].where(frame["finished"].notna(), frame.pop("written"))
+    return frame.loc[time.sort_values(kind="stable").index].reset_index(drop=True)
 
 
 def read_records(root: Path | str, levels: int) -> list[dict]:
@@ -172,19 +174,16 @@ def read_records(root: Path | str, levels: int) -> list[dict]:
 
 
 def _read_either(path: Path, strict: bool, flat: bool = False) -> dict:
-    """Read a record; or from a `status.json`, the state of each notebook by its name. With `flat`,
-    nested dictionaries become keys such as `measured.test_accuracy`.
-    """
+    """A record, or the states in a `status.json` by notebook; `flat`: keys like `measured.loss`."""
     flatten = (lambda part: dict(_flat(part))) if flat else dict
     if path.name == RESULT:
         return flatten(_read(path, strict))
     status, states = read_status(path.parent, strict=strict), {}
-    ended = datetime.datetime.fromtimestamp(path.stat().st_mtime).astimezone()
+    written = datetime.datetime.fromtimestamp(path.stat().st_mtime).astimezone().isoformat()
     for entry in status["notebooks"]:
         name = entry["notebook"]
         known = {"notebook": name, "parameters": status.get("settings", {}).get(name, {})}
-        known |= {"state": entry["state"], "message": entry["message"]}
-        known |= {"finished": ended.isoformat(timespec="seconds")}
+        known |= {"state": entry["state"], "message": entry["message"], "written": written}
         states[name] = flatten(known | {"wall_seconds": entry["seconds"]})
     return states
 

@@ -50,7 +50,8 @@ def list_runs(
         return
     with report_errors(ValueError, OSError):
         frame = runs.collect(root)
-        frame = _sorted(frame.tail(last) if last else frame, sort)
+        frame = frame.tail(last) if last else frame
+        frame = frame if sort == "when" else _sorted(frame, sort)  # `collect` has sorted it by time
         if best and "measured.test_accuracy" in frame:
             order = frame.sort_values("measured.test_accuracy", ascending=False)
             frame = order[order["measured.test_accuracy"].notna()].groupby("dataset").head(1)

@@ -88,7 +88,7 @@ def test_an_old_failure_is_not_among_the_newest_runs(root, runs_output):
     found = [row["run"] for row in json.loads(runs_output("--json"))]
     assert (found[0], found[-1]) == ("old", "new")
     (last,) = json.loads(runs_output("--last", 1, "--json"))
-    assert (last["run"], last["finished"][:10]) == ("new", "2099-01-02")
+    assert last["run"] == "new"
 
 
 def test_only_the_last_of_very_many_runs_are_listed(runs_output, monkeypatch):
