@@ -11,7 +11,7 @@ import itertools
 import json
 import os
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -33,22 +33,22 @@ LIMIT = 600.0  # seconds of a training
 
 @dataclass(frozen=True)
 class Peer:
-    """A peer of the race, and the maxima of the schedule to try with its own optimizer."""
+    """A contestant of the race, and the maxima of the schedule to try with its own optimizer."""
 
     name: str
-    script: str
     rates: tuple[float, ...]
     bfloat16: bool = False  # whether it has it on CPUs
 
 
 PEERS = (
-    Peer("course loop", "course_loop.py", (0.05, 0.1, 0.2, 0.4), bfloat16=True),
-    Peer("PyTorch example", "torch_example.py", (0.5, 1.0, 2.0), bfloat16=True),
-    Peer("Lightning", "with_lightning.py", (0.5, 1.0, 2.0), bfloat16=True),
-    Peer("Keras 3 on torch", "with_keras.py", (0.002, 0.005, 0.01), bfloat16=True),
-    Peer("fastai", "with_fastai.py", (0.02, 0.05, 0.1)),
-    Peer("skorch", "with_skorch.py", (0.002, 0.005, 0.01)),
+    Peer("course loop", (0.05, 0.1, 0.2, 0.4), bfloat16=True),
+    Peer("PyTorch example", (0.5, 1.0, 2.0), bfloat16=True),
+    Peer("Lightning", (0.5, 1.0, 2.0), bfloat16=True),
+    Peer("Keras 3 on torch", (0.002, 0.005, 0.01), bfloat16=True),
+    Peer("fastai", (0.02, 0.05, 0.1)),
+    Peer("skorch", (0.002, 0.005, 0.01)),
 )
+SCRIPTS = {contestant.name: contestant.script for contestant in race.CONTESTANTS}
 Settings = tuple[str, ...]  # options of a script
 Train = Callable[[Settings], tuple[float, float]]  # to seconds and accuracy
 
@@ -66,22 +66,27 @@ def main(
         (peer, dataset) for peer, dataset in itertools.product(PEERS, race.TARGETS)
         if (peer.name, dataset) not in done and (not only or peer.name in only)
     ]  # fmt: skip
-    with ThreadPoolExecutor(jobs or os.cpu_count()) as pool:
-        found = pool.map(lambda case: _choose(*case), todo)
-        for rows in tqdm(found, total=len(todo), unit=" peers and data sets"):
-            results = results | describe(threads=1) | {"chosen": [*results["chosen"], *rows]}
+    pool = ThreadPoolExecutor(jobs or os.cpu_count())
+    found = [pool.submit(_choose, peer, dataset) for peer, dataset in todo]
+    try:
+        for finished in tqdm(as_completed(found), total=len(found), unit=" peers and data sets"):
+            chosen = [*results["chosen"], *finished.result()]
+            results = results | describe(threads=1) | {"chosen": chosen}
             write_atomic(race.TUNED, json.dumps(results, indent=1) + "\n")
+    finally:
+        pool.shutdown(cancel_futures=True)  # after an error, start no other training
 
 
 def _choose(peer: Peer, dataset: str) -> list[dict[str, object]]:
     """The settings for each target of a data set, as a record."""
+    script = SCRIPTS[peer.name]
 
     def train(settings: Settings) -> tuple[float, float]:
         options = ("--validate", "--limit", str(LIMIT), *settings)
-        return tuple(race.laps(peer.script, dataset, SEED, 1, options)["laps"][-1])
+        return tuple(race.laps(script, dataset, SEED, 1, options)["laps"][-1])
 
     rows = choose(peer, race.TARGETS[dataset], train)
-    return [{"peer": peer.name, "script": peer.script, "dataset": dataset, **row} for row in rows]
+    return [{"peer": peer.name, "script": script, "dataset": dataset, **row} for row in rows]
 
 
 def choose(peer: Peer, targets: Sequence[float], train: Train) -> list[dict[str, object]]:

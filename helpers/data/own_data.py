@@ -107,7 +107,7 @@ def from_arrays(
             "convert one-hot targets with .argmax(1)."
         )
     names = range(1 + max(targets.tolist(), default=0)) if class_names is None else class_names
-    return _split(images.contiguous(), targets.long(), [str(name) for name in names], name)
+    return _split(images.contiguous(), targets.long(), list(map(str, names)), name)
 
 
 def from_torchvision(

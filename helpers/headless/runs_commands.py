@@ -50,8 +50,7 @@ def list_runs(
         return
     with report_errors(ValueError, OSError):
         frame = runs.collect(root)
-        frame = frame.tail(last) if last else frame
-        frame = frame if sort == "when" else _sorted(frame, sort)  # `collect` has sorted it by time
+        frame = _sorted(frame.tail(last) if last else frame, sort)
         if best and "measured.test_accuracy" in frame:
             order = frame.sort_values("measured.test_accuracy", ascending=False)
             frame = order[order["measured.test_accuracy"].notna()].groupby("dataset").head(1)
@@ -75,7 +74,8 @@ def _sorted(frame: "pd.DataFrame", column: str) -> "pd.DataFrame":
     column = short.get(column, column)
     if column not in frame and not frame.empty:
         raise ValueError(unknown_name("column", column, [*short, *sorted(frame.columns)]))
-    return frame.sort_values(column, kind="stable") if column in frame else frame
+    is_sorted = column == "finished" or column not in frame  # `collect` sorts by time
+    return frame if is_sorted else frame.sort_values(column, kind="stable")
 
 
 def _record(row: dict) -> dict:

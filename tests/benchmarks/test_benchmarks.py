@@ -166,7 +166,7 @@ def test_the_fastest_settings_that_reach_a_target_are_chosen():
         accuracy = 1 - 0.04 / (epochs / (1 if size == 128 else 2)) - (0.01 if rate == 0.2 else 0)
         return seconds, accuracy
 
-    peer = tune.Peer("peer", "peer.py", (0.1, 0.2), bfloat16=True)
+    peer = tune.Peer("peer", (0.1, 0.2), bfloat16=True)
     low, high, never = tune.choose(peer, [0.97, 0.98, 0.9999], train)
     fewer, more = (
         ("--batch-size", size, "--rate", "0.1", "--epochs", "3") for size in ("128", "512")
@@ -176,6 +176,27 @@ def test_the_fastest_settings_that_reach_a_target_are_chosen():
     assert high["settings"] == (*fewer, "--bfloat16")  # 0.98 with 4 epochs is within the margin
     assert (never["settings"], never["seconds"], never["accuracy"]) == (None, None, None)
     assert len(trainings) == len(set(trainings))
+
+
+def test_tuning_continues_with_what_is_missing(monkeypatch, tmp_path):
+    scripts = []
+
+    def laps(script, dataset, seed, threads, options):
+        scripts.append((script, dataset))
+        return {"laps": [[1.0, 0.5], [2.0, 0.999]]}
+
+    monkeypatch.setattr(race, "TUNED", tmp_path / "tuned.json")
+    monkeypatch.setattr(race, "laps", laps)
+    monkeypatch.setattr(tune, "prepare", lambda dataset: None)
+    tune.main(only=["skorch"])
+    assert set(scripts) == {("with_skorch.py", dataset) for dataset in race.TARGETS}
+    assert len(json.loads(race.TUNED.read_text())["chosen"]) == 4  # two targets of each data set
+    scripts.clear()
+    tune.main(only=["skorch", "fastai"])
+    assert {script for script, _ in scripts} == {"with_fastai.py"}
+    assert {c.script for c in race.tuned_contestants()[len(race.OURS) :]} == {
+        "with_skorch.py", "with_fastai.py"
+    }  # fmt: skip
 
 
 def test_tuned_peers_have_the_settings_of_their_target(monkeypatch, tmp_path):
