@@ -30,7 +30,8 @@ def save(model: nn.Module, path: Path | str, **notes: object) -> Path:
     To `load` a class outside MODELS, pass `into`. Raises TypeError if JSON cannot hold `notes`.
     """
     model = getattr(model, "_orig_mod", model)  # the model inside the wrapper of torch.compile
-    weights = {name: w.detach().cpu().contiguous() for name, w in model.state_dict().items()}
+    # cloned, since safetensors refuses weights that layers share
+    weights = {n: w.detach().cpu().contiguous().clone() for n, w in model.state_dict().items()}
     about = {"architecture": describe(model), "sha256": weights_digest(weights), "notes": notes}
     content = safetensors.torch.save(weights, metadata={"about": json.dumps(about)})
     write_atomic(Path(path), content)
@@ -70,13 +71,11 @@ def load(
     try:
         if into is None:
             with torch.device("meta"):  # a model of any size needs no memory there
-                build(**architecture).load_state_dict(_upgrade_names(weights), assign=True)
-        model = build(**architecture) if into is None else into.cpu()
-        model.load_state_dict(_upgrade_names(weights))
+                _fill(build(**architecture), weights, assign=True)
+        return _fill(build(**architecture) if into is None else into.cpu(), weights).eval()
     except (TypeError, ValueError, RuntimeError) as error:
         why = "; ".join(line.strip() for line in str(error).splitlines()[:3])  # one per tensor
         raise CheckpointError(f"{path} does not fit the models of this version: {why}") from error
-    return model.eval()
 
 
 def read_metadata(path: Path | str) -> dict:
@@ -111,11 +110,13 @@ def load_pretrained(name: str) -> nn.Module:
     return load(PRETRAINED / f"{name}.safetensors")
 
 
-def _upgrade_names(weights: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Rename the layers of checkpoints of version 0.1, such as the shipped ones."""
-    new = {"normalise": "normalize", "change": "shortcut", "shrink": "stem"}
-    names = {name: ".".join(new.get(part, part) for part in name.split(".")) for name in weights}
-    return {names[name]: tensor for name, tensor in weights.items()}
+def _fill(model: nn.Module, weights: dict[str, Tensor], *, assign: bool = False) -> nn.Module:
+    """Put weights into the model. Files of version 0.1, such as those shipped, have old names."""
+    if weights.keys() != model.state_dict().keys():
+        new = {"normalise": "normalize", "change": "shortcut", "shrink": "stem"}
+        weights = {".".join(new.get(p, p) for p in n.split(".")): w for n, w in weights.items()}
+    model.load_state_dict(weights, assign=assign)
+    return model
 
 
 def weights_digest(weights: dict[str, Tensor]) -> str:

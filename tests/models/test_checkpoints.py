@@ -193,6 +193,25 @@ def test_weights_of_a_custom_model_are_loaded_into_another_instance(tmp_path):
         models.load(models.save(model, path))
 
 
+def test_layers_of_your_own_may_have_the_names_of_old_layers(tmp_path):
+    def net(seed):
+        torch.manual_seed(seed)
+        layers = {"shrink": torch.nn.Linear(4, 3), "change": torch.nn.Linear(3, 2)}
+        return torch.nn.ModuleDict(layers | {"normalise": torch.nn.BatchNorm1d(2)})
+
+    saved, loaded = net(0), net(1)
+    models.load(models.save(saved, tmp_path / "w.safetensors"), into=loaded)
+    for name, weights in saved.state_dict().items():
+        assert torch.equal(loaded.state_dict()[name], weights), name
+
+
+def test_layers_that_share_their_weights_are_saved_and_loaded(tmp_path):
+    model, other = (torch.nn.Sequential(*2 * [torch.nn.Linear(3, 3)]) for _ in range(2))
+    models.load(models.save(model, tmp_path / "w.safetensors"), into=other)
+    assert torch.equal(other[0].weight, model[0].weight)
+    assert other[0].weight is other[1].weight
+
+
 def test_weights_that_are_not_shipped_are_refused():
     with pytest.raises(
         ValueError,
