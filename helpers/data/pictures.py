@@ -96,9 +96,9 @@ def stack(pictures: Sequence[np.ndarray], channels: int | None) -> Tensor:
 def white_level(peak: float) -> float:
     """The value of white in pictures of 16 bits or more whose largest value is `peak`.
 
-    Cameras and scanners often use only the lower 8, 10, 12 or 14 bits.
+    Cameras and scanners often use only the lower 8, 10, 12 or 14 bits; floats often lie in [0, 1].
     """
-    return next((2**bits - 1 for bits in (8, 10, 12, 14, 16, 32) if peak < 2**bits), peak)
+    return next((2**bits - 1 for bits in (1, 8, 10, 12, 14, 16, 32) if peak < 2**bits), peak)
 
 
 def _to_gray(picture: np.ndarray) -> np.ndarray:

@@ -74,6 +74,16 @@ def test_sixteen_bits_are_scaled_and_not_clipped(tmp_path, background, ink):
     assert np.array_equal(picture, stroke(background, ink))
 
 
+@pytest.mark.parametrize("peak", [1.0, 1.1])  # interpolation may exceed 1
+def test_floating_point_pictures_from_0_to_1_are_read(tmp_path, peak):
+    paper, ink = 255, 20
+    expected = data.read_digit(save(tmp_path, stroke(paper, ink)))
+    values = stroke(paper, ink) / np.float32(255)
+    values[values == 1] = peak
+    Image.fromarray(values).save(tmp_path / "float.tif")
+    assert torch.equal(data.read_digit(tmp_path / "float.tif"), expected)
+
+
 @pytest.mark.parametrize("bits", [8, 10, 12, 14])
 def test_sixteen_bit_pictures_may_use_only_lower_bits(tmp_path, bits):
     expected = data.read_digit(save(tmp_path, stroke(250, 20)))
