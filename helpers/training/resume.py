@@ -8,9 +8,11 @@ is part of its name, so a damaged file is detected.
 import hashlib
 import io
 import pickle
+import re
 import signal
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -190,20 +192,27 @@ def training_settings(
     **numbers: Scalar,
 ) -> dict[str, Scalar]:
     """Everything that a training depends on, as text and numbers that can be compared."""
-    groups = optimizer.state_dict()["param_groups"]
-    groups = [{k: v for k, v in g.items() if isinstance(v, int | float | str)} for g in groups]
+    groups = [_plain(group) for group in optimizer.state_dict()["param_groups"]]
+    state = scheduler.state_dict() if scheduler is not None else {}
+    schedule = state.get("total_steps") or _plain(state) or ""
     return {
         "model": str(getattr(model, "architecture", None) or model),
         "device": next(model.parameters()).device.type,  # generator states fit no other type
         "optimizer": f"{type(optimizer).__name__} {groups}",
-        "schedule": f"{type(scheduler).__name__} {getattr(scheduler, 'total_steps', '')}".strip(),
+        "schedule": f"{type(scheduler).__name__} {schedule}".strip(),
         "training images": train.digest,
         "validation images": validation.digest if validation is not None else None,
         # a function by its name, a record by its fields; neither by an address in memory
-        "augmentation": getattr(augment, "__qualname__", None) or repr(augment),
+        "augmentation": getattr(augment, "__qualname__", re.sub(r" at 0x\w+", "", repr(augment))),
         "seed": torch.initial_seed(),
         **numbers,
     }
+
+
+def _plain(state: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings in the state of a scheduler, or of a group of an optimizer's parameters."""
+    kinds = int | float | str | tuple | Counter
+    return {k: v for k, v in state.items() if isinstance(v, kinds) and not k.startswith("_")}
 
 
 def _newest_first(folder: Path) -> list[Path]:

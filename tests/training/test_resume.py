@@ -10,6 +10,7 @@ import traceback
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 from unittest import mock
@@ -440,6 +441,39 @@ def test_another_optimizer_schedule_or_augmentation_is_refused(
     fit(tiny, tmp_path, steps=steps)
     with pytest.raises(ResumeError, match=message):
         fit(tiny, tmp_path, **{"steps": steps} | changed)
+
+
+def test_another_decay_of_the_rate_or_other_betas_are_refused(tiny, tmp_path):
+    def fit_adam(folder, gamma=0.5, betas=(0.9, 0.99), milestones=(1, 2)):
+        model = build()
+        optimizer = torch.optim.Adam(model.parameters(), 0.01, betas=betas)
+        schedule = torch.optim.lr_scheduler.MultiStepLR(optimizer, milestones, gamma)
+        training.fit(
+            model, optimizer, tiny, epochs=1, batch_size=16, scheduler=schedule, checkpoint=folder
+        )
+
+    fit_adam(tmp_path)
+    fit_adam(tmp_path)  # the same again resumes
+    for changed, message in (
+        ({"gamma": 0.1}, r"schedule is .MultiStepLR .*'gamma': 0\.5.* there, .*'gamma': 0\.1"),
+        ({"milestones": (1, 3)}, r"schedule is .*\{1: 1, 2: 1\}.* there, .*\{1: 1, 3: 1\}"),
+        ({"betas": (0.5, 0.99)}, r"optimizer is .*\(0\.9, 0\.99\).* there, .*\(0\.5, 0\.99\)"),
+    ):
+        with pytest.raises(ResumeError, match=message):
+            fit_adam(tmp_path, **changed)
+
+
+def test_a_function_with_fixed_arguments_is_known_by_these(tiny, tmp_path):
+    def darken(images, generator, *, by):
+        return images // by
+
+    def half(by):
+        return partial(lambda images, generator, by: darken(images, generator, by=by), by=by)
+
+    fit(tiny, tmp_path, augment=half(2))
+    fit(tiny, tmp_path, augment=half(2))  # another function, at another address in memory
+    with pytest.raises(ResumeError, match=r"augmentation is .*by=2.* there, .*by=3"):
+        fit(tiny, tmp_path, augment=half(3))
 
 
 def test_images_are_identified_by_content(tiny, tmp_path):
