@@ -61,7 +61,7 @@ def predict(model: nn.Module, images: Split | Tensor, *, batch_size: int = 250) 
         raise ValueError("Expected at least 1 image, got 0.")
     built_for, shape = getattr(model, "architecture", {}), tuple(images.images.shape[1:])
     if size := built_for.get("size"):
-        wanted = (built_for["channels"], size, size)
+        wanted = (built_for.get("channels", shape[0]), size, size)
         if shape != wanted:
             raise ValueError(f"The model was built for images of shape {wanted}, got {shape}.")
     device = next(model.parameters()).device

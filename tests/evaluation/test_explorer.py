@@ -141,6 +141,12 @@ def test_same_padding_and_global_average_pooling_are_written_as_numbers(tmp_path
     assert (mean["kind"], mean["kernel"], mean["stride"]) == ("mean", [28, 28], [1, 1])
 
 
+def test_valid_padding_is_none(tmp_path):
+    valid = nn.Conv2d(1, 2, 3, padding="valid")
+    _, content = write(tmp_path, sequential(valid, nn.Flatten(), nn.Linear(2 * 26**2, 2)))
+    assert content["layers"][1]["padding"] == [0, 0]
+
+
 def test_max_and_mean_pooling_differ_and_a_second_flatten_is_dropped(tmp_path):
     pools = nn.MaxPool2d(4), nn.AvgPool2d(7)
     model = sequential(*pools, nn.Flatten(), nn.Flatten(), nn.Linear(1, 2))
@@ -200,6 +206,7 @@ FLAT = (nn.Flatten(), nn.Linear(784, 10))
         (sequential(nn.GELU(), *FLAT), r"cannot show 1 \(GELU\)\. It shows Normalize, Conv2d"),
         (sequential(nn.Conv2d(1, 2, 3, dilation=2), nn.ReLU()), r"1 \(Conv2d\) with dilation="),
         (sequential(nn.MaxPool2d(3, 2, padding=1)), r"cannot show 1 \(MaxPool2d\)"),
+        (sequential(nn.AvgPool2d(2, divisor_override=3)), "with divisor_override=3"),
         (sequential(*FLAT, nn.LogSoftmax(1)), r"cannot show 3 \(LogSoftmax\)"),
         (FunctionalReLU(*sequential(*FLAT, nn.Linear(10, 10))), r"3 \(Linear\): between 2 and it"),
         (WithSoftmax(*sequential(*FLAT)), "cannot show the logits: between 2 and it"),

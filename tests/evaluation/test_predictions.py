@@ -81,6 +81,12 @@ def test_images_of_another_shape_or_dtype_are_refused(images):
         evaluation.predict(models.build("linear"), images)
 
 
+def test_a_model_that_states_only_its_size_takes_any_number_of_channels():
+    model = models.build("linear", channels=3)
+    model.architecture = {"name": "net.py:Net", "size": 28}
+    assert len(evaluation.predict(model, torch.zeros(2, 3, 28, 28).byte())) == 2
+
+
 def test_images_of_another_size_than_the_model_was_built_for_are_refused():
     with pytest.raises(
         ValueError, match=r"built for images of shape \(3, 32, 32\), got \(1, 28, 28\)"
