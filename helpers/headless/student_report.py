@@ -177,7 +177,9 @@ def _images(audit: Row, splits: Splits | None) -> dict[str, Tensor]:
 def _read(path: Path, columns: Mapping[str, Any]) -> pd.DataFrame | None:
     """Read columns of a CSV file, with their types; None without a file. ValueError if damaged."""
     try:
-        return pd.read_csv(path)[list(columns)].astype(dict(columns))
+        # as text first, since pandas takes class names such as "None" and "01" for numbers
+        texts = pd.read_csv(path, dtype=str, keep_default_na=False)[list(columns)]
+        return texts.replace("", "nan").astype(dict(columns))
     except FileNotFoundError:
         return None
     except (ValueError, KeyError) as error:

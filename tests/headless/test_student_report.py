@@ -448,6 +448,18 @@ def test_a_run_of_three_classes_shows_its_own_pictures(tmp_path, monkeypatch):
     assert all(png.startswith(b"\x89PNG") for png in pictures)
 
 
+def test_class_names_that_look_like_numbers_or_missing_values_stay(tmp_path, monkeypatch):
+    names = ("None", "NA", "01")
+    own_data(tmp_path, names)
+    doubtful = [("test", i, names[i], names[i - 1], "label doubtful") for i in range(3)]
+    listed = pd.DataFrame(doubtful, columns=["split", "image", "label", "suggested", "verdict"])
+    listed.to_csv(tmp_path / "08_your_own_data" / "labels.csv", index=False)
+    edit(tmp_path / "08_your_own_data/result.json", measured__test_label_doubtful=3)
+    (audit,) = student_report.collect_facts(tmp_path).audits
+    found = [(row["image"], row["label"], row["suggested"]) for row in audit.doubtful]
+    assert found == [(i, names[i], names[i - 1]) for i in range(3)]
+
+
 @pytest.mark.parametrize("with_pictures", [True, False])
 def test_names_of_classes_are_escaped(tmp_path, monkeypatch, with_pictures):
     names = ("<script>alert(1)</script>", '"><img src=x onerror=alert(1)>', "'{{ 7 * 7 }}<!--")
