@@ -110,9 +110,9 @@ def convert(notebook: "NotebookNode", link: Callable[[str], str | None]) -> tupl
 
     def anchor(match: re.Match[str]) -> str:
         text = html.unescape(re.sub(r"<[^>]+>", "", match[2])).strip()
-        name = slug = re.sub(r"[^\w\- ]", "", text.lower()).replace(" ", "-")
+        name = re.sub(r"[^\w\- ]", "", text.lower()).replace(" ", "-")
         while name in contents:
-            name = f"{slug}-{len(contents)}"
+            name += f"-{len(contents)}"
         contents[name] = (int(match[1]), text)
         return f'<h{match[1]} id="{name}">{match[2]}</h{match[1]}>'
 

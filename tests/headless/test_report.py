@@ -165,6 +165,13 @@ def test_headings_of_the_same_text_have_different_anchors(tmp_path):
     assert [f'href="#{anchor}"' in page for anchor in anchors] == [True] * 3
 
 
+def test_a_heading_that_looks_like_a_numbered_anchor_is_no_trouble(tmp_path):
+    page = page_of(write_run(tmp_path / "run", {"01_a": [PROSE("# T\n\n## A 2\n\n## A\n\n## A")]}))
+    anchors = re.findall(r'<h2 id="([^"]+)">A', page)
+    assert anchors[:2] == ["a-2", "a"]
+    assert len(set(anchors)) == 3
+
+
 def test_a_table_keeps_its_spans_but_no_other_markup(tmp_path):
     table = (
         '<STYLE>\nth {color: red}\n</STYLE><table><tr><td colspan="2" rowspan="3"><font>a</font>'
