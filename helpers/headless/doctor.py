@@ -50,7 +50,7 @@ def examine(root: Path, data_root: Path) -> Iterator[Finding]:
     for spec in data.SPECS.values():
         yield dataset(data_root, spec.folder)
     yield accelerator()
-    found, remedy = chromium(), "For the test of JupyterLab: apt install chromium"
+    found, remedy = chromium(), "For PDFs of the report: apt install chromium"
     yield Finding("Chromium", found or "none", "" if found else remedy, optional=True)
 
 
@@ -138,5 +138,5 @@ def _after_one_step(device: torch.device) -> Tensor:
 
 def chromium() -> str | None:
     """The path of an installed Chromium, or None."""
-    names = ("chromium", "chromium-browser", "google-chrome")
+    names = ("chromium", "chromium-browser", "google-chrome", "chrome")
     return next(filter(None, map(shutil.which, names)), None)

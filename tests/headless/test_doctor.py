@@ -154,9 +154,12 @@ def test_an_accelerator_is_compared_with_the_cpu_after_a_training_step(monkeypat
     assert "--device cpu" in doctor.accelerator().remedy
 
 
+@pytest.mark.parametrize("name", ["chromium", "google-chrome", "chrome"])
 @pytest.mark.parametrize(("path", "state"), [(None, "hint"), ("/there", "ok")])
-def test_a_browser_is_reported_with_its_place_and_a_missing_one_is_a_hint(monkeypatch, path, state):
-    monkeypatch.setattr(doctor.shutil, "which", lambda name: path if "google" in name else None)
+def test_a_browser_is_reported_with_its_place_and_a_missing_one_is_a_hint(
+    monkeypatch, name, path, state
+):
+    monkeypatch.setattr(doctor.shutil, "which", {name: path}.get)
     *_, finding = doctor.examine(Path(), PROJECT / "data")
     assert (finding.what, finding.found, finding.state) == ("Chromium", path or "none", state)
     assert finding.optional
