@@ -184,7 +184,7 @@ def summarize(audit: Audit) -> dict[str, object]:
     """The results of an audit as numbers: counts of verdicts and label issues, fractions in [0, 1].
 
     For each cause, `share_…` is the fraction of a model's errors on the test images that have this
-    cause, as mean over the models, and `sd_…` its standard deviation.
+    cause, as mean over the models, and `sd_…` its standard deviation. Undefined ones are left out.
     """
     result: dict[str, object] = {}
     for split, frame in audit.evidence.items():
@@ -200,4 +200,5 @@ def summarize(audit: Audit) -> dict[str, object]:
     accuracies = verdicts.accuracies_without_doubtful(evidence, predicted).mean()
     result["accuracy_as_given"] = round(accuracies["all labels"], 5)
     result["accuracy_less_the_doubtful"] = round(accuracies["without doubtful"], 5)
-    return {key.replace(" ", "_").replace("-", "_"): value for key, value in result.items()}
+    known = {key: value for key, value in result.items() if value == value}  # without nan
+    return {key.replace(" ", "_").replace("-", "_"): value for key, value in known.items()}

@@ -66,7 +66,7 @@ def predict_out_of_sample(
     """
     if folds < 2 or not seeds:
         raise ValueError(f"Expected at least 2 folds and 1 seed, got {folds} and {list(seeds)}.")
-    name = f"{spec.name}-{_digest(labeled, test, recipe, folds, k, device.type)}"
+    name = f"{spec.name}-{_digest(labeled, test, spec, recipe, folds, k, device.type)}"
     folder, for_labeled, for_test = Path(cache_dir, name), [], []
     paths = {pair: folder / CACHED.format(*pair) for pair in product(seeds, range(folds))}
     steps = recipe.epochs + 2  # of each model: its epochs and two searches
@@ -125,11 +125,11 @@ def _train_and_predict(
     return found
 
 
-def _digest(labeled: Split, test: Split, recipe: Recipe, *others: object) -> str:
+def _digest(labeled: Split, test: Split, spec: DatasetSpec, recipe: Recipe, *more: object) -> str:
     """The digest of everything that the predictions depend on, including the source code."""
     # these fields do not change what `train_on` does
     recipe = replace(recipe, source="", measured="", duration="", train_on_validation=False)
-    settings = repr((recipe, *others, torch.__version__))
+    settings = repr((recipe, len(spec.class_names), *more, torch.__version__))
     package = Path(__file__).parents[1]
     code = [package / "device.py", Path(__file__)]
     for wing in ("data", "models", "evaluation", "training"):

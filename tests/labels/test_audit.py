@@ -1,5 +1,6 @@
 """The parts by hand; the whole with given predictions for sixty images, and with one training."""
 
+import json
 import math
 import re
 from dataclasses import replace
@@ -139,6 +140,14 @@ def test_the_summary_counts_verdicts_and_causes(simulated_audit):
     assert found["share_label_doubtful"] == 1
     assert found["accuracy_as_given"] == 0.95
     assert found["accuracy_less_the_doubtful"] == 1
+
+
+def test_the_summary_of_models_without_errors_has_no_shares(simulated_audit, monkeypatch):
+    none = pd.DataFrame(0, columns=labels.CAUSES, index=["model 1", "model 2"])
+    monkeypatch.setattr(audit.verdicts, "count_errors_by_cause", lambda *_: none)
+    found = labels.summarize(simulated_audit)
+    assert not [name for name in found if name.startswith(("share_", "sd_"))]
+    json.dumps(found, allow_nan=False)
 
 
 def test_the_summary_has_means_and_standard_deviations_over_the_models(

@@ -23,9 +23,12 @@ def predict(labeled, test, cache_dir, **changed):
     return predict_out_of_sample(labeled, test, data.MNIST, RECIPE, **settings | changed)
 
 
-def constant(_, held_out_splits, *__, **___):
+def constant(_, held_out_splits, spec, *__, **___):
     """Replaces training and prediction."""
-    return {name: torch.full((2, len(split), 10), 0.1) for name, split in held_out_splits.items()}
+    classes = len(spec.class_names)
+    return {
+        name: torch.full((2, len(split), classes), 0.1) for name, split in held_out_splits.items()
+    }
 
 
 def test_no_prediction_comes_from_a_model_that_was_trained_on_the_label(tiny, tmp_path):
@@ -50,7 +53,7 @@ def test_each_seed_has_other_folds_and_each_fold_its_share_of_each_class(
         held_out.append(held_out_splits["held_out"])
         assert abs(int((held_out[-1].targets == 0).sum()) - len(held_out[-1]) / 2) <= 1
         assert len(train) + len(held_out[-1]) == 70
-        return constant(train, held_out_splits)
+        return constant(train, held_out_splits, data.MNIST)
 
     monkeypatch.setattr(cross_validation, "_train_and_predict", record)
     predict(tiny, tiny[:10], tmp_path)
@@ -79,7 +82,7 @@ def test_a_stopped_audit_resumes_with_the_same_result(tiny, tmp_path, monkeypatc
 
 
 @pytest.mark.parametrize(
-    "changed", ["recipe", "label", "test", "pixel", "folds", "k", "device", "torch"]
+    "changed", ["recipe", "label", "test", "pixel", "classes", "folds", "k", "device", "torch"]
 )
 def test_the_cache_depends_on_all_that_decides_predictions(tiny, tmp_path, monkeypatch, changed):
     monkeypatch.setattr(cross_validation, "_train_and_predict", constant)
@@ -89,7 +92,7 @@ def test_the_cache_depends_on_all_that_decides_predictions(tiny, tmp_path, monke
     for recipe in (RECIPE, described):
         predict_out_of_sample(tiny, tiny[:10], data.MNIST, recipe, **settings)
     (first,) = tmp_path.iterdir()
-    recipe, labeled, test = RECIPE, tiny, tiny[:10]
+    recipe, labeled, test, spec = RECIPE, tiny, tiny[:10], data.MNIST
     if changed == "recipe":
         recipe = replace(RECIPE, learning_rate=0.01)
     elif changed == "label":
@@ -100,11 +103,13 @@ def test_the_cache_depends_on_all_that_decides_predictions(tiny, tmp_path, monke
     elif changed == "pixel":  # in the middle, which a printed tensor abbreviates
         test = Split(test.images.clone(), test.targets)
         test.images[5, 0, 14, 14] += 1
+    elif changed == "classes":
+        spec = replace(spec, class_names=spec.class_names[:5])
     elif changed == "torch":
         monkeypatch.setattr(torch, "__version__", "another")
     else:
         settings[changed] = {"folds": 3, "k": 4, "device": torch.device("meta")}[changed]
-    predict_out_of_sample(labeled, test, data.MNIST, recipe, **settings)
+    predict_out_of_sample(labeled, test, spec, recipe, **settings)
     (second,) = set(tmp_path.iterdir()) - {first}
     assert len(second.name) == len(first.name) == len("mnist-") + 12
 
