@@ -91,8 +91,8 @@ def compare_bets(bets: Mapping[str, tuple[Any, ...]]) -> "pd.DataFrame":
 
 def _read_number(bet: object, percent: bool) -> float | None:
     """The first number in a bet such as 84, "84 %", "1,000" or, with a decimal comma, "0,67"."""
-    text = re.sub(r"(?<!\b0),(?=\d{3}(?!\d))", "", str(bet)).replace(",", ".")
-    if not (found := re.search(r"-?\d*\.?\d+", text)):
+    text = re.sub(r"(?<=\d)(?<!\b0)[,\s](?=\d{3}(?!\d))", "", str(bet)).replace(",", ".")
+    if not (found := re.search(r"-?\d*\.?\d+(e[-+]?\d+)?", text, re.IGNORECASE)):
         return None
     number = float(found[0])
     return number / 100 if percent and (number >= 1 or "%" in text) else number

@@ -101,10 +101,24 @@ def test_small_shares_and_decimal_commas_are_read_as_they_were_meant(bet, shown)
 
 
 @pytest.mark.parametrize(
-    ("bet", "close"), [(84, "right"), ("1,084", "off by 1,000"), (-3, "off by 87")]
+    ("bet", "close"),
+    [
+        (84, "right"),
+        ("1,084", "off by 1,000"),
+        ("1 084", "off by 1,000"),
+        (-3, "off by 87"),
+        ("84 or 900", "right"),
+        ("8.4e1", "right"),
+        ("84 errors", "right"),
+    ],
 )
 def test_a_number_can_be_bet_on(bet, close):
     assert claims.compare_bets({"mistakes": (bet, 84)}).loc["mistakes", "how close"] == close
+
+
+def test_a_small_number_can_be_bet_on_with_an_exponent():
+    bets = claims.compare_bets({"rate": ("1e-5", 2e-5, "g")})
+    assert bets.loc["rate"].to_list() == ["1e-05", "2e-05", "off by 1e-05"]
 
 
 @pytest.mark.parametrize("result", [84, np.int64(84), np.float32(84)])
