@@ -6,14 +6,17 @@ Heavy packages are imported inside the commands, so that `--help` answers at onc
 import json
 import os
 import shutil
+import tomllib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict, replace
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
+from tqdm.auto import tqdm
 
 from helpers import __version__, headless, runs
 from helpers.files import PROJECT
@@ -40,7 +43,7 @@ app.command()(model_commands.explore)
 app.command()(runs_commands.report)
 DATASETS = ("mnist", "fashion_mnist")  # copied from `data`, since the help must not import torch
 NOTES = ("source", "measured", "duration")  # fields of a recipe that are not settings
-RECIPES = ("report", "sprint", "fast", "tiny", "small", "compact", "accurate")
+RECIPES = tuple(tomllib.loads((PROJECT / "helpers/training/recipes.toml").read_bytes().decode()))
 
 Repeatable = list[str] | None
 DatasetArgument = Annotated[str, typer.Argument(**one_of("data set", DATASETS, or_folder=True))]
@@ -193,8 +196,6 @@ def train(
     resumes where it was when the same command is given again. On several devices:
     torchrun --nproc-per-node=2 --max-restarts=3 -m helpers train …
     """
-    from dataclasses import replace
-
     from helpers import device, training
 
     errors = (ValueError, OSError, training.TrainingError)
@@ -244,14 +245,12 @@ def _load(
         terminal.echo(note, printed, err=err)
     found = training.find_recipe(recipe, splits, model)
     models.count_parameters(found.build(splits.spec))  # an error in your model shows here
-    return splits, found, options
+    return splits, found, options | ({"model": found.model} if model else {})
 
 
 @contextmanager
 def _note_stop(folder: Path | None, name: str, recipe: "Recipe") -> Iterator[None]:
     """Write a status beside the checkpoints, so that `runs` lists the training as stopped."""
-    from dataclasses import asdict
-
     from helpers.training import TrainingStopped
 
     try:
@@ -271,8 +270,6 @@ def _test_and_save(
     options: dict[str, object], hardware: str, root: Path, as_json: bool,
 ) -> None:  # fmt: skip
     """Test the model once, save it, and print its accuracy, or with `as_json` the record."""
-    from dataclasses import asdict
-
     from helpers import evaluation
 
     measured, use_tta = {}, evaluation.num_views(recipe.augmentation) > 1
@@ -299,8 +296,6 @@ def _test_and_save(
 
 def _show_epoch(record: "EpochRecord", recipe: "Recipe", err: bool) -> None:
     """Print the record of an epoch and the time left."""
-    from tqdm.auto import tqdm
-
     seconds = (recipe.epochs - record.epoch) * record.seconds
     left = f"   {tqdm.format_interval(seconds)} left" if seconds else ""
     write(f"{record}{left}", err=err)
@@ -342,9 +337,9 @@ def audit(
         folder = runs.create_run(root, "audit") / f"audit_{name}"
         page = labels.write_gallery(audited, folder)
         record = runs.save(
-            folder, notebook=f"audit_{name}", dataset=audited.spec,
-            parameters={"recipe": recipe, "folds": folds, "seeds": seeds} | options,
-            measured=labels.summarize(audited), device=device.describe(chosen),
+            folder, notebook=f"audit_{name}", dataset=audited.spec, device=device.describe(chosen),
+            parameters=options | dict(recipe=recipe, folds=folds, seeds=seeds),
+            measured=labels.summarize(audited),
         )  # fmt: skip
         headless.write_runs_index(root)
     typer.echo(f"Read it at {page}; the list is {folder / 'labels.csv'}", err=as_json)
@@ -377,7 +372,6 @@ def sweep(
     # fmt: on
     """Run a notebook with many settings, on all cores or a cluster. Finished trials are saved."""
     from dask.system import CPU_COUNT  # CPUs of this process, also in a container
-
     processes = processes or CPU_COUNT
     with report_errors(ValueError, OSError):
         trials = _plan(notebook, grid, ranges, random, parameter, plan).trials()
@@ -439,8 +433,6 @@ def _pairs(assignments: Repeatable) -> dict[str, str]:
 
 def _expectation(trials: "list[Trial]", root: Path, workers: int) -> str:
     """How many trials there are, how many are finished, and how long the others may take."""
-    from tqdm.auto import tqdm
-
     name = trials[0].notebook
     finished = sum(headless.finished_trial(trial, root) is not None for trial in trials)
     seconds = headless.expected_seconds(name, len(trials) - finished, root, workers)
@@ -453,10 +445,7 @@ def _expectation(trials: "list[Trial]", root: Path, workers: int) -> str:
 @app.command()
 def doctor(as_json: JsonOption = False, root: RootOption = runs.ROOT) -> None:
     """Check whether this machine is ready, and say what to do where it is not."""
-    from dataclasses import asdict
-
     from helpers.headless.doctor import examine
-
     findings = []
     for finding in examine(root, PROJECT / "data"):
         findings.append(finding)
@@ -475,7 +464,6 @@ def recipes(as_json: JsonOption = False) -> None:
     import pandas as pd
 
     from helpers import data, models, training
-
     rows = []
     for (name, dataset), recipe in training.RECIPES.items():
         parameters = models.count_parameters(recipe.build(data.spec(dataset)))

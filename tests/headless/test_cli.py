@@ -605,6 +605,16 @@ def test_a_model_of_a_custom_class_is_exported_with_the_code_option(monkeypatch,
     assert models.read_metadata("birds-Net.safetensors")["notes"]["class_names"] == ["tit", "jay"]
 
 
+def test_an_audit_records_a_model_of_ones_own(monkeypatch, tmp_path, tiny_data):
+    net = tmp_path / "net.py"
+    net.write_text("from helpers.models import Linear\n")
+    monkeypatch.setattr(data, "load_published", lambda _: (tiny_data.train, tiny_data.test))
+    monkeypatch.setattr(data, "load_splits", lambda _: tiny_data)
+    invoke(*AUDIT, "--model", f"{net}:Linear", "--root", tmp_path)
+    (row,) = runs.collect(tmp_path).to_dict("records")
+    assert row["parameters.model"] == f"{net}:Linear"
+
+
 @pytest.mark.parametrize("command", ["train", "audit"])
 def test_two_channels_are_refused(command, tmp_path):
     stderr = invoke(command, tmp_path, "--channels", 2, status=2).stderr
