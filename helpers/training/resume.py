@@ -6,13 +6,13 @@ is part of its name, so a damaged file is detected.
 """
 
 import hashlib
+import inspect
 import io
 import pickle
 import re
 import signal
 import threading
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -117,7 +117,8 @@ class CheckpointManager:
         """Restore the state that one file holds. An altered file can raise many kinds of errors."""
         if state.get("format") not in (2, FORMAT):
             raise ResumeError(f"{self.folder} is from another version of this package. {RESTART}")
-        there, here = state["settings"], dict(self.settings)
+        here = dict(self.settings)
+        there = {"arguments": here.get("arguments")} | state["settings"]  # older files lack them
         differ = [name for name in {**there, **here} if there.get(name) != here.get(name)]
         if differ:
             listed = [f"{n} is {there.get(n)!r} there, {here.get(n)!r} here" for n in differ]
@@ -191,28 +192,32 @@ def training_settings(
     augment: Callable[..., object] | None,
     **numbers: Scalar,
 ) -> dict[str, Scalar]:
-    """Everything that a training depends on, as text and numbers that can be compared."""
-    groups = [_plain(group) for group in optimizer.state_dict()["param_groups"]]
-    state = scheduler.state_dict() if scheduler is not None else {}
-    schedule = state.get("total_steps") or _plain(state) or ""
+    """What a training depends on, as text and numbers that can be compared."""
+    groups = optimizer.state_dict()["param_groups"]
+    single = [{k: v for k, v in g.items() if isinstance(v, int | float | str)} for g in groups]
     return {
         "model": str(getattr(model, "architecture", None) or model),
         "device": next(model.parameters()).device.type,  # generator states fit no other type
-        "optimizer": f"{type(optimizer).__name__} {groups}",
-        "schedule": f"{type(scheduler).__name__} {schedule}".strip(),
+        "optimizer": f"{type(optimizer).__name__} {single}",
+        "schedule": f"{type(scheduler).__name__} {getattr(scheduler, 'total_steps', '')}".strip(),
+        "arguments": f"{[g.get('betas') for g in groups]} {scheduler and _arguments(scheduler)}",
         "training images": train.digest,
         "validation images": validation.digest if validation is not None else None,
         # a function by its name, a record by its fields; neither by an address in memory
-        "augmentation": getattr(augment, "__qualname__", re.sub(r" at 0x\w+", "", repr(augment))),
+        "augmentation": getattr(augment, "__qualname__", None)
+        or re.sub(r"(<function \S+) at 0x\w+", r"\1", repr(augment)),
         "seed": torch.initial_seed(),
         **numbers,
     }
 
 
-def _plain(state: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings in the state of a scheduler, or of a group of an optimizer's parameters."""
-    kinds = int | float | str | tuple | Counter
-    return {k: v for k, v in state.items() if isinstance(v, kinds) and not k.startswith("_")}
+def _arguments(scheduler: LRScheduler) -> list[object]:
+    """The numbers that a scheduler was made with, as far as it keeps them; also of those in it."""
+    kept = {name.strip("_"): value for name, value in vars(scheduler).items()}
+    inner = [_arguments(one) for one in kept.pop("schedulers", ())]
+    names = [name for name in inspect.signature(type(scheduler)).parameters if name in kept]
+    numbers = {n: kept[n] for n in names if isinstance(kept[n], int | float | list | dict)}
+    return [type(scheduler).__name__, numbers | {"last_epoch": None}, *inner]
 
 
 def _newest_first(folder: Path) -> list[Path]:

@@ -18,7 +18,7 @@ from unittest import mock
 import pytest
 import torch
 from torch import nn
-from torch.optim.lr_scheduler import OneCycleLR
+from torch.optim.lr_scheduler import ExponentialLR, OneCycleLR, SequentialLR, StepLR
 
 from helpers import device, models, training
 from helpers.data import MNIST, Augmentation, Split
@@ -455,12 +455,59 @@ def test_another_decay_of_the_rate_or_other_betas_are_refused(tiny, tmp_path):
     fit_adam(tmp_path)
     fit_adam(tmp_path)  # the same again resumes
     for changed, message in (
-        ({"gamma": 0.1}, r"schedule is .MultiStepLR .*'gamma': 0\.5.* there, .*'gamma': 0\.1"),
-        ({"milestones": (1, 3)}, r"schedule is .*\{1: 1, 2: 1\}.* there, .*\{1: 1, 3: 1\}"),
-        ({"betas": (0.5, 0.99)}, r"optimizer is .*\(0\.9, 0\.99\).* there, .*\(0\.5, 0\.99\)"),
+        ({"gamma": 0.1}, r"arguments is .*'gamma': 0\.5.* there, .*'gamma': 0\.1"),
+        ({"milestones": (1, 3)}, r"arguments is .*\{1: 1, 2: 1\}.* there, .*\{1: 1, 3: 1\}"),
+        ({"betas": (0.5, 0.99)}, r"arguments is .*\(0\.9, 0\.99\).* there, .*\(0\.5, 0\.99\)"),
     ):
         with pytest.raises(ResumeError, match=message):
             fit_adam(tmp_path, **changed)
+
+
+def test_schedules_within_a_schedule_are_compared(tiny, tmp_path):
+    def fit_in_parts(gamma, turn):
+        model = build()
+        optimizer = torch.optim.SGD(model.parameters(), 0.01)
+        parts = [StepLR(optimizer, 2), ExponentialLR(optimizer, gamma)]
+        training.fit(
+            model, optimizer, tiny, epochs=1, batch_size=16, checkpoint=tmp_path,
+            scheduler=SequentialLR(optimizer, parts, [turn]),
+        )  # fmt: skip
+
+    fit_in_parts(0.9, 3)
+    for changed in ((0.8, 3), (0.9, 2)):
+        with pytest.raises(ResumeError, match=r"arguments is .*SequentialLR"):
+            fit_in_parts(*changed)
+
+
+def test_the_same_call_resumes_when_the_schedule_has_not_changed_the_rate_yet(tiny, tmp_path):
+    model = build()
+    optimizer = torch.optim.SGD(model.parameters(), 0.01)
+    schedule = StepLR(optimizer, 50)
+    for _ in range(2):
+        training.fit(
+            model, optimizer, tiny, epochs=1, batch_size=16, scheduler=schedule, checkpoint=tmp_path
+        )
+
+
+def test_a_file_that_lacks_the_arguments_resumes(tiny, tmp_path):
+    train(tiny, build(), tmp_path)
+    newest = max(tmp_path.iterdir())
+    state = torch.load(newest, weights_only=True)
+    assert "OneCycleLR" in state["settings"].pop("arguments")
+    torch.save(state, content := io.BytesIO())
+    digest = hashlib.sha256(content.getvalue()).hexdigest()
+    (tmp_path / f"epoch-0004-z-{digest}.pt").write_bytes(content.getvalue())
+    train(tiny, build(), tmp_path)
+
+
+def test_an_object_that_augments_is_known_by_its_address_only(tiny, tmp_path):
+    class Erase:
+        def __call__(self, images, generator):
+            return images
+
+    fit(tiny, tmp_path, augment=Erase())
+    with pytest.raises(ResumeError, match=r"augmentation is .*Erase object"):
+        fit(tiny, tmp_path, augment=Erase())
 
 
 def test_a_function_with_fixed_arguments_is_known_by_these(tiny, tmp_path):
