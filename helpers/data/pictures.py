@@ -53,11 +53,11 @@ def prepare(picture: Image.Image, size: int) -> np.ndarray:
 
     The rest of the square gets the median color of the border. Transparent pixels become white.
     Returns uint8 (3, S, S), or (1, S, S) for a gray picture. A picture with 16 bits or more keeps
-    its values, float32 (1, S, S).
+    its values, float32 (1, S, S); floats in [0, 1] become uint8.
     """
     picture = ImageOps.exif_transpose(picture)  # phones record how they were held
     if picture.mode.startswith("I") or picture.mode == "F":
-        picture = Image.fromarray(np.nan_to_num(np.asarray(picture, dtype=np.float32)))
+        picture = from_deep(picture)
     elif picture.has_transparency_data:
         layers = picture.convert("RGBA")
         picture = Image.alpha_composite(Image.new("RGBA", layers.size, "white"), layers)
@@ -73,6 +73,14 @@ def prepare(picture: Image.Image, size: int) -> np.ndarray:
         picture = picture.resize([max(1, round(side * factor)) for side in picture.size])
     square = ImageOps.pad(picture, (size, size), color=fill)  # type: ignore[arg-type]
     return np.atleast_3d(np.asarray(square)).transpose(2, 0, 1)
+
+
+def from_deep(picture: Image.Image) -> Image.Image:
+    """A picture of 16 bits or more as one of floats; floats in [0, 1] as one of 8 bits."""
+    values = np.nan_to_num(np.asarray(picture, dtype=np.float32))
+    if picture.mode == "F" and values.max() < 2:  # interpolation may exceed 1
+        values = np.rint(255 * values).clip(0, 255).astype(np.uint8)
+    return Image.fromarray(values)
 
 
 def stack(pictures: Sequence[np.ndarray], channels: int | None) -> Tensor:
@@ -96,9 +104,9 @@ def stack(pictures: Sequence[np.ndarray], channels: int | None) -> Tensor:
 def white_level(peak: float) -> float:
     """The value of white in pictures of 16 bits or more whose largest value is `peak`.
 
-    Cameras and scanners often use only the lower 8, 10, 12 or 14 bits; floats often lie in [0, 1].
+    Cameras and scanners often use only the lower 8, 10, 12 or 14 bits.
     """
-    return next((2**bits - 1 for bits in (1, 8, 10, 12, 14, 16, 32) if peak < 2**bits), peak)
+    return next((2**bits - 1 for bits in (8, 10, 12, 14, 16, 32) if peak < 2**bits), peak)
 
 
 def _to_gray(picture: np.ndarray) -> np.ndarray:
