@@ -90,8 +90,9 @@ def compare_bets(bets: Mapping[str, tuple[Any, ...]]) -> "pd.DataFrame":
 
 
 def _read_number(bet: object, percent: bool) -> float | None:
-    """The first number in a bet such as 84, "84 %", "1,000" or, with a decimal comma, "0,67"."""
-    text = re.sub(r"(?<=\d)(?<!\b0)[,\s](?=\d{3}(?!\d))", "", str(bet)).replace(",", ".")
+    """The first number in a bet such as 84, "84 %", "1,000", "1 000", "1e-3" or "0,67"."""
+    grouped = r"(?<![\d.,])[1-9]\d{0,2}([,\s]\d{3})+(?!\d)"  # thousands
+    text = re.sub(grouped, lambda n: re.sub(r"\D", "", n[0]), str(bet)).replace(",", ".")
     if not (found := re.search(r"-?\d*\.?\d+(e[-+]?\d+)?", text, re.IGNORECASE)):
         return None
     number = float(found[0])

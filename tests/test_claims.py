@@ -107,6 +107,7 @@ def test_small_shares_and_decimal_commas_are_read_as_they_were_meant(bet, shown)
         ("1,084", "off by 1,000"),
         ("1 084", "off by 1,000"),
         (-3, "off by 87"),
+        ("83.5 100 images", "off by 0.5"),
         ("84 or 900", "right"),
         ("8.4e1", "right"),
         ("84 errors", "right"),
