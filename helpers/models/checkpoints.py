@@ -112,9 +112,10 @@ def load_pretrained(name: str) -> nn.Module:
 
 def _fill(model: nn.Module, weights: dict[str, Tensor], *, assign: bool = False) -> nn.Module:
     """Put weights into the model. Files of version 0.1, such as those shipped, have old names."""
-    if weights.keys() != model.state_dict().keys():
-        new = {"normalise": "normalize", "change": "shortcut", "shrink": "stem"}
-        weights = {".".join(new.get(p, p) for p in n.split(".")): w for n, w in weights.items()}
+    own = model.state_dict().keys()
+    new = {"normalise": "normalize", "change": "shortcut", "shrink": "stem"}
+    names = {n: ".".join(new.get(part, part) for part in n.split(".")) for n in weights}
+    weights = {n if n in own else names[n]: tensor for n, tensor in weights.items()}
     model.load_state_dict(weights, assign=assign)
     return model
 

@@ -37,7 +37,12 @@ def test_the_memory_layout_does_not_change_the_file(model, path, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "name", [n for n in models.list_pretrained() if not n.endswith(("/tiny", "/small"))]
+    "name",
+    [
+        f"{of}/{name}"
+        for of in ("mnist", "fashion_mnist")
+        for name in ("tiny_vgg", "compact", "accurate")
+    ],
 )
 def test_shipped_weights_of_version_0_1_are_loaded_under_their_new_names(name, tmp_path):
     stored = safetensors.torch.load((models.PRETRAINED / f"{name}.safetensors").read_bytes())
@@ -203,6 +208,10 @@ def test_layers_of_your_own_may_have_the_names_of_old_layers(tmp_path):
     models.load(models.save(saved, tmp_path / "w.safetensors"), into=loaded)
     for name, weights in saved.state_dict().items():
         assert torch.equal(loaded.state_dict()[name], weights), name
+    loaded["more"] = torch.nn.Linear(2, 2)
+    with pytest.raises(CheckpointError, match=r"Missing key.*more\.weight") as raised:
+        models.load(tmp_path / "w.safetensors", into=loaded)
+    assert "stem" not in str(raised.value)
 
 
 def test_layers_that_share_their_weights_are_saved_and_loaded(tmp_path):
