@@ -19,7 +19,7 @@ from helpers.files import write_atomic
 LARGEST_PAGE = 300_000  # bytes
 EXAMPLES = 40_000  # bytes of images in a page; three images of each class of MNIST have 23,520
 SUPPORTED = "Normalize, Conv2d, BatchNorm, ReLU, MaxPool2d, AvgPool2d, Flatten, Linear, Dropout"
-_PLAIN = dict(groups=1, dilation=1, padding_mode="zeros", ceil_mode=False, divisor_override=None)
+_NEEDED = dict(groups=1, dilation=1, padding_mode="zeros", ceil_mode=False, divisor_override=None)
 
 
 def write_explorer(
@@ -142,15 +142,15 @@ def _read_layers(model: nn.Module, shape: tuple[int, ...]) -> tuple[list[dict], 
 def _describe(layer: nn.Module, given: Tensor, what: str) -> tuple[dict[str, Any], list[Tensor]]:
     """What the page needs to compute a layer, and its weights; {} if it changes nothing."""
     odd = [
-        f"{name}={getattr(layer, name)}" for name, plain in _PLAIN.items()
+        f"{name}={getattr(layer, name)}" for name, plain in _NEEDED.items()
         if getattr(layer, name, plain) not in (plain, (plain, plain))
     ]  # fmt: skip
     if odd:
         raise ValueError(f"The explorer cannot show {what} with {', '.join(odd)}.")
     kernel, stride = (_pair(getattr(layer, name, 0)) for name in ("kernel_size", "stride"))
-    named = {"same": tuple((k - 1) // 2 for k in kernel), "valid": (0, 0)}
+    named: dict[object, tuple] = {"same": tuple((k - 1) // 2 for k in kernel), "valid": (0, 0)}
     padding = getattr(layer, "padding", 0)
-    padding = named[padding] if isinstance(padding, str) else _pair(padding)
+    padding = named.get(padding) or _pair(padding)
     sizes = {"kernel": kernel, "stride": stride, "padding": padding}
     match layer:
         case models.Normalize():

@@ -50,7 +50,7 @@ def examine(root: Path, data_root: Path) -> Iterator[Finding]:
     for spec in data.SPECS.values():
         yield dataset(data_root, spec.folder)
     yield accelerator()
-    found, remedy = chromium(), "For PDFs of the report: apt install chromium"
+    found, remedy = chromium(), "For PDFs, and the test of JupyterLab: apt install chromium"
     yield Finding("Chromium", found or "none", "" if found else remedy, optional=True)
 
 

@@ -139,9 +139,8 @@ def _classify(
     named = dict(zip(pictures, arrays, strict=True))
     found: dict[str, dict[str, Any]] = {
         name: {"problem": f"cannot be read: {why}"}
-        for name, why in named.items()
-        if isinstance(why, str)
-    }
+        for name, why in named.items() if isinstance(why, str)
+    }  # fmt: skip
     readable = {name: array for name, array in named.items() if not isinstance(array, str)}
     if not readable:
         return found
@@ -161,9 +160,7 @@ def _answers(model: "Module", notes: dict[str, Any], images: "Tensor") -> list[d
     for row in probabilities.tolist():
         of_class = {c: round(p, 6) for c, p in zip(classes, row, strict=True)}
         best = max(of_class, key=of_class.__getitem__)
-        answers.append(
-            {"predicted": best, "probability": of_class[best], "probabilities": of_class}
-        )
+        answers.append(dict(predicted=best, probability=of_class[best], probabilities=of_class))
     return answers
 
 

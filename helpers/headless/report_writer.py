@@ -6,7 +6,6 @@ import base64
 import io
 import re
 import shlex
-import shutil
 import subprocess
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -24,11 +23,11 @@ from torch import Tensor
 from helpers import data, evaluation, runs
 from helpers.data import Splits
 from helpers.files import write_atomic
+from helpers.headless.doctor import chromium
 from helpers.headless.runs_commands import LOCALES
 from helpers.headless.student_report import ORDER, TITLES, Audit, Facts, Training
 
 TEMPLATES = Path(__file__).parent / "templates"
-BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
 MAX_LENGTH = 500  # characters of a title or author
 
 
@@ -50,7 +49,7 @@ def write_report(
         html = folder / f"{name}.html"
         write_atomic(html, render(facts, "html", language, author, title))
         written.append(html)
-        browser = next(filter(None, map(shutil.which, BROWSERS)), None)
+        browser = chromium()
         if "pdf" in formats and browser and (pdf := _print(browser, html)):
             written.append(pdf)
     if "md" in formats:
@@ -62,9 +61,8 @@ def write_report(
 
 def _one_line(text: str, what: str) -> str:
     """The text without line breaks and control characters. ValueError if it is too long."""
-    line = " ".join(
-        "".join(c if c.isprintable() or c in "\u200c\u200d" else " " for c in text).split()
-    )
+    line = "".join(c if c.isprintable() or c in "\u200c\u200d" else " " for c in text)
+    line = " ".join(line.split())
     if len(line) > MAX_LENGTH:
         raise ValueError(f"The {what} has {len(line)} characters; the limit is {MAX_LENGTH}.")
     return line
@@ -236,9 +234,7 @@ def _environment(language: str) -> jinja2.Environment:
             compiled.seek(0)
             translations = support.Translations(compiled)
         words = " ".join(str(message.string) for message in catalog if message.id)
-        terms = {
-            term for term in re.findall(r" \(([^()%]+)\)", words) if not re.search(r"\d", term)
-        }
+        terms = {t for t in re.findall(r" \(([^()%]+)\)", words) if not re.search(r"\d", t)}
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(TEMPLATES), autoescape=True, trim_blocks=True,
         lstrip_blocks=True, undefined=jinja2.StrictUndefined,
@@ -257,11 +253,9 @@ def _environment(language: str) -> jinja2.Environment:
 
     environment.globals["terms"] = terms
     environment.filters |= {
-        "decimal": decimal,
-        "percent": percent,
+        "decimal": decimal, "percent": percent, "dataset": lambda name: TITLES.get(name, name),
         "points": lambda value: decimal(100 * value, pattern="+#,##0.00;-#,##0.00"),
         "date": lambda value: dates.format_date(value, "long", language),
-        "dataset": lambda name: TITLES.get(name, name),
         "flat": lambda text: type(text)(" ".join(text.split())),
-    }
+    }  # fmt: skip
     return environment

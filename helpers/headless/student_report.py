@@ -25,9 +25,7 @@ REPORTED_PAIRS = {"mnist": ("4 / 9",), "fashion_mnist": ("T-shirt/top / Shirt", 
 TITLES = {"mnist": "MNIST", "fashion_mnist": "Fashion-MNIST"}
 ORDER = {notebook.name: place for place, notebook in enumerate(SERIES)}
 _VALIDATION = ("validation_loss", "validation_accuracy")
-_HISTORY = dict.fromkeys(
-    ("epoch", "train_loss", "train_accuracy", *_VALIDATION, "learning_rate"), "float64"
-)
+_HISTORY = ("epoch", "train_loss", "train_accuracy", *_VALIDATION, "learning_rate")
 _CHANGES = ("shift", "degrees", "scale", "flip", "erase")  # of an Augmentation
 Row = dict[str, Any]
 
@@ -131,7 +129,7 @@ def _training(row: Row, splits: Splits | None) -> Training:
 
 def _history(path: Path) -> list[Row]:
     """The epochs. Of a training without a validation split, its loss and accuracy are None."""
-    frame = _read(path, _HISTORY)
+    frame = _read(path, dict.fromkeys(_HISTORY, "float64"))
     if frame is None:
         return []
     if not frame.fillna(dict.fromkeys(_VALIDATION, 0)).abs().lt(math.inf).all(axis=None):
@@ -177,7 +175,7 @@ def _images(audit: Row, splits: Splits | None) -> dict[str, Tensor]:
 def _read(path: Path, columns: Mapping[str, Any]) -> pd.DataFrame | None:
     """Read columns of a CSV file, with their types; None without a file. ValueError if damaged."""
     try:
-        # as text first, since pandas takes class names such as "None" and "01" for numbers
+        # as text first: pandas takes "01" for a number, and "None" for a missing value
         texts = pd.read_csv(path, dtype=str, keep_default_na=False)[list(columns)]
         return texts.replace("", "nan").astype(dict(columns))
     except FileNotFoundError:

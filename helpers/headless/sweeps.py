@@ -360,13 +360,12 @@ def open_client(
     with ExitStack() as stack:
         if address is None:
             cluster = LocalCluster(
-                n_workers=processes,
-                threads_per_worker=1,
+                n_workers=processes, threads_per_worker=1,
                 dashboard_address="127.0.0.1:0",  # for this machine only, at any free port
                 worker_dashboard_address="127.0.0.1:0",
                 config={"distributed.worker.profile.enabled": False},
                 silence_logs=logging.CRITICAL,  # failures are reported by this package
-            )
+            )  # fmt: skip
             client = stack.enter_context(Client(stack.enter_context(cluster)))
         else:
             try:

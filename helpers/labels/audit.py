@@ -200,5 +200,4 @@ def summarize(audit: Audit) -> dict[str, object]:
     accuracies = verdicts.accuracies_without_doubtful(evidence, predicted).mean()
     result["accuracy_as_given"] = round(accuracies["all labels"], 5)
     result["accuracy_less_the_doubtful"] = round(accuracies["without doubtful"], 5)
-    known = {key: value for key, value in result.items() if value == value}  # without nan
-    return {key.replace(" ", "_").replace("-", "_"): value for key, value in known.items()}
+    return {key.replace(" ", "_").replace("-", "_"): v for key, v in result.items() if v == v}

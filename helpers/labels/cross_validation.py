@@ -129,7 +129,7 @@ def _digest(labeled: Split, test: Split, spec: DatasetSpec, recipe: Recipe, *mor
     """The digest of everything that the predictions depend on, including the source code."""
     # these fields do not change what `train_on` does
     recipe = replace(recipe, source="", measured="", duration="", train_on_validation=False)
-    settings = repr((recipe, len(spec.class_names), *more, torch.__version__))
+    settings = repr((recipe, spec.class_names, spec.mean, spec.std, *more, torch.__version__))
     package = Path(__file__).parents[1]
     code = [package / "device.py", Path(__file__)]
     for wing in ("data", "models", "evaluation", "training"):

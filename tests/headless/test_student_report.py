@@ -748,7 +748,7 @@ command = partial(invoke, "report")
 
 
 def test_the_newest_run_is_reported_and_loads_nothing_external(run, monkeypatch):
-    monkeypatch.setattr(report_writer, "BROWSERS", ())
+    monkeypatch.setattr(report_writer, "chromium", lambda: None)
     done = command("--root", run.parent, "--to", "html,pdf,md", "--language", "id")
     assert "No PDF: chromium is not installed" in done.stderr
     assert [*done.stdout.splitlines()] == [
@@ -788,7 +788,7 @@ def test_a_run_ends_with_its_report(finished, tmp_path, monkeypatch):
         assert (folder / "report.html").is_file() == written
 
 
-@pytest.mark.skipif(not any(map(shutil.which, report_writer.BROWSERS)), reason="no chromium")
+@pytest.mark.skipif(report_writer.chromium() is None, reason="no chromium")
 def test_chromium_prints_it(run, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     command(RUN, "--root", run.parent, "--to", "pdf")
@@ -808,7 +808,7 @@ def test_the_pages_of_the_run_are_written_anew_and_link_to_the_report(run):
 
 @pytest.mark.parametrize("browser", ["false", "true"])  # fails with status 1; writes no file
 def test_a_browser_that_fails_leaves_the_page(run, monkeypatch, browser):
-    monkeypatch.setattr(report_writer, "BROWSERS", (browser,))
+    monkeypatch.setattr(report_writer, "chromium", lambda: browser)
     assert "No PDF" in command(RUN, "--root", run.parent, "--to", "pdf").stderr
     assert (run / "report.html").is_file()
 
@@ -817,7 +817,7 @@ def test_a_browser_that_hangs_leaves_the_page(run, monkeypatch):
     def hang(arguments, *, timeout, **_):
         raise subprocess.TimeoutExpired(arguments, timeout)
 
-    monkeypatch.setattr(report_writer, "BROWSERS", ("true",))
+    monkeypatch.setattr(report_writer, "chromium", lambda: "true")
     monkeypatch.setattr(subprocess, "run", hang)
     assert "No PDF" in command(RUN, "--root", run.parent, "--to", "pdf").stderr
     assert (run / "report.html").is_file()

@@ -82,7 +82,8 @@ def test_a_stopped_audit_resumes_with_the_same_result(tiny, tmp_path, monkeypatc
 
 
 @pytest.mark.parametrize(
-    "changed", ["recipe", "label", "test", "pixel", "classes", "folds", "k", "device", "torch"]
+    "changed",
+    ["recipe", "label", "test", "pixel", "classes", "mean", "folds", "k", "device", "torch"],
 )
 def test_the_cache_depends_on_all_that_decides_predictions(tiny, tmp_path, monkeypatch, changed):
     monkeypatch.setattr(cross_validation, "_train_and_predict", constant)
@@ -105,6 +106,8 @@ def test_the_cache_depends_on_all_that_decides_predictions(tiny, tmp_path, monke
         test.images[5, 0, 14, 14] += 1
     elif changed == "classes":
         spec = replace(spec, class_names=spec.class_names[:5])
+    elif changed == "mean":
+        spec = replace(spec, mean=0.5)
     elif changed == "torch":
         monkeypatch.setattr(torch, "__version__", "another")
     else:
