@@ -120,5 +120,5 @@ def named(steps: list[Step], names: list[str] | None) -> list[Step]:
 
 
 STEPS = [*_ablation(), *(replace(step, test=True) for step in _finals())]
-FRONTIER = _recipes("tiny", "small")  # for small networks; trained by benchmarks.frontier
+FRONTIER = _recipes("tiny", "small", "medium")  # trained by benchmarks.frontier
 QUICK = _recipes("report", "sprint", "fast")  # measured by benchmarks.reliability

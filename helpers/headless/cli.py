@@ -259,8 +259,7 @@ def _note_stop(folder: Path | None, name: str, recipe: "Recipe") -> Iterator[Non
         history = stop.history
         if folder is not None and folder.is_dir():
             message = f"after {len(history.epochs)} of {history.planned_epochs} epochs"
-            seconds = round(history.seconds, 2)
-            result = headless.NotebookResult(name, "stopped", seconds, message)
+            result = headless.NotebookResult(name, "stopped", round(history.seconds, 2), message)
             headless.write_status(folder, {name: asdict(recipe)}, [result])
         raise
 
@@ -384,8 +383,7 @@ def sweep(
     def report(trial: "Trial", result: "NotebookResult") -> None:
         if result.state != "finished":
             params = ", ".join(f"{name}={value}" for name, value in trial.params.items())
-            place = headless.trial_dir(trial, root)
-            write(f"{params} failed: {result.message}; see {place}")
+            write(f"{params} failed: {result.message}; see {headless.trial_dir(trial, root)}")
 
     with (
         report_errors(headless.ClusterError, OSError),
@@ -476,4 +474,4 @@ def recipes(as_json: JsonOption = False) -> None:
         typer.echo(frame.to_json(orient="records", indent=2, force_ascii=False))
         return
     terminal.print_table(frame.assign(parameters=frame["parameters"].map("{:,}".format)))
-    typer.echo("Durations on two cores of an AMD EPYC; tiny, small, compact and accurate on one.")
+    typer.echo("Durations on two cores; from tiny to accurate, on one.")

@@ -39,7 +39,7 @@ class Recipe:
     learning_rate: float  # the maximum of the schedule, or constant
     source: str  # where the settings come from
     measured: str  # the test accuracy that they reach, over how many seeds
-    duration: str = ""  # on two cores of an AMD EPYC; tiny, small, compact and accurate on one
+    duration: str = ""  # on two cores; from tiny to accurate, on one
     model_kwargs: Mapping[str, Any] = field(default_factory=dict)  # such as its width
     train_images: int | None = None  # number of first images of the training split; None: all
     train_on_validation: bool = False  # use the validation split as well, after all choices

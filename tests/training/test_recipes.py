@@ -15,7 +15,7 @@ from helpers.files import PROJECT
 from helpers.training import Execution, Recipe, recipes
 
 CPU = torch.device("cpu")
-EXPECTED = {"report", "fast", "sprint", "tiny", "small", "compact", "accurate"}
+EXPECTED = {"report", "fast", "sprint", "tiny", "small", "compact", "medium", "accurate"}
 RELIABILITY = PROJECT / "benchmarks" / "results" / "reliability.json"
 
 
@@ -57,14 +57,16 @@ def test_every_data_set_has_every_recipe(dataset):
 def test_unknown_recipes_are_refused(monkeypatch):
     with pytest.raises(
         ValueError,
-        match=r"no recipe 'best'.* report, sprint, fast, tiny, small, compact, accurate\.$",
+        match=r"no recipe 'best'.* report, sprint, fast, tiny, small, compact, medium, accurate\.$",
     ):
         training.find_recipe("best", "mnist")
     with pytest.raises(ValueError, match="no data set 'cifar'"):
         training.find_recipe("fast", "cifar")
     fewer = {key: recipe for key, recipe in training.RECIPES.items() if key != ("sprint", "mnist")}
     monkeypatch.setattr(recipes, "RECIPES", fewer)
-    with pytest.raises(ValueError, match=r" report, fast, tiny, small, compact, accurate\.$"):
+    with pytest.raises(
+        ValueError, match=r" report, fast, tiny, small, compact, medium, accurate\.$"
+    ):
         training.find_recipe("sprint", "mnist")
 
 
