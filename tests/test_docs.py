@@ -16,7 +16,7 @@ import pytest
 import typer
 import yaml
 
-from benchmarks import frontier, memory, standings
+from benchmarks import frontier, layers, memory, standings
 from benchmarks.tables import markdown
 from helpers import data, evaluation, models, training
 from helpers.files import PROJECT
@@ -330,6 +330,23 @@ def test_reliability_on_the_page_on_benchmarks():
             f"{100 * entry['target']:.0f} %", mean_and_spread(values), f"{100 * min(values):.2f} %"
         ]  # fmt: skip
         assert min(values) >= entry["target"]
+
+
+def test_the_layers_of_a_step_on_the_page_on_benchmarks():
+    found, text = record("layers"), flat("docs/benchmarks.md")
+    rows = found["steps"]["mnist"]
+    assert "\n".join(markdown(layers.table(rows))) in read("docs/benchmarks.md")
+    seconds = {row["part"]: row["seconds"] for row in rows}
+    step, one_image = seconds[layers.WHOLE], seconds[layers.ONE_IMAGE]
+    convolutions = sum(s for part, s in seconds.items() if part.startswith("convolution"))
+    memory = sum(seconds[part] for part in ("ReLUs", "max poolings", "batch norms"))
+    assert f"The convolutions take {100 * convolutions / step:.0f} % of the step" in text
+    assert f"pooling and batch norms take {100 * memory / step:.0f} %" in text
+    assert f"instead of 96 takes {100 * one_image / step:.0f} % of the time" in text
+    assert training.find_recipe("fast", "mnist").batch_size == 96
+    reached = [layers.table(of).set_index("part").iloc[:, -1] for of in found["steps"].values()]
+    mnist, fashion = (float(of[layers.WHOLE].removesuffix(" %")) for of in reached)
+    assert fashion > 2 * mnist
 
 
 def test_limits_on_the_page_on_benchmarks():

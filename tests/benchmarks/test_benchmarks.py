@@ -14,8 +14,19 @@ import numpy as np
 import pytest
 import typer
 
-from benchmarks import limits, listing, memory, prepare, race, reliability, scale, standings, tune
-from helpers import runs, training
+from benchmarks import (
+    layers,
+    limits,
+    listing,
+    memory,
+    prepare,
+    race,
+    reliability,
+    scale,
+    standings,
+    tune,
+)
+from helpers import data, evaluation, runs, training
 from helpers.files import PROJECT
 
 RESULTS = PROJECT / "benchmarks" / "results"
@@ -293,6 +304,36 @@ def test_shares_of_the_matrix_rate_are_plausible():
     assert 0.05 < found["evaluation"] < 1.3
     assert found["operations_per_image"] > 1e5
     assert found["matrix_rate"] > 1e8
+
+
+def test_the_parts_of_a_step_have_all_of_its_arithmetic(monkeypatch):
+    monkeypatch.setattr(layers, "CALLS", 1)
+    monkeypatch.setattr(layers, "SIZE", 32)
+    recipe = training.find_recipe("fast", "mnist")
+    rows = {row["part"]: row for row in layers.measure("mnist", recipe, 1)}
+    assert all(row["seconds"] > 0 for row in rows.values())
+    assert rows.pop("matrices")["operations"] == 2 * 32**3
+    forward = recipe.batch_size * evaluation.count_flops(recipe.build(data.MNIST))
+    first = recipe.batch_size * 2 * 4 * 4 * 8 * 14 * 14  # the gradient that no layer needs
+    assert sum(row["operations"] for row in rows.values()) == 3 * forward - first
+    assert rows["convolution 1 → 8, 28 × 28"]["operations"] == 2 * first
+
+
+def test_shares_of_a_step_are_of_its_time_and_of_the_matrix_rate():
+    seconds_and_operations = {
+        "convolution": (0.002, 600), "loss": (0.001, 0), "whole step": (0.004, 0),
+        "whole step with one image": (0.0005, 0), "matrices": (1.0, 500_000),
+    }  # fmt: skip
+    rows = [
+        {"part": part, "seconds": seconds, "operations": operations}
+        for part, (seconds, operations) in seconds_and_operations.items()
+    ]
+    assert layers.table(rows).to_numpy().tolist() == [
+        ["convolution", "2,000", "50 %", "60 %"],  # 300,000 operations a second
+        ["loss", "1,000", "25 %", "–"],
+        ["whole step", "4,000", "100 %", "30 %"],  # 600 operations in 0.004 s
+        ["whole step with one image", "500", "12 %", "–"],
+    ]
 
 
 @pytest.mark.slow
