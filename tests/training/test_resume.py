@@ -505,9 +505,10 @@ def test_an_object_that_augments_is_known_by_its_address_only(tiny, tmp_path):
         def __call__(self, images, generator):
             return images
 
-    fit(tiny, tmp_path, augment=Erase())
+    first, second = Erase(), Erase()  # both alive, else they may have the same address
+    fit(tiny, tmp_path, augment=first)
     with pytest.raises(ResumeError, match=r"augmentation is .*Erase object"):
-        fit(tiny, tmp_path, augment=Erase())
+        fit(tiny, tmp_path, augment=second)
 
 
 def test_a_function_with_fixed_arguments_is_known_by_these(tiny, tmp_path):
