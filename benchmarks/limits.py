@@ -21,6 +21,7 @@ import pandas as pd
 import torch
 import torch.nn.functional as F
 import typer
+from torch import Tensor
 from tqdm import tqdm
 
 from benchmarks.machine import describe
@@ -38,6 +39,17 @@ def seconds_of(work: Callable[[], object]) -> float:
     start = time.perf_counter()
     work()
     return time.perf_counter() - start
+
+
+def train_step(
+    forward: Callable[[Tensor], Tensor], optimizer: torch.optim.Optimizer, recipe: Recipe,
+    images: Tensor, targets: Tensor,
+) -> None:  # fmt: skip
+    """One step of a training: forward, loss, backward, update."""
+    loss = F.cross_entropy(forward(images), targets, label_smoothing=recipe.label_smoothing)
+    optimizer.zero_grad()
+    loss.backward()
+    optimizer.step()
 
 
 def shares(dataset: str, recipe: Recipe, repeats: int) -> dict[str, float]:
@@ -59,10 +71,7 @@ def shares(dataset: str, recipe: Recipe, repeats: int) -> dict[str, float]:
         model.train()
         batches = data.batches(train, recipe.batch_size, generator=order)
         for images, targets in batches:
-            loss = F.cross_entropy(forward(images), targets, label_smoothing=recipe.label_smoothing)
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
+            train_step(forward, optimizer, recipe, images, targets)
             if scheduler is not None:
                 scheduler.step()
 

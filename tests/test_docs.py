@@ -300,10 +300,10 @@ def test_the_validation_accuracy_of_medium_on_the_page_on_accuracy():
         if (row["step"], row["dataset"]) == ("medium", "fashion_mnist")
     ]  # fmt: skip
     mean = statistics.mean(row["validation"]["accuracy"] for row in rows)
-    training = statistics.mean(row["training_accuracy"] for row in rows)
+    learned = statistics.mean(row["training_accuracy"] for row in rows)
     page = flat("docs/accuracy.md")
     assert f"it has {mean:.2%}, the mean of".replace("%", " %") in page
-    assert f"it has {training:.1%} of the erased".replace("%", " %") in page
+    assert f"it has {learned:.1%} of the erased".replace("%", " %") in page
 
 
 def test_the_race_on_the_page_on_benchmarks():
@@ -339,9 +339,9 @@ def test_the_layers_of_a_step_on_the_page_on_benchmarks():
     seconds = {row["part"]: row["seconds"] for row in rows}
     step, one_image = seconds[layers.WHOLE], seconds[layers.ONE_IMAGE]
     convolutions = sum(s for part, s in seconds.items() if part.startswith("convolution"))
-    memory = sum(seconds[part] for part in ("ReLUs", "max poolings", "batch norms"))
+    others = sum(seconds[part] for part in ("ReLUs", "max poolings", "batch norms"))
     assert f"The convolutions take {100 * convolutions / step:.0f} % of the step" in text
-    assert f"pooling and batch norms take {100 * memory / step:.0f} %" in text
+    assert f"pooling and batch norms take {100 * others / step:.0f} %" in text
     assert f"instead of 96 takes {100 * one_image / step:.0f} % of the time" in text
     assert training.find_recipe("fast", "mnist").batch_size == 96
     reached = [layers.table(of).set_index("part").iloc[:, -1] for of in found["steps"].values()]

@@ -13,7 +13,7 @@ from PIL import Image, ImageOps
 from scipy import ndimage
 from torch import Tensor
 
-from helpers.data.pictures import from_deep, white_level
+from helpers.data.pictures import normalize_depth, white_level
 from helpers.files import PROJECT
 
 SAMPLE_DIGIT = PROJECT / "data" / "own" / "four.png"
@@ -108,7 +108,7 @@ def _read_gray(path: Path | str | BinaryIO) -> np.ndarray:
 def _to_gray(picture: Image.Image) -> Image.Image:
     """Gray values from 0 to 255, reduced to LONGER_SIDE; transparency becomes black or white."""
     if picture.mode[0] in "IF":  # 16 bits, which `convert` would clip instead of scaling
-        values = np.array(from_deep(picture), dtype=np.float32).clip(0)
+        values = np.array(normalize_depth(picture), dtype=np.float32).clip(0)
         picture = Image.fromarray(values / white_level(values.max()) * 255)
     else:
         picture = picture.convert("LA" if picture.has_transparency_data else "L")

@@ -57,7 +57,7 @@ def prepare(picture: Image.Image, size: int) -> np.ndarray:
     """
     picture = ImageOps.exif_transpose(picture)  # phones record how they were held
     if picture.mode.startswith("I") or picture.mode == "F":
-        picture = from_deep(picture)
+        picture = normalize_depth(picture)
     elif picture.has_transparency_data:
         layers = picture.convert("RGBA")
         picture = Image.alpha_composite(Image.new("RGBA", layers.size, "white"), layers)
@@ -75,7 +75,7 @@ def prepare(picture: Image.Image, size: int) -> np.ndarray:
     return np.atleast_3d(np.asarray(square)).transpose(2, 0, 1)
 
 
-def from_deep(picture: Image.Image) -> Image.Image:
+def normalize_depth(picture: Image.Image) -> Image.Image:
     """A picture of 16 bits or more as one of floats; floats in [0, 1] as one of 8 bits."""
     values = np.nan_to_num(np.asarray(picture, dtype=np.float32))
     if picture.mode == "F" and values.max() < 2:  # interpolation may exceed 1

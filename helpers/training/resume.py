@@ -213,11 +213,11 @@ def training_settings(
 
 def _arguments(scheduler: LRScheduler) -> list[object]:
     """The numbers that a scheduler was made with, as far as it keeps them; also of those in it."""
-    kept = {name.strip("_"): value for name, value in vars(scheduler).items()}
+    kept = {n.strip("_"): v for n, v in vars(scheduler).items() if n != "last_epoch"}
     inner = [_arguments(one) for one in kept.pop("schedulers", ())]
     names = [name for name in inspect.signature(type(scheduler)).parameters if name in kept]
     numbers = {n: kept[n] for n in names if isinstance(kept[n], int | float | list | dict)}
-    return [type(scheduler).__name__, numbers | {"last_epoch": None}, *inner]
+    return [type(scheduler).__name__, numbers, *inner]
 
 
 def _newest_first(folder: Path) -> list[Path]:
