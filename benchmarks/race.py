@@ -41,6 +41,7 @@ class Contestant:
     script: str  # in contestants/
     arguments: tuple[str, ...] = ()
     dataset: str | None = None  # the only one; None: all of them
+    target: float | None = None  # the only one
 
 
 OURS = (
@@ -77,13 +78,17 @@ def main(
     results: dict = here | {"runs": _earlier_runs(out, here) if resume else []}
     for dataset in TARGETS:
         prepare(dataset)
-    done = {(run["contestant"], run["dataset"], run["round"]) for run in results["runs"]}
+    done = {_key(run) for run in results["runs"]}
     for turn in (bar := tqdm(list(_turns(rounds, chosen)), unit=" runs")):
         contestant, dataset, round_number = turn
-        if (contestant.name, dataset, round_number) in done:
+        about = _about(*turn)
+        if _key(about) in done:
             continue
         bar.set_description(f"{contestant.name}, {dataset}, round {round_number}")
-        results["runs"].append(_timed(contestant, dataset, round_number, threads, limit))
+        target = ("--target", str(contestant.target or max(TARGETS[dataset])))
+        options = (*target, "--limit", str(limit), *contestant.arguments)
+        measured = laps(contestant.script, dataset, round_number, threads, options)
+        results["runs"].append(about | measured)
         write_atomic(out, json.dumps(results, indent=1) + "\n")
     standings.show(results, picture=PICTURE if out == RESULTS else out.with_suffix(".png"))
 
@@ -101,16 +106,16 @@ def _earlier_runs(out: Path, here: dict) -> list[dict]:
 
 
 def tuned_contestants() -> tuple[Contestant, ...]:
-    """Our recipes, and each peer with the settings for the lower and for the higher target."""
+    """Our recipes, and for each target each peer with the settings for it."""
     if not TUNED.exists():
         raise typer.BadParameter(f"{TUNED} is missing: run python -m benchmarks.tune first.")
-    peers = []
-    for row in json.loads(TUNED.read_text())["chosen"]:
-        level = "lower" if row["target"] == min(TARGETS[row["dataset"]]) else "higher"
-        if row["settings"] is not None:
-            name = f"{row['peer']}, for the {level} target"
-            peers.append(Contestant(name, row["script"], tuple(row["settings"]), row["dataset"]))
-    return (*OURS, *peers)
+    chosen = json.loads(TUNED.read_text())["chosen"]
+    return *OURS, *(
+        Contestant(
+            row["peer"], row["script"], tuple(row["settings"]), row["dataset"], row["target"]
+        )
+        for row in chosen
+    )
 
 
 def _turns(rounds: int, contestants: Sequence[Contestant]) -> Iterator[tuple[Contestant, str, int]]:
@@ -123,13 +128,13 @@ def _turns(rounds: int, contestants: Sequence[Contestant]) -> Iterator[tuple[Con
                 yield contestant, dataset, round_number
 
 
-def _timed(
-    contestant: Contestant, dataset: str, round_number: int, threads: int, limit: float
-) -> dict[str, object]:
-    target = ("--target", str(max(TARGETS[dataset])), "--limit", str(limit))
-    options = (*target, *contestant.arguments)
+def _about(contestant: Contestant, dataset: str, round_number: int) -> dict[str, object]:
     about = {"contestant": contestant.name, "dataset": dataset, "round": round_number}
-    return about | laps(contestant.script, dataset, round_number, threads, options)
+    return about if contestant.target is None else about | {"target": contestant.target}
+
+
+def _key(run: dict) -> tuple:
+    return run["contestant"], run["dataset"], run["round"], run.get("target")
 
 
 def laps(script: str, dataset: str, seed: int, threads: int, options: Sequence[str]) -> dict:

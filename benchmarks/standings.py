@@ -1,6 +1,5 @@
 """The tables and the figure of a race."""
 
-import itertools
 import json
 import math
 import statistics
@@ -22,11 +21,11 @@ def seconds_to(laps: list[list[float]], target: float) -> float:
     return next((seconds for seconds, accuracy in laps if accuracy >= target), math.inf)
 
 
-def by_contestant(results: dict, dataset: str) -> dict[str, list[dict]]:
-    """The runs on a data set, by contestant."""
+def by_contestant(results: dict, dataset: str, target: float) -> dict[str, list[dict]]:
+    """The runs on a data set, by contestant. Not those with settings for another target."""
     runs: dict[str, list[dict]] = {}
     for run in results["runs"]:
-        if run["dataset"] == dataset:
+        if run["dataset"] == dataset and run.get("target", target) == target:
             runs.setdefault(run["contestant"], []).append(run)
     return runs
 
@@ -38,7 +37,7 @@ def table(results: dict, dataset: str, target: float) -> pd.DataFrame:
     If the median run does not reach the target, `seconds` is a lower bound, "more than", if the
     time limit ended a run, else "not reached".
     """
-    by_name = by_contestant(results, dataset)
+    by_name = by_contestant(results, dataset, target)
     times = {
         name: sorted(seconds_to(run["laps"], target) for run in runs)
         for name, runs in by_name.items()
@@ -74,8 +73,9 @@ def spread(results: dict) -> float:
     Over all targets, and all runs that reached them.
     """
     furthest = 0.0
-    for dataset, targets in results["targets"].items():
-        for runs, target in itertools.product(by_contestant(results, dataset).values(), targets):
+    pairs = ((dataset, target) for dataset, ts in results["targets"].items() for target in ts)
+    for dataset, target in pairs:
+        for runs in by_contestant(results, dataset, target).values():
             times = [t for run in runs if math.isfinite(t := seconds_to(run["laps"], target))]
             middle = statistics.median_low(times) if times else math.inf
             furthest = max([furthest, *(abs(t / middle - 1) for t in times)])
@@ -93,7 +93,10 @@ def overview(results: dict) -> str:
     names.sort(key=lambda name: not name.startswith(OURS))  # stable: ours first
     lines = [f"| seconds to | {' | '.join(columns)} |", "| --- |" + " ---: |" * len(columns)]
     for name in names:
-        cells = [_cell(name, column.loc[name]) for column in columns.values()]
+        cells = [
+            _cell(name, column.loc[name]) if name in column.index else "–"
+            for column in columns.values()
+        ]
         lines.append(f"| {name} | {' | '.join(cells)} |")
     return "\n".join(lines)
 

@@ -50,7 +50,9 @@ PEERS = (
 )
 SCRIPTS = {contestant.name: contestant.script for contestant in race.CONTESTANTS}
 Settings = tuple[str, ...]  # options of a script
-Train = Callable[[Settings], tuple[float, float]]  # to seconds and accuracy
+Result = tuple[float, float]  # seconds and accuracy
+Train = Callable[[Settings], Result]
+Tried = dict[Settings, Result]
 
 
 def main(
@@ -81,7 +83,7 @@ def _choose(peer: Peer, dataset: str) -> list[dict[str, object]]:
     """The settings for each target of a data set, as a record."""
     script = SCRIPTS[peer.name]
 
-    def train(settings: Settings) -> tuple[float, float]:
+    def train(settings: Settings) -> Result:
         options = ("--validate", "--limit", str(LIMIT), *settings)
         return tuple(race.laps(script, dataset, SEED, 1, options)["laps"][-1])
 
@@ -90,14 +92,15 @@ def _choose(peer: Peer, dataset: str) -> list[dict[str, object]]:
 
 
 def choose(peer: Peer, targets: Sequence[float], train: Train) -> list[dict[str, object]]:
-    """For each target, the fastest settings that reach it, with seconds and accuracy.
+    """For each target, the fastest settings that reach it by MARGIN, with seconds and accuracy.
 
     For each batch size the rate is chosen with RATE_EPOCHS epochs, then the number of epochs grows
-    until the accuracy reaches all targets. `settings` is None if no training reaches a target.
+    until all targets are reached, or were reached in less time. If no training reaches a target,
+    the most accurate one counts.
     """
-    tried: dict[Settings, tuple[float, float]] = {}
+    tried: Tried = {}
 
-    def measure(size: int, rate: float, epochs: int, extra: Settings) -> tuple[float, float]:
+    def measure(size: int, rate: float, epochs: int, extra: Settings) -> Result:
         numbers = {"batch-size": size, "rate": rate, "epochs": epochs}
         settings = tuple(word for name, n in numbers.items() for word in (f"--{name}", str(n)))
         if (*settings, *extra) not in tried:
@@ -111,16 +114,28 @@ def choose(peer: Peer, targets: Sequence[float], train: Train) -> list[dict[str,
     for size in BATCH_SIZES:
         rate = max(peer.rates, key=lambda rate: measure(size, rate, RATE_EPOCHS, extra)[1])
         for epochs in EPOCHS:
-            if measure(size, rate, epochs, extra)[1] >= max(targets) + MARGIN:
-                break
+            seconds, _ = measure(size, rate, epochs, extra)
+            enough = _reaching(tried, max(targets)).values()
+            if seconds >= min(enough, default=(float("inf"),))[0]:
+                break  # more epochs would be slower than settings that reach all targets
     return [_fastest(tried, target) for target in targets]
 
 
-def _fastest(tried: dict[Settings, tuple[float, float]], target: float) -> dict[str, object]:
-    reached = {key: found for key, found in tried.items() if found[1] >= target + MARGIN}
-    settings = min(reached, key=lambda key: reached[key][0], default=None)
-    seconds, accuracy = reached[settings] if settings else (None, None)
-    return {"target": target, "settings": settings, "seconds": seconds, "accuracy": accuracy}
+def _reaching(tried: Tried, target: float) -> Tried:
+    return {key: found for key, found in tried.items() if found[1] >= target + MARGIN}
+
+
+def _fastest(tried: Tried, target: float) -> dict[str, object]:
+    reached = _reaching(tried, target)
+    if reached:
+        settings = min(reached, key=lambda key: reached[key][0])
+    else:
+        settings = max(tried, key=lambda key: tried[key][1])
+    seconds, accuracy = tried[settings]
+    return {
+        "target": target, "settings": settings, "reached": bool(reached),
+        "seconds": seconds, "accuracy": accuracy,
+    }  # fmt: skip
 
 
 if __name__ == "__main__":

@@ -185,8 +185,23 @@ def test_the_fastest_settings_that_reach_a_target_are_chosen():
     assert low["settings"] == (*more, "--bfloat16")
     assert (low["seconds"], low["accuracy"]) == pytest.approx((3 * 6 * 0.8, 1 - 0.08 / 3))
     assert high["settings"] == (*fewer, "--bfloat16")  # 0.98 with 4 epochs is within the margin
-    assert (never["settings"], never["seconds"], never["accuracy"]) == (None, None, None)
+    assert (high["reached"], never["reached"]) == (True, False)
+    assert never["settings"][1:6:4] == ("128", "12")  # the most accurate
     assert len(trainings) == len(set(trainings))
+
+
+def test_settings_slower_than_the_fastest_are_not_tried():
+    """Here batches of 128 reach the target with 4 epochs, and batches of 512 never."""
+    trainings = []
+
+    def train(settings: tuple[str, ...]) -> tuple[float, float]:
+        size, epochs = int(settings[1]), int(settings[5])
+        trainings.append((size, epochs))
+        return float(epochs), epochs / 10 if size == 128 else 0.0
+
+    (chosen,) = tune.choose(tune.Peer("peer", (0.1,)), [0.35], train)
+    assert chosen["seconds"] == 4.0
+    assert max(epochs for size, epochs in trainings if size == 512) == 4
 
 
 def test_tuning_continues_with_what_is_missing(monkeypatch, tmp_path):
@@ -210,23 +225,65 @@ def test_tuning_continues_with_what_is_missing(monkeypatch, tmp_path):
     }  # fmt: skip
 
 
-def test_tuned_peers_have_the_settings_of_their_target(monkeypatch, tmp_path):
-    rows = [("lower", "mnist", 0.98, ["--epochs", "1"]), ("higher", "mnist", 0.99, None)]
-    chosen = [
-        {"peer": "peer", "script": "peer.py", "dataset": d, "target": t, "settings": s}
-        for _, d, t, s in rows
-    ]
+def test_tuned_peers_run_once_for_each_target(monkeypatch, tmp_path):
     monkeypatch.setattr(race, "TUNED", tmp_path / "tuned.json")
     with pytest.raises(typer.BadParameter, match="run python"):
         race.tuned_contestants()
+    row = {"peer": "peer", "script": "peer.py", "dataset": "mnist"}
+    settings = {0.98: ["--epochs", "1"], 0.99: ["--epochs", "3"]}
+    chosen = [row | {"target": target, "settings": s} for target, s in settings.items()]
     race.TUNED.write_text(json.dumps({"chosen": chosen}))
-    *ours, peer = race.tuned_contestants()
+    *ours, lower, higher = race.tuned_contestants()
     assert tuple(ours) == race.OURS
-    assert peer == race.Contestant(
-        "peer, for the lower target", "peer.py", ("--epochs", "1"), "mnist"
-    )
+    assert lower == race.Contestant("peer", "peer.py", ("--epochs", "1"), "mnist", 0.98)
+    assert (higher.arguments, higher.target) == (("--epochs", "3"), 0.99)
     turns = list(race._turns(1, race.tuned_contestants()))
-    assert [turn[1] for turn in turns if turn[0] == peer] == ["mnist"]
+    assert [turn[1] for turn in turns if turn[0] in (lower, higher)] == ["mnist", "mnist"]
+
+
+def test_a_run_with_settings_for_a_target_counts_for_that_target_alone():
+    runs = [
+        run("ours", 0, (1.0, 0.995)),
+        run("peer", 0, (10.0, 0.995)) | {"target": 0.98},
+        run("peer", 0, (30.0, 0.995)) | {"target": 0.99},
+    ]
+    results = {"runs": runs, "targets": {"mnist": [0.98, 0.99]}}
+    assert (
+        standings.overview(results).splitlines()[-1] == "| peer | 10.0 (10.0 ×) | 30.0 (30.0 ×) |"
+    )
+    assert standings.spread(results) == 0
+
+
+def test_a_tuned_race_goes_on_with_the_runs_that_are_missing(monkeypatch, tmp_path):
+    """Stopped after one run, the race makes all others, each with its own target."""
+    peers = [
+        race.Contestant("peer", "peer.py", ("--epochs", str(n)), "mnist", t)
+        for n, t in enumerate(race.TARGETS["mnist"], 1)
+    ]
+    calls = []
+
+    def laps(script, dataset, seed, threads, options):
+        if len(calls) == stop_after:
+            raise KeyboardInterrupt
+        calls.append((script, dataset, options))
+        return {"ended": "target", "laps": [[1.0, 0.999]]}
+
+    monkeypatch.setattr(race, "laps", laps)
+    monkeypatch.setattr(race, "prepare", lambda dataset: None)
+    monkeypatch.setattr(race, "tuned_contestants", lambda: (race.OURS[0], *peers))
+    arguments = {"rounds": 1, "tuned": True, "out": tmp_path / "race.json"}
+    stop_after = 2
+    with pytest.raises(KeyboardInterrupt):
+        race.main(**arguments)
+    stop_after = None
+    race.main(**arguments, resume=True)
+    assert len(calls) == len(
+        {(script, dataset, str(options)) for script, dataset, options in calls}
+    )
+    targets = {options[-1]: options[1] for script, _, options in calls if script == "peer.py"}
+    assert targets == {"1": "0.98", "2": "0.99"}
+    assert len(calls) == 4  # ours on both data sets, the peer twice
+    assert (tmp_path / "race.png").stat().st_size > 0
 
 
 @pytest.mark.parametrize("script", sorted({c.script for c in race.CONTESTANTS}))
