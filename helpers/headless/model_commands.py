@@ -219,7 +219,7 @@ def _name(out: Path | None, notes: dict[str, Any], ending: str) -> Path:
 
 
 def _load(name: str, code: str | None, root: Path) -> "tuple[Module, dict[str, Any], str]":
-    """The model of that name, the notes in its checkpoint, and the name of its architecture."""
+    """The model, the notes in its checkpoint, and its name if it is shipped, else its network's."""
     from helpers import models
 
     weights = _find_weights(name, root)
@@ -228,7 +228,7 @@ def _load(name: str, code: str | None, root: Path) -> "tuple[Module, dict[str, A
     kind = str(architecture.get("name") or architecture.get("class")).rpartition(":")[2]
     kwargs = {k: v for k, v in architecture.items() if k not in ("name", "class", "source")}
     model = models.load(weights, into=models.build(code, **kwargs) if code else None)
-    return model, metadata["notes"], kind
+    return model, metadata["notes"], weights.stem if name in models.list_pretrained() else kind
 
 
 def _find_weights(name: str, root: Path) -> Path:

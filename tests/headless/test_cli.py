@@ -556,6 +556,16 @@ def test_a_run_is_exported_with_the_notes_of_its_checkpoint(trained):
     assert notes == models.read_metadata(weights)["notes"] | {"class_names": list("0123456789")}
 
 
+@pytest.mark.medium
+def test_shipped_models_of_the_same_network_are_exported_to_two_files(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    for name in ("tiny", "small"):
+        invoke("export", f"mnist/{name}", "--to", "safetensors")
+    assert sorted(map(str, Path().glob("*"))) == [
+        "mnist-small.safetensors", "mnist-tiny.safetensors"
+    ]  # fmt: skip
+
+
 def test_a_shipped_model_is_exported(trained):
     invoke("export", "mnist/tiny_vgg", "--to", "torchscript")
     assert Path("mnist-tiny_vgg.pt").is_file()
