@@ -515,6 +515,7 @@ def test_a_chosen_image_is_exact_and_a_drawing_is_classified(page, explored, mni
 
 
 def test_play_walks_from_the_image_to_the_probabilities_and_stops(page, explored):
+    page.emulate_media(reduced_motion="reduce")  # no button moves while it is clicked
     page.clock.install()
     page.goto(explored.as_uri())
     page.get_by_role("button", name="Play").click()
@@ -528,7 +529,7 @@ def test_play_walks_from_the_image_to_the_probabilities_and_stops(page, explored
     assert len(set(texts)) >= 9  # the four ReLUs have the same text
     assert page.locator("#play").inner_text() == "▶ Play"
     page.get_by_role("button", name="layer before").click()
-    assert page.locator(".layer.now h3").inner_text() == "Linear (logits)"
+    page.locator(".layer.now h3", has_text="Linear (logits)").wait_for()
 
 
 @pytest.fixture(scope="module")
