@@ -255,7 +255,7 @@ def test_a_run_with_settings_for_a_target_counts_for_that_target_alone():
 
 
 def test_a_tuned_race_goes_on_with_the_runs_that_are_missing(monkeypatch, tmp_path):
-    """Stopped after one run, the race makes all others, each with its own target."""
+    """Stopped after two runs, the race makes the other two, each with its own target."""
     peers = [
         race.Contestant("peer", "peer.py", ("--epochs", str(n)), "mnist", t)
         for n, t in enumerate(race.TARGETS["mnist"], 1)
