@@ -96,8 +96,6 @@ faults: $(READY) # damage data, kill kernels and trainings: is nothing lost? hal
 	@OMP_NUM_THREADS=1 $(BIN)/python -m tests.faults $(ARGS)
 
 bench: $(BENCH_READY) # compare the time to an accuracy with that of other libraries: about two hours
-	@.venv-bench/bin/python -m benchmarks.limits
-	@.venv-bench/bin/python -m benchmarks.reliability
 	@.venv-bench/bin/python -m benchmarks.race $(ARGS)
 
 gpu: $(READY) # check and measure training on the GPU of this machine: at most eight minutes

@@ -70,8 +70,8 @@ def ours(dataset: str) -> pd.DataFrame:
 
 
 def public(dataset: str) -> pd.DataFrame:
-    """Results published by others: name, parameters, accuracy in %, how it was chosen."""
-    return pd.read_csv(PUBLIC).query("dataset == @dataset").drop(columns="dataset")
+    """Results published by others: name, parameters, accuracy in %, how it was chosen, source."""
+    return pd.read_csv(PUBLIC).fillna({"source": ""}).query("dataset == @dataset")
 
 
 def table(dataset: str) -> pd.DataFrame:
@@ -88,7 +88,8 @@ def table(dataset: str) -> pd.DataFrame:
     ]  # fmt: skip
     rows += [
         {
-            "network": row.name, "parameters": row.parameters, "multiply-adds, millions": "–",
+            "network": f"[{row.name}]({row.source})" if row.source else row.name,
+            "parameters": row.parameters, "multiply-adds, millions": "–",
             "minutes": "–", "test accuracy": f"{row.accuracy:.2f} %",
             "how it was chosen": row.chosen,
         }

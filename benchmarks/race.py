@@ -29,7 +29,6 @@ from helpers.files import PROJECT, write_atomic
 RESULTS = PROJECT / "benchmarks" / "results" / "race.json"
 TUNED = RESULTS.with_name("tuned.json")  # settings
 TUNED_RESULTS = RESULTS.with_name("race_tuned.json")
-PICTURE = PROJECT / "docs" / "race.png"
 TARGETS = {"mnist": (0.98, 0.99), "fashion_mnist": (0.88, 0.90)}
 
 
@@ -90,7 +89,9 @@ def main(
         measured = laps(contestant.script, dataset, round_number, threads, options)
         results["runs"].append(about | measured)
         write_atomic(out, json.dumps(results, indent=1) + "\n")
-    standings.show(results, picture=PICTURE if out == RESULTS else out.with_suffix(".png"))
+    committed = out in (RESULTS, TUNED_RESULTS)
+    picture = PROJECT / "docs" / f"{out.stem}.png" if committed else out.with_suffix(".png")
+    standings.show(results, picture=picture)
 
 
 def _earlier_runs(out: Path, here: dict) -> list[dict]:
@@ -129,8 +130,12 @@ def _turns(rounds: int, contestants: Sequence[Contestant]) -> Iterator[tuple[Con
 
 
 def _about(contestant: Contestant, dataset: str, round_number: int) -> dict[str, object]:
-    about = {"contestant": contestant.name, "dataset": dataset, "round": round_number}
-    return about if contestant.target is None else about | {"target": contestant.target}
+    return {
+        "contestant": contestant.name,
+        "dataset": dataset,
+        "round": round_number,
+        "target": contestant.target,
+    }
 
 
 def _key(run: dict) -> tuple:
