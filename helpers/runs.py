@@ -221,9 +221,9 @@ def _locate(folder: str) -> dict[str, object]:
 
 
 def load_run(folder: Path | str) -> "pd.DataFrame":
-    """As `collect`, for one run, but without the runs that its notebooks have started."""
-    frame = collect(folder)
-    return frame[frame["run"] == Path(folder).name]
+    """As `collect`, for one run or notebook, but without the runs that notebooks have started."""
+    frame, folder = collect(folder), Path(folder)
+    return frame[[folder in (Path(place), Path(place).parent) for place in frame["folder"]]]
 
 
 def read_status(folder: Path | str, *, strict: bool = True) -> dict:
@@ -321,8 +321,8 @@ def find(root: Path | str, name: str) -> Path:
     if name in names:
         return names[name]
     fitting = [known for known in sorted(names) if name in known]
-    # if a run and its notebooks fit, keep the run
-    fitting = [known for known in fitting if known.rpartition("/")[0] not in fitting]
+    within = {names[known] for known in fitting}  # if a run and what is in it fit, keep the run
+    fitting = [known for known in fitting if within.isdisjoint(names[known].parents)]
     if len(fitting) == 1:
         return names[fitting[0]]
     if not fitting:

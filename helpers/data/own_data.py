@@ -173,11 +173,11 @@ def _find_files(path: Path) -> tuple[list[str], list[str]]:
         raise ValueError(f"{path / 'train'} has no pictures of {_join(unknown)}, other splits do.")
     files, others = [], []
     for folder in folders:
-        found = sorted(f for f in folder.iterdir() if not f.is_dir() and not f.name.startswith("."))
-        pictures = [file for file in found if file.suffix.lower() in SUFFIXES]
-        rest = [file for file in found if file.suffix.lower() not in SUFFIXES]
+        found = sorted(f for f in folder.iterdir() if not f.name.startswith("."))
+        pictures = [f for f in found if f.suffix.lower() in SUFFIXES and not f.is_dir()]
+        rest = [f for f in found if f.suffix.lower() not in SUFFIXES or f.is_dir()]
         if not pictures:
-            deeper = ", but subfolders" if any(f.is_dir() for f in folder.iterdir()) else ""
+            deeper = ", but subfolders" if any(f.is_dir() for f in found) else ""
             raise ValueError(f"{folder} has no pictures{deeper}. {wanted}")
         files += [file.relative_to(path).as_posix() for file in pictures]
         others += [file.relative_to(path).as_posix() for file in rest]
@@ -267,7 +267,9 @@ def _split(
         channels=images.shape[1], size=images.shape[2],
     )  # fmt: skip
     sizes = ", ".join(f"{len(split):,} {key}" for key, split in splits.items())
-    how = "as given" if {"validation", "test"} <= set(given) else "a tenth of each class, seed 0"
+    drawn = [key for key in ("validation", "test") if key not in given]
+    how = "a tenth of each class, seed 0" if drawn else "as given"
+    how = f"{drawn[0]}: {how}" if len(drawn) == 1 else how
     counts = targets.bincount(minlength=len(class_names))
     about = (
         f"{len(targets):,} images of {len(class_names)} classes, {int(counts.min()):,} to "

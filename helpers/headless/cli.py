@@ -61,11 +61,7 @@ RecipeOption = Annotated[
     str, typer.Option(help="How to train; see `recipes`.", **one_of("recipe", RECIPES))
 ]
 ProfileOption = Annotated[
-    str,
-    typer.Option(
-        help="Training length; standard keeps the parameters of the notebooks.",
-        **one_of("profile", headless.PROFILES),
-    ),
+    str, typer.Option(help="standard: as in the notebooks.", **one_of("profile", headless.PROFILES))
 ]
 PrecisionOption = Annotated[
     str | None, typer.Option(help="float32, bfloat16 or float16; by default, the recipe's.")
@@ -95,10 +91,7 @@ def common(
     """Train and test classifiers of digits and clothes, audit labels, run the notebooks."""
     with report_errors(ValueError):
         if not headless.NOTEBOOKS.is_dir():
-            raise ValueError(
-                f"There are no notebooks and data at {PROJECT}. Install the project from its clone "
-                f"with `pip install --editable .`"
-            )
+            raise ValueError(f"No notebooks at {PROJECT}. In a clone: pip install --editable .")
 
 
 @app.command()
@@ -124,7 +117,8 @@ def run(
         if dataset is not None:
             if not dataset.is_dir():
                 raise ValueError(f"--dataset must be a folder; there is none at {dataset}.")
-            parameter, only = [f"08.dataset={dataset.resolve()}", *(parameter or ())], ["08"]
+            parameter = [f"08.dataset={dataset.resolve()}", *(parameter or ())]
+            only = [*(only or ()), "08"]
         settings = headless.settings_for(profile, parameter or (), only or ())
         find = headless.find_unfinished
         folder = find(root, settings) if resume else runs.create_run(root, profile)
@@ -223,6 +217,7 @@ def train(
                 options |= dict(recipe=recipe, seed=seed, compile=compile, processes=group.size)
                 _test_and_save(model, history, splits, settings, options, hardware, root, as_json)
                 shutil.rmtree(unfinished, ignore_errors=True)
+                headless.write_runs_index(root)
 
 
 def _load(
@@ -285,7 +280,6 @@ def _test_and_save(
         measured=measured, model=model, history=history, device=hardware,
         predictions=predictions,  # on the test split, which comes last
     )  # fmt: skip
-    headless.write_runs_index(root)
     line = f"test accuracy {measured['test_accuracy']:.2%}"
     if use_tta:
         line += f", {measured['test_accuracy_tta']:.2%} with test-time augmentation"

@@ -61,14 +61,14 @@ def predict(
 
 def _pictures(names: Sequence[str]) -> dict[str, Path | bytes]:
     """The path, or content, of each picture by its name in the output. Folders are searched."""
-    from helpers import data
+    from helpers.data import SUFFIXES
 
     found: dict[str, Path | bytes] = {}
     for name in names:
         if name == "-":
             found[name] = sys.stdin.buffer.read()
         elif Path(name).is_dir():
-            inside = sorted(p for p in Path(name).rglob("*") if p.suffix.lower() in data.SUFFIXES)
+            inside = sorted(p for p in Path(name).rglob("[!.]*") if p.suffix.lower() in SUFFIXES)
             if not inside:
                 raise ValueError(f"There are no pictures in {name}.")
             found |= {str(path): path for path in inside}
@@ -96,7 +96,7 @@ def _predict(
             else:
                 found[name] = _answers(model, notes, data.read_garment(source))[0]
         except (ValueError, OSError) as error:
-            found[name] = {"problem": str(error)}
+            found[name] = {"problem": str(error).replace(str(source), name)}
     return [{"file": name} | found[name] for name in pictures]
 
 

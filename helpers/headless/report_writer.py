@@ -24,6 +24,7 @@ from helpers import data, evaluation, runs
 from helpers.data import Splits
 from helpers.files import write_atomic
 from helpers.headless.doctor import chromium
+from helpers.headless.notebooks import find_notebook, parameters_of
 from helpers.headless.runs_commands import LOCALES
 from helpers.headless.student_report import ORDER, TITLES, Audit, Facts, Training
 
@@ -146,11 +147,14 @@ def repeat_commands(facts: Facts) -> list[str]:
             for name in ("recipe", "seed", "folds", "seeds", "size", "channels"):
                 words += [f"--{name}", str(given[name])] if given.get(name) is not None else []
             words += ["--skip-broken"] if given.get("skip_broken") else []
+            words += ["--compile"] if given.get("compile") else []
             words += ["--model", given["model"]] if ".py:" in given.get("model", "") else []
             lines.append(words)
         elif row["notebook"] in ORDER:
-            by_hand[row["notebook"]] = {k: v for k, v in given.items() if k != "checkpoint"}
-    settings, profile = facts.settings or by_hand, facts.profile
+            known = parameters_of(find_notebook(row["notebook"])).keys() - {"checkpoint"}
+            by_hand[row["notebook"]] = {k: v for k, v in given.items() if k in known}
+    chosen, profile = facts.settings or by_hand, facts.profile
+    settings = {name: values for name, values in chosen.items() if name in ORDER}
     if settings:
         words = ["run"] + (["--profile", profile] if profile not in ("", "standard") else [])
         for name, given in {} if profile else settings.items():

@@ -51,9 +51,10 @@ def list_runs(
     with report_errors(ValueError, OSError):
         frame = runs.collect(root)
         frame = _sorted(frame.tail(last) if last else frame, sort)
-        if best and "measured.test_accuracy" in frame:
-            order = frame.sort_values("measured.test_accuracy", ascending=False)
-            frame = order[order["measured.test_accuracy"].notna()].groupby("dataset").head(1)
+        if best:
+            tested = frame.reindex(columns=["dataset", "measured.test_accuracy"]).dropna()
+            order = tested.sort_values("measured.test_accuracy", ascending=False, kind="stable")
+            frame = frame[frame.index.isin(order.groupby("dataset").head(1).index)]
     if as_json:
         typer.echo(json.dumps([_record(row) for row in frame.to_dict("records")], indent=2))
     elif frame.empty:
@@ -92,12 +93,12 @@ def show(run: RunArgument, as_json: JsonOption = False, root: RootOption = runs.
     """Show the settings, results and files of one run."""
     with report_errors(ValueError, OSError):
         folder = runs.find(root, run)
-        records = [_record(row) for row in runs.collect(folder).to_dict("records")]
+        records = [_record(row) for row in runs.load_run(folder).to_dict("records")]
     if as_json:
         typer.echo(json.dumps(records, indent=2))
         return
     for record in records:
-        files = sorted(path.name for path in Path(record["folder"]).iterdir())
+        files = sorted(path.name for path in Path(record["folder"]).glob("*"))  # may be missing
         lines = record | {"files": ", ".join(files)}
         width = max(map(len, lines))
         typer.echo("\n".join(f"{name:<{width}} {_text(value)}" for name, value in lines.items()))
@@ -123,7 +124,7 @@ def compare(first: RunArgument, second: RunArgument, root: RootOption = runs.ROO
 
 
 def _only(folder: Path) -> dict:
-    rows = runs.collect(folder).to_dict("records")
+    rows = runs.load_run(folder).to_dict("records")
     if len(rows) != 1:
         name = folder.name
         raise ValueError(f"{name} has {len(rows)} notebooks. Name one, such as {name}/02.")
@@ -217,6 +218,7 @@ def _find(root: Path, name: str) -> Path:
         return place if recorded else runs.find(root, name)
     files = [*root.glob(f"*/*/{runs.RESULT}"), *root.glob(f"*/{runs.STATUS}")]
     for path in sorted(files, key=lambda path: path.stat().st_mtime, reverse=True):
-        if root in path.resolve().parents:  # no link to elsewhere
-            return root / path.relative_to(root).parts[0]
+        name = path.relative_to(root).parts[0]
+        if root in path.resolve().parents and not name.startswith("unfinished-"):  # nor a link
+            return root / name
     raise ValueError(f"There are no runs in {root}. `python -m helpers run` starts one.")

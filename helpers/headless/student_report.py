@@ -78,8 +78,7 @@ def collect_facts(folder: Path | str) -> Facts:
     folder = Path(folder)
     rows: list[Row] = [
         {str(name): _to_int(v) for name, v in row.items() if v is not None and v == v}
-        for row in runs.collect(folder).to_dict("records")
-        if folder in (Path(row["folder"]), Path(row["folder"]).parent)
+        for row in runs.load_run(folder).to_dict("records")
     ]
     if not rows:
         raise ValueError(f"{folder} has no record of a run, so there is nothing to report.")
@@ -140,18 +139,20 @@ def _history(path: Path) -> list[Row]:
 
 def _network(path: Path) -> tuple[nn.Module | None, list[Row], Row, str]:
     """The model, its layers with shapes and parameters, its notes; or why it cannot be loaded."""
+    notes: Row = {}
     try:
         about = models.read_metadata(path)
-        model, built = models.load(path), about["architecture"]
+        notes, built = about["notes"], about["architecture"]
+        model = models.load(path)
         size = [built.get("channels", 1)] + 2 * [built.get("size", 28)]
         layers = evaluation.layer_summary(model, torch.zeros(1, *size, dtype=torch.uint8))
     except FileNotFoundError:
         return None, [], {}, ""
     except (ValueError, RuntimeError) as error:
-        return None, [], {}, str(error).replace(str(path), path.name)
+        return None, [], notes, str(error).replace(str(path), path.name)
     for layer in layers:
         layer["output"] = layer["output"][1:]  # type: ignore[index]
-    return model, layers, about["notes"], ""
+    return model, layers, notes, ""
 
 
 def _doubtful(audit: Row) -> list[Row]:

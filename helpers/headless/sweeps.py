@@ -1,8 +1,8 @@
 """Sweeps: many runs of a notebook with different parameters, on the workers of a Dask cluster.
 
 A plan defines the trials; each trial is one run. If a worker dies, its trial moves to another one.
-The folder of a trial is named by a digest of everything that it depends on, so a finished trial is
-never run again, in any sweep.
+The folder of a trial is named by a digest of notebook, parameters and package, so a finished trial
+is never run again, in any sweep.
 """
 
 import errno
@@ -101,9 +101,7 @@ class Plan:
 
 
 def read_plan(path: Path | str) -> Plan:
-    """Read a plan from a YAML file, such as benchmarks/rates.yaml.
-    Raises FileNotFoundError, or a ValueError that names the file and its error.
-    """
+    """Read a plan from a YAML file. FileNotFoundError, or ValueError that names file and error."""
     import yaml
 
     class Loader(yaml.BaseLoader):  # every value stays text
@@ -195,7 +193,6 @@ def _span(name: str, text: str, read: Reader) -> Callable[[random.Random], objec
         raise ValueError(f"A range must go from a smaller to a larger number, got {name}={text}.")
     if parts[2:] and lo <= 0:
         raise ValueError(f"A logarithmic range must be above 0, got {name}={text}.")
-
     logarithmic, whole = bool(parts[2:]), isinstance(lo, int)
     # half a step more at each end, so that the first and last integer are as likely as the others
     least, most = (lo - 0.5, hi + 0.5) if whole else (lo, hi)

@@ -110,7 +110,7 @@ def test_given_splits_are_kept(tmp_path, validation):
     expected = {"train": 20, "validation": 6} if validation else {"train": 18, "validation": 2}
     assert sizes == expected | {"test": 8}
     assert all(file.startswith("test/") for file in splits.files["test"])
-    how = "as given" if validation else "a tenth of each class, seed 0"
+    how = "as given" if validation else "validation: a tenth of each class, seed 0"
     assert splits.notes[0].endswith(f"8 test ({how})")
 
 
@@ -315,8 +315,9 @@ def test_other_files_are_left_out(folder):
     (folder / "cat" / ".DS_Store").write_text("x")
     (folder / "README.md").write_text("x")
     (folder / ".thumbnails").mkdir()
+    (folder / "cat" / "2023").mkdir()
     assert data.from_folder(folder).notes[1] == (
-        "left out, since these are not pictures: cat/notes.txt"
+        "left out, since these are not pictures: cat/2023, cat/notes.txt"
     )
 
 

@@ -3,6 +3,7 @@
 import datetime
 import json
 import os
+import re
 import shutil
 
 import pytest
@@ -121,6 +122,35 @@ def test_a_name_that_matches_no_run_or_several_is_refused(runs_error, name, mess
     assert message in runs_error("show", name)
 
 
+def test_a_part_of_a_name_finds_the_run_whatever_its_notebooks_have_started(root, runs_output):
+    """Notebook 7 starts runs below its own folder."""
+    save(root / "a-fast" / "07_many_runs" / "sweeps", "0123", 0.5)
+    shown = runs_output("show", "a-fas")
+    assert re.search(r"^measured\.test_accuracy +0\.98$", shown, re.MULTILINE)
+    assert "0123" not in shown
+    save(root / "b-fast" / "07_many_runs" / "sweeps", "4567", 0.5)
+    assert "0.98" in runs_output("compare", "a-fas", "b-fas")
+
+
+def test_a_run_whose_folder_is_missing_is_shown(root, runs_output):
+    skipped = headless.NotebookResult("04_error_analysis", "failed", message="skipped")
+    headless.write_status(root / "d-fast", {"04_error_analysis": {}}, [skipped])
+    assert "skipped" in runs_output("show", "d-fast")
+
+
+def test_the_best_runs_can_be_sorted_and_need_an_accuracy(root, runs_output):
+    save(root, "d-fast", 0.99, epochs=1, planned=1)
+    listed = runs_output("--best", "--sort", "run").splitlines()[1:]
+    assert [line.split()[0] for line in listed] == [
+        "c-fast/train_fashion_mnist",
+        "d-fast/train_mnist",
+    ]
+    for path in root.glob("*-fast"):
+        shutil.rmtree(path)
+    headless.write_status(root / "e", {"02": {}}, [headless.NotebookResult("02", "failed")])
+    assert "There are no runs" in runs_output("--best")
+
+
 def test_two_runs_are_compared_by_settings_and_by_mcnemar(runs_output):
     out = runs_output("compare", "a-fast/train_mnist", "b-fast")
     rows = {line.split()[0]: line.split()[1:] for line in out.splitlines()[1:-1]}
@@ -200,6 +230,8 @@ def test_without_a_name_the_run_that_changed_last_is_reported(root):
     for age, name in enumerate(("b-fast", "c-fast", "a-fast")):
         (record,) = root.glob(f"{name}/*/result.json")
         os.utime(record, (1e9 - age, 1e9 - age))
+    stopped = headless.NotebookResult("train_mnist", "stopped")
+    headless.write_status(root / "unfinished-mnist-fast-seed-0", {"train_mnist": {}}, [stopped])
     done = invoke("report", "--root", root)
     assert done.stdout.startswith(f"The report: {root / 'b-fast' / 'report.html'} (")
     assert done.stderr == ""
