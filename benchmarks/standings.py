@@ -25,7 +25,7 @@ def by_contestant(results: dict, dataset: str, target: float) -> dict[str, list[
     """The runs on a data set, by contestant. Not those with settings for another target."""
     runs: dict[str, list[dict]] = {}
     for run in results["runs"]:
-        if run["dataset"] == dataset and run.get("target", target) == target:
+        if run["dataset"] == dataset and run.get("target") in (None, target):
             runs.setdefault(run["contestant"], []).append(run)
     return runs
 

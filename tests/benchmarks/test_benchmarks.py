@@ -243,7 +243,7 @@ def test_tuned_peers_run_once_for_each_target(monkeypatch, tmp_path):
 
 def test_a_run_with_settings_for_a_target_counts_for_that_target_alone():
     runs = [
-        run("ours", 0, (1.0, 0.995)),
+        run("ours", 0, (1.0, 0.995)) | {"target": None},
         run("peer", 0, (10.0, 0.995)) | {"target": 0.98},
         run("peer", 0, (30.0, 0.995)) | {"target": 0.99},
     ]
