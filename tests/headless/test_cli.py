@@ -61,6 +61,14 @@ def test_a_run_ends_with_the_table_and_the_page(tmp_path, faked):
     )
 
 
+def test_own_data_is_read_beside_the_notebooks_that_are_named(tmp_path, faked):
+    invoke("run", "--root", tmp_path / "runs", "--dataset", tmp_path, "--only", "03")
+    (status,) = (tmp_path / "runs").glob("*/status.json")
+    assert json.loads(status.read_text())["settings"] == {
+        "03_train_fashion_mnist": {}, "08_your_own_data": {"dataset": str(tmp_path)},
+    }  # fmt: skip
+
+
 def test_a_damaged_record_is_reported_in_one_line_and_pages_are_written(monkeypatch, tmp_path):
     def damaged(name, folder, given, **_):
         (folder / name).mkdir()
@@ -408,6 +416,7 @@ def test_an_interrupted_training_is_not_tested_and_the_same_command_resumes_it(
     (stopped,) = runs.collect(tmp_path / "a").to_dict("records")
     assert (stopped["state"], stopped["message"]) == ("stopped", "after 1 of 2 epochs")
     assert invoke(*TRAIN, "--root", tmp_path / "a").stdout.count("validation loss") == 1
+    assert "unfinished" not in (tmp_path / "a" / "index.html").read_text()
     invoke(*TRAIN, "--root", tmp_path / "b")
     assert torch.equal(weights(tmp_path / "a"), weights(tmp_path / "b"))
     assert not list(tmp_path.rglob("*.pt"))

@@ -1,6 +1,7 @@
 """`predict`: pictures in, classes out; `explore`. `export` is tested in test_cli.py."""
 
 import json
+import shutil
 from functools import partial
 from pathlib import Path
 
@@ -39,6 +40,15 @@ def test_a_folder_of_pictures_is_predicted(digits):
         assert row["probability"] == max(row["probabilities"].values())
 
 
+def test_hidden_files_of_a_folder_are_skipped(digits, tmp_path):
+    """As the ones that macOS writes to a stick."""
+    folder, _ = digits
+    shutil.copy(folder / "0.png", tmp_path)
+    (tmp_path / "._0.png").write_bytes(b"no picture")
+    (row,) = json.loads(predict(tmp_path, "--json").stdout)
+    assert row["file"] == str(tmp_path / "0.png")
+
+
 def test_the_table_has_a_row_for_each_picture(digits):
     folder, targets = digits
     done = predict(folder / "0.png", "--model", "mnist/tiny_vgg")
@@ -52,6 +62,15 @@ def test_a_picture_from_standard_input(digits):
     folder, targets = digits
     (row,) = json.loads(predict("-", "--json", input=(folder / "1.png").read_bytes()).stdout)
     assert (row["file"], int(row["predicted"])) == ("-", targets[1])
+
+
+def test_a_damaged_photograph_is_called_by_its_name(monkeypatch):
+    def refuse(model, picture):
+        raise ValueError(f"{picture} cannot be read: it is cut off")
+
+    monkeypatch.setattr(evaluation, "read_handwriting", refuse)
+    done = predict("-", "--json", input=saved(Image.new("L", (40, 40))), status=1)
+    assert json.loads(done.stdout) == [{"file": "-", "problem": "- cannot be read: it is cut off"}]
 
 
 def test_the_digits_on_a_page_are_read_and_an_empty_page_is_reported(digits, tmp_path):

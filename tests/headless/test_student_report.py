@@ -925,6 +925,18 @@ def test_a_training_and_one_notebook_alone_are_reported(tmp_path, run):
     (again,) = report_writer.repeat_commands(student_report.collect_facts(path.parent))
     options = "--recipe fast --seed 0 --size 64 --channels 1 --skip-broken --model 'my net.py:Net'"
     assert again == f"python -m helpers train FOLDER {options}"
+    edit(path / "result.json", parameters={"recipe": "fast", "seed": 0, "compile": True})
+    (again,) = report_writer.repeat_commands(student_report.collect_facts(path.parent))
+    assert again == "python -m helpers train FOLDER --recipe fast --seed 0 --compile"
+
+
+def test_a_notebook_run_by_hand_is_repeated_with_the_parameters_that_it_has(run):
+    """A record of notebook 8 also holds what the notebook found, such as the number of classes."""
+    path = run / "02_train_mnist"
+    parameters = {"seed": 1, "epochs": 2, "classes": 3, "checkpoint": "x"}
+    edit(path / "result.json", parameters=parameters)
+    (again,) = report_writer.repeat_commands(student_report.collect_facts(path))
+    assert again == "python -m helpers run -p 02.seed=1 -p 02.epochs=2 --only 02"
 
 
 def test_the_repeat_command_names_the_profile_and_the_notebooks(run):
