@@ -204,6 +204,30 @@ def test_settings_slower_than_the_fastest_are_not_tried():
     assert max(epochs for size, epochs in trainings if size == 512) == 4
 
 
+@pytest.mark.parametrize(
+    ("accuracies", "settings", "confirmed", "trained"),
+    [
+        ({}, ("0.4", "2"), True, 2),  # 0.95 with each seed
+        ({("0.4", 2, 102): 0.89}, ("0.4", "3"), True, 4),
+        ({("0.4", 2, 101): 0.89, ("0.4", 3, 101): 0.89}, ("0.4", "4"), True, 4),
+        ({("0.4", 2, 101): 0.1}, ("0.2", "2"), True, 3),  # diverged
+        ({("0.4", n, 102): 0.89 for n in tune.EPOCHS}, ("0.4", "12"), False, 12),
+    ],
+)
+def test_settings_are_confirmed_with_more_seeds(accuracies, settings, confirmed, trained):
+    trainings = []
+
+    def train(given: tuple[str, ...], seed: int) -> tuple[float, float]:
+        trainings.append((given, seed))
+        return 10.0 * seed, accuracies.get((given[1], int(given[3]), seed), 0.95)
+
+    row = tune.confirm(("--rate", "0.4", "--epochs", "2", "--bfloat16"), 0.9, train)
+    assert row["settings"] == ["--rate", settings[0], "--epochs", settings[1], "--bfloat16"]
+    assert (row["confirmed"], row["seconds"]) == (confirmed, 1020)
+    assert row["more_accuracies"] == [0.95, 0.95 if confirmed else 0.89]
+    assert len(trainings) == len(set(trainings)) == trained
+
+
 def test_tuning_continues_with_what_is_missing(monkeypatch, tmp_path):
     scripts = []
 
@@ -216,7 +240,14 @@ def test_tuning_continues_with_what_is_missing(monkeypatch, tmp_path):
     monkeypatch.setattr(tune, "prepare", lambda dataset: None)
     tune.main(only=["skorch"])
     assert set(scripts) == {("with_skorch.py", dataset) for dataset in race.TARGETS}
-    assert len(json.loads(race.TUNED.read_text())["chosen"]) == 4  # two targets of each data set
+    chosen = json.loads(race.TUNED.read_text())["chosen"]
+    assert len(chosen) == 4  # two targets of each data set
+    assert all(row["confirmed"] for row in chosen)
+    scripts.clear()
+    del chosen[0]["confirmed"]  # as after a stop
+    race.TUNED.write_text(json.dumps({"chosen": chosen}))
+    tune.main(only=["skorch"])
+    assert scripts == [("with_skorch.py", chosen[0]["dataset"])] * len(tune.MORE_SEEDS)
     scripts.clear()
     tune.main(only=["skorch", "fastai"])
     assert {script for script, _ in scripts} == {"with_fastai.py"}
