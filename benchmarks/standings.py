@@ -85,7 +85,7 @@ def spread(results: dict) -> float:
 def overview(results: dict) -> str:
     """The table of docs/benchmarks.md: seconds to each target, and their ratio to ours."""
     columns = {
-        f"{SPECS[dataset].title} {100 * target:.0f} %": table(results, dataset, target)
+        title(dataset, target): table(results, dataset, target)
         for dataset, targets in results["targets"].items()
         for target in targets
     }
@@ -99,6 +99,11 @@ def overview(results: dict) -> str:
         ]
         lines.append(f"| {name} | {' | '.join(cells)} |")
     return "\n".join(lines)
+
+
+def title(dataset: str, target: float) -> str:
+    """A data set and an accuracy, as the head of a column."""
+    return f"{SPECS[dataset].title} {100 * target:.0f} %"
 
 
 def _cell(name: str, row: pd.Series) -> str:

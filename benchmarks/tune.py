@@ -16,12 +16,14 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from typing import Annotated, Any
 
+import pandas as pd
 import typer
 from tqdm import tqdm
 
-from benchmarks import race
+from benchmarks import race, standings
 from benchmarks.machine import describe
 from benchmarks.prepare import prepare
+from benchmarks.tables import markdown
 from helpers.files import write_atomic
 
 BATCH_SIZES = (128, 512)
@@ -86,6 +88,7 @@ def main(
     unconfirmed = [(row,) for row in rows.values() if row["reached"] and "confirmed" not in row]
     for row in _each(_confirm, unconfirmed, jobs):
         save([row])
+    typer.echo("\n".join(["For benchmarks/README.md:", "", *markdown(table(list(rows.values())))]))
 
 
 def _each(function: Callable, arguments: Sequence[tuple], jobs: int) -> Iterator[Any]:
@@ -191,6 +194,24 @@ def confirm(settings: Sequence[str], target: float, train: Train) -> Row:
         "seconds": max(seconds for seconds, _ in found),
         "more_accuracies": [accuracy for _, accuracy in found],
     }  # fmt: skip
+
+
+def table(chosen: Sequence[Row]) -> pd.DataFrame:
+    """A row for each peer, with its settings for each target. A star: not confirmed."""
+    peers: dict[str, dict[str, str]] = {}
+    for row in chosen:
+        options = dict(zip(row["settings"][::2], row["settings"][1::2], strict=False))
+        cell = f"{options['--epochs']} × {options['--batch-size']} at {options['--rate']}"
+        cell += ", bfloat16" if "--bfloat16" in row["settings"] else ""
+        cell += "" if row.get("confirmed") else " \\*"
+        column = standings.title(row["dataset"], row["target"])
+        peers.setdefault(row["peer"], {})[column] = cell
+    columns = [
+        standings.title(name, target) for name in race.TARGETS for target in race.TARGETS[name]
+    ]
+    frame = pd.DataFrame(peers.values(), columns=columns)
+    frame.insert(0, "peer", list(peers))
+    return frame.sort_values("peer", key=lambda names: names.map(list(SCRIPTS).index))
 
 
 if __name__ == "__main__":

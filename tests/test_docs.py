@@ -16,7 +16,7 @@ import pytest
 import typer
 import yaml
 
-from benchmarks import frontier, layers, memory, standings
+from benchmarks import frontier, layers, memory, standings, tune
 from benchmarks.tables import markdown
 from helpers import data, evaluation, models, training
 from helpers.files import PROJECT
@@ -315,6 +315,21 @@ def test_the_race_on_the_page_on_benchmarks():
     assert race["threads"] == 2
     for package in ("torch", "lightning", "keras", "fastai", "skorch"):
         assert f"{package} {race['versions'][package]}" in text
+
+
+def test_the_settings_of_the_tuned_peers_on_the_page_of_the_rules():
+    chosen = record("tuned")["chosen"]
+    assert "\n".join(markdown(tune.table(chosen))) in read("benchmarks/README.md")
+    text = flat("benchmarks/README.md")
+    assert f"the two seeds {' and '.join(map(str, tune.MORE_SEEDS))} must confirm" in text
+    assert f"exceed the target by {100 * tune.EASIER['fashion_mnist']:.2f} points" in text
+    assert f"with up to {max(tune.EPOCHS)} epochs" in text
+    for row in record("reliability")["recipes"]:
+        if row["recipe"] == "fast":
+            held_out, test = (
+                statistics.mean(row[f"{split}_accuracy"]) for split in ("validation", "test")
+            )
+            assert round(held_out - test, 4) == tune.EASIER[row["dataset"]]
 
 
 def test_reliability_on_the_page_on_benchmarks():
