@@ -540,7 +540,7 @@ def test_outside_a_clone_the_error_says_how_to_install(tmp_path):
         capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 2
-    assert "Install the project from its clone with `pip install --editable .`" in done.stderr
+    assert "In a clone: pip install --editable ." in done.stderr
     assert [path.name for path in tmp_path.iterdir()] == ["helpers"]
 
 
