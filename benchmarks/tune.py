@@ -69,7 +69,7 @@ def main(
 ) -> None:
     """Choose and confirm the settings that are missing in the results, and add them."""
     known = json.loads(race.TUNED.read_text())["chosen"] if race.TUNED.exists() else []
-    rows = {(row["peer"], row["dataset"], row["target"]): row for row in known}
+    rows = {_key(row): row for row in known}
     done = {key[:2] for key in rows}
     for dataset in race.TARGETS:
         prepare(dataset)
@@ -79,16 +79,23 @@ def main(
     ]  # fmt: skip
 
     def save(finished: Sequence[Row]) -> None:
-        rows.update({(row["peer"], row["dataset"], row["target"]): row for row in finished})
+        rows.update({_key(row): row for row in finished})
         results = describe(threads=1) | {"chosen": list(rows.values())}
         write_atomic(race.TUNED, json.dumps(results, indent=1) + "\n")
 
     for finished in _each(_choose, todo, jobs):
         save(finished)
-    unconfirmed = [(row,) for row in rows.values() if row["reached"] and "confirmed" not in row]
+    unconfirmed = [
+        (row,) for row in rows.values()
+        if row["reached"] and "confirmed" not in row and (not only or row["peer"] in only)
+    ]  # fmt: skip
     for row in _each(_confirm, unconfirmed, jobs):
         save([row])
     typer.echo("\n".join(["For benchmarks/README.md:", "", *markdown(table(list(rows.values())))]))
+
+
+def _key(row: Row) -> tuple[str, str, float]:
+    return row["peer"], row["dataset"], row["target"]
 
 
 def _each(function: Callable, arguments: Sequence[tuple], jobs: int) -> Iterator[Any]:
@@ -175,7 +182,7 @@ def confirm(settings: Sequence[str], target: float, train: Train) -> Row:
     If a training diverges, the rate is halved. Without enough epochs in EPOCHS, `confirmed` is
     false, and the settings are the last ones tried.
     """
-    settings, found = list(settings), []
+    settings = list(settings)
     rate, epochs = (settings.index(name) + 1 for name in ("--rate", "--epochs"))
     while True:
         found = [train(tuple(settings), MORE_SEEDS[0])]

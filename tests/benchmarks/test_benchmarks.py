@@ -251,6 +251,12 @@ def test_tuning_continues_with_what_is_missing(monkeypatch, tmp_path):
     scripts.clear()
     tune.main(only=["skorch", "fastai"])
     assert {script for script, _ in scripts} == {"with_fastai.py"}
+    scripts.clear()
+    rows = json.loads(race.TUNED.read_text())["chosen"]
+    del rows[0]["confirmed"]  # of skorch
+    race.TUNED.write_text(json.dumps({"chosen": rows}))
+    tune.main(only=["fastai"])
+    assert scripts == []
     assert {c.script for c in race.tuned_contestants()[len(race.OURS) :]} == {
         "with_skorch.py", "with_fastai.py"
     }  # fmt: skip
